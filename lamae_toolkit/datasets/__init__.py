@@ -1,0 +1,1 @@
+"""Cohorts: each module turns its source into a store."""

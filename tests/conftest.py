@@ -1,0 +1,18 @@
+"""What several tests share: the real ECGs beside the repository, where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real ECGs (PTB-XL, LUDB); tests that use it skip where it is absent, but never on CI."""
+    if not REAL_DATA.is_dir():
+        if os.environ.get("CI") and os.environ.get("LAMAE_REAL_DATA") != "absent":
+            pytest.fail(f"CI must have the real ECGs at {REAL_DATA}")
+        pytest.skip(f"the real ECGs are not at {REAL_DATA}")
+    return REAL_DATA
