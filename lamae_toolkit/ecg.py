@@ -42,7 +42,8 @@ class LeadWarning(UserWarning):
 
 def lead_name(text: str) -> str | None:
     """The lead that `text` means, whatever its case ("avf", "Lead II"), or None if it is none of the twelve."""
-    key = text.strip().lower().removeprefix("lead").strip(" _-")
+    # A leading minus stays: "-aVR" is the inverted lead of Cabrera's order, not aVR.
+    key = text.strip().lower().removeprefix("lead").strip(" _")
     return _BY_LOWER_NAME.get(key)
 
 

@@ -1,6 +1,6 @@
 """Reading an ECG from a file: WFDB, CSV or NumPy in, a `Recording` in millivolts out.
 
-Leads are matched by name, whatever their order or case. What a file does not say and the caller does not
+LeadSignals are matched by name, whatever their order or case. What a file does not say and the caller does not
 give (rate, unit, lead names) is never guessed. Everything that goes wrong is an `ECGError` of one sentence.
 """
 
@@ -34,7 +34,7 @@ WFDB_BYTES_PER_SAMPLE = {
     **{"508": 1e-3, "516": 2e-3, "524": 3e-3},
 }
 
-Leads = dict[str, np.ndarray]
+LeadSignals = dict[str, np.ndarray]
 """Signal of each lead in mV, float64, NaN where a sample is missing."""
 
 
@@ -176,7 +176,7 @@ def _agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, 
     return given_rate_hz
 
 
-def _usable_leads(signals_mv: Leads, file: str) -> tuple[Leads, tuple[str, ...]]:
+def _usable_leads(signals_mv: LeadSignals, file: str) -> tuple[LeadSignals, tuple[str, ...]]:
     """The leads that can be used, gaps filled; every lead left out or filled gets a note and a LeadWarning."""
     usable, notes = {}, []
     for lead, signal_mv in signals_mv.items():
@@ -215,7 +215,7 @@ def _text(path: Path) -> str:
 
 def _read_wfdb(
     header_path: Path, given_rate_hz: float | None, unit: str | None
-) -> tuple[Leads, float, tuple[str, ...]]:
+) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """A WFDB record of one or several segments.
 
     Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
@@ -228,7 +228,7 @@ def _read_wfdb(
     n_samples, n_missing = sum(n for _, n in segments), sum(n for name, n in segments if name == "~")
     if n_missing >= n_samples or n_missing > MAX_MISSING * n_samples:
         raise ECGError(f"Of {n_samples} samples, {n_missing} lie in gaps between segments; choose single segments.")
-    parts: list[Leads] = []
+    parts: list[LeadSignals] = []
     notes: dict[str, None] = {}
     for name, length in segments:
         if name == "~":
@@ -252,7 +252,7 @@ def _read_wfdb(
 
 def _read_wfdb_segment(
     header_path: Path, given_rate_hz: float | None, unit: str | None
-) -> tuple[Leads, float, tuple[str, ...]]:
+) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
 
     wfdb silently assumes 250 Hz, a gain of 200 and mV where a header says nothing, and reads "µV" as "V".
@@ -308,7 +308,7 @@ def _check_wfdb_sizes(header_path: Path, record: wfdb.Record) -> None:
 # ---- CSV
 
 
-def _read_csv(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Leads, float, tuple[str, ...]]:
+def _read_csv(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """A table with lead names in the first row and one row per sample, separated by comma, semicolon or tab."""
     lines = [line for line in _text(path).splitlines() if line.strip()]
     delimiter = max(",;\t", key=lines[0].count)
@@ -368,7 +368,7 @@ def _rate_of_times_hz(column: str, times: np.ndarray, given_rate_hz: float | Non
 
 def _read_numpy(
     path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None
-) -> tuple[Leads, float, tuple[str, ...]]:
+) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """A two-dimensional array; `.npz` may bring its own `leads`, `sampling_rate_hz` and `unit` beside `signal`."""
     rate_in_file_hz, unit_in_file = None, None
     names = None if leads is None else [str(name) for name in leads]
