@@ -14,7 +14,7 @@ from lamae_toolkit.ecg import MAX_RATE_HZ, MIN_RATE_HZ, ECGError, Recording
 
 FLAT_MV, FLAT_S = 0.01, 2.0
 CLIPPED_S = 0.04
-NOISY_MV, NOISE_ABOVE_HZ = 0.05, 40.0
+NOISY_MV, NOISE_ABOVE_HZ = 0.01, 40.0
 
 
 def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
@@ -90,7 +90,7 @@ def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
     flat: for 2 s (or a shorter ECG's whole length) the lead stays within 0.01 mV.
     clipped: for 40 ms, at least 3 samples, the lead stays exactly at its highest or lowest value.
     noisy: what lies above 40 Hz has a robust standard deviation (1.48 median |x|, which the short QRS
-        complexes do not move) above 0.05 mV; not judged below a sampling rate of 100 Hz.
+        complexes do not move) above 0.01 mV; not judged below a sampling rate of 100 Hz.
     These are hints for a human eye, not a diagnosis.
     """
     rate_hz = recording.sampling_rate_hz

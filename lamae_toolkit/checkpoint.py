@@ -1,0 +1,136 @@
+"""A model on disk: a folder with `config.json`, `model.safetensors` and a model card."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.ecg import LEADS, ECGError
+
+CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
+
+CARD = """---
+license: mit
+library_name: lamae_toolkit
+tags: [ecg, masked-autoencoder, research]
+---
+# {name}, {parameters:,} parameters
+
+A masked autoencoder for 12-lead ECGs (LAMAE, after arXiv 2603.26475, whose sizes and training recipe are not
+public: this is a reconstruction from its abstract). For research and teaching, not for diagnosis.
+
+    from lamae_toolkit.model import LAMAE
+    model = LAMAE.from_pretrained("THIS FOLDER")
+
+It reads up to {duration:g} s of any of the twelve leads at {rate:g} Hz, in mV. `golden.json` holds the lead weights and
+the heart token that it gives for a fixed test signal; loading checks them. `log.jsonl` beside this folder, where
+there is one, is the training log, and `training.pt` the state from which training goes on.
+"""
+
+
+class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolkit", license="mit", tags=["ecg"]):
+    """A model that can be saved to a folder, loaded from it, and shared on the Hugging Face hub.
+
+    `save_pretrained(folder)`, `from_pretrained(folder or hub name)` and `push_to_hub(name)` as in
+    huggingface_hub; a folder that does not hold such a model gives an ECGError that says why.
+    """
+
+    config: LAMAEConfig
+
+    def embed(self, batch: Batch) -> Any:
+        """The heart token, the lead latents and the lead weights of each ECG."""
+        raise NotImplementedError
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        folder = Path(save_directory)
+        (folder / CONFIG_FILE).write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8")
+        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        (folder / GOLDEN_FILE).write_text(json.dumps(golden_outputs(self)) + "\n", encoding="utf-8")
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The README of a checkpoint."""
+        return ModelCard(
+            CARD.format(
+                name=type(self).__name__,
+                parameters=sum(parameter.numel() for parameter in self.parameters()),
+                duration=self.config.duration_s,
+                rate=self.config.sampling_rate_hz,
+            )
+        )
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> Self:
+        folder = Path(model_id)
+        if not folder.is_dir():
+            hub.pop("config", None)
+            return super()._from_pretrained(model_id=model_id, map_location=map_location, **hub)
+        config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        for file in (config, weights):
+            if not file.is_file():
+                raise ECGError(f"{folder} is not a checkpoint: it has no {file.name}; give the folder of a model.")
+        try:
+            values = json.loads(config.read_text(encoding="utf-8"))
+            state = load_file(weights, device=map_location)
+        except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+            raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it anew.") from error
+        model = cls(LAMAEConfig.from_dict(values))
+        _load(model, state, weights)
+        _check_golden(model, folder / GOLDEN_FILE)
+        return model.eval()
+
+
+def golden_signal(config: LAMAEConfig) -> Batch:
+    """A fixed signal that needs no random numbers: a different sum of waves in each of the twelve leads."""
+    samples = config.max_patches * config.patch_samples
+    time_s = torch.arange(samples, dtype=torch.float64) / config.sampling_rate_hz
+    lead = torch.arange(1, len(LEADS) + 1, dtype=torch.float64)[:, None]
+    signal_mv = 0.5 * torch.sin(2 * torch.pi * time_s * (1 + lead / 12)) + 0.2 * torch.cos(2 * torch.pi * time_s * lead)
+    return Batch(signal_mv.float()[None], torch.ones(1, len(LEADS), dtype=torch.bool))
+
+
+def golden_outputs(model: "PretrainedModel") -> dict[str, list[float]]:
+    """What the model gives for the golden signal: the lead weights (mean over heads) and the heart token."""
+    was_training = model.training
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        embedding = model.eval().embed(golden_signal(model.config).to(device))
+    model.train(was_training)
+    return {
+        "lead_weights": embedding.lead_weights[0].mean(dim=0).tolist(),
+        "heart": embedding.heart[0].tolist(),
+    }
+
+
+def _check_golden(model: "PretrainedModel", path: Path) -> None:
+    """Refuse a checkpoint that no longer gives what it gave when it was saved (to 1e-3)."""
+    if not path.is_file():
+        raise ECGError(f"{path.parent} is not a whole checkpoint: it has no {path.name}; copy it anew.")
+    saved, now = json.loads(path.read_text(encoding="utf-8")), golden_outputs(model)
+    for name, values in now.items():
+        if not np.allclose(values, saved[name], atol=1e-3, rtol=1e-3):
+            raise ECGError(
+                f"The checkpoint {path.parent} gives other {name} than when it was saved: its files or this"
+                " version of the toolkit are not those that it was trained with."
+            )
+
+
+def _load(model: nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
+    """Fill the model with these weights; ECGError if they are of another configuration."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if wanted != found:
+        name = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))[0]
+        raise ECGError(
+            f"{weights} belongs to another configuration than the {CONFIG_FILE} beside it: {name} is"
+            f" {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} by the configuration."
+        )
+    model.load_state_dict(state)

@@ -1,0 +1,49 @@
+"""Writing that leaves either the whole thing or nothing behind."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lamae_toolkit.ecg import ECGError
+
+
+@contextmanager
+def written_whole(target: Path | str) -> Iterator[Path]:
+    """A temporary path to write a file or folder to; it takes the target's name only when all went well.
+
+    On any error or interruption what was half-written is removed and the target stays as it was. A full
+    disk and a folder that may not be written to become an ECGError that says so.
+    """
+    target = Path(target)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if partial.is_dir() and target.exists():
+            # A folder cannot replace a folder in one step: the old one steps aside, and comes back if need be.
+            aside = target.with_name(f"{target.name}.{os.getpid()}.old")
+            os.replace(target, aside)
+            try:
+                os.replace(partial, target)
+            except OSError:
+                os.replace(aside, target)
+                raise
+            _remove(aside)
+        else:
+            os.replace(partial, target)
+    except OSError as error:
+        raise ECGError(
+            f"{target} could not be written ({error.strerror or error}); nothing was left behind:"
+            " make room or choose another folder."
+        ) from error
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

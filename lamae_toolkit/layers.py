@@ -1,0 +1,112 @@
+"""The three building blocks of the model: attention, a transformer block, and lead pooling."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Every token gathers what it needs from the others: softmax(q k^T / sqrt(e)) v, in several heads.
+
+    Source: Vaswani et al., arXiv 1706.03762. One class, two paths with equal results: fused when nobody
+    watches, and explicit when `tap` is set (by `lamae_toolkit.explain`), which then receives the softmax,
+    (b, h, m, m), each row summing to 1.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        # No bias: on the keys it would cancel in the softmax and never learn.
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width)
+        self.tap: Callable[[Float[Tensor, "b h m m"]], None] | None = None
+
+    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
+        """keys: False where a token must not be looked at."""
+        q, k, v = rearrange(self.query_key_value(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
+        allowed = None if keys is None else keys[:, None, None, :]
+        if self.tap is None:
+            gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        else:
+            scores = einsum(q, k, "b h i e, b h j e -> b h i j") / math.sqrt(q.shape[-1])
+            if allowed is not None:
+                scores = scores.masked_fill(~allowed, -math.inf)
+            attention = scores.softmax(dim=-1)
+            self.tap(attention)
+            gathered = einsum(attention, v, "b h i j, b h j e -> b h i e")
+        return self.out(rearrange(gathered, "b h m e -> b m (h e)"))
+
+
+class Block(nn.Module):
+    """A transformer block: look around (attention), then think (a small network for each token)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm_network = nn.LayerNorm(width)
+        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
+        x = x + self.attention(self.norm_attention(x), keys)
+        return x + self.network(self.norm_network(x))
+
+
+class LeadPooling(nn.Module):
+    """Weigh the leads of an ECG: a learned question asked of every lead, whose softmax is the lead weight.
+
+    weight = softmax over leads of (query . key) / sqrt(e), one set of weights per head. The order of the
+    leads does not matter, and an absent lead has the weight 0.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, width // heads))
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def weigh(self, lead_latents: Float[Tensor, "b l d"], seen: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b h l"]:
+        """The weight of each lead, per head; each row sums to 1."""
+        key = rearrange(self.key(lead_latents), "b l (h e) -> b l h e", h=self.heads)
+        scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
+        if seen is not None:
+            scores = scores.masked_fill(~seen[:, None], -math.inf)
+        return scores.softmax(dim=-1)
+
+    def add_up(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
+        """The heart token: the leads added up by their weights."""
+        value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
+        return self.out(rearrange(einsum(weights, value, "b h l, b l h e -> b h e"), "b h e -> b (h e)"))
+
+    def add_up_moments(
+        self,
+        grid: Float[Tensor, "b l n d"],
+        weights: Float[Tensor, "b h l"],
+        visible: Bool[Tensor, "b l n"],
+    ) -> Float[Tensor, "b n d"]:
+        """The heart at each moment: the leads visible at that patch, added up by the same weights.
+
+        Where a lead is hidden, the others' weights are scaled up to sum to 1; where all are, it is 0.
+        """
+        share = einsum(weights, visible.to(weights.dtype), "b h l, b l n -> b h l n")
+        share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
+        value = rearrange(self.value(grid), "b l n (h e) -> b l n h e", h=self.heads)
+        gathered = self.out(rearrange(einsum(share, value, "b h l n, b l n h e -> b n h e"), "b n h e -> b n (h e)"))
+        return gathered * visible.any(dim=1)[..., None]
+
+
+def time_code(length: int, width: int) -> Float[Tensor, "n d"]:
+    """A fixed code of waves by which a token knows its time: sin and cos of t / 10000^(i/d).
+
+    Source: Vaswani et al., arXiv 1706.03762.
+    """
+    rate = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
+    angle = torch.arange(length)[:, None] * rate[None]
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(length, -1)[:, :width]

@@ -1,0 +1,55 @@
+"""Masks: which patches the model must not see. True means hidden; randomness comes in as an argument."""
+
+import torch
+from jaxtyping import Bool
+
+from lamae_toolkit.ecg import ECGError
+
+Mask = Bool[torch.Tensor, "b l n"]
+
+
+def random_mask(
+    shape: tuple[int, int, int],
+    ratio: float,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Mask:
+    """Hide a share of the patches of every lead, each lead on its own.
+
+    shape: (records, leads, patches). Every lead keeps the same number of patches, `visible_patches`,
+    so that all leads can be encoded side by side. Source: He et al., arXiv 2111.06377.
+    """
+    patches = shape[-1]
+    chance = torch.rand(shape, generator=generator, device=device)
+    rank = chance.argsort(dim=-1).argsort(dim=-1)
+    return rank >= visible_patches(patches, ratio)
+
+
+def visible_patches(patches: int, ratio: float) -> int:
+    """How many of a lead's patches stay visible at this mask ratio; at least one, and at least one hidden."""
+    if not 0.0 < ratio < 1.0:
+        raise ECGError(f"The mask ratio is {ratio:g}, but it is a share of the patches between 0 and 1.")
+    return min(max(patches - round(patches * ratio), 1), patches - 1)
+
+
+def whole_lead_mask(
+    shape: tuple[int, int, int],
+    hidden_leads: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Mask:
+    """Hide some leads altogether, drawn anew for every ECG: the model must infer them from the others."""
+    records, leads, patches = shape
+    if not 0 <= hidden_leads < leads:
+        raise ECGError(f"{hidden_leads} of {leads} leads cannot be hidden: at least one must stay visible.")
+    rank = torch.rand((records, leads), generator=generator, device=device).argsort(dim=-1).argsort(dim=-1)
+    return (rank < hidden_leads)[:, :, None].expand(-1, -1, patches)
+
+
+def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden: tuple[str, ...]) -> Mask:
+    """Hide exactly the leads named in `hidden`; `leads` names the rows of the batch."""
+    unknown = [name for name in hidden if name not in leads]
+    if unknown:
+        raise ECGError(f"Lead {unknown[0]} cannot be hidden: it is not among {', '.join(leads)}.")
+    row = torch.tensor([name in hidden for name in leads])
+    return row[None, :, None].expand(shape)

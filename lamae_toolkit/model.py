@@ -1,0 +1,299 @@
+"""LAMAE, the latent attention masked autoencoder for ECGs, in reading order.
+
+patches -> lead encoder -> latent attention -> lead pooling -> decoder -> loss on what was hidden.
+
+After "latent attention masked autoencoder" (arXiv 2603.26475). The paper's sizes and training recipe
+are not public: this is a reconstruction from its abstract, and its open choices are switches of
+`LAMAEConfig`. Masked autoencoding after He et al. (arXiv 2111.06377).
+"""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.checkpoint import PretrainedModel
+from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.ecg import LEADS, ECGError
+from lamae_toolkit.layers import Block, LeadPooling, time_code
+from lamae_toolkit.masking import random_mask, visible_patches, whole_lead_mask
+
+
+class Reconstruction(NamedTuple):
+    """What a pretraining step returns: `loss, prediction, mask = model(batch)`.
+
+    prediction: (b, l, n, p) in normalised units. mask: True where a patch was hidden and recorded.
+    """
+
+    loss: Float[Tensor, ""]
+    prediction: Float[Tensor, "b l n p"]
+    mask: Bool[Tensor, "b l n"]
+
+
+class Embedding(NamedTuple):
+    """What the model knows of each ECG.
+
+    heart: (b, d), the pooled heart token. per_lead: (b, l, d), the latent of each lead (0 if absent).
+    lead_weights: (b, h, l), the share that each lead has in the heart token; sums to 1 over the leads.
+    """
+
+    heart: Float[Tensor, "b d"]
+    per_lead: Float[Tensor, "b l d"]
+    lead_weights: Float[Tensor, "b h l"]
+
+
+class Latents(NamedTuple):
+    """The latents of all leads: the lead's own CLS token, then one token per visible patch.
+
+    tokens: (b, l, m, d) with m = 1 + visible patches. seen: (b, l, m), False for padding and absent
+    leads, or None if there is neither. position: (b, l, m - 1), the patch that each token stands for.
+    """
+
+    tokens: Float[Tensor, "b l m d"]
+    seen: Bool[Tensor, "b l m"] | None
+    position: Int[Tensor, "b l k"]
+
+
+class LAMAE(PretrainedModel):
+    """A masked autoencoder that reads every lead on its own and then connects the leads in latent space."""
+
+    def __init__(self, config: LAMAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        d, dd, p = config.width, config.decoder_width, config.patch_samples
+
+        # Lead encoder: one vision transformer for all leads.
+        self.embed_patch = nn.Linear(p, d)
+        self.lead_cls = nn.Parameter(torch.randn(d) * 0.02)
+        self.lead_name = nn.Embedding(len(LEADS), d) if config.lead_embedding else None
+        self.encoder = nn.ModuleList(Block(d, config.heads) for _ in range(config.encoder_depth))
+        # Latent attention: the only place where leads meet.
+        self.latent_attention = nn.ModuleList(Block(d, config.heads) for _ in range(config.latent_depth))
+        self.norm = nn.LayerNorm(d)
+        # Lead pooling: how much each lead counts for the heart token.
+        self.pooling = LeadPooling(d, config.pooling_heads)
+        # Decoder: told which lead to draw, since a hidden lead has nothing else to be known by.
+        self.to_decoder = nn.Linear(d, dd)
+        self.heart_to_decoder = nn.Linear(d, dd)
+        self.mask_token = nn.Parameter(torch.randn(dd) * 0.02)
+        self.decoder_lead_name = nn.Embedding(len(LEADS), dd)
+        self.decoder = nn.ModuleList(Block(dd, config.decoder_heads) for _ in range(config.decoder_depth))
+        self.decoder_norm = nn.LayerNorm(dd)
+        self.draw_patch = nn.Linear(dd, p)
+
+        self.register_buffer("encoder_time", time_code(config.max_patches, d), persistent=False)
+        self.register_buffer("decoder_time", time_code(config.max_patches, dd), persistent=False)
+        self.apply(_initialise)
+
+    def forward(
+        self,
+        batch: Batch,
+        mask: Bool[Tensor, "b l n"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Reconstruction:
+        """Hide patches, reconstruct them, and score the reconstruction on the hidden patches alone.
+
+        loss = mean over hidden patches of (prediction - target)^2, in units of each lead's variance.
+        mask: True where hidden; drawn from `generator` as the config says if it is None.
+        """
+        patches = self.patches(batch)
+        mask, keep = self._mask(batch, patches, mask, generator)
+        latents = self.connect(self.encode_leads(patches, batch, mask, keep))
+        heart, _, moments = self.pool(latents, patches.shape[2])
+        prediction = self.decode(latents, heart, moments, batch)
+        error = (prediction - patches).square().mean(dim=-1)
+        hidden = mask & batch.present[:, :, None]
+        return Reconstruction((error * hidden).sum() / hidden.sum(), prediction, hidden)
+
+    def embed(self, batch: Batch) -> Embedding:
+        """The whole ECG, nothing hidden, as a heart token, one latent per lead and the lead weights."""
+        patches = self.patches(batch)
+        latents = self.connect(self.encode_leads(patches, batch, mask=None, keep=patches.shape[2]))
+        heart, weights, _ = self.pool(latents, patches.shape[2], moments=False)
+        return Embedding(heart, self.lead_latents(latents), weights)
+
+    def reconstruct(self, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Float[Tensor, "b l t"]:
+        """The ECG in mV as the model draws it from the visible patches (visible ones are drawn, too)."""
+        mean, scale = _statistics(self._whole_patches(batch), self.config.normalisation)
+        return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
+
+    # The steps, each one sentence.
+
+    def patches(self, batch: Batch) -> Float[Tensor, "b l n p"]:
+        """Normalise each lead and cut it into patches."""
+        cut = self._whole_patches(batch)
+        mean, scale = _statistics(cut, self.config.normalisation)
+        normalised = (cut.signal_mv - mean) / scale * cut.present[:, :, None]
+        return rearrange(normalised, "b l (n p) -> b l n p", p=self.config.patch_samples)
+
+    def encode_leads(
+        self,
+        patches: Float[Tensor, "b l n p"],
+        batch: Batch,
+        mask: Bool[Tensor, "b l n"] | None,
+        keep: int,
+    ) -> Latents:
+        """Encode the visible patches of each lead on their own: no information crosses leads here.
+
+        keep: the largest number of visible patches that any lead has.
+        """
+        b, l, n, _ = patches.shape
+        tokens = self.embed_patch(patches) + self.encoder_time[:n]
+        cls = repeat(self.lead_cls, "d -> b l 1 d", b=b, l=l)
+        if self.lead_name is not None:
+            name = self.lead_name(_lead_index(batch))[None, :, None]
+            tokens, cls = tokens + name, cls + name
+        if mask is None:
+            position = torch.arange(n, device=patches.device).expand(b, l, n)
+            visible = batch.present[:, :, None].expand(b, l, n)
+        else:
+            # Visible patches first, in the order of time; leads with fewer than `keep` are padded by hidden ones.
+            position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
+            tokens = tokens.gather(2, repeat(position, "b l k -> b l k d", d=tokens.shape[-1]))
+            visible = ~mask.gather(2, position) & batch.present[:, :, None]
+        seen = None if bool(visible.all()) else torch.cat([visible.any(-1, keepdim=True), visible], dim=2)
+        x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
+        # The lead's CLS token is always there to look at, so that an absent lead gives no NaN; it is left out later.
+        keys = None if seen is None else rearrange(_with_cls(seen), "b l m -> (b l) m")
+        for block in self.encoder:
+            x = block(x, keys)
+        return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), seen, position)
+
+    def connect(self, latents: Latents) -> Latents:
+        """Latent attention: the latents of all leads look at each other, without knowing which lead is which."""
+        tokens, seen, position = latents
+        if self.config.tokens == "all":
+            x = rearrange(tokens, "b l m d -> b (l m) d")
+            keys = None if seen is None else rearrange(seen, "b l m -> b (l m)")
+        else:
+            x, keys = tokens[:, :, 0], None if seen is None else seen[:, :, 0]
+        for block in self.latent_attention:
+            x = block(x, keys)
+        if self.config.tokens == "all":
+            tokens = rearrange(x, "b (l m) d -> b l m d", l=tokens.shape[1])
+        else:
+            tokens = torch.cat([x[:, :, None], tokens[:, :, 1:]], dim=2)
+        return Latents(self.norm(tokens), seen, position)
+
+    def lead_latents(self, latents: Latents) -> Float[Tensor, "b l d"]:
+        """One latent per lead: the mean of its tokens, or 0 for a lead that was not seen."""
+        tokens, seen, _ = latents
+        if seen is None:
+            return tokens.mean(dim=2)
+        return (tokens * seen[..., None]).sum(dim=2) / seen.sum(dim=2).clamp(min=1)[..., None]
+
+    def pool(self, latents: Latents, n: int, moments: bool = True):
+        """Weigh the leads and add them up: the heart token, the weights, and the heart at each moment.
+
+        Returns heart (b, d), lead weights (b, h, l) and, if `config.heart == "moments"`, the leads that
+        are visible at each patch pooled with the same weights (b, n, d), else None.
+        """
+        tokens, seen, position = latents
+        leads = self.lead_latents(latents)
+        weights = self.pooling.weigh(leads, None if seen is None else seen[:, :, 0])
+        heart = self.pooling.add_up(leads, weights)
+        if not moments or self.config.heart == "token":
+            return heart, weights, None
+        b, l = position.shape[:2]
+        visible = torch.ones_like(position, dtype=torch.bool) if seen is None else seen[:, :, 1:]
+        grid = tokens.new_zeros(b, l, n, tokens.shape[-1])
+        grid = grid.scatter(2, repeat(position, "b l k -> b l k d", d=grid.shape[-1]), tokens[:, :, 1:])
+        there = torch.zeros(b, l, n, dtype=torch.bool, device=grid.device).scatter(2, position, visible)
+        return heart, weights, self.pooling.add_up_moments(grid, weights, there)
+
+    def decode(
+        self,
+        latents: Latents,
+        heart: Float[Tensor, "b d"],
+        moments: Float[Tensor, "b n d"] | None,
+        batch: Batch,
+    ) -> Float[Tensor, "b l n p"]:
+        """Draw each lead from the heart token, its own latents, and mask tokens where nothing was seen."""
+        tokens, seen, position = latents
+        b, l = position.shape[:2]
+        own = self.to_decoder(tokens)
+        if seen is not None:
+            own = torch.where(seen[..., None], own, self.mask_token)
+        n = self._patch_count(batch)
+        canvas = repeat(self.mask_token, "d -> b l n d", b=b, l=l, n=n)
+        canvas = canvas.scatter(2, repeat(position, "b l k -> b l k d", d=own.shape[-1]), own[:, :, 1:])
+        canvas = canvas + self.decoder_time[:n]
+        if moments is not None:
+            canvas = canvas + self.heart_to_decoder(moments)[:, None]
+        whole = repeat(self.heart_to_decoder(heart), "b d -> b l 1 d", l=l)
+        x = torch.cat([whole, own[:, :, :1], canvas], dim=2) + self.decoder_lead_name(_lead_index(batch))[None, :, None]
+        x = rearrange(x, "b l m d -> (b l) m d")
+        for block in self.decoder:
+            x = block(x)
+        drawn = self.draw_patch(self.decoder_norm(x[:, 2:]))
+        return rearrange(drawn, "(b l) n p -> b l n p", b=b)
+
+    # Shapes and masks.
+
+    def _patch_count(self, batch: Batch) -> int:
+        """How many whole patches these ECGs hold, at most `max_patches`; ECGError if fewer than two."""
+        n = min(batch.signal_mv.shape[2] // self.config.patch_samples, self.config.max_patches)
+        if n < 2:
+            raise ECGError(
+                f"These ECGs have {batch.signal_mv.shape[2]} samples a lead, but the model needs at least"
+                f" {2 * self.config.patch_samples} at {self.config.sampling_rate_hz:g} Hz; give longer ECGs."
+            )
+        if not bool(batch.present.any(dim=1).all()):
+            raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+        return n
+
+    def _whole_patches(self, batch: Batch) -> Batch:
+        samples = self._patch_count(batch) * self.config.patch_samples
+        return Batch(batch.signal_mv[:, :, :samples], batch.present, batch.leads)
+
+    def _mask(self, batch: Batch, patches: Tensor, mask: Tensor | None, generator: torch.Generator | None):
+        """The mask, and the largest number of patches that it leaves visible in a lead."""
+        shape = tuple(patches.shape[:3])
+        if mask is None:
+            mask = random_mask(shape, self.config.mask_ratio, generator, patches.device)
+            if self.config.hidden_leads:
+                hidden = min(self.config.hidden_leads, shape[1] - 1)
+                mask = mask | whole_lead_mask(shape, hidden, generator, patches.device)
+            return mask, visible_patches(shape[2], self.config.mask_ratio)
+        if tuple(mask.shape) != shape:
+            raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")
+        visible = ~mask & batch.present[:, :, None]
+        if not bool(visible.any(dim=2).any(dim=1).all()):
+            raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
+        return mask, int(visible.sum(dim=-1).max())
+
+
+def _with_cls(seen: Tensor) -> Tensor:
+    return torch.cat([torch.ones_like(seen[:, :, :1]), seen[:, :, 1:]], dim=2)
+
+
+def _statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
+    """Mean and scale in mV by which each lead is normalised, both (b, l, 1).
+
+    "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that
+    their relative heights stay. 0.01 mV is added in quadrature: noise in a silent lead is not blown up.
+    """
+    mean = batch.signal_mv.mean(dim=2, keepdim=True)
+    variance = (batch.signal_mv - mean).square().mean(dim=2, keepdim=True)
+    if normalisation == "record":
+        there = batch.present[:, :, None]
+        variance = (variance * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
+        variance = variance.expand_as(mean)
+    return mean, (variance + 0.01**2).sqrt()
+
+
+def _lead_index(batch: Batch) -> Int[Tensor, " l"]:
+    return torch.tensor([LEADS.index(name) for name in batch.leads], device=batch.signal_mv.device)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Weights as in the masked autoencoder of He et al.: Xavier for linear layers, small for embeddings."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,171 @@
+"""Pictures: functions that take results and return a plotly Figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Bool, Float
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from lamae_toolkit.ecg import LEADS, Recording
+from lamae_toolkit.evaluate import Evaluation
+from lamae_toolkit.explain import Explanation
+from lamae_toolkit.icd10 import name_of
+
+# Okabe and Ito's colours, which the colour-blind can tell apart.
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
+WEIGHT_SCALE = "Viridis"
+COLUMNS = 2
+
+
+def ecg_figure(
+    recording: Recording,
+    *,
+    overlay: Recording | None = None,
+    hidden: Bool[np.ndarray, "l n"] | None = None,
+    weights: Float[np.ndarray, " l"] | None = None,
+    title: str = "",
+) -> go.Figure:
+    """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
+
+    overlay: a second ECG drawn over it, such as a reconstruction. hidden: patches to shade, True where
+    hidden, over the overlay's length. weights: the weight of each lead, which colours its trace.
+    """
+    leads = [lead for lead in LEADS if lead in recording.leads]
+    rows = -(-len(leads) // COLUMNS)
+    figure = make_subplots(
+        rows=rows, cols=COLUMNS, shared_xaxes="all", shared_yaxes="all", vertical_spacing=0.012, horizontal_spacing=0.03
+    )
+    time_s = np.arange(recording.signal_mv.shape[1]) / recording.sampling_rate_hz
+    top = float(np.quantile(np.abs(recording.signal_mv), 0.9995)) * 1.25 + 0.1
+    for index, lead in enumerate(leads):
+        # Down the left column first, as on paper: limb leads left, chest leads right.
+        place = {"row": index % rows + 1, "col": index // rows + 1}
+        row = recording.leads.index(lead)
+        colour, label = "#222222", lead
+        if weights is not None:
+            share = (weights[row] - weights.min()) / max(float(np.ptp(weights)), 1e-9)
+            # The palest yellow of the scale cannot be read on white.
+            colour, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
+        if hidden is not None:
+            _shade(figure, hidden[row], (overlay or recording).duration_s, place)
+        figure.add_scatter(
+            x=time_s, y=recording.lead(lead), mode="lines", line={"color": colour, "width": 1.3},
+            name="ECG", legendgroup="ECG", showlegend=overlay is not None and index == 0, **place,
+            hovertemplate=f"{lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
+        )  # fmt: skip
+        if overlay is not None and lead in overlay.leads:
+            figure.add_scatter(
+                x=np.arange(overlay.signal_mv.shape[1]) / overlay.sampling_rate_hz, y=overlay.lead(lead),
+                mode="lines", line={"color": VERMILION, "width": 1.3}, name="reconstruction", legendgroup="overlay",
+                showlegend=index == 0, **place,
+            )  # fmt: skip
+        figure.add_annotation(
+            x=0.0, y=top, text=f"<b>{label}</b>", showarrow=False, xanchor="left", yanchor="top",
+            bgcolor="rgba(255,255,255,0.75)", **place,
+        )  # fmt: skip
+    figure.update_xaxes(range=[0, time_s[-1]], dtick=0.2, gridcolor=PAPER_LINE, showticklabels=False, zeroline=False)
+    figure.update_yaxes(
+        range=[-top, top], dtick=0.5, gridcolor=PAPER_LINE, showticklabels=False, zerolinecolor=PAPER_BOLD
+    )
+    for column in range(1, COLUMNS + 1):
+        figure.update_xaxes(title_text="time, one line each 0.2 s; voltage, one line each 0.5 mV", row=rows, col=column)
+    return _finish(figure, title, height=90 * rows + 110)
+
+
+def reconstruction_figure(
+    recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"], title: str = ""
+) -> go.Figure:
+    """An ECG, what the model was not shown (shaded), and what it drew."""
+    return ecg_figure(recording, overlay=reconstruction, hidden=mask, title=title)
+
+
+def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learning curve") -> go.Figure:
+    """Pretraining loss over the steps, one line for each run; 1 is what guessing each lead's mean gives."""
+    figure = go.Figure()
+    for (name, log), colour in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
+        steps, losses = [row["step"] for row in log], [row["loss"] for row in log]
+        figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": colour})
+    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
+    figure.update_xaxes(title_text="training step")
+    figure.update_yaxes(title_text="loss on hidden patches (1 = variance)", rangemode="tozero")
+    return _finish(figure, title, height=380)
+
+
+def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figure:
+    """AUROC of each code with its 95 % interval, best first, for one model or several side by side."""
+    order = evaluations[0].table().auroc.sort_values().index
+    figure = go.Figure()
+    for position, (evaluation, colour) in enumerate(zip(evaluations, (BLUE, GREY, VERMILION, GREEN), strict=False)):
+        table = evaluation.table().loc[order]
+        figure.add_scatter(
+            x=table.auroc,
+            y=np.arange(len(order)) - 0.18 * position,
+            error_x={"type": "data", "symmetric": False, "array": table.auroc_high - table.auroc,
+                     "arrayminus": table.auroc - table.auroc_low, "thickness": 1.2},
+            mode="markers",
+            marker={"color": colour, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
+            name=f"{evaluation.name}, macro {evaluation.auroc.macro()}",
+            customdata=np.stack([table.positives, table.auprc, table.prevalence], axis=1),
+            hovertemplate="AUROC %{x:.3f}, AUPRC %{customdata[1]:.3f} (prevalence %{customdata[2]:.3f},"
+            " %{customdata[0]:.0f} ECGs)<extra></extra>",
+        )  # fmt: skip
+    figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot"}, annotation_text="guessing")
+    figure.update_yaxes(tickvals=np.arange(len(order)), ticktext=[name_of(code) for code in order])
+    figure.update_xaxes(title_text="AUROC on unseen patients, 95 % interval")
+    return _finish(figure, title, height=32 * len(order) + 160)
+
+
+def lead_weight_figure(explanation: Explanation, title: str = "") -> go.Figure:
+    """The ECG with each trace coloured by the weight of its lead."""
+    return ecg_figure(explanation.recording, weights=explanation.lead_weights.mean(axis=0), title=title)
+
+
+def lead_bar_figure(explanation: Explanation, title: str = "Lead weights") -> go.Figure:
+    """The weight of each lead, mean over heads as bars and each head as a dot; equal weights as a dotted line."""
+    table = explanation.weight_table()
+    figure = go.Figure(go.Bar(x=table.index, y=table.weight, marker_color=BLUE, name="mean over heads"))
+    for head in table.columns[1:]:
+        figure.add_scatter(
+            x=table.index, y=table[head], mode="markers", marker={"color": ORANGE, "size": 7, "line": {"width": 1}},
+            name="each head", legendgroup="head", showlegend=head == "head 1", hovertext=head,
+        )  # fmt: skip
+    figure.add_hline(y=1 / len(table), line={"color": GREY, "dash": "dot"})
+    figure.update_yaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero")
+    return _finish(figure, title, height=320)
+
+
+def lead_attention_figure(explanation: Explanation, title: str = "Latent attention between leads") -> go.Figure:
+    """12 x 12: how much each lead (row) took from each lead (column), mean over layers and heads."""
+    table = explanation.attention_table()
+    figure = go.Figure(
+        go.Heatmap(
+            z=table.to_numpy(),
+            x=table.columns,
+            y=table.index,
+            colorscale=WEIGHT_SCALE,
+            colorbar={"title": "share"},
+            hovertemplate="%{y} took %{z:.1%} from %{x}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed", title_text="looking lead")
+    figure.update_xaxes(title_text="looked-at lead")
+    return _finish(figure, title, height=460)
+
+
+def _shade(figure: go.Figure, hidden: np.ndarray, duration_s: float, place: dict) -> None:
+    """Grey bands over the hidden patches; neighbouring patches make one band."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]]))) * duration_s / len(hidden)
+    for start, end in edges.reshape(-1, 2):
+        figure.add_vrect(x0=start, x1=end, fillcolor=GREY, opacity=0.18, line_width=0, layer="below", **place)
+
+
+def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
+    figure.update_layout(
+        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"}, height=height, template="plotly_white",
+        margin={"l": 20, "r": 20, "t": 60, "b": 45}, font={"size": 13},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+    )  # fmt: skip
+    return figure

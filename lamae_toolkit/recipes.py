@@ -1,0 +1,217 @@
+"""Recipes: each function is a complete run, from data to result."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.datasets.simulated import simulate_store
+from lamae_toolkit.ecg import ECGError, Recording
+from lamae_toolkit.evaluate import Evaluation, Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
+from lamae_toolkit.explain import Explanation, explain_ecg
+from lamae_toolkit.files import written_whole
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.masking import named_lead_mask, random_mask
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.plots import (
+    auroc_figure,
+    lead_attention_figure,
+    lead_bar_figure,
+    lead_weight_figure,
+    learning_curve_figure,
+    reconstruction_figure,
+)
+from lamae_toolkit.report import Section, write_report
+from lamae_toolkit.store import Store
+from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain, read_log
+
+METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+
+
+def demo(
+    out: Path | str,
+    *,
+    ecgs: int = 3000,
+    steps: int = 700,
+    seed: int = 0,
+    replicates: int = 1000,
+    progress: bool = True,
+) -> dict:
+    """The main job on simulated ECGs: simulate, pretrain, predict ICD-10 codes, look at the leads, write a report.
+
+    Command: `lamae demo`. Cost and expected score: see "What to expect" in the README. Writes `out/store`,
+    `out/checkpoint`, `out/log.jsonl`, `out/metrics.json` and `out/report.html`; a run that was interrupted goes
+    on from its last checkpoint. Returns the metrics.
+    """
+    out = Path(out)
+    store = _cohort(out / "store", ecgs, seed, progress)
+    split = Split()
+    torch.manual_seed(seed)
+    model = LAMAE(LAMAEConfig())
+    train = TrainConfig(steps=steps, seed=seed, save_every=100)
+    # Test and validation patients are not seen in pretraining either.
+    pretrain(model, store, store.rows(split.train), out, train, progress=progress)
+    evaluations = evaluate_beside_random(
+        model, store, split, seed=seed, replicates=replicates, representations=("heart", "per_lead"), progress=progress
+    )
+    evaluations[0].probe.save(out / CHECKPOINT)
+    metrics = {
+        "cohort": store.meta,
+        "train": asdict(train),
+        "final_loss": read_log(out)[-1]["loss"],
+        "evaluations": [evaluation.to_dict() for evaluation in evaluations],
+        "lamae_minus_random": compare(evaluations[0], evaluations[1]),
+    }
+    write_json(out / METRICS_FILE, metrics)
+    _demo_report(out, model, store, split, evaluations)
+    return metrics
+
+
+def evaluate_beside_random(
+    model: LAMAE,
+    store: Store,
+    split: Split,
+    *,
+    seed: int = 0,
+    replicates: int = 1000,
+    representations: tuple[str, ...] = ("heart",),
+    minimum: int = 10,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> list[Evaluation]:
+    """Probe a model and an untrained one of the same shape, on the same codes and the same patients.
+
+    Returns, for each representation in turn, the model's evaluation and the random encoder's.
+    """
+    rows = store.rows([*split.train, *split.validation, *split.test])
+    index, codes = store.index.iloc[rows], codes_to_predict(store, split, minimum)
+    untrained = random_encoder(model.config, seed)
+    embedded = {
+        "LAMAE": embed_rows(model, store, rows, device=device, progress=progress),
+        "random encoder": embed_rows(untrained, store, rows, device=device, progress=progress),
+    }
+    return [
+        evaluate(
+            embedding,
+            index,
+            codes,
+            name=f"{name}, {REPRESENTATION_NAMES[representation]}",
+            split=split,
+            representation=representation,
+            replicates=replicates,
+            seed=seed,
+        )
+        for representation in representations
+        for name, embedding in embedded.items()
+    ]
+
+
+REPRESENTATION_NAMES = {"heart": "heart token", "per_lead": "all lead latents"}
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Write results as JSON, whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def explanation_sections(explanation: Explanation, heading: str, text: str) -> list[Section]:
+    """The part of a report that shows one ECG: lead weights over the ECG, latent attention, chances of codes."""
+    content = [lead_weight_figure(explanation), lead_bar_figure(explanation), lead_attention_figure(explanation)]
+    if explanation.chances is not None:
+        best = explanation.chances.sort_values(ascending=False).head(8)
+        content.insert(1, best.rename(index=name_of).to_frame("chance"))
+    return [Section(heading, text, content)]
+
+
+def _cohort(folder: Path, ecgs: int, seed: int, progress: bool) -> Store:
+    """The simulated cohort in `folder`: taken up if it is the same, refused if it is another."""
+    if not folder.exists():
+        return simulate_store(folder, ecgs, seed, progress=progress)
+    store = Store.open(folder)
+    if store.meta["source"] != f"simulated, seed {seed}" or len(store) != ecgs:
+        raise ECGError(
+            f"{folder} holds {len(store)} ECGs ({store.meta['source']}), not {ecgs} simulated with seed {seed};"
+            " choose another folder."
+        )
+    return store
+
+
+def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluations: list[Evaluation]) -> None:
+    lamae, untrained = evaluations[:2]
+    difference = compare(lamae, untrained)["macro_auroc_difference"]
+    test = store.rows(split.test)
+    chosen = _three_ecgs(store, test)
+    macro = [
+        f"{evaluation.name}: macro AUROC {evaluation.auroc.macro()}, macro AUPRC {evaluation.auprc.macro()}"
+        for evaluation in evaluations
+    ]
+    sections = [
+        Section(
+            "What the model was asked to do",
+            f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
+            f" In each lead, {model.config.mask_ratio:.0%} of the patches are hidden (grey), and the model draws them"
+            " (red) from what it sees. These patients were not in its training.",
+            [_reconstruction(model, store, test[0], None), _reconstruction(model, store, test[0], ("V3", "aVF"))],
+        ),
+        Section(
+            "How it learned",
+            "The loss is the squared error on the hidden patches, where 1 is what guessing each lead's mean gives.",
+            [learning_curve_figure({"LAMAE": read_log(out)})],
+        ),
+        Section(
+            "ICD-10 codes of unseen patients",
+            f"The model is frozen, and a logistic regression on it predicts each code. {lamae.test_ecgs} ECGs of"
+            f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
+            " from a bootstrap over patients. " + ". ".join(macro) + ". LAMAE's heart token above the random one's by"
+            f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC."
+            f" Guessing has an AUROC of 0.5 and an AUPRC of the prevalence, {lamae.prevalence.mean():.3f} in the mean.",
+            [auroc_figure([lamae, untrained]), lamae.table().rename(index=name_of)],
+        ),
+    ]
+    for row, what in chosen:
+        truth = ", ".join(name_of(code) for code in store.index.codes.iloc[row]) or "no code (normal)"
+        explanation = explain_ecg(model, store.recording(row), lamae.probe)
+        text = (
+            f"Programmed: {truth}. Each trace is coloured by its lead's weight in the heart token (bright is"
+            " more). Weights and attention show what the model combined, which is not yet proof of why it predicted a code."
+        )
+        sections += explanation_sections(explanation, f"Lead weights: {what}", text)
+    write_report(
+        out / REPORT_FILE,
+        "LAMAE on a simulated cohort",
+        f"{len(store)} simulated 12-lead ECGs of {store.index.patient_id.nunique()} patients. All numbers below are of"
+        " simulated patients: they show that the pipeline works, not how it would do in a clinic.",
+        sections,
+    )
+
+
+def _three_ecgs(store: Store, rows: np.ndarray) -> list[tuple[int, str]]:
+    """Three test ECGs to look at: an inferior infarction, a left bundle-branch block and a normal one, if there are."""
+    chosen: list[tuple[int, str]] = []
+    for code, what in (("I21.19", "inferior infarction"), ("I44.7", "left bundle-branch block"), (None, "normal ECG")):
+        codes = store.index.codes.iloc[rows]
+        fits = [len(present) == 0 if code is None else code in present for present in codes]
+        if any(fits):
+            chosen.append((int(rows[int(np.argmax(fits))]), what))
+    return chosen
+
+
+@torch.inference_mode()
+def _reconstruction(model: LAMAE, store: Store, row: int, hidden_leads: tuple[str, ...] | None):
+    """One ECG and its reconstruction, with random patches hidden, or these whole leads."""
+    batch = store.batch([row])
+    shape = (1, len(batch.leads), model.config.max_patches)
+    if hidden_leads is None:
+        mask = random_mask(shape, model.config.mask_ratio, torch.Generator().manual_seed(0))
+        title = f"{model.config.mask_ratio:.0%} of the patches of every lead hidden"
+    else:
+        mask, title = named_lead_mask(shape, batch.leads, hidden_leads), f"{' and '.join(hidden_leads)} hidden"
+    drawn = model.eval().reconstruct(batch, mask)[0].numpy()
+    recording = store.recording(row)
+    reconstruction = Recording(drawn, store.sampling_rate_hz, batch.leads).select(recording.leads)
+    there = [batch.leads.index(name) for name in recording.leads]
+    return reconstruction_figure(recording, reconstruction, mask[0, there].numpy(), title)

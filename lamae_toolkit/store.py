@@ -1,0 +1,185 @@
+"""A cohort on disk: one int16 array of all signals, memory-mapped, and a table of who they belong to."""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import torch
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.ecg import LEADS, ECGError, Recording
+from lamae_toolkit.files import written_whole
+from lamae_toolkit.signal import crop, resample
+
+VERSION = 1
+SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
+MV_PER_UNIT = 1e-3
+ABSENT = np.int16(-32768)
+INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ECG on its way into a store: the signal, whose it is, and its ICD-10 codes.
+
+    sex: "F", "M" or "" if unknown. age_years: NaN if unknown. `extra` becomes further columns of the index.
+    """
+
+    recording: Recording
+    patient_id: int
+    study_id: int
+    age_years: float
+    sex: str
+    codes: tuple[str, ...]
+    extra: tuple[tuple[str, object], ...] = ()
+
+
+def patient_fold(patient_id: int, folds: int = 20) -> int:
+    """The fold of a patient, 0 to folds - 1, from the patient's number alone: no patient is on two sides of a split."""
+    return zlib.crc32(f"patient {patient_id}".encode()) % folds
+
+
+class Store:
+    """A packed cohort: signals as int16 with 0.001 mV a unit, leads in the order of `LEADS`, and its index.
+
+    index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, row by row
+        with the signals. An absent lead is a row of the value -32768.
+    """
+
+    def __init__(self, folder: Path, meta: dict, index: pd.DataFrame, signals: np.ndarray) -> None:
+        self.folder, self.meta, self.index, self.signals = folder, meta, index, signals
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Store":
+        """Open a store and check that its parts belong together; ECGError if they do not."""
+        folder = Path(folder)
+        if not (folder / META).is_file():
+            raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was packed to.")
+        try:
+            meta = json.loads((folder / META).read_text(encoding="utf-8"))
+            version, ecgs, samples = meta["version"], int(meta["ecgs"]), int(meta["samples"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ECGError(f"{folder / META} is damaged; pack the cohort again.") from error
+        if version != VERSION:
+            raise ECGError(
+                f"{folder} is a store of version {version}, but this toolkit reads version {VERSION};"
+                " pack the cohort again."
+            )
+        try:
+            index = pd.read_parquet(folder / INDEX)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise ECGError(f"The index {folder / INDEX} is missing or damaged; pack the cohort again.") from error
+        missing = [name for name in INDEX_COLUMNS if name not in index]
+        if missing:
+            raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
+        wanted = ecgs * len(LEADS) * samples * 2
+        found = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
+        if len(index) != ecgs or found != wanted:
+            raise ECGError(
+                f"{folder} should hold {ecgs} ECGs, but its index has {len(index)} rows and {SIGNALS} has {found} of"
+                f" {wanted} bytes; pack the cohort again."
+            )
+        if index.groupby("patient_id").fold.nunique().max() > 1:
+            raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
+        signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
+        return cls(folder, meta, index, signals)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def sampling_rate_hz(self) -> float:
+        """Samples per second of every ECG in the store."""
+        return float(self.meta["sampling_rate_hz"])
+
+    def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Batch:
+        """These ECGs, scaled to mV on the device."""
+        stored = torch.from_numpy(self.signals[np.asarray(rows, dtype=np.int64)]).to(device)
+        present = stored[:, :, 0] != int(ABSENT)
+        return Batch(stored * present[:, :, None] * MV_PER_UNIT, present)
+
+    def recording(self, row: int) -> Recording:
+        """One ECG with the leads that it has."""
+        stored = self.signals[row]
+        there = np.flatnonzero(stored[:, 0] != ABSENT)
+        signal_mv = stored[there].astype(np.float32) * np.float32(MV_PER_UNIT)
+        return Recording(signal_mv, self.sampling_rate_hz, tuple(LEADS[lead] for lead in there))
+
+    def rows(self, folds: Iterable[int]) -> np.ndarray:
+        """The rows of the ECGs in these folds."""
+        return np.flatnonzero(self.index.fold.isin(list(folds)))
+
+
+def pack(
+    entries: Iterable[Entry],
+    folder: Path | str,
+    *,
+    source: str,
+    sampling_rate_hz: float = 100.0,
+    duration_s: float = 10.0,
+    folds: int = 20,
+) -> Store:
+    """Write a cohort to a store, one ECG after the other, and open it.
+
+    Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at
+    ±32.7 mV. A shorter ECG is refused (ECGError), as are a study number that is there twice and an
+    empty cohort. The store appears under its name only when it is complete.
+    """
+    samples = round(sampling_rate_hz * duration_s)
+    rows: list[dict] = []
+    studies: set[int] = set()
+    with written_whole(folder) as partial:
+        partial.mkdir()
+        with open(partial / SIGNALS, "wb") as file:
+            for entry in entries:
+                if entry.study_id in studies:
+                    raise ECGError(f"Study {entry.study_id} is there twice; give every ECG a number of its own.")
+                studies.add(entry.study_id)
+                file.write(_quantised(entry, sampling_rate_hz, duration_s, samples).tobytes())
+                rows.append(
+                    {
+                        "patient_id": entry.patient_id,
+                        "study_id": entry.study_id,
+                        "age_years": entry.age_years,
+                        "sex": entry.sex,
+                        "codes": list(entry.codes),
+                        "fold": patient_fold(entry.patient_id, folds),
+                        **dict(entry.extra),
+                    }
+                )
+        if not rows:
+            raise ECGError(f"There is no ECG to pack into {folder}.")
+        pd.DataFrame(rows).to_parquet(partial / INDEX)
+        meta = {
+            "version": VERSION,
+            "source": source,
+            "ecgs": len(rows),
+            "samples": samples,
+            "sampling_rate_hz": sampling_rate_hz,
+            "folds": folds,
+            "mv_per_unit": MV_PER_UNIT,
+            "leads": list(LEADS),
+        }
+        (partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    return Store.open(folder)
+
+
+def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float, samples: int) -> np.ndarray:
+    """One ECG as int16, all twelve leads, -32768 where a lead is absent."""
+    recording = entry.recording
+    # Half a sample of slack, at the ECG's own rate and the store's: a 9.998-s record at 500 Hz is 10 s long.
+    if recording.duration_s < duration_s - 0.5 / min(recording.sampling_rate_hz, sampling_rate_hz):
+        raise ECGError(
+            f"Study {entry.study_id} lasts {recording.duration_s:g} s, but this store holds ECGs of {duration_s:g} s;"
+            " leave it out or pack shorter ones."
+        )
+    signal_mv = resample(crop(recording, 0.0, duration_s), sampling_rate_hz).signal_mv[:, :samples]
+    signal_mv = np.pad(signal_mv, ((0, 0), (0, samples - signal_mv.shape[1])), mode="edge")
+    packed = np.full((len(LEADS), samples), ABSENT, dtype=np.int16)
+    packed[[LEADS.index(name) for name in recording.leads]] = np.rint(signal_mv / MV_PER_UNIT).clip(-32767, 32767)
+    return packed

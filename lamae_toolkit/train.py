@@ -1,0 +1,206 @@
+"""Pretraining: one loop that can be read, interrupted and resumed exactly."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from lamae_toolkit.checkpoint import PretrainedModel
+from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.files import written_whole
+from lamae_toolkit.store import Store
+
+CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is pretrained: AdamW, linear warm-up then cosine decay, gradients clipped at norm 1."""
+
+    steps: int = 1000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every"):
+            if not getattr(self, name) > 0:
+                raise ECGError(f"The training's {name} is {getattr(self, name)}, but it must be above 0.")
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """The rate at a step (the first is 0): up in a line for `warmup_steps`, then down a half cosine to 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def shuffled_rows(rows: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """The rows of one step: every epoch is a new shuffle of all rows, known from the seed and the step alone.
+
+    That is why a run can go on at any step. The last rows of an epoch that fill no batch are left out.
+    """
+    per_epoch = len(rows) // batch_size
+    if per_epoch == 0:
+        raise ECGError(f"{len(rows)} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    return order[place * batch_size : (place + 1) * batch_size]
+
+
+def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, as is usual: not on biases, norms and single tokens."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+
+
+def pretrain(
+    model: PretrainedModel,
+    store: Store,
+    rows: np.ndarray,
+    folder: Path | str,
+    config: TrainConfig,
+    *,
+    stop_after: int | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> PretrainedModel:
+    """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
+
+    If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit
+    as if it had not (on CPU); one of another configuration is refused (ECGError). `stop_after`: pause
+    after that step. Ctrl-C or a kill loses at most `save_every` steps.
+
+    Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
+    `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
+    """
+    folder = Path(folder)
+    model.to(device).train()
+    optim = optimiser(model, config)
+    generator = torch.Generator(device=device)
+    generator.manual_seed(config.seed)
+    first = _resume(folder, model, optim, generator, config)
+    last = config.steps if stop_after is None else min(stop_after, config.steps)
+    bar = tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not progress)
+    saved = first
+    step, start = first, time.perf_counter()
+    try:
+        for step in range(first, last):
+            for group in optim.param_groups:
+                group["lr"] = learning_rate(step, config)
+            batch = store.batch(shuffled_rows(rows, config.batch_size, config.seed, step), device)
+            loss, _, _ = model(batch, generator=generator)
+            optim.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optim.step()
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
+                row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
+                       "gradient_norm": norm.item(), "ecgs_per_s": round(ecgs_per_s, 1)}  # fmt: skip
+                if not math.isfinite(row["loss"]):
+                    raise ECGError(
+                        f"The loss is not a number at step {done}: lower the learning rate; the checkpoint of step"
+                        f" {saved} in {folder} is kept."
+                    )
+                _log(folder, row)
+                bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+            if done % config.save_every == 0 or done == last:
+                _save(folder, model, optim, generator, config, done)
+                saved = done
+            bar.update()
+    except KeyboardInterrupt:
+        # Whole steps only: what was under way when the key was pressed is done again after resuming.
+        tqdm.write(f"Interrupted; the checkpoint of step {saved} is in {folder}, and the same command goes on from it.")
+        raise
+    finally:
+        bar.close()
+    return model.eval()
+
+
+def read_log(folder: Path | str) -> list[dict]:
+    """The log of a run: one row per logged step, with step, loss, learning_rate, gradient_norm, ecgs_per_s."""
+    path = Path(folder) / LOG_FILE
+    if not path.is_file():
+        raise ECGError(f"{folder} has no {LOG_FILE}; give the folder that a pretraining run wrote.")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _log(folder: Path, row: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOG_FILE, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _save(
+    folder: Path,
+    model: PretrainedModel,
+    optim: torch.optim.Optimizer,
+    generator: torch.Generator,
+    config: TrainConfig,
+    step: int,
+) -> None:
+    """Write `folder/checkpoint`: the model, and all that it takes to go on exactly from here."""
+    state = {
+        "step": step,
+        "train_config": asdict(config),
+        "optimiser": optim.state_dict(),
+        "generator": generator.get_state(),
+    }
+    with written_whole(folder / CHECKPOINT) as partial:
+        model.save_pretrained(partial)
+        torch.save(state, partial / STATE_FILE)
+    model.train()
+
+
+def _resume(
+    folder: Path,
+    model: PretrainedModel,
+    optim: torch.optim.Optimizer,
+    generator: torch.Generator,
+    config: TrainConfig,
+) -> int:
+    """Take up the run in `folder`, if there is one; returns the number of steps that are done."""
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists():
+        # Log rows without a checkpoint are from a run that ended before its first one.
+        (folder / LOG_FILE).unlink(missing_ok=True)
+        return 0
+    device = next(model.parameters()).device
+    try:
+        state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
+    trained = type(model).from_pretrained(checkpoint)
+    if trained.config != model.config or state["train_config"] != asdict(config):
+        theirs = trained.config.to_dict() | state["train_config"]
+        ours = model.config.to_dict() | asdict(config)
+        name = next(name for name in ours if ours[name] != theirs.get(name))
+        raise ECGError(
+            f"{folder} holds a run with {name} = {theirs.get(name)!r}, not {ours[name]!r};"
+            " choose another folder, or the same configuration to go on."
+        )
+    model.load_state_dict(trained.state_dict())
+    optim.load_state_dict(state["optimiser"])
+    generator.set_state(state["generator"].cpu())
+    if (folder / LOG_FILE).exists():
+        kept = [row for row in read_log(folder) if row["step"] <= state["step"]]
+        with written_whole(folder / LOG_FILE) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    return state["step"]
