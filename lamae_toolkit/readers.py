@@ -229,25 +229,29 @@ def _read_wfdb(
     if n_missing >= n_samples or n_missing > MAX_MISSING * n_samples:
         raise ECGError(f"Of {n_samples} samples, {n_missing} lie in gaps between segments; choose single segments.")
     parts: list[LeadSignals] = []
-    notes: dict[str, None] = {}
+    rates_hz, notes = set(), {}
     for name, length in segments:
-        if name == "~":
-            parts.append({"~": np.full(length, np.nan)})
-            continue
-        segment_path = header_path.with_name(f"{name}.hea")
-        if not segment_path.is_file():
-            raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} beside it.")
-        signals_mv, given_rate_hz, segment_notes = _read_wfdb_segment(segment_path, given_rate_hz, unit)
-        if {len(signal) for signal in signals_mv.values()} != {length}:
-            raise ECGError(f"Its segment {name} does not have the promised {length} samples; copy the record again.")
+        signals_mv = {}
+        if name != "~":
+            segment_path = header_path.with_name(f"{name}.hea")
+            if not segment_path.is_file():
+                raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} beside it.")
+            signals_mv, rate_hz, segment_notes = _read_wfdb_segment(segment_path, given_rate_hz, unit)
+            if {len(signal_mv) for signal_mv in signals_mv.values()} != {length}:
+                raise ECGError(
+                    f"Its segment {name} does not have the promised {length} samples; copy the record again."
+                )
+            rates_hz.add(rate_hz)
+            notes |= dict.fromkeys(segment_notes)
         parts.append(signals_mv)
-        notes |= dict.fromkeys(segment_notes)
-    leads = [lead for lead in LEADS if any(lead in part for part in parts)]
-    gaps = [np.full(len(next(iter(part.values()))), np.nan) for part in parts]
+    if len(rates_hz) > 1:
+        raise ECGError(f"Its segments have different sampling rates, {sorted(rates_hz)} Hz; read them one by one.")
     joined = {
-        lead: np.concatenate([part.get(lead, gap) for part, gap in zip(parts, gaps, strict=True)]) for lead in leads
+        lead: np.concatenate([part.get(lead, np.full(n, np.nan)) for part, (_, n) in zip(parts, segments, strict=True)])
+        for lead in LEADS
+        if any(lead in part for part in parts)
     }
-    return joined, given_rate_hz, (*notes, f"Joined {len(segments)} segments.")
+    return joined, rates_hz.pop(), (*notes, f"Joined {len(segments)} segments.")
 
 
 def _read_wfdb_segment(
@@ -294,9 +298,9 @@ def _check_wfdb_sizes(header_path: Path, record: wfdb.Record) -> None:
         channels = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
         bytes_per_sample = WFDB_BYTES_PER_SAMPLE[record.fmt[channels[0]]]
         samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in channels)
-        promised = (record.byte_offset[channels[0]] or 0) + int(
-            bytes_per_sample * samples_per_frame * (record.sig_len or 1)
-        )
+        n_samples = samples_per_frame * (record.sig_len or 1)
+        # Rounded first, as 4/3 byte is not exact in floating point.
+        promised = (record.byte_offset[channels[0]] or 0) + math.ceil(round(bytes_per_sample * n_samples, 3))
         size = signal_path.stat().st_size
         if size < promised:
             raise ECGError(
@@ -328,14 +332,18 @@ def _read_csv(path: Path, given_rate_hz: float | None, unit: str | None) -> tupl
     place = {lead: channels[index] for lead, index in place.items()}
 
     # A decimal comma goes with a semicolon or tab between the columns.
-    table = pd.read_csv(
-        io.StringIO("\n".join(lines[1:])),
-        sep=delimiter,
-        header=None,
-        usecols=[*place.values(), *times],
-        dtype=np.float64,
-        decimal="," if delimiter != "," and "," in lines[1] else ".",
-    )
+    decimal = "," if delimiter != "," and "," in lines[1] else "."
+    try:
+        table = pd.read_csv(
+            io.StringIO("\n".join(lines[1:])),
+            sep=delimiter,
+            header=None,
+            usecols=[*place.values(), *times],
+            dtype=np.float64,
+            decimal=decimal,
+        )
+    except ValueError as error:
+        raise ECGError("Not every value below the first row is a number; correct or empty such cells.") from error
     rate_hz = given_rate_hz
     for column in times:
         rate_hz = _rate_of_times_hz(columns[column], table[column].to_numpy(), rate_hz)
@@ -372,24 +380,20 @@ def _read_numpy(
     """A two-dimensional array; `.npz` may bring its own `leads`, `sampling_rate_hz` and `unit` beside `signal`."""
     rate_in_file_hz, unit_in_file = None, None
     names = None if leads is None else [str(name) for name in leads]
-    # Memory-mapped, a file that is shorter than it claims is refused before memory is taken.
-    loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
-    if isinstance(loaded, np.ndarray):
-        signal = loaded
+    if path.suffix.lower() == ".npy":
+        # Memory-mapped, a file that is shorter than it claims is refused before memory is taken.
+        signal = np.load(path, allow_pickle=False, mmap_mode="r")
     else:
-        with loaded as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if "signal" not in archive:
                 raise ECGError(f"It has no array called 'signal' but {', '.join(archive) or 'none'}; save it so.")
             signal = archive["signal"]
-            if "sampling_rate_hz" in archive:
-                rate_in_file_hz = float(archive["sampling_rate_hz"])
-            if "unit" in archive:
-                unit_in_file = str(archive["unit"])
-            if "leads" in archive:
-                names_in_file = [str(name) for name in archive["leads"]]
-                if names is not None and names != names_in_file:
-                    raise ECGError("The argument leads differs from the leads in the file; leave it out.")
-                names = names_in_file
+            rate_in_file_hz = float(archive["sampling_rate_hz"]) if "sampling_rate_hz" in archive else None
+            unit_in_file = str(archive["unit"]) if "unit" in archive else None
+            names_in_file = [str(name) for name in archive["leads"]] if "leads" in archive else names
+        if names is not None and names != names_in_file:
+            raise ECGError("The argument leads differs from the leads in the file; leave it out.")
+        names = names_in_file
     if names is None:
         raise ECGError('The leads have no names; pass them in the order of the file, as in leads=["I", "II"].')
     if signal.ndim != 2 or signal.dtype.kind not in "iuf":
