@@ -34,8 +34,10 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
     # The filter reaches 10 samples of the slower side; padding by whole periods of `down` keeps the time grid.
     periods = -(-11 * max(up, down) // min(up, down)) // down + 1
     n_samples = recording.signal_mv.shape[1]
-    padded_mv = _reflect(recording.signal_mv.astype(np.float64), periods * down)
-    resampled_mv = scipy_signal.resample_poly(padded_mv, up, down, axis=1)
+    # The offset goes round the filter, whose gain differs by 0.05 % from one new sample to the next.
+    offset_mv = recording.signal_mv.mean(axis=1, keepdims=True, dtype=np.float64)
+    padded_mv = _reflect(recording.signal_mv - offset_mv, periods * down)
+    resampled_mv = scipy_signal.resample_poly(padded_mv, up, down, axis=1) + offset_mv
     n_resampled = max(1, round(n_samples * up / down))
     signal_mv = resampled_mv[:, periods * up : periods * up + n_resampled].astype(np.float32)
     return replace(recording, signal_mv=signal_mv, sampling_rate_hz=rate_hz)
