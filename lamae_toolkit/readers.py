@@ -314,7 +314,7 @@ def _check_wfdb_sizes(header_path: Path, record: wfdb.Record) -> None:
 
 def _read_csv(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """A table with lead names in the first row and one row per sample, separated by comma, semicolon or tab."""
-    lines = [line for line in _text(path).splitlines() if line.strip()]
+    lines = _text(path).strip("\r\n").splitlines()
     delimiter = max(",;\t", key=lines[0].count)
     columns = [column.strip().strip('"').strip() for column in lines[0].split(delimiter)]
     for row, line in enumerate(lines[1:], 2):
@@ -341,6 +341,7 @@ def _read_csv(path: Path, given_rate_hz: float | None, unit: str | None) -> tupl
             usecols=[*place.values(), *times],
             dtype=np.float64,
             decimal=decimal,
+            skip_blank_lines=False,  # an empty row is a missing sample, and to skip it would shift all that follow
         )
     except ValueError as error:
         raise ECGError("Not every value below the first row is a number; correct or empty such cells.") from error

@@ -462,9 +462,18 @@ def test_a_gap_in_a_csv_is_filled(tmp_path):
     same(recording, {"I": np.arange(6), "II": np.arange(6)})
 
 
+@pytest.mark.parametrize("text", ["I\n0\n\n2\n3\n4\n5\n", "I\tII\n0\t0\n\t\n2\t2\n3\t3\n4\t4\n5\t5\n\n"])
+def test_an_empty_row_is_a_gap_and_shifts_nothing(tmp_path, text):
+    (tmp_path / "ecg.csv").write_text(text)
+    with pytest.warns(LeadWarning, match="had gaps"):
+        recording = read_ecg(tmp_path / "ecg.csv", sampling_rate_hz=100, unit="mV")
+    np.testing.assert_allclose(recording.lead("I"), np.arange(6), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("I,II\n1,2\n\n2,3\n", "Row 3 has 1 values for 2 columns"),
         ("A,B\n1,2\n2,3\n", "Unknown lead names 'A', 'B'"),
         ("1,2\n2,3\n", "Unknown lead names '1', '2'"),
         ("I,i\n1,2\n2,3\n", "Lead I is there twice, as 'I' and 'i'"),

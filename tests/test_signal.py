@@ -28,7 +28,7 @@ def noise(seed: int = 0, rate_hz: float = 500.0, leads: tuple[str, ...] = LEADS)
 @pytest.mark.parametrize("from_hz", RATES_HZ)
 @pytest.mark.parametrize("to_hz", RATES_HZ)
 def test_sines_keep_height_and_time(from_hz, to_hz):
-    """Of waves of 2 mV, within 0.005 mV, but 0.1 mV in the first and last half second, where half the wave is unknown."""
+    """Of waves of 2 mV, within 0.005 mV, but 0.1 mV in the half second at each end."""
     resampled, expected = resample(sines(from_hz), to_hz), sines(to_hz)
     assert resampled.sampling_rate_hz == to_hz and resampled.leads == ("V3", "II") and resampled.notes == ("a note",)
     assert resampled.signal_mv.shape == expected.signal_mv.shape
