@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         )
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> Self:
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> "PretrainedModel":
         folder = Path(model_id)
         if not folder.is_dir():
             hub.pop("config", None)

@@ -1,7 +1,7 @@
 """The sizes and open choices of a LAMAE, as one value that checks itself."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from lamae_toolkit.ecg import ECGError
 
@@ -40,12 +40,6 @@ class LAMAEConfig:
     """Whole leads hidden in pretraining, in addition to the random patches."""
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(LAMAEConfig).items():
-            value = getattr(self, name)
-            if kind is float and type(value) is int:
-                object.__setattr__(self, name, float(value))
-            elif type(value) is not kind:
-                raise ECGError(f"The configuration's {name} is {value!r}, but it must be of type {kind.__name__}.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ECGError(
@@ -81,12 +75,18 @@ class LAMAEConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "LAMAEConfig":
-        """The configuration from plain values; ECGError if a key is unknown."""
+        """The configuration from plain values; ECGError if a key is unknown or of a wrong type."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ECGError(
                 f"The configuration has the unknown key {unknown[0]!r}; it belongs to another version of the model."
             )
+        for field in fields(cls):
+            value = values.get(field.name, field.default)
+            if type(value) is not field.type and not (field.type is float and type(value) is int):
+                raise ECGError(
+                    f"The configuration's {field.name} is {value!r}, but it must be of type {field.type.__name__}."
+                )
         return cls(**values)
 
 

@@ -177,7 +177,7 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
         explanation = explain_ecg(model, store.recording(row), lamae.probe)
         text = (
             f"Programmed: {truth}. Each trace is coloured by its lead's weight in the heart token (bright is"
-            " more). Weights and attention show what the model combined, which is not yet proof of why it predicted a code."
+            " more). Weights and attention show what the model combined, not yet proof of why it predicted a code."
         )
         sections += explanation_sections(explanation, f"Lead weights: {what}", text)
     write_report(
