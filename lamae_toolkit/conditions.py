@@ -79,17 +79,17 @@ def _injury(x: float, y: float, z: float, **near: float) -> np.ndarray:
 
 def _hypertrophy(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
     strain = heart.t_gain * (1 - 0.5 * severity)
-    return replace(heart, hypertrophy=0.25 + 1.0 * severity, qrs_ms=heart.qrs_ms + 9 * severity, t_gain=strain)
+    return replace(heart, hypertrophy=0.3 + 1.1 * severity, qrs_ms=heart.qrs_ms + 9 * severity, t_gain=strain)
 
 
 def _old_infarction(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
     # Dead muscle on one wall: from the first 40 ms the vector that pointed there is missing.
     early = np.array([0.5, 1.0, 0.9, 0.5, 0.15, 0.0, 0.0])[:, None]
     if patient.infarct_wall == "inferior":
-        gone, flat = _injury(0.0, -0.34, 0.0), _injury(0.03, -0.07, 0.02)
+        gone, flat = _injury(-0.05, -0.42, 0.0), _injury(0.0, -0.10, 0.0)
     else:
-        gone = _injury(-0.02, 0.0, -0.13, V1=-0.06, V2=-0.18, V3=-0.22, V4=-0.12)
-        flat = _injury(-0.06, 0.0, -0.04, V2=-0.08, V3=-0.10, V4=-0.06)
+        gone = _injury(-0.08, 0.0, -0.42, V1=0.05, V3=-0.10, V4=-0.08)
+        flat = _injury(-0.10, 0.0, -0.08, V2=-0.05, V3=-0.06, V4=-0.06)
     scar = (0.35 + 0.65 * severity) * early * gone
     flat = 2.0 * severity * rng.uniform(0.0, 1.0) * flat * np.array([0.0, 1.0, 0.8])[:, None]
     habit = replace(heart.habit, st_t=heart.habit.st_t + flat) if heart.habit else Habit.mean(st_t=flat)
@@ -164,7 +164,6 @@ def _third_degree(heart: Heart, severity: float, patient: Patient, rng: np.rando
         rate_bpm=float(np.clip(heart.rate_bpm + 12, 66, 110)),
         escape_rate_bpm=52 - 24 * severity,
         wide_escape=wide,
-        qrs_ms=max(heart.qrs_ms, 130.0) if wide else heart.qrs_ms,
     )
 
 
@@ -214,9 +213,7 @@ def _pacemaker(heart: Heart, severity: float, patient: Patient, rng: np.random.G
     spike_mv = 0.08 + rng.lognormal(-1.6, 0.8) * (0.5 + severity)
     share = 1.0 if severity > 0.3 else rng.uniform(0.4, 0.8)
     paced = replace(heart, paced_share=share, spike_mv=min(spike_mv, 2.5), paces_atrium=bool(rng.random() < 0.4))
-    return replace(
-        paced, escape_rate_bpm=rng.uniform(60, 78), pr_ms=rng.uniform(140, 185), qrs_ms=min(heart.qrs_ms, 150.0)
-    )
+    return replace(paced, escape_rate_bpm=rng.uniform(60, 78), pr_ms=rng.uniform(140, 185))
 
 
 def _add(old: np.ndarray | None, new: np.ndarray) -> np.ndarray:
@@ -309,17 +306,18 @@ def resting_heart(patient: Patient, rng: np.random.Generator) -> Heart:
     person = np.random.default_rng([patient.anatomy_seed, 1])
     woman, age = patient.sex == "F", patient.age_years
     rate = person.normal(73 if woman else 70, 8) + rng.normal(0, 5)
-    qtc_ms = person.normal(422 if woman else 412, 13) + rng.normal(0, 5)
+    qtc_ms = person.normal(414 if woman else 403, 13) + rng.normal(0, 5)
     return Heart(
         rate_bpm=float(np.clip(rate, 60, 97)),
         rr_variation=float(np.exp(person.normal(-3.6, 0.4)) * 1.6 ** ((50 - age) / 30)),
         respiration_hz=float(rng.uniform(0.17, 0.36)),
         p_ms=float(np.clip(person.normal(108, 9), 88, 128)),
         pr_ms=float(np.clip(person.normal(156 + 0.25 * (age - 50), 17) + rng.normal(0, 4), 118, 197)),
-        qrs_ms=float(np.clip(person.normal(91 if woman else 97, 8), 74, 114)),
+        qrs_ms=float(np.clip(person.normal(86 if woman else 92, 8), 72, 112)),
+        wide_qrs_ms=float(np.clip(person.normal(156, 11), 132, 185)),
         qtc_ms=float(np.clip(qtc_ms, 370, 452)),
         p_gain=float(np.exp(person.normal(0.1, 0.22))),
-        t_gain=float(np.exp(person.normal(0.05 if woman else 0.15, 0.25)) * 1.15 ** ((55 - age) / 20)),
+        t_gain=float(np.exp(person.normal(-0.18 if woman else -0.06, 0.25)) * 1.15 ** ((55 - age) / 20)),
         habit=Habit.individual(person),
         injury=_variant_st(patient, person),
     )

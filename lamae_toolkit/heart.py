@@ -19,13 +19,13 @@ class Habit:
 
     @classmethod
     def individual(cls, person: np.random.Generator) -> "Habit":
-        """A person like any other: spread as in the normal LUDB records, neighbouring instants alike."""
-        spread = np.array([0.4, 0.6, 1.0, 1.2, 1.0, 0.7, 0.4])[:, None]
-        source = np.array([0.09, 0.07, 0.08, 0.05, 0.05, 0.06, 0.05, 0.04, 0.04])
+        """A person like any other: spread as among normal PTB-XL records, neighbouring instants alike."""
+        spread = np.array([0.2, 0.45, 0.9, 1.2, 1.2, 0.5, 0.2])[:, None]
+        source = np.array([0.20, 0.14, 0.16, 0.18, 0.30, 0.26, 0.18, 0.13, 0.14])
         rough = person.standard_normal((QRS_SNAPSHOTS + 1, 9))
-        qrs = 0.75 * spread * source * (rough[1:] + 0.6 * rough[:-1])
-        t_source = np.array([0.030, 0.025, 0.025, 0.020, 0.022, 0.022, 0.015, 0.012, 0.014])
-        st_t = np.array([0.35, 0.8, 0.7])[:, None] * t_source * person.standard_normal((3, 9))
+        qrs = 0.7 * spread * source * (rough[1:] + 0.25 * rough[:-1])
+        t_source = np.array([0.055, 0.045, 0.050, 0.065, 0.060, 0.050, 0.035, 0.025, 0.030])
+        st_t = np.array([0.3, 0.6, 0.9])[:, None] * t_source * person.standard_normal((3, 9))
         p_source = np.array([0.007, 0.012, 0.006, 0.006, 0.004, 0.004, 0.003, 0.003, 0.003])
         return cls(qrs, st_t, p_source * person.standard_normal((2, 9)))
 
@@ -55,6 +55,7 @@ class Heart:
     p_ms: float = 105.0
     pr_ms: float = 155.0
     qrs_ms: float = 95.0
+    wide_qrs_ms: float = 158.0  # of beats that start in a ventricle
     qtc_ms: float = 415.0  # at 60 beats per minute (Fridericia)
     p_gain: float = 1.0
     t_gain: float = 1.0

@@ -149,8 +149,8 @@ def _intervals(heart: Heart, q: np.ndarray, kind: np.ndarray) -> tuple[np.ndarra
     recent = np.convolve(np.concatenate([np.full(4, rr[:5].mean()), rr]), np.full(5, 0.2), mode="valid")
     qrs_s = np.full(len(q), heart.qrs_ms / 1000)
     wide = (kind == "paced") | (kind == "ectopic") | ((kind == "escape") & heart.wide_escape)
-    qrs_s[wide] = np.maximum(0.150, qrs_s[wide] + 0.02)
+    qrs_s[wide] = max(heart.wide_qrs_ms, heart.qrs_ms + 15) / 1000
     qt_s = heart.qtc_ms / 1000 * np.cbrt(0.7 * recent + 0.3 * rr.mean())
-    qt_s[wide] += 0.6 * np.maximum(0.0, 0.150 - heart.qrs_ms / 1000)
+    qt_s[wide] += 0.6 * np.maximum(0.0, qrs_s[wide] - heart.qrs_ms / 1000)
     # Recovery is over before the next beat, however fast the heart.
     return qrs_s, np.minimum(qt_s, np.maximum(qrs_s + 0.12, 0.9 * np.minimum(recent, 60.0)))

@@ -25,7 +25,7 @@ ELECTRODES = ("RA", "LA", "LL", *PRECORDIAL_LEADS)
 
 DOWER = np.array(
     [
-        [0.632, -0.235, -0.059],  # I
+        [0.720, -0.100, -0.059],  # I: Dower has 0.632, -0.235; R and T of lead I in PTB-XL ask for a more level lead
         [0.235, 1.066, 0.132],  # II
         [-0.515, 0.157, 0.917],  # V1
         [0.044, 0.164, 1.387],  # V2
@@ -88,14 +88,14 @@ def lead_field(patient: Patient, rng: np.random.Generator) -> Float[np.ndarray, 
     person = np.random.default_rng([patient.anatomy_seed, 2])
     age, woman = patient.age_years, patient.sex == "F"
     # Positive turns the axis upwards and to the left, as hearts do with the years.
-    frontal = np.radians(person.normal(4 + 0.35 * (age - 50), 16) + rng.normal(0, 2))
-    horizontal = np.radians(person.normal(0, 13) + rng.normal(0, 2))
+    frontal = np.radians(person.normal(-2 + 0.35 * (age - 55), 12) + rng.normal(0, 2))
+    horizontal = np.radians(person.normal(0, 10) + rng.normal(0, 2))
     cos_f, sin_f, cos_h, sin_h = np.cos(frontal), np.sin(frontal), np.cos(horizontal), np.sin(horizontal)
     turn_frontal = np.array([[cos_f, sin_f, 0], [-sin_f, cos_f, 0], [0, 0, 1]])
     turn_horizontal = np.array([[cos_h, 0, sin_h], [0, 1, 0], [-sin_h, 0, cos_h]])
     seen = DOWER @ turn_frontal @ turn_horizontal
-    limb_gain = np.exp(person.normal(-0.05, 0.22))
-    chest_gain = limb_gain * np.exp(person.normal(-0.12 if woman else 0.0, 0.15, 6) + person.normal(0, 0.12))
+    limb_gain = np.exp(person.normal(0.0, 0.22))
+    chest_gain = limb_gain * np.exp(person.normal(0.02 if woman else 0.18, 0.16) + person.normal(0, 0.06, 6))
     one, two = limb_gain * seen[0], limb_gain * seen[1]
     chest = np.hstack([seen[2:], np.eye(6)])
     # An electrode moved along its row sees a mixture of what it and its neighbour should see.
@@ -117,24 +117,24 @@ def electrode_noise(
     patient; `amount` scales all of it.
     """
     time = np.arange(n_samples) / sampling_rate_hz
-    level = amount * np.exp(rng.normal(0, 0.6, 4))
+    level = amount * np.exp(rng.normal(0, [0.5, 0.8, 0.8, 0.6]))
     # Wander: breathing, and a slow drift of the skin potential (a random walk without its trend).
     breath = np.sin(2 * np.pi * heart.respiration_hz * time + rng.uniform(0, 2 * np.pi))
-    noise = 0.018 * level[0] * rng.normal(0, 1, (9, 1)) * breath
+    noise = 0.030 * level[0] * rng.normal(0, 1, (9, 1)) * breath
     knots = rng.standard_normal((9, max(4, int(np.ceil(time[-1] * 0.6)) + 1))).cumsum(1)
     knots -= knots.mean(1, keepdims=True)
     position = time / time[-1] * (knots.shape[1] - 1)
     left = np.minimum(position.astype(int), knots.shape[1] - 2)
     blend = 0.5 - 0.5 * np.cos(np.pi * (position - left))
-    noise += 0.018 * level[0] * ((1 - blend) * knots[:, left] + blend * knots[:, left + 1])
+    noise += 0.024 * level[0] * ((1 - blend) * knots[:, left] + blend * knots[:, left + 1])
     # Muscle: white up to 150 Hz, so a recording at 100 Hz holds a third of its power; it comes and goes.
-    density_mv = 0.010 * level[1] * np.sqrt(min(1.0, sampling_rate_hz / 2 / 150))
+    density_mv = 0.0013 * level[1] * np.sqrt(min(1.0, sampling_rate_hz / 2 / 150))
     white = rng.standard_normal((9, n_samples))
     swell = np.exp(0.5 * np.sin(2 * np.pi * rng.uniform(0.05, 0.3) * time + rng.uniform(0, 2 * np.pi)))
     noise += density_mv * np.exp(rng.normal(0, 0.35, (9, 1))) * swell * white
     mains_hz = 50.0 if rng.random() < 0.7 else 60.0
     if mains_hz < 0.45 * sampling_rate_hz:
-        strength = 0.004 * level[2] * rng.normal(0, 1, (9, 1))
+        strength = 0.0015 * level[2] * rng.normal(0, 1, (9, 1))
         noise += strength * np.sin(2 * np.pi * mains_hz * time + rng.uniform(0, 2 * np.pi))
     if rng.random() < 0.08 * min(1.0, amount):  # one electrode is pulled: a step that fades
         start, size = rng.uniform(0, time[-1]), 0.35 * level[3] * rng.normal()

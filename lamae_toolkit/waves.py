@@ -4,9 +4,10 @@ Nine sources describe the heart at each instant: the dipole in mV (x to the left
 the front) and six near fields, what each precordial electrode sees besides the dipole because it
 lies close to the heart. A wave is a smooth bump in time multiplied by a vector of nine numbers.
 
-The mean normal vectors were fitted by least squares to the 39 LUDB records (Kalyakulina et al., IEEE
-Access 8, 2020, ODC-By 1.0) in sinus rhythm without hypertrophy, ischaemia, block or pacing; the
-abnormal ones were drawn by hand after textbook vector loops.
+The mean normal vectors were fitted by least squares to 128 normal PTB-XL records (odd numbers below
+500; Wagner et al., Sci Data 7:154, 2020, CC BY 4.0), the P wave to 39 normal LUDB records (Kalyakulina
+et al., IEEE Access 8, 2020, ODC-By 1.0); the abnormal ones were drawn by hand after textbook vector
+loops, to the size of a few PTB-XL examples.
 """
 
 from dataclasses import dataclass
@@ -18,18 +19,19 @@ from lamae_toolkit.heart import QRS_SNAPSHOTS, Heart
 from lamae_toolkit.rhythm import Schedule
 
 SOURCES = ("x", "y", "z", "V1", "V2", "V3", "V4", "V5", "V6")
-REFERENCE_QRS_MS = 95.0
+REFERENCE_QRS_MS = 90.0
+SNAPSHOT_REACH = 1.3  # half-width of a snapshot in units of the time between two: neighbours blend without steps
 
 # Dipole and near field at seven instants of the QRS, from the septum (first rows) by the free wall to the base.
 NORMAL_QRS = np.array(
     [
-        [-0.015, -0.013, 0.021, 0.006, -0.001, -0.003, 0.000, 0.005, 0.003],
-        [-0.040, -0.025, 0.145, 0.023, -0.006, 0.000, -0.014, 0.009, 0.019],
-        [0.230, 0.121, 0.050, 0.054, 0.017, -0.010, -0.072, -0.039, 0.035],
-        [0.590, 0.450, -0.330, 0.046, -0.014, 0.002, -0.018, -0.079, 0.012],
-        [0.174, 0.181, -0.310, -0.026, -0.013, 0.013, 0.036, -0.031, -0.020],
-        [-0.064, -0.015, -0.140, -0.053, 0.017, 0.005, 0.017, -0.006, -0.029],
-        [0.001, -0.001, -0.028, -0.023, 0.008, 0.004, 0.004, -0.001, -0.006],
+        [-0.034, -0.010, 0.130, -0.008, 0.037, -0.028, -0.007, 0.005, 0.017],
+        [0.159, 0.052, 0.245, -0.024, 0.067, -0.040, -0.019, 0.002, 0.037],
+        [0.748, 0.389, -0.053, 0.088, -0.070, 0.019, 0.002, 0.004, 0.036],
+        [0.909, 0.578, -0.554, 0.163, -0.281, 0.158, 0.055, -0.024, -0.011],
+        [0.212, 0.214, -0.587, 0.058, -0.178, 0.138, 0.014, -0.040, -0.042],
+        [-0.060, 0.015, -0.345, -0.013, -0.062, 0.068, 0.005, -0.030, -0.045],
+        [-0.023, -0.006, -0.091, -0.026, -0.001, 0.023, -0.009, -0.017, -0.010],
     ]
 )
 
@@ -42,49 +44,51 @@ def _table(x: list, y: list, z: list, **near: list) -> np.ndarray:
 
 LEFT_BUNDLE_QRS = _table(
     # No septal q: leftwards and backwards from the start, slow, with a notch half-way.
-    x=[0.04, 0.27, 0.58, 0.50, 0.62, 0.48, 0.13],
-    y=[0.05, 0.20, 0.24, 0.06, -0.04, -0.08, -0.04],
-    z=[-0.01, -0.14, -0.46, -0.62, -0.58, -0.36, -0.08],
-    V5=[0.0, 0.0, 0.0, -0.10, -0.10, -0.12, 0.0],
-    V6=[0.0, 0.0, 0.02, 0.08, 0.16, 0.10, 0.0],
+    x=[0.11, 0.48, 0.76, 0.55, 0.71, 0.48, 0.06],
+    y=[0.06, 0.25, 0.30, 0.14, -0.07, -0.16, -0.08],
+    z=[-0.02, -0.57, -1.24, -1.33, -1.01, -0.48, -0.05],
+    V1=[0.02, 0.21, 0.34, 0.34, 0.30, 0.14, 0.00],
+    V3=[0.00, -0.11, -0.23, -0.11, 0.00, 0.00, 0.00],
+    V4=[0.00, -0.06, -0.11, -0.32, -0.46, -0.30, -0.06],
+    V6=[0.00, 0.00, 0.02, 0.09, 0.18, 0.09, 0.00],
 )
 RIGHT_BUNDLE_QRS = _table(
     # The left ventricle as always, then the right one late and slowly: a terminal vector to the right and front.
-    x=[-0.03, 0.12, 0.55, 0.20, -0.24, -0.28, -0.11],
-    y=[-0.02, 0.05, 0.38, 0.08, -0.04, -0.06, -0.03],
-    z=[0.08, 0.08, -0.24, -0.02, 0.20, 0.30, 0.14],
-    V1=[0.03, 0.03, 0.03, 0.10, 0.26, 0.26, 0.09],
-    V2=[0.0, 0.05, 0.0, 0.0, -0.04, -0.08, -0.04],
-    V4=[0.0, -0.10, -0.10, -0.05, 0.0, 0.0, 0.0],
+    x=[-0.03, 0.34, 0.83, 0.17, -0.30, -0.37, -0.16],
+    y=[-0.02, 0.11, 0.52, 0.09, -0.07, -0.09, -0.05],
+    z=[0.16, 0.18, -0.34, -0.07, 0.28, 0.39, 0.17],
+    V1=[0.03, 0.03, 0.09, 0.11, 0.28, 0.32, 0.14],
+    V2=[0.00, 0.06, 0.00, -0.06, -0.14, -0.16, -0.07],
+    V4=[0.00, -0.09, -0.09, -0.06, 0.00, 0.00, 0.00],
 )
 RIGHT_APEX_QRS = _table(
     # From the apex of the right ventricle (pacing lead, low escape): leftwards, upwards, backwards.
-    x=[0.02, 0.12, 0.28, 0.34, 0.32, 0.18, 0.05],
-    y=[-0.02, -0.20, -0.48, -0.66, -0.60, -0.36, -0.08],
-    z=[-0.02, -0.16, -0.42, -0.52, -0.44, -0.24, -0.06],
-    V5=[0.0, -0.05, -0.15, -0.25, -0.25, -0.10, 0.0],
-    V6=[0.0, -0.05, -0.15, -0.28, -0.28, -0.10, 0.0],
+    x=[0.02, 0.14, 0.32, 0.39, 0.37, 0.21, 0.06],
+    y=[-0.02, -0.23, -0.55, -0.76, -0.69, -0.41, -0.09],
+    z=[-0.02, -0.18, -0.48, -0.60, -0.51, -0.28, -0.07],
+    V5=[0.00, -0.06, -0.17, -0.29, -0.29, -0.11, 0.00],
+    V6=[0.00, -0.06, -0.17, -0.32, -0.32, -0.11, 0.00],
 )
 OUTFLOW_QRS = _table(
     # From the right outflow tract, the commonest ectopic site: downwards, backwards.
-    x=[0.02, 0.10, 0.30, 0.42, 0.34, 0.16, 0.04],
-    y=[0.05, 0.30, 0.72, 0.90, 0.66, 0.30, 0.06],
-    z=[-0.01, -0.14, -0.48, -0.74, -0.60, -0.28, -0.05],
+    x=[0.02, 0.11, 0.34, 0.48, 0.39, 0.18, 0.05],
+    y=[0.06, 0.34, 0.83, 1.03, 0.76, 0.34, 0.07],
+    z=[-0.01, -0.16, -0.55, -0.85, -0.69, -0.32, -0.06],
 )
 LEFT_VENTRICLE_QRS = _table(
     # From the left ventricle: to the right, upwards, forwards.
-    x=[-0.03, -0.16, -0.40, -0.52, -0.40, -0.18, -0.04],
-    y=[-0.02, -0.10, -0.34, -0.50, -0.44, -0.22, -0.05],
-    z=[0.06, 0.30, 0.58, 0.66, 0.46, 0.20, 0.04],
+    x=[-0.03, -0.18, -0.46, -0.60, -0.46, -0.21, -0.05],
+    y=[-0.02, -0.11, -0.39, -0.57, -0.51, -0.25, -0.06],
+    z=[0.07, 0.34, 0.67, 0.76, 0.53, 0.23, 0.05],
 )
 ECTOPIC_QRS = {"outflow": OUTFLOW_QRS, "left ventricle": LEFT_VENTRICLE_QRS, "right apex": RIGHT_APEX_QRS}
 
 # Recovery: the early ST-T rise, the body of the T wave and its late part; times are fractions of J to T end.
 NORMAL_ST_T = np.array(
     [
-        [0.014, 0.007, 0.038, 0.007, 0.002, 0.002, -0.014, -0.003, 0.009],
-        [0.099, 0.029, 0.082, 0.003, 0.028, 0.001, -0.054, -0.022, 0.027],
-        [0.119, 0.075, 0.015, 0.015, 0.024, -0.008, -0.043, -0.019, 0.025],
+        [0.022, 0.016, 0.061, -0.010, 0.027, -0.014, -0.014, -0.002, 0.019],
+        [0.030, -0.005, 0.126, -0.060, 0.068, -0.025, -0.025, -0.005, 0.021],
+        [0.310, 0.165, 0.124, -0.035, 0.081, -0.035, -0.053, -0.015, 0.054],
     ]
 )
 ST_T_TIMES = np.array([[0.12, 0.20, 0.50], [0.58, 0.45, 0.45], [0.74, 0.40, 0.32]])  # peak, rise, fall
@@ -134,8 +138,8 @@ def qrs_table(heart: Heart, kind: str) -> Float[np.ndarray, "7 9"]:
         table = table + heart.habit.qrs
     if heart.hypertrophy:
         # The thick left ventricle adds to the main and the late vectors: leftwards and backwards.
-        growth = np.array([0.1, 0.3, 0.7, 1.0, 1.0, 0.6, 0.3])[:, None] * heart.hypertrophy
-        table = table + growth * np.array([0.35, 0.08, -0.40, 0, -0.15, -0.1, 0, 0.05, 0.1])
+        growth = np.array([0.0, 0.5, 1.0, 1.0, 0.5, 0.2, 0.0])[:, None] * heart.hypertrophy
+        table = table + growth * np.array([0.22, 0.06, -0.50, 0.15, 0.20, -0.30, 0, 0.20, 0.06])
     if heart.necrosis is not None:
         table = table + heart.necrosis * (0.3 if kind == "ectopic" else 1.0)
     return table
@@ -148,16 +152,17 @@ def st_t_table(heart: Heart, table: np.ndarray, qrs_ms: float, jt_ms: float) -> 
     activation, so T_area = gradient - QRS_area and a wide QRS brings a discordant T wave
     (Wilson et al., Am Heart J 10:46, 1934).
     """
-    st_t = NORMAL_ST_T * heart.t_gain
+    # Potassium acts on the T wave proper, not on the ST segment before it.
+    st_t = NORMAL_ST_T * np.array([min(1.0, heart.t_gain), heart.t_gain, heart.t_gain])[:, None]
     if heart.habit is not None:
         st_t = st_t + heart.habit.st_t * abs(heart.t_gain)
-    per_snapshot = 1.5 / (QRS_SNAPSHOTS + 2)
+    per_snapshot = SNAPSHOT_REACH / (QRS_SNAPSHOTS - 1 + 2 * SNAPSHOT_REACH)
     # Habit and scar have their recovery in `habit`, only path and mass of activation count here.
     own = table - (0 if heart.habit is None else heart.habit.qrs)
     lost_area = per_snapshot * (NORMAL_QRS.sum(0) * REFERENCE_QRS_MS - own.sum(0) * qrs_ms)
     areas = ST_T_TIMES[:, 1:].sum(1) / 2 * jt_ms
-    share = np.array([0.15, 0.55, 0.30])
-    return st_t + 0.75 * share[:, None] * lost_area / areas[:, None]
+    share = np.array([0.38, 0.57, 0.05])
+    return st_t + 0.9 * share[:, None] * lost_area / areas[:, None]
 
 
 def ventricular_waves(heart: Heart, schedule: Schedule, kind: str, gain: np.ndarray) -> list[Waves]:
@@ -168,9 +173,9 @@ def ventricular_waves(heart: Heart, schedule: Schedule, kind: str, gain: np.ndar
     if not len(onset):
         return []
     table = qrs_table(heart, kind)
-    step = qrs / (QRS_SNAPSHOTS + 2)
-    half = np.broadcast_to(1.5 * step, (len(onset), QRS_SNAPSHOTS))
-    waves = [_waves(onset + step * (1.5 + np.arange(QRS_SNAPSHOTS)), half, half, gain * table)]
+    step = qrs / (QRS_SNAPSHOTS - 1 + 2 * SNAPSHOT_REACH)
+    half = np.broadcast_to(SNAPSHOT_REACH * step, (len(onset), QRS_SNAPSHOTS))
+    waves = [_waves(onset + step * (SNAPSHOT_REACH + np.arange(QRS_SNAPSHOTS)), half, half, gain * table)]
     st_t = st_t_table(heart, table, 1000 * float(qrs.mean()), 1000 * float((qt - qrs).mean()))
     peak, rise, fall = (column * (qt - qrs) for column in ST_T_TIMES.T)
     j = onset + qrs
