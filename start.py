@@ -22,6 +22,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "lamae-installed"
+INSTALL = ["--constraint", "constraints.txt", "--editable", ".[notebooks,test]"]
 COMMANDS = {
     "demo": ["-m", "lamae_toolkit.cli", "demo"],
     "test": ["-m", "pytest"],
@@ -44,9 +45,8 @@ def set_up():
     print("Setting up .venv with the tested package versions; this takes a few minutes, once.", flush=True)
     # An environment of another Python or a half-finished one is made anew, not repaired.
     venv.EnvBuilder(with_pip=True, clear=True).create(VENV)
-    install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    install += ["--constraint", "constraints.txt", "--editable", ".[notebooks,test]"]
-    if subprocess.run(install, cwd=ROOT).returncode != 0:
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run(pip + INSTALL, cwd=ROOT).returncode != 0:
         sys.exit("The packages could not be installed (pip's message is above): check the network, then run it again.")
     STAMP.write_text(wanted())
 
@@ -54,7 +54,7 @@ def set_up():
 def main(words):
     """Set up, then hand over to the command that was asked for; returns its exit code."""
     if sys.version_info < (3, 11):
-        sys.exit("lamae_toolkit needs Python 3.11 or later, and this is Python %d.%d." % sys.version_info[:2])
+        sys.exit("lamae_toolkit needs Python 3.11 or later; this is Python " + sys.version.split()[0] + ".")
     if not words or words[0] not in COMMANDS:
         print(__doc__)
         return 0 if words in (["-h"], ["--help"]) else 2

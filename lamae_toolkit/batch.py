@@ -56,7 +56,10 @@ def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, du
     if not recordings:
         raise ECGError("A batch needs at least one ECG.")
     samples = round(duration_s * sampling_rate_hz)
-    resampled = [resample(crop(recording, 0.0, duration_s), sampling_rate_hz) for recording in recordings]
+    resampled = [
+        resample(crop(recording, 0.0, min(duration_s, recording.duration_s)), sampling_rate_hz)
+        for recording in recordings
+    ]
     lengths = {min(recording.signal_mv.shape[1], samples) for recording in resampled}
     if len(lengths) > 1:
         raise ECGError(

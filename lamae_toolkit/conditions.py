@@ -306,7 +306,7 @@ def resting_heart(patient: Patient, rng: np.random.Generator) -> Heart:
     person = np.random.default_rng([patient.anatomy_seed, 1])
     woman, age = patient.sex == "F", patient.age_years
     rate = person.normal(73 if woman else 70, 8) + rng.normal(0, 5)
-    qtc_ms = person.normal(414 if woman else 403, 13) + rng.normal(0, 5)
+    qtc_ms = person.normal(410 if woman else 399, 13) + rng.normal(0, 5)
     return Heart(
         rate_bpm=float(np.clip(rate, 60, 97)),
         rr_variation=float(np.exp(person.normal(-3.6, 0.4)) * 1.6 ** ((50 - age) / 30)),

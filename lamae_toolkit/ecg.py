@@ -64,13 +64,14 @@ class Recording:
     """
 
     signal_mv: Float[np.ndarray, "l t"]
-    sampling_rate_hz: float
+    sampling_rate_hz: float | int
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         signal_mv = np.ascontiguousarray(self.signal_mv, dtype=np.float32)
         object.__setattr__(self, "signal_mv", signal_mv)
+        object.__setattr__(self, "sampling_rate_hz", float(self.sampling_rate_hz))
         object.__setattr__(self, "leads", tuple(self.leads))
         object.__setattr__(self, "notes", tuple(self.notes))
         check_leads(self.leads)

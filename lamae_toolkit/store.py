@@ -178,7 +178,9 @@ def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float, samples
             f"Study {entry.study_id} lasts {recording.duration_s:g} s, but this store holds ECGs of {duration_s:g} s;"
             " leave it out or pack shorter ones."
         )
-    signal_mv = resample(crop(recording, 0.0, duration_s), sampling_rate_hz).signal_mv[:, :samples]
+    signal_mv = resample(crop(recording, 0.0, min(duration_s, recording.duration_s)), sampling_rate_hz).signal_mv[
+        :, :samples
+    ]
     signal_mv = np.pad(signal_mv, ((0, 0), (0, samples - signal_mv.shape[1])), mode="edge")
     packed = np.full((len(LEADS), samples), ABSENT, dtype=np.int16)
     packed[[LEADS.index(name) for name in recording.leads]] = np.rint(signal_mv / MV_PER_UNIT).clip(-32767, 32767)

@@ -1,10 +1,14 @@
-"""What several tests share: the real ECGs beside the repository, where they are."""
+"""What several tests share: the real ECGs beside the repository, where they are, and a small simulated cohort."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from lamae_toolkit.datasets.simulated import simulate_store
+from lamae_toolkit.store import Store
 
 # The tests run in as many processes as there are cores, so each of them computes on one.
 torch.set_num_threads(1)
@@ -12,11 +16,31 @@ torch.set_num_threads(1)
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def skip_or_fail(reason: str) -> None:
+    """Skip a test that lacks what it needs; on our CI, where it must be there, fail."""
+    if os.environ.get("LAMAE_NOTHING_SKIPPED"):
+        pytest.fail(f"CI must not skip this: {reason}")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real ECGs (PTB-XL, LUDB); tests that use it skip where it is absent, but never on CI."""
+    """The folder of real ECGs (PTB-XL, LUDB)."""
     if not REAL_DATA.is_dir():
-        if os.environ.get("CI") and os.environ.get("LAMAE_REAL_DATA") != "absent":
-            pytest.fail(f"CI must have the real ECGs at {REAL_DATA}")
-        pytest.skip(f"the real ECGs are not at {REAL_DATA}")
+        skip_or_fail(f"the real ECGs are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        skip_or_fail("no Chromium is installed")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Store:
+    """120 simulated ECGs."""
+    return simulate_store(tmp_path_factory.mktemp("cohort") / "store", 120, seed=1, workers=1, progress=False)

@@ -1,7 +1,7 @@
 """The embedded cohort: simulated patients with ICD-10-coded conditions, packed to a store."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -29,7 +29,7 @@ def simulate_store(
     return pack(_entries(bar), folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
 
 
-def _entries(simulated: Iterator[SimulatedECG]) -> Iterator[Entry]:
+def _entries(simulated: Iterable[SimulatedECG]) -> Iterator[Entry]:
     for number, ecg in enumerate(simulated):
         truth = ecg.truth
         extra = (

@@ -1,0 +1,46 @@
+"""Data flows one way through the house: each room imports only from rooms above it."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = """
+ecg readers signal icd10 heart conditions rhythm waves simulate files batch store datasets
+config masking layers checkpoint model train metrics evaluate explain plots report recipes cli widgets
+""".split()  # noqa: SIM905
+NEVER_TRAIN = {"explain", "plots", "widgets"}
+
+
+def rooms() -> dict[str, list[Path]]:
+    package = ROOT / "lamae_toolkit"
+    found = {path.stem: [path] for path in package.glob("*.py") if path.stem != "__init__"}
+    found["datasets"] = list((package / "datasets").glob("*.py"))
+    found["widgets"] = list((ROOT / "widgets").glob("*.py"))
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return {name.split(".")[1] for name in names if name.startswith("lamae_toolkit.")}
+
+
+def test_every_file_is_a_room_in_the_order():
+    assert set(rooms()) == set(ROOMS)
+
+
+def test_rooms_import_only_from_rooms_above():
+    for room, paths in rooms().items():
+        above = set(ROOMS[: ROOMS.index(room)]) | {room}
+        for path in paths:
+            assert imported_rooms(path) <= above, f"{path} imports {imported_rooms(path) - above}"
+
+
+def test_explanations_and_figures_never_reach_into_training():
+    for room in NEVER_TRAIN:
+        for path in rooms()[room]:
+            assert not imported_rooms(path) & {"train", "recipes"}, path

@@ -1,0 +1,102 @@
+"""The set-up is one thing said in several places, and they agree."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def start():
+    spec = importlib.util.spec_from_file_location("start", ROOT / "start.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_conda_installs_what_start_installs():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, pip, packages = environment["dependencies"]
+    assert environment["channels"] == ["conda-forge"] and pip == "pip"
+    assert python.removeprefix("python=") in PROJECT["requires-python"]
+    assert " ".join(packages["pip"]) == " ".join(start().INSTALL)
+
+
+def test_every_package_that_is_asked_for_has_a_tested_version():
+    pinned = {normal(name): version for name, version in constraints().items()}
+    extras = PROJECT["optional-dependencies"].values()
+    asked = [*PROJECT["dependencies"], *(text for extra in extras for text in extra)]
+    for text in asked:
+        requirement = Requirement(text)
+        version = pinned[normal(requirement.name)]
+        assert requirement.specifier.contains(version), f"{text} does not admit the tested {version}"
+
+
+def test_the_tested_versions_are_the_installed_ones():
+    pinned = {normal(name): version for name, version in constraints().items()}
+    listed = subprocess.run([sys.executable, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    installed = {normal(name): version for name, version in (line.split("==") for line in listed.split())}
+    tools = {"pip", "setuptools", "wheel", "lamae-toolkit"}
+    different = {name: version for name, version in installed.items()
+                 if name not in tools and version.split("+")[0] != pinned.get(name)}  # fmt: skip
+    assert different == {}
+
+
+def test_nothing_is_pinned_that_is_not_used():
+    listed = subprocess.run([sys.executable, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    installed = {normal(line.split("==")[0]) for line in listed.split()}
+    assert {normal(name) for name in constraints()} <= installed
+
+
+def test_start_says_what_it_can_do():
+    shown = subprocess.run([sys.executable, str(ROOT / "start.py"), "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0
+    for command in ("demo", "test", "lab"):
+        assert f"python start.py {command}" in shown.stdout
+    assert subprocess.run([sys.executable, str(ROOT / "start.py"), "dmeo"], capture_output=True).returncode == 2
+
+
+def test_start_installs_again_only_when_something_changed(tmp_path, monkeypatch):
+    module = start()
+    calls = []
+    monkeypatch.setattr(module, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(module, "STAMP", tmp_path / "venv" / "stamp")
+    monkeypatch.setattr(module, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(module.venv.EnvBuilder, "create", lambda self, path: Path(path).mkdir(exist_ok=True))
+    monkeypatch.setattr(module.subprocess, "run",
+                        lambda *words, **_: calls.append(words) or subprocess.CompletedProcess(words, 0))  # fmt: skip
+    module.set_up()
+    module.set_up()
+    assert len(calls) == 1
+    monkeypatch.setattr(module, "wanted", lambda: "another state of the files")
+    module.set_up()
+    assert len(calls) == 2
+
+
+def test_the_version_is_said_once():
+    assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_nothing_in_the_repository_names_a_machine():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    for name in tracked.stdout.split():
+        text = (ROOT / name).read_bytes()
+        assert b"/wo" + b"rk/" not in text and b"/ro" + b"ot/" not in text, name
