@@ -290,7 +290,7 @@ def _severity(rng: np.random.Generator) -> float:
     return float(round(0.05 + 0.95 * rng.beta(1.6, 1.8), 3))
 
 
-def check_codes(codes: Mapping[str, float]) -> dict[str, float]:
+def check_codes(codes: Mapping[str, float | int]) -> dict[str, float]:
     """Codes with severities as asked for by name, in the order in which they act (ECGError if impossible)."""
     unknown = [code for code in codes if code not in CONDITIONS]
     if unknown:
@@ -333,7 +333,7 @@ def _variant_st(patient: Patient, person: np.random.Generator) -> np.ndarray | N
     return None
 
 
-def heart_with(patient: Patient, codes: Mapping[str, float], rng: np.random.Generator) -> Heart:
+def heart_with(patient: Patient, codes: Mapping[str, float | int], rng: np.random.Generator) -> Heart:
     """This patient's heart with these conditions, each of which acts in turn."""
     heart = resting_heart(patient, rng)
     for code, severity in check_codes(codes).items():

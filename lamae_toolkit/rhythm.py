@@ -33,7 +33,7 @@ class Schedule:
         return self.kind != "ectopic"
 
 
-def schedule(heart: Heart, duration_s: float, rng: np.random.Generator) -> Schedule:
+def schedule(heart: Heart, duration_s: float | int, rng: np.random.Generator) -> Schedule:
     """When every P wave and every QRS begins in a recording of this heart."""
     end_s = duration_s + AFTER_S
     phase = 0.0
@@ -59,7 +59,7 @@ def schedule(heart: Heart, duration_s: float, rng: np.random.Generator) -> Sched
     return Schedule(p, q, kind, pr, qrs_s, qt_s, spikes, phase)
 
 
-def _sinus(heart: Heart, end_s: float, rng: np.random.Generator) -> np.ndarray:
+def _sinus(heart: Heart, end_s: float | int, rng: np.random.Generator) -> np.ndarray:
     """P waves whose rate swings with breathing (respiratory arrhythmia), with a slower wave and some chance."""
     mean_s, t = 60.0 / heart.rate_bpm, -BEFORE_S - rng.random()
     phase_breath, phase_slow = rng.uniform(0, 2 * np.pi, 2)
@@ -72,7 +72,12 @@ def _sinus(heart: Heart, end_s: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _series(
-    rate_bpm: float, end_s: float, rng: np.random.Generator, start: float, spread: float = 0.0, skewed: float = 0.0
+    rate_bpm: float,
+    end_s: float | int,
+    rng: np.random.Generator,
+    start: float,
+    spread: float = 0.0,
+    skewed: float = 0.0,
 ) -> np.ndarray:
     """Beats at this mean rate, regular but for `spread`, or wholly irregular (log-normal RR) with `skewed`."""
     mean_s = 60.0 / rate_bpm
@@ -83,7 +88,7 @@ def _series(
     return onsets[onsets < end_s]
 
 
-def _flutter(heart: Heart, end_s: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def _flutter(heart: Heart, end_s: float | int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Every second to fourth flutter wave is conducted, at the rate that the AV node allows."""
     cycle_s = 60.0 / heart.flutter_rate_bpm
     ratio = max(2.0, heart.flutter_rate_bpm / heart.rate_bpm)
@@ -95,7 +100,9 @@ def _flutter(heart: Heart, end_s: float, rng: np.random.Generator) -> tuple[np.n
     return onsets[onsets < end_s], float(rng.random())
 
 
-def _conduct(heart: Heart, p: np.ndarray, end_s: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _conduct(
+    heart: Heart, p: np.ndarray, end_s: float | int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """From P waves to QRS complexes through the AV node: QRS onset = P onset + PR, unless blocked."""
     pr_s = heart.pr_ms / 1000 + 0.0015 * rng.standard_normal(len(p))
     if heart.av_conduction == "none":
@@ -111,7 +118,7 @@ def _conduct(heart: Heart, p: np.ndarray, end_s: float, rng: np.random.Generator
     return (p + pr_s)[conducted], pr_s[conducted]
 
 
-def _pace(heart: Heart, q, kind, pr, p, end_s: float, rng: np.random.Generator):
+def _pace(heart: Heart, q, kind, pr, p, end_s: float | int, rng: np.random.Generator):
     """A pacemaker takes over: DDD follows (or paces) each P wave; VVI goes its own way at a fixed rate."""
     if not heart.paced_share:
         return q, kind, pr, p, np.empty(0)
@@ -126,7 +133,7 @@ def _pace(heart: Heart, q, kind, pr, p, end_s: float, rng: np.random.Generator):
     return q, np.full(len(q), "paced", dtype=object), np.full(len(q), np.nan), p, q - 0.004
 
 
-def _ectopy(heart: Heart, q, kind, pr, p, duration_s: float, rng: np.random.Generator):
+def _ectopy(heart: Heart, q, kind, pr, p, duration_s: float | int, rng: np.random.Generator):
     """Some beats come early from the ventricle; the P wave due is not conducted and a pause follows."""
     inside = np.nonzero((q > 0.6) & (q < duration_s - 0.8))[0]
     if not heart.ectopic_beats or len(inside) == 0:

@@ -14,8 +14,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from lamae_toolkit.conditions import CONDITIONS, Patient, evidence_leads, heart_with, sample_codes, sample_patient
-from lamae_toolkit.conditions import check_codes as _checked
+from lamae_toolkit.conditions import (
+    CONDITIONS,
+    Patient,
+    check_codes,
+    evidence_leads,
+    heart_with,
+    sample_codes,
+    sample_patient,
+)
 from lamae_toolkit.ecg import LEADS, PRECORDIAL_LEADS, Recording
 from lamae_toolkit.heart import Heart
 from lamae_toolkit.rhythm import Schedule, schedule
@@ -109,7 +116,7 @@ def lead_field(patient: Patient, rng: np.random.Generator) -> Float[np.ndarray, 
 
 
 def electrode_noise(
-    n_samples: int, sampling_rate_hz: float, heart: Heart, amount: float, rng: np.random.Generator
+    n_samples: int, sampling_rate_hz: float | int, heart: Heart, amount: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "9 t"]:
     """Baseline wander, muscle noise, mains and moving electrodes, in mV at each of the nine electrodes.
 
@@ -146,10 +153,10 @@ def simulate_ecg(
     patient: Patient,
     rng: np.random.Generator,
     *,
-    sampling_rate_hz: float = 500,
-    duration_s: float = 10.0,
-    codes: Mapping[str, float] | None = None,
-    noise: bool | float = 1.0,
+    sampling_rate_hz: float | int = 500,
+    duration_s: float | int = 10.0,
+    codes: Mapping[str, float | int] | None = None,
+    noise: float | int = 1.0,
 ) -> SimulatedECG:
     """One ECG of this patient, with everything that is known about it.
 
@@ -157,7 +164,7 @@ def simulate_ecg(
         `simulate_ecg(patient, rng, codes={"I44.7": 1.0})`; `{}` gives a normal ECG.
     noise: 1 as in practice, 0 or False for none, other numbers scale it.
     """
-    severity = sample_codes(patient, rng) if codes is None else _checked(codes)
+    severity = sample_codes(patient, rng) if codes is None else check_codes(codes)
     heart = heart_with(patient, severity, rng)
     clock = schedule(heart, duration_s, rng)
     time_s = np.arange(round(duration_s * sampling_rate_hz)) / sampling_rate_hz
@@ -175,7 +182,9 @@ def simulate_ecg(
     return SimulatedECG(recording, _truth(severity, heart, clock, duration_s, patient), patient)
 
 
-def _truth(severity: dict[str, float], heart: Heart, clock: Schedule, duration_s: float, patient: Patient) -> Truth:
+def _truth(
+    severity: dict[str, float], heart: Heart, clock: Schedule, duration_s: float | int, patient: Patient
+) -> Truth:
     inside = (clock.qrs_onset_s >= 0) & (clock.qrs_onset_s < duration_s)
     beats = clock.qrs_onset_s[inside]
     # The prevailing beats: all but the ectopic ones; of a demand pacemaker the more frequent kind.
@@ -196,7 +205,7 @@ def _truth(severity: dict[str, float], heart: Heart, clock: Schedule, duration_s
     )
 
 
-def _spans(wave: str, clock: Schedule, heart: Heart, duration_s: float) -> tuple[tuple[float, float], ...]:
+def _spans(wave: str, clock: Schedule, heart: Heart, duration_s: float | int) -> tuple[tuple[float, float], ...]:
     q, j, t_end = clock.qrs_onset_s, clock.qrs_onset_s + clock.qrs_s, clock.qrs_onset_s + clock.qt_s
     own = clock.own
     if wave == "rhythm":
@@ -219,7 +228,7 @@ def _spans(wave: str, clock: Schedule, heart: Heart, duration_s: float) -> tuple
     )
 
 
-def _ecgs_of_patient(job: tuple[int, np.random.SeedSequence, float]) -> list[SimulatedECG]:
+def _ecgs_of_patient(job: tuple[int, np.random.SeedSequence, float | int]) -> list[SimulatedECG]:
     """All ECGs of one patient: half the patients have one, few have more than four."""
     patient_id, seed, sampling_rate_hz = job
     rng = np.random.default_rng(seed)
@@ -244,7 +253,7 @@ def _after(ecg: SimulatedECG) -> Patient:
 
 
 def simulate_patients(
-    n_ecgs: int, seed: int, sampling_rate_hz: float = 100, workers: int | None = None
+    n_ecgs: int, seed: int, sampling_rate_hz: float | int = 100, workers: int | None = None
 ) -> Iterator[SimulatedECG]:
     """A cohort of `n_ecgs` ECGs, patient after patient, the same for a seed whatever the number of processes.
 

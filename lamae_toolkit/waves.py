@@ -84,7 +84,8 @@ LEFT_VENTRICLE_QRS = _table(
 ECTOPIC_QRS = {"outflow": OUTFLOW_QRS, "left ventricle": LEFT_VENTRICLE_QRS, "right apex": RIGHT_APEX_QRS}
 
 # Recovery: the early ST-T rise, the body of the T wave and its late part; times are fractions of J to T end.
-# The bump is quite over 4 % after T end, which lies between the end by tangent and the last trace of T, as readers put it.
+# The bump is quite over 4 % after T end: T end lies between the end by tangent and the last trace of T, where
+# readers put it.
 NORMAL_ST_T = np.array(
     [
         [0.022, 0.016, 0.061, -0.010, 0.027, -0.014, -0.014, -0.002, 0.019],
@@ -95,14 +96,14 @@ NORMAL_ST_T = np.array(
 ST_T_TIMES = np.array([[0.12, 0.20, 0.50], [0.57, 0.45, 0.45], [0.72, 0.40, 0.32]])  # peak, rise, fall
 
 # Right atrium, then left atrium; times are fractions of the P wave,
-# whose first and last 6 % no eye can see.
+# whose first and last traces, beyond its ends, no eye can see.
 NORMAL_P = np.array(
     [
         [0.018, 0.040, 0.016, 0.018, 0.000, -0.003, -0.008, -0.003, 0.005],
         [0.042, 0.034, -0.010, 0.004, 0.008, -0.003, -0.019, -0.014, 0.001],
     ]
 )
-P_TIMES = np.array([[0.36, 0.42, 0.38], [0.64, 0.38, 0.42]])
+P_TIMES = np.array([[0.36, 0.47, 0.38], [0.64, 0.38, 0.42]])
 RETROGRADE_P = np.array([[-0.01, -0.06, 0.02, 0.06, 0.02, 0.0, 0.0, 0.0, 0.0]])
 
 U_WAVE = np.array([0.35, 0.25, 0.65, 0.0, 0.25, 0.2, 0.0, 0.0, 0.0])  # per mV of U wave in V2-V3
