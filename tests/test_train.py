@@ -94,7 +94,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(cohort,
 
 
 def test_training_lowers_the_loss(cohort, tmp_path):
-    config = TrainConfig(steps=120, batch_size=16, learning_rate=5e-3, warmup_steps=10)
+    config = TrainConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20)
     pretrain(random_encoder(replace(SMALL, hidden_leads=0)), cohort, np.arange(100), tmp_path, config, progress=False)
     losses = [row["loss"] for row in read_log(tmp_path)]
     assert np.mean(losses[-3:]) < 0.9 < 0.97 < np.mean(losses[:2])

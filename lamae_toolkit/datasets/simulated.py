@@ -1,7 +1,6 @@
 """The embedded cohort: simulated patients with ICD-10-coded conditions, packed to a store."""
 
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -26,18 +25,18 @@ def simulate_store(
     """
     simulated = simulate_patients(ecgs, seed, sampling_rate_hz=sampling_rate_hz, workers=workers)
     bar = tqdm(simulated, total=ecgs, desc="simulating", unit="ECG", disable=not progress)
-    return pack(_entries(bar), folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
+    entries = (_entry(study_id, ecg) for study_id, ecg in enumerate(bar))
+    return pack(entries, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
 
 
-def _entries(simulated: Iterable[SimulatedECG]) -> Iterator[Entry]:
-    for number, ecg in enumerate(simulated):
-        truth = ecg.truth
-        extra = (
-            ("heart_rate_bpm", truth.heart_rate_bpm),
-            ("pr_ms", truth.pr_ms),
-            ("qrs_ms", truth.qrs_ms),
-            ("qt_ms", truth.qt_ms),
-            ("severity", json.dumps(truth.severity)),
-        )
-        yield Entry(ecg.recording, ecg.patient.patient_id, number, ecg.patient.age_years, ecg.patient.sex,
-                    truth.codes, extra)  # fmt: skip
+def _entry(study_id: int, ecg: SimulatedECG) -> Entry:
+    truth = ecg.truth
+    extra = (
+        ("heart_rate_bpm", truth.heart_rate_bpm),
+        ("pr_ms", truth.pr_ms),
+        ("qrs_ms", truth.qrs_ms),
+        ("qt_ms", truth.qt_ms),
+        ("severity", json.dumps(truth.severity)),
+    )
+    patient = ecg.patient
+    return Entry(ecg.recording, patient.patient_id, study_id, patient.age_years, patient.sex, truth.codes, extra)
