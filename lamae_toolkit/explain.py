@@ -27,8 +27,8 @@ def watch_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, li
     """Record the softmax of every attention whose name starts with `prefix`, while the model runs.
 
     Yields a dictionary from the attention's name ("latent_attention.0.attention") to its recordings,
-    (b, h, m, m) each, one per call. ECGError if nothing was recorded, and on a compiled model, whose
-    attention cannot be watched.
+    (b, h, m, m) each, one per call; after the block, of those that ran. ECGError if none did, and on a
+    compiled model, whose attention cannot be watched.
     """
     if hasattr(model, "_orig_mod"):
         raise ECGError("A compiled model cannot be watched: explain the model that was given to torch.compile.")
@@ -45,10 +45,11 @@ def watch_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, li
     finally:
         for module in watched.values():
             module.tap = None
-    silent = [name for name, calls in record.items() if not calls]
-    if silent or not watched:
+    for name in [name for name, calls in record.items() if not calls]:
+        del record[name]
+    if not record:
         raise ECGError(
-            f"No attention was recorded{' in ' + silent[0] if silent else f' under the name {prefix!r}'}:"
+            f"No attention was recorded{f' under the name {prefix!r}' if prefix else ''}:"
             " run the model inside the `with` block, and check the name."
         )
 

@@ -49,8 +49,6 @@ def ecg_figure(
             share = (weights[row] - weights.min()) / max(float(np.ptp(weights)), 1e-9)
             # The palest yellow of the scale cannot be read on white.
             colour, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
-        if hidden is not None:
-            _shade(figure, hidden[row], (overlay or recording).duration_s, place)
         figure.add_scatter(
             x=time_s, y=recording.lead(lead), mode="lines", line={"color": colour, "width": 1.3},
             name="ECG", legendgroup="ECG", showlegend=overlay is not None and index == 0, **place,
@@ -62,6 +60,8 @@ def ecg_figure(
                 mode="lines", line={"color": VERMILION, "width": 1.3}, name="reconstruction", legendgroup="overlay",
                 showlegend=index == 0, **place,
             )  # fmt: skip
+        if hidden is not None:  # after the traces: plotly leaves shapes out of empty subplots
+            _shade(figure, hidden[row], (overlay or recording).duration_s, place)
         figure.add_annotation(
             x=0.0, y=top, text=f"<b>{label}</b>", showarrow=False, xanchor="left", yanchor="top",
             bgcolor="rgba(255,255,255,0.75)", **place,

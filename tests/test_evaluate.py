@@ -1,0 +1,191 @@
+"""Codes, probes and evaluations: nothing leaks, and a probe finds what is there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.ecg import LEADS, ECGError
+from lamae_toolkit.evaluate import (
+    Probe,
+    Split,
+    codes_to_predict,
+    compare,
+    embed_rows,
+    evaluate,
+    features,
+    fit_probe,
+    predict,
+    random_encoder,
+)
+from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
+from lamae_toolkit.model import Embedding
+from lamae_toolkit.recipes import evaluate_beside_random
+
+SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=1, latent_depth=1, decoder_depth=1)
+
+
+def test_ancestors_are_those_of_the_recipe():
+    assert ancestors("I48.91") == ("I48", "I48.9", "I48.91")
+    assert ancestors("i4891") == ("I48", "I48.9", "I48.91")
+    assert ancestors("I10") == ("I10",)
+    assert ancestors("S72.001A") == ("S72", "S72.0", "S72.00"), "cut to five characters"
+    assert ancestors("T36X1XA") == ("T36", "T36.X", "T36.X1")
+    assert ancestors("I21X") == ("I21",), "a trailing X only fills a place"
+    for wrong in ("", "I4", "4?1"):
+        with pytest.raises(ECGError, match="not an ICD-10 code"):
+            ancestors(wrong)
+    assert all(ancestors(code)[-1] == code for code in NAMES)
+    assert name_of("I44.7").startswith("I44.7 Left bundle") and name_of("Q99") == "Q99"
+
+
+def test_labels_count_a_code_for_its_ancestors():
+    labels = label_matrix([["I48.91"], [], ["I44.7", "I48.92"]], ["I48", "I48.91", "I44.7", "I44"])
+    assert labels.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1]]
+
+
+def test_a_split_with_a_fold_on_two_sides_is_refused():
+    with pytest.raises(ECGError, match="patients would leak"):
+        Split(train=(0, 1), validation=(1,), test=(2,))
+
+
+def test_no_patient_is_on_two_sides(cohort):
+    split = Split()
+    sides = [
+        set(cohort.index.patient_id.iloc[cohort.rows(folds)]) for folds in (split.train, split.validation, split.test)
+    ]
+    assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+    assert sum(map(len, sides)) == cohort.index.patient_id.nunique()
+
+
+def learnable(ecgs: int = 900, width: int = 8, seed: int = 0):
+    """Embeddings of which code A is a linear function plus noise, and code B is pure chance."""
+    rng = np.random.default_rng(seed)
+    heart = rng.normal(size=(ecgs, width)).astype(np.float32)
+    has_a, has_b = heart[:, 0] + rng.normal(0, 0.5, ecgs) > 0.8, rng.random(ecgs) < 0.3
+    codes = [[code for code, has in (("I48.91", a), ("I44.7", b)) if has] for a, b in zip(has_a, has_b, strict=True)]
+    index = pd.DataFrame({"patient_id": np.arange(ecgs), "fold": np.arange(ecgs) % 20, "codes": codes})
+    embedding = Embedding(torch.from_numpy(heart), torch.zeros(ecgs, 12, width), torch.zeros(ecgs, 1, 12))
+    return embedding, index
+
+
+def test_a_probe_finds_what_is_there_and_nothing_else():
+    embedding, index = learnable()
+    result = evaluate(embedding, index, ("I44.7", "I48.91"), replicates=200)
+    table = result.table()
+    assert table.auroc["I48.91"] > 0.9
+    assert table.auroc_low["I44.7"] < 0.5 < table.auroc_high["I44.7"]
+    assert table.prevalence["I44.7"] == pytest.approx(table.positives["I44.7"] / result.test_ecgs)
+    assert result.test_ecgs == 180 and result.test_patients == 180
+    assert table.auprc["I48.91"] > table.prevalence["I48.91"] + 0.3
+
+
+def test_test_labels_do_not_reach_the_probe():
+    embedding, index = learnable()
+    shuffled = index.copy()
+    test = shuffled.fold.isin(Split().test)
+    shuffled.loc[test, "codes"] = shuffled.codes[test].sample(frac=1, random_state=0).to_numpy()
+    one, other = (evaluate(embedding, labels, ("I48.91",), replicates=5).probe for labels in (index, shuffled))
+    assert np.array_equal(one.weight, other.weight) and one.penalty == other.penalty
+
+
+def test_the_probe_is_scikit_learns_logistic_regression():
+    embedding, index = learnable()
+    x, labels = features(embedding), label_matrix(index.codes.tolist(), ["I48.91", "I44.7"])
+    train, validation = np.arange(600), np.arange(600, 900)
+    probe = fit_probe(x, labels, ["I48.91", "I44.7"], train, validation, penalties=(0.03,))
+    scaled = (x - x[train].mean(0)) / (x[train].std(0) + 1e-6)
+    for column, code in enumerate(probe.codes):
+        assert code in NAMES
+        theirs = LogisticRegression(C=0.03, max_iter=5000, tol=1e-8).fit(scaled[train], labels[train, column])
+        assert np.abs(probe.logits(x)[:, column] - theirs.decision_function(scaled)).max() < 5e-3
+    assert np.allclose(probe.chances(x), 1 / (1 + np.exp(-probe.logits(x))))
+
+
+def test_the_penalty_is_chosen_on_validation_patients():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 60)).astype(np.float32)
+    labels = (x[:, :1] + rng.normal(0, 2, (400, 1)) > 0).astype(np.uint8)
+    probe = fit_probe(x, labels, ["I10"], np.arange(80), np.arange(80, 400), penalties=(1e-3, 1e3))
+    assert probe.penalty == 1e-3, "80 ECGs, 60 numbers each: only a strong penalty generalises"
+
+
+def test_a_probe_survives_saving(tmp_path):
+    embedding, index = learnable()
+    probe = evaluate(embedding, index, ("I48.91",), replicates=5).probe
+    probe.save(tmp_path)
+    loaded = Probe.load(tmp_path)
+    assert np.allclose(loaded.logits(features(embedding)), probe.logits(features(embedding)))
+    assert loaded.codes == ("I48.91",) and loaded.representation == "heart"
+    with pytest.raises(ECGError, match="reads 8 numbers per ECG, but this model gives 4"):
+        probe.logits(np.zeros((1, 4), dtype=np.float32))
+    (tmp_path / "probe.json").write_text("{}")
+    with pytest.raises(ECGError, match="damaged"):
+        Probe.load(tmp_path)
+    with pytest.raises(ECGError, match="run `lamae evaluate` on it first"):
+        Probe.load(tmp_path / "elsewhere")
+
+
+def test_codes_that_cannot_be_learned_or_scored_are_said():
+    embedding, index = learnable()
+    with pytest.raises(ECGError, match="No probe can learn Q99: no training ECG has it"):
+        evaluate(embedding, index, ("Q99",), replicates=5)
+    with pytest.raises(ECGError, match="A part of the split has no ECGs"):
+        evaluate(embedding, index[index.fold < 14], ("I48.91",), replicates=5)
+
+
+def test_only_codes_with_enough_ecgs_are_predicted(cohort):
+    split = Split()
+    codes = codes_to_predict(cohort, split, minimum=5)
+    train = cohort.index.iloc[cohort.rows(split.train)]
+    assert codes and all(sum(code in present for present in train.codes) >= 5 for code in codes)
+    with pytest.raises(ECGError, match="use a larger cohort"):
+        codes_to_predict(cohort, split, minimum=1000)
+
+
+def test_embeddings_do_not_depend_on_the_batch(cohort):
+    model, rows = random_encoder(SMALL), np.array([5, 3, 8, 1, 0])
+    together = embed_rows(model, cohort, rows, batch_size=5, progress=False)
+    apart = embed_rows(model, cohort, rows, batch_size=2, progress=False)
+    torch.testing.assert_close(together.heart, apart.heart, atol=1e-5, rtol=0)
+    assert features(together, "per_lead").shape == (5, 12 * 32)
+    with pytest.raises(ECGError, match="choose from heart, per_lead"):
+        features(together, "mean")
+    limb = embed_rows(model, cohort, rows, progress=False, leads=LEADS[:6])
+    assert limb.lead_weights.shape[-1] == 6
+
+
+def test_ecgs_of_another_rate_are_refused(cohort):
+    with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 250 Hz"):
+        embed_rows(random_encoder(replace(SMALL, sampling_rate_hz=250.0)), cohort, np.array([0]), progress=False)
+
+
+def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
+    ours, untrained = evaluate_beside_random(
+        random_encoder(SMALL, seed=1), cohort, Split(), minimum=3, replicates=20, progress=False
+    )
+    assert ours.probe.codes == untrained.probe.codes and ours.test_patients == untrained.test_patients
+    assert set(compare(ours, untrained)) == {"macro_auroc_difference", "macro_auprc_difference"}
+    values = ours.to_dict()
+    assert 0 <= values["macro_auroc"]["low"] <= values["macro_auroc"]["value"] <= values["macro_auroc"]["high"] <= 1
+
+
+def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    one, other = random_encoder(SMALL, 5), random_encoder(SMALL, 5)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_prediction_gives_a_chance_for_each_code(cohort):
+    model = random_encoder(SMALL)
+    embedding = embed_rows(model, cohort, np.arange(len(cohort)), progress=False)
+    codes = codes_to_predict(cohort, Split(), minimum=3)
+    probe = evaluate(embedding, cohort.index, codes, replicates=5).probe
+    chances = predict(model, probe, cohort.batch([0, 1]))
+    assert chances.shape == (2, len(codes)) and ((chances > 0) & (chances < 1)).all().all()
