@@ -168,11 +168,12 @@ def simulate_ecg(
     heart = heart_with(patient, severity, rng)
     clock = schedule(heart, duration_s, rng)
     time_s = np.arange(round(duration_s * sampling_rate_hz)) / sampling_rate_hz
-    electrodes_mv = lead_field(patient, rng) @ sources(heart, clock, time_s, rng)
+    # einsum, unlike @, starts no threads: with a process on every core they would fight over the cores.
+    electrodes_mv = np.einsum("es,st->et", lead_field(patient, rng), sources(heart, clock, time_s, rng))
     amount = float(noise)
     if amount:
         electrodes_mv = electrodes_mv + electrode_noise(len(time_s), sampling_rate_hz, heart, amount, rng)
-    signal_mv = LEADS_FROM_ELECTRODES @ electrodes_mv
+    signal_mv = np.einsum("le,et->lt", LEADS_FROM_ELECTRODES, electrodes_mv)
     recording = Recording(signal_mv.astype(np.float32), float(sampling_rate_hz), LEADS)
     if amount and rng.random() < 0.012:
         # A chest electrode that has come off shows a flat line, which is no signal: the lead is absent.
