@@ -6,10 +6,11 @@ block: PR > 200 ms; bundle-branch block: QRS >= 120 ms; long QT: QTc > 470 ms; r
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from lamae_toolkit import heart as effects
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.heart import Habit, Heart
 from lamae_toolkit.icd10 import NAMES
@@ -17,14 +18,15 @@ from lamae_toolkit.icd10 import NAMES
 INFERIOR_LEADS = ("II", "III", "aVF")
 ANTERIOR_LEADS = ("V1", "V2", "V3", "V4")
 
-Effect = Callable[[Heart, float, "Patient", np.random.Generator], Heart]
+Effect = Callable[[Heart, float, np.random.Generator], Heart]
 
 
 @dataclass(frozen=True)
 class Condition:
     """One diagnosis: its evidence in the ECG, who has it, and what it does to a heart.
 
-    evidence_wave: "P", "PR", "QRS", "ST", "T", "ectopic" (the early beats) or "rhythm" (the whole strip).
+    evidence_wave: "P", "PR", "QRS", "ST", "T", "ectopic" (the early beats),
+        "paced" (the paced beats) or "rhythm" (the whole strip).
     share: how many of 65-year-old men have it in one ECG; the odds change by `per_decade` with each ten
         years of age and by `women` for women, and by `raised_by` for each condition that is there already.
     chronic: it stays with the patient through all ECGs; the others come and go.
@@ -73,192 +75,45 @@ class Patient:
     infarct_wall: str = "inferior"
 
 
-def _injury(x: float, y: float, z: float, **near: float) -> np.ndarray:
-    return np.array([x, y, z, *(near.get(lead, 0.0) for lead in ("V1", "V2", "V3", "V4", "V5", "V6"))])
-
-
-def _hypertrophy(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    strain = heart.t_gain * (1 - 0.5 * severity)
-    return replace(heart, hypertrophy=0.3 + 1.1 * severity, qrs_ms=heart.qrs_ms + 9 * severity, t_gain=strain)
-
-
-def _old_infarction(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    # Dead muscle on one wall: from the first 40 ms the vector that pointed there is missing.
-    early = np.array([0.5, 1.0, 0.9, 0.5, 0.15, 0.0, 0.0])[:, None]
-    if patient.infarct_wall == "inferior":
-        gone, flat = _injury(-0.05, -0.42, 0.0), _injury(0.0, -0.10, 0.0)
-    else:
-        gone = _injury(-0.08, 0.0, -0.42, V1=0.05, V3=-0.10, V4=-0.08)
-        flat = _injury(-0.10, 0.0, -0.08, V2=-0.05, V3=-0.06, V4=-0.06)
-    scar = (0.35 + 0.65 * severity) * early * gone
-    flat = 2.0 * severity * rng.uniform(0.0, 1.0) * flat * np.array([0.0, 1.0, 0.8])[:, None]
-    habit = replace(heart.habit, st_t=heart.habit.st_t + flat) if heart.habit else Habit.mean(st_t=flat)
-    return replace(heart, necrosis=scar, habit=habit)
-
-
-def _left_bundle(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    qrs_ms = 124 + 42 * severity
-    return replace(heart, left_bundle=0.7 + 0.3 * severity, qrs_ms=qrs_ms, qtc_ms=heart.qtc_ms + 0.45 * (qrs_ms - 95))
-
-
-def _right_bundle(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    qrs_ms = 123 + 37 * severity
-    return replace(heart, right_bundle=0.6 + 0.4 * severity, qrs_ms=qrs_ms, qtc_ms=heart.qtc_ms + 0.35 * (qrs_ms - 95))
-
-
-def _long_qt(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    return replace(heart, qtc_ms=max(heart.qtc_ms + 20, 475 + 100 * severity), rate_bpm=min(heart.rate_bpm, 88.0))
-
-
-def _fibrillation(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    waves_mv = 0.05 + 0.13 * severity * rng.uniform(0.6, 1.4)
-    rate = float(np.clip(rng.normal(88, 20), 48, 165))
-    return replace(
-        heart, rhythm="fibrillation", rate_bpm=rate, rr_variation=0.13 + 0.12 * severity, fibrillation_mv=waves_mv
-    )
-
-
-def _flutter(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    flutter_rate = rng.uniform(240, 330)
-    ratio = rng.choice([2, 2, 3, 4, 4, 2.5, 3.4])
-    return replace(
-        heart,
-        rhythm="flutter",
-        flutter_rate_bpm=flutter_rate,
-        rate_bpm=flutter_rate / ratio,
-        fibrillation_mv=0.09 + 0.14 * severity,
-    )
-
-
-def _reentry(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    depressed = -0.5 * severity * _injury(0.09, 0.08, 0.03)
-    return replace(heart, rhythm="reentry", rate_bpm=138 + 75 * severity, injury=_add(heart.injury, depressed))
-
-
-def _tachycardia(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    quick = replace(heart, rate_bpm=101 + 49 * severity, rr_variation=0.4 * heart.rr_variation)
-    return replace(quick, pr_ms=max(110.0, heart.pr_ms - 25 * severity), p_gain=heart.p_gain * 1.2)
-
-
-def _bradycardia(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    return replace(heart, rate_bpm=58 - 22 * severity)
-
-
-def _first_degree(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    return replace(heart, pr_ms=208 + 120 * severity, rate_bpm=min(heart.rate_bpm, 105.0))
-
-
-def _second_degree(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    kind = "wenckebach" if rng.random() < 0.6 else "mobitz"
-    ratio = int(np.clip(round(5.4 - 3.6 * severity), 2, 5))
-    ratio = max(3, ratio) if kind == "wenckebach" else ratio
-    rate = float(np.clip(heart.rate_bpm, 60, 100))
-    return replace(heart, av_conduction=kind, av_ratio=ratio, rate_bpm=rate, pr_ms=heart.pr_ms + 25)
-
-
-def _third_degree(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    wide = severity > 0.45
-    return replace(
-        heart,
-        av_conduction="none",
-        rate_bpm=float(np.clip(heart.rate_bpm + 12, 66, 110)),
-        escape_rate_bpm=52 - 24 * severity,
-        wide_escape=wide,
-    )
-
-
-def _inferior_infarction(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    up = rng.uniform(0.12, 0.18) + 0.30 * severity
-    injury = up * _injury(rng.uniform(-0.40, 0.05), 1.0, rng.uniform(-0.35, 0.1))
-    gone = np.array([0.3, 0.8, 0.6, 0.2, 0, 0, 0])[:, None] * _injury(0.0, -0.25 * rng.uniform(0, 1) * severity, 0.0)
-    return replace(heart, injury=_add(heart.injury, injury), necrosis=_add(heart.necrosis, gone))
-
-
-def _anterior_infarction(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    up = rng.uniform(0.05, 0.10) + 0.22 * severity
-    injury = up * _injury(rng.uniform(0.0, 0.5), rng.uniform(-0.45, -0.1), 0.75, V2=0.3, V3=0.5, V4=0.4)
-    weight = rng.uniform(0, 1) * severity
-    gone = np.array([0.3, 0.8, 0.7, 0.3, 0, 0, 0])[:, None] * weight * _injury(0, 0, -0.10, V2=-0.12, V3=-0.15)
-    return replace(heart, injury=_add(heart.injury, injury), necrosis=_add(heart.necrosis, gone))
-
-
-def _ectopy(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    site = "outflow" if rng.random() < 0.6 else "left ventricle"
-    return replace(heart, ectopic_beats=int(np.ceil(5 * severity)), ectopic_site=site)
-
-
-def _hyperkalaemia(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    return replace(
-        heart,
-        t_gain=heart.t_gain * (1.25 + 1.2 * severity),
-        t_narrowing=0.9 - 0.4 * severity,
-        p_gain=heart.p_gain * (1 - 0.75 * severity),
-        pr_ms=heart.pr_ms + 30 * severity,
-        qrs_ms=heart.qrs_ms + 40 * severity**2,
-    )
-
-
-def _hypokalaemia(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    return replace(
-        heart,
-        t_gain=heart.t_gain * (0.75 - 0.75 * severity),
-        u_mv=0.05 + 0.20 * severity,
-        injury=_add(heart.injury, -0.09 * severity * _injury(0.7, 0.5, 0.3)),
-        qtc_ms=heart.qtc_ms + 25 * severity,
-    )
-
-
-def _pacemaker(heart: Heart, severity: float, patient: Patient, rng: np.random.Generator) -> Heart:
-    # Bipolar leads leave hardly visible spikes, unipolar ones tall spikes; a demand pacemaker may pace in part.
-    spike_mv = 0.08 + rng.lognormal(-1.6, 0.8) * (0.5 + severity)
-    share = 1.0 if severity > 0.3 else rng.uniform(0.4, 0.8)
-    paced = replace(heart, paced_share=share, spike_mv=min(spike_mv, 2.5), paces_atrium=bool(rng.random() < 0.4))
-    return replace(paced, escape_rate_bpm=rng.uniform(60, 78), pr_ms=rng.uniform(140, 185))
-
-
-def _add(old: np.ndarray | None, new: np.ndarray) -> np.ndarray:
-    return new if old is None else old + new
-
-
 _ATRIAL = ("I48.91", "I48.92", "I47.1")
 
 CONDITIONS: dict[str, Condition] = {
     condition.code: condition
     for condition in (
-        Condition("I51.7", ("I", "aVL", "V1", "V2", "V5", "V6"), "QRS", _hypertrophy, 0.10, 1.35, 0.8, True),
-        Condition("I25.2", INFERIOR_LEADS + ANTERIOR_LEADS, "QRS", _old_infarction, 0.10, 1.45, 0.5, True),
-        Condition("I44.7", ("I", "aVL", "V1", "V5", "V6"), "QRS", _left_bundle, 0.05, 1.6, 1.0, True,
+        Condition("I51.7", ("I", "aVL", "V1", "V2", "V5", "V6"), "QRS", effects.hypertrophy, 0.10, 1.35, 0.8, True),
+        Condition("I25.2", INFERIOR_LEADS + ANTERIOR_LEADS, "QRS", effects.old_infarction, 0.10, 1.45, 0.5, True),
+        Condition("I44.7", ("I", "aVL", "V1", "V5", "V6"), "QRS", effects.left_bundle, 0.05, 1.6, 1.0, True,
                   {"I51.7": 2.0, "I25.2": 1.5}),
-        Condition("I45.10", ("I", "V1", "V2", "V6"), "QRS", _right_bundle, 0.06, 1.5, 0.6, True,
+        Condition("I45.10", ("I", "V1", "V2", "V6"), "QRS", effects.right_bundle, 0.06, 1.5, 0.6, True,
                   excluded_by=("I44.7",)),
-        Condition("I45.81", LEADS, "T", _long_qt, 0.05, 0.9, 1.7, True, excluded_by=("I44.7",)),
-        Condition("I48.91", ("II", "III", "aVF", "V1"), "rhythm", _fibrillation, 0.07, 1.9, 0.75, True,
+        Condition("I45.81", LEADS, "T", effects.long_qt, 0.05, 0.9, 1.7, True, excluded_by=("I44.7",)),
+        Condition("I48.91", ("II", "III", "aVF", "V1"), "rhythm", effects.fibrillation, 0.07, 1.9, 0.75, True,
                   {"I51.7": 1.6, "I25.2": 1.3}),
-        Condition("Z95.0", LEADS, "QRS", _pacemaker, 0.035, 1.7, 0.75, True,
+        Condition("Z95.0", LEADS, "paced", effects.pacemaker, 0.035, 1.7, 0.75, True,
                   {"I48.91": 2.0, "I44.7": 1.5, "I25.2": 1.3}),
-        Condition("I44.0", ("II", "V1"), "PR", _first_degree, 0.06, 1.4, 0.8, True,
+        Condition("I44.0", ("II", "V1"), "PR", effects.first_degree, 0.06, 1.4, 0.8, True,
                   {"I25.2": 1.3, "I44.7": 1.5, "I45.10": 1.4}, ("I48.91", "Z95.0")),
-        Condition("I48.92", ("II", "III", "aVF", "V1"), "rhythm", _flutter, 0.035, 1.4, 0.6, False,
+        Condition("I48.92", ("II", "III", "aVF", "V1"), "rhythm", effects.flutter, 0.035, 1.4, 0.6, False,
                   {"I51.7": 1.4, "I44.0": 1.3}, ("I48.91", "Z95.0")),
-        Condition("I47.1", ("II", "V1"), "rhythm", _reentry, 0.03, 0.75, 1.5, False,
+        Condition("I47.1", ("II", "V1"), "rhythm", effects.reentry, 0.03, 0.75, 1.5, False,
                   excluded_by=("I48.91", "I48.92", "Z95.0")),
-        Condition("I44.2", ("II", "V1"), "rhythm", _third_degree, 0.03, 1.6, 0.9, False,
+        Condition("I44.2", ("II", "V1"), "rhythm", effects.third_degree, 0.03, 1.6, 0.9, False,
                   {"I44.7": 1.5, "I45.10": 2.0, "I44.0": 2.0}, (*_ATRIAL, "Z95.0")),
-        Condition("I44.1", ("II", "V1"), "PR", _second_degree, 0.03, 1.3, 0.9, False,
+        Condition("I44.1", ("II", "V1"), "PR", effects.second_degree, 0.03, 1.3, 0.9, False,
                   {"I44.0": 2.5, "I45.10": 1.5, "I44.7": 1.5}, (*_ATRIAL, "I44.2", "Z95.0")),
-        Condition("R00.0", ("II",), "rhythm", _tachycardia, 0.06, 0.85, 1.3, False,
+        Condition("R00.0", ("II",), "rhythm", effects.tachycardia, 0.06, 0.85, 1.3, False,
                   {"I51.7": 1.2}, (*_ATRIAL, "I44.2", "I44.1", "Z95.0")),
-        Condition("R00.1", ("II",), "rhythm", _bradycardia, 0.065, 1.1, 0.8, False,
+        Condition("R00.1", ("II",), "rhythm", effects.bradycardia, 0.065, 1.1, 0.8, False,
                   {"I44.0": 1.6}, (*_ATRIAL, "I44.2", "I44.1", "R00.0", "Z95.0")),
-        Condition("I21.19", (*INFERIOR_LEADS, "I", "aVL"), "ST", _inferior_infarction, 0.045, 1.2, 0.5, False,
+        Condition("I21.19", (*INFERIOR_LEADS, "I", "aVL"), "ST", effects.inferior_infarction, 0.045, 1.2, 0.5, False,
                   {"I44.2": 2.5, "I44.1": 2.0, "R00.1": 1.6}, ("Z95.0", "I44.7")),
-        Condition("I21.09", ("V1", "V2", "V3", "V4", "III", "aVF"), "ST", _anterior_infarction, 0.045, 1.2, 0.5, False,
-                  {"R00.0": 1.8}, ("Z95.0", "I44.7", "I21.19")),
-        Condition("I49.3", LEADS, "ectopic", _ectopy, 0.07, 1.35, 0.9, False,
+        Condition("I21.09", ("V1", "V2", "V3", "V4", "III", "aVF"), "ST", effects.anterior_infarction, 0.045, 1.2, 0.5,
+                  False, {"R00.0": 1.8}, ("Z95.0", "I44.7", "I21.19")),
+        Condition("I49.3", LEADS, "ectopic", effects.ectopy, 0.07, 1.35, 0.9, False,
                   {"I51.7": 1.6, "I25.2": 1.8, "E87.6": 1.8, "I21.09": 1.5, "I21.19": 1.5}, ("I47.1",)),
-        Condition("E87.5", ("II", "V2", "V3", "V4"), "T", _hyperkalaemia, 0.035, 1.2, 0.9, False,
+        Condition("E87.5", ("II", "V2", "V3", "V4"), "T", effects.hyperkalaemia, 0.035, 1.2, 0.9, False,
                   {"I51.7": 1.4}, ("I21.09", "I21.19")),
-        Condition("E87.6", ("II", "V2", "V3", "V4", "V5"), "T", _hypokalaemia, 0.035, 1.0, 1.4, False,
+        Condition("E87.6", ("II", "V2", "V3", "V4", "V5"), "T", effects.hypokalaemia, 0.035, 1.0, 1.4, False,
                   {"I49.3": 1.3, "I48.91": 1.2}, ("E87.5", "I45.81")),
     )
 }  # fmt: skip
@@ -307,18 +162,26 @@ def resting_heart(patient: Patient, rng: np.random.Generator) -> Heart:
     woman, age = patient.sex == "F", patient.age_years
     rate = person.normal(73 if woman else 70, 8) + rng.normal(0, 5)
     qtc_ms = person.normal(410 if woman else 399, 13) + rng.normal(0, 5)
+    # Uncoded variants that mimic a block: incomplete right bundle branch block, unspecific delay.
+    variant = person.random()
+    right = person.uniform(0.12, 0.42) if variant < 0.07 else 0.0
+    left = person.uniform(0.10, 0.45) if variant > 0.95 else 0.0
+    qrs_ms = np.clip(person.normal(86 if woman else 92, 8), 72, 112) + 25 * (right + left)
     return Heart(
         rate_bpm=float(np.clip(rate, 60, 97)),
         rr_variation=float(np.exp(person.normal(-3.6, 0.4)) * 1.6 ** ((50 - age) / 30)),
         respiration_hz=float(rng.uniform(0.17, 0.36)),
         p_ms=float(np.clip(person.normal(108, 9), 88, 128)),
         pr_ms=float(np.clip(person.normal(156 + 0.25 * (age - 50), 17) + rng.normal(0, 4), 118, 197)),
-        qrs_ms=float(np.clip(person.normal(86 if woman else 92, 8), 72, 112)),
+        qrs_ms=float(min(qrs_ms, 118.0)),
+        right_bundle=float(right),
+        left_bundle=float(left),
         wide_qrs_ms=float(np.clip(person.normal(156, 11), 132, 185)),
         qtc_ms=float(np.clip(qtc_ms, 370, 452)),
         p_gain=float(np.exp(person.normal(0.1, 0.22))),
         t_gain=float(np.exp(person.normal(-0.18 if woman else -0.06, 0.25)) * 1.15 ** ((55 - age) / 20)),
         habit=Habit.individual(person),
+        infarct_wall=patient.infarct_wall,
         injury=_variant_st(patient, person),
     )
 
@@ -327,9 +190,9 @@ def _variant_st(patient: Patient, person: np.random.Generator) -> np.ndarray | N
     # Normal variants that mimic: early repolarisation in young men, unspecific ST depression with age.
     young_man = patient.sex == "M" and patient.age_years < 50
     if person.random() < (0.35 if young_man else 0.06):
-        return person.uniform(0.02, 0.10) * _injury(0.5, 0.35, 0.5, V2=0.3, V3=0.4, V4=0.3)
+        return person.uniform(0.02, 0.10) * effects.sources_mv(0.5, 0.35, 0.5, V2=0.3, V3=0.4, V4=0.3)
     if person.random() < 0.10:
-        return -person.uniform(0.01, 0.06) * _injury(0.8, 0.5, 0.2)
+        return -person.uniform(0.01, 0.06) * effects.sources_mv(0.8, 0.5, 0.2)
     return None
 
 
@@ -337,7 +200,7 @@ def heart_with(patient: Patient, codes: Mapping[str, float | int], rng: np.rando
     """This patient's heart with these conditions, each of which acts in turn."""
     heart = resting_heart(patient, rng)
     for code, severity in check_codes(codes).items():
-        heart = CONDITIONS[code].effect(heart, severity, patient, rng)
+        heart = CONDITIONS[code].effect(heart, severity, rng)
     return heart
 
 

@@ -96,6 +96,8 @@ def lead_field(patient: Patient, rng: np.random.Generator) -> Float[np.ndarray, 
     age, woman = patient.age_years, patient.sex == "F"
     # Positive turns the axis upwards and to the left, as hearts do with the years.
     frontal = np.radians(person.normal(-2 + 0.35 * (age - 55), 12) + rng.normal(0, 2))
+    if person.random() < 0.05 + 0.002 * max(0.0, age - 50):
+        frontal += np.radians(person.uniform(25, 55))  # left axis deviation, as in left anterior hemiblock
     horizontal = np.radians(person.normal(0, 10) + rng.normal(0, 2))
     cos_f, sin_f, cos_h, sin_h = np.cos(frontal), np.sin(frontal), np.cos(horizontal), np.sin(horizontal)
     turn_frontal = np.array([[cos_f, sin_f, 0], [-sin_f, cos_f, 0], [0, 0, 1]])
@@ -216,6 +218,9 @@ def _spans(wave: str, clock: Schedule, heart: Heart, duration_s: float | int) ->
         end = start + (heart.pr_ms if heart.av_conduction == "1:1" else 2 * heart.p_ms) / 1000
     elif wave == "ectopic":
         start, end = q[~own], t_end[~own]
+    elif wave == "paced":
+        paced = clock.kind == "paced"
+        start, end = q[paced] - 0.01, j[paced]
     else:
         start, end = {
             "QRS": (q[own], j[own]),
