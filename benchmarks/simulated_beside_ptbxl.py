@@ -142,6 +142,7 @@ def main() -> None:
         ids = list(rng.permutation(ids))
         for row in range(args.rows):
             left, right = axes[k * args.rows + row]
+            left.set_visible(row < len(ids))
             if row < len(ids):
                 draw(left, records[ids[row]], f"PTB-XL {ids[row]}: {name}, {' '.join(table.statements[ids[row]])}")
             patient = sample_patient(row, rng)

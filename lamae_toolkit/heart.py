@@ -202,7 +202,7 @@ def third_degree(heart: Heart, severity: float, rng: np.random.Generator) -> Hea
 
 def inferior_infarction(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Acute inferior infarction: a current of injury to the feet, so ST up in II, III, aVF and down in aVL."""
-    up = rng.uniform(0.12, 0.18) + 0.30 * severity
+    up = rng.uniform(0.05, 0.11) + 0.27 * severity
     injury = up * sources_mv(rng.uniform(-0.40, 0.05), 1.0, rng.uniform(-0.35, 0.1))
     gone = np.array([0.3, 0.8, 0.6, 0.2, 0, 0, 0])[:, None] * sources_mv(0.0, -0.25 * rng.uniform(0, 1) * severity, 0.0)
     return replace(heart, injury=_add(heart.injury, injury), necrosis=_add(heart.necrosis, gone))

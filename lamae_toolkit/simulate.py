@@ -263,7 +263,8 @@ def simulate_patients(
 ) -> Iterator[SimulatedECG]:
     """A cohort of `n_ecgs` ECGs, patient after patient, the same for a seed whatever the number of processes.
 
-    workers: processes to use; None or 1 stays in this one.
+    workers: processes to use; None or 1 stays in this one, which makes hundreds of ECGs a second. With more, a
+        script must guard its main part with `if __name__ == "__main__":`, as Python's multiprocessing asks.
     """
     if n_ecgs <= 0:
         return

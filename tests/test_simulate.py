@@ -81,7 +81,7 @@ def test_the_same_heart_looks_the_same_at_every_rate():
 
 
 def test_a_lead_that_is_off_is_absent_and_noted():
-    off = [ecg for ecg in simulate_patients(300, seed=5) if len(ecg.recording.leads) < 12]
+    off = [ecg for ecg in simulate_patients(200, seed=5) if len(ecg.recording.leads) < 12]
     assert 0 < len(off) < 20
     for ecg in off:
         (missing,) = set(LEADS) - set(ecg.recording.leads)
@@ -144,7 +144,7 @@ def test_all_conditions_asked_for_are_there_and_named():
 
 
 def test_an_acute_infarction_leaves_an_old_one():
-    cohort = list(simulate_patients(600, seed=11))
+    cohort = list(simulate_patients(300, seed=11))
     followed = [
         (a, b)
         for a, b in pairwise(cohort)
@@ -172,11 +172,11 @@ def test_truth_tells_where_the_evidence_lies(code):
 # --- NeuroKit2 as judge ----------------------------------------------------------------------------
 
 
-def neurokit(ecg: SimulatedECG, method: str, leads=("I", "II", "V5", "V6")) -> dict[str, float]:
+def neurokit(ecg: SimulatedECG, method: str, leads=("I", "II", "V5")) -> dict[str, float]:
     """Heart rate (1/min), PR, QRS and QT (ms) as NeuroKit2 finds them: medians over beats, then over leads."""
     nk = pytest.importorskip("neurokit2")
     found = []
-    for lead in leads:
+    for lead in (lead for lead in leads if lead in ecg.recording.leads):
         signal = ecg.recording.lead(lead).astype(float)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NeuroKit2 warns of means of nothing and of pandas to come
@@ -207,20 +207,20 @@ def interval(starts: np.ndarray, ends: np.ndarray) -> float:
 MARKS = ("P_Onsets", "R_Onsets", "R_Offsets", "T_Offsets")
 
 
-def errors(codes, method, key, programmed, n=8, leads=("I", "II", "V5", "V6")) -> np.ndarray:
+def errors(codes, method, key, programmed, n=6, leads=("I", "II", "V5")) -> np.ndarray:
     out = [neurokit(e, method, leads)[key] - programmed(e.truth) for e in ecgs(codes, n, noise=0.5)]
     return np.array(out)
 
 
 @pytest.mark.parametrize("codes", [{}, {"R00.0": 0.6}, {"R00.1": 0.6}, {"I47.1": 0.4}, {"I48.91": 0.5}, {"I44.7": 0.6}])
 def test_neurokit_finds_the_programmed_heart_rate(codes):
-    error = errors(codes, "prominence", "rate", lambda truth: truth.heart_rate_bpm, 6, ("II", "V5"))
+    error = errors(codes, "prominence", "rate", lambda truth: truth.heart_rate_bpm, 5, ("II", "V5"))
     assert np.abs(np.median(error)) < 1 and (np.abs(error) < 3).mean() >= 0.8, error
 
 
 # NeuroKit2 0.2 against the cardiologists of LUDB (median error; its own bias on real ECGs), methods as used here:
 # PR +3 ms, QT +4 ms ("prominence"); QRS -12 ms in narrow and -36 ms in wide complexes ("dwt"). The simulator's
-# programmed intervals must agree with NeuroKit2 within the limits stated here for the median of eight people.
+# programmed intervals must agree with NeuroKit2 within the limits stated here for the median of six people.
 @pytest.mark.parametrize(
     ("codes", "limit_ms"),
     [({}, 8), ({"R00.1": 0.5}, 8), ({"I44.0": 0.2}, 8), ({"I44.0": 0.8}, 10)],
