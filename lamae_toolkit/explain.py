@@ -83,10 +83,19 @@ class Explanation:
         table.insert(0, "weight", table.mean(axis=1))
         return table
 
-    def attention_table(self) -> pd.DataFrame:
-        """12 x 12: how much each lead (row) took from each lead (column); the mean over layers and heads."""
+    def attention_table(self, layer: int | None = None, head: int | None = None) -> pd.DataFrame:
+        """12 x 12: how much each lead (row) took from each lead (column); rows sum to 1.
+
+        layer, head: one of them, counted from 1; the mean over all of them where None.
+        """
+        chosen = self.lead_attention
+        for name, number, axis in (("layer", layer, 0), ("head", head, 1)):
+            if number is not None:
+                if not 1 <= number <= chosen.shape[axis]:
+                    raise ECGError(f"There is no {name} {number}; choose one from 1 to {chosen.shape[axis]}.")
+                chosen = chosen.take([number - 1], axis=axis)
         return pd.DataFrame(
-            self.lead_attention.mean(axis=(0, 1)),
+            chosen.mean(axis=(0, 1)),
             index=pd.Index(self.leads, name="looking lead"),
             columns=pd.Index(self.leads, name="looked-at lead"),
         )

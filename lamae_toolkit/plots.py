@@ -137,9 +137,14 @@ def lead_bar_figure(explanation: Explanation, title: str = "Lead weights") -> go
     return _finish(figure, title, height=320)
 
 
-def lead_attention_figure(explanation: Explanation, title: str = "Latent attention between leads") -> go.Figure:
-    """12 x 12: how much each lead (row) took from each lead (column), mean over layers and heads."""
-    table = explanation.attention_table()
+def lead_attention_figure(
+    explanation: Explanation,
+    title: str = "Latent attention between leads",
+    layer: int | None = None,
+    head: int | None = None,
+) -> go.Figure:
+    """12 x 12: how much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
+    table = explanation.attention_table(layer, head)
     figure = go.Figure(
         go.Heatmap(
             z=table.to_numpy(),
