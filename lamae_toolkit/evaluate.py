@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
+from scipy.special import expit
 from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import Batch
@@ -111,7 +112,7 @@ class Probe:
 
     def chances(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The chance of each code, between 0 and 1."""
-        return 1 / (1 + np.exp(-self.logits(x).clip(-50, 50)))
+        return expit(self.logits(x))
 
     def save(self, folder: Path | str) -> None:
         """Write `probe.json` into a checkpoint's folder."""
@@ -154,13 +155,10 @@ def fit_probe(
         if column.min() == column.max():
             raise ECGError(f"No probe can learn {code}: {'no' if column.max() == 0 else 'every'} training ECG has it.")
     mean, scale = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
+    scaled = ((x[train] - mean) / scale).astype(np.float64)
     best, best_score = None, -np.inf
     for penalty in penalties:
-        fits = [
-            LogisticRegression(C=penalty, max_iter=2000).fit((x[train] - mean) / scale, column)
-            for column in labels[train].T
-        ]
-        weight, bias = np.concatenate([fit.coef_ for fit in fits]), np.concatenate([fit.intercept_ for fit in fits])
+        weight, bias = logistic_regressions(scaled, labels[train], penalty)
         probe = Probe(tuple(codes), representation, mean, scale, weight, bias, penalty)
         no_replicates = np.ones((1, len(validation)))
         score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_replicates).value)
@@ -169,6 +167,32 @@ def fit_probe(
     if best is None:
         raise ECGError("No code has both ECGs with it and without it among the validation patients; use more ECGs.")
     return best
+
+
+def logistic_regressions(
+    x: Float[np.ndarray, "b d"], labels: UInt8[np.ndarray, "b c"], penalty: float
+) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
+    """One logistic regression per code, all at once: scikit-learn's optimum, in a tenth of the time.
+
+    Minimises, over weights W and biases, penalty * (sum of cross-entropies) + |W|^2 / 2 by L-BFGS, as
+    scikit-learn's LogisticRegression(C=penalty) does for one code.
+    """
+    b, d, c = *x.shape, labels.shape[1]
+    target = labels.astype(np.float64)
+
+    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, bias = flat[: c * d].reshape(c, d), flat[c * d :]
+        logits = x @ weight.T + bias
+        loss = (np.logaddexp(0.0, logits) - target * logits).sum() / b + (weight**2).sum() / (2 * penalty * b)
+        error = (expit(logits) - target) / b
+        return loss, np.concatenate([(error.T @ x + weight / (penalty * b)).ravel(), error.sum(axis=0)])
+
+    start = np.zeros(c * (d + 1))
+    fit = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True,
+                   options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-12})  # fmt: skip
+    if not fit.success:
+        raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {penalty:g}.")
+    return fit.x[: c * d].reshape(c, d), fit.x[c * d :]
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,14 @@ class Scores:
 
     def macro(self) -> Estimate:
         """The mean over codes. A replicate that drew no patient with a code leaves that code out of its mean."""
-        return _estimate(np.nanmean(self.value), np.nanmean(self.replicates, axis=1))
+        return _estimate(_mean_over_codes(self.value), _mean_over_codes(self.replicates))
 
 
 def macro_difference(ours: Scores, theirs: Scores) -> Estimate:
     """By how much the macro metric of one model is above another's, on the same patients and replicates."""
     return _estimate(
-        np.nanmean(ours.value) - np.nanmean(theirs.value),
-        np.nanmean(ours.replicates, axis=1) - np.nanmean(theirs.replicates, axis=1),
+        _mean_over_codes(ours.value) - _mean_over_codes(theirs.value),
+        _mean_over_codes(ours.replicates) - _mean_over_codes(theirs.replicates),
     )
 
 
@@ -105,6 +105,13 @@ def _weight_by_threshold(label: np.ndarray, score: np.ndarray, weights: np.ndarr
     with_code = np.add.reduceat(weights * positive, first, axis=1)
     without_code = np.add.reduceat(weights * ~positive, first, axis=1)
     return with_code, without_code
+
+
+def _mean_over_codes(values: np.ndarray) -> np.ndarray | np.float64:
+    """The mean over the last axis of what is defined there; NaN where nothing is."""
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0.0).sum(axis=-1) / defined.sum(axis=-1)
 
 
 def _estimate(value: float, replicates: np.ndarray) -> Estimate:

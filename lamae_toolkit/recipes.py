@@ -144,7 +144,7 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
     lamae, untrained = evaluations[:2]
     difference = compare(lamae, untrained)["macro_auroc_difference"]
     test = store.rows(split.test)
-    chosen = _three_ecgs(store, test)
+    chosen, first = _three_ecgs(store, test), int(test[0])
     macro = [
         f"{evaluation.name}: macro AUROC {evaluation.auroc.macro()}, macro AUPRC {evaluation.auprc.macro()}"
         for evaluation in evaluations
@@ -155,7 +155,7 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
             f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
             f" In each lead, {model.config.mask_ratio:.0%} of the patches are hidden (grey), and the model draws them"
             " (red) from what it sees. These patients were not in its training.",
-            [_reconstruction(model, store, test[0], None), _reconstruction(model, store, test[0], ("V3", "aVF"))],
+            [_reconstruction(model, store, first, None), _reconstruction(model, store, first, ("V3", "aVF"))],
         ),
         Section(
             "How it learned",

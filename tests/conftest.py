@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.store import Store
 
-# The tests run in as many processes as there are cores, so each of them computes on one.
+# The tests run in as many processes as there are cores, so each of them, and what it starts, computes on one.
 torch.set_num_threads(1)
+ONE_THREAD = threadpool_limits(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

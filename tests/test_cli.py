@@ -1,0 +1,158 @@
+"""The command as a user runs it: the whole demo in a small size, and each command on real files."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+
+from lamae_toolkit.cli import main
+from lamae_toolkit.ecg import LEADS
+from lamae_toolkit.evaluate import Probe
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.store import Store
+
+TINY = ["--width", "32", "--decoder-width", "16", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A small demo, as `lamae demo` makes it."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    assert main(["demo", "--out", str(folder), "--ecgs", "260", "--steps", "8"]) == 0
+    return folder
+
+
+def lines(capsys) -> str:
+    return capsys.readouterr().out
+
+
+def refused(capsys, *words: str) -> str:
+    """What a refused command says: one line on stderr, exit code 2, no traceback."""
+    assert main([str(word) for word in words]) == 2
+    said = capsys.readouterr().err.strip()
+    last = said.splitlines()[-1]
+    assert last.startswith("lamae: ") and last.endswith("."), said
+    assert "Traceback" not in said
+    return last
+
+
+def test_the_demo_leaves_everything_that_it_promises(run):
+    assert {path.name for path in run.iterdir()} == {
+        "store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert [e["name"] for e in metrics["evaluations"]] == [
+        "LAMAE, heart token", "random encoder, heart token",
+        "LAMAE, all lead latents",
+        "random encoder, all lead latents",
+    ]  # fmt: skip
+    for evaluation in metrics["evaluations"]:
+        auroc = evaluation["macro_auroc"]
+        assert auroc["low"] < auroc["value"] < auroc["high"]
+        assert evaluation["codes"].keys() == metrics["evaluations"][0]["codes"].keys()
+    assert LAMAE.from_pretrained(run / "checkpoint").config.width
+    assert set(Probe.load(run / "checkpoint").codes) == set(metrics["evaluations"][0]["codes"])
+
+
+def test_the_report_needs_nothing_from_elsewhere(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=\"(?!data:)", without_plotly)
+    for words in ("How it learned", "ICD-10 codes of unseen patients", "Lead weights", "not for diagnosis"):
+        assert words in page
+
+
+def test_the_demo_goes_on_where_it_was_and_refuses_another(run, capsys):
+    assert main(["demo", "--out", str(run), "--ecgs", "260", "--steps", "8"]) == 0
+    assert "choose another folder" in refused(capsys, "demo", "--out", run, "--ecgs", "100", "--steps", "8")
+    assert "a run with steps = 8, not 9" in refused(capsys, "demo", "--out", run, "--ecgs", "260", "--steps", "9")
+
+
+def test_explain_shows_a_real_record(run, tmp_path, capsys, real_data):
+    record = real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea"
+    out = tmp_path / "shown.html"
+    assert main(["explain", str(record), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
+    shown = lines(capsys)
+    for lead in LEADS:
+        assert re.search(rf"^{lead}\s+0\.\d+", shown, flags=re.MULTILINE)
+    assert re.search(r"\d%  [A-Z]\d\d", shown)
+    assert "12 leads at 500 Hz" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("default::lamae_toolkit.ecg.LeadWarning")
+def test_explain_shows_a_record_with_a_flat_lead(run, tmp_path, capsys):
+    samples = np.round(np.random.default_rng(0).normal(0, 0.2, (1000, 3)), 3)
+    samples[:, 1] = 0.0
+    wfdb.wrsamp("three", fs=100, units=["mV"] * 3, sig_name=["V2", "II", "I"], p_signal=samples, fmt=["16"] * 3,
+                write_dir=str(tmp_path))  # fmt: skip
+    out = tmp_path / "three.html"
+    assert (
+        main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
+    )
+    said = capsys.readouterr()
+    assert "II" in said.err and "flat" in said.err
+    weights = [float(value) for value in re.findall(r"^(?:I|V2)\s+(0\.\d+)", said.out, flags=re.MULTILINE)][:2]
+    assert sum(weights) == pytest.approx(1, abs=0.002)
+
+
+def test_pretrain_evaluate_and_embed(tmp_path, capsys):
+    store, folder = tmp_path / "store", tmp_path / "run"
+    assert main(["simulate", "--out", str(store), "--ecgs", "260", "--seed", "4"]) == 0
+    words = ["pretrain", "--store", str(store), "--out", str(folder), "--steps", "3", "--batch-size", "8", *TINY]
+    assert main([*words, "--tokens", "cls", "--hidden-leads", "2", "--device", "cpu"]) == 0
+    checkpoint = folder / "checkpoint"
+    config = LAMAE.from_pretrained(checkpoint).config
+    assert (config.tokens, config.hidden_leads, config.width) == ("cls", 2, 32)
+    assert "no probe.json" in refused(capsys, "explain", store, "--checkpoint", checkpoint)
+    metrics = tmp_path / "metrics.json"
+    assert main(["evaluate", "--store", str(store), "--checkpoint", str(checkpoint), "--out", str(metrics),
+                 "--representation", "per_lead", "--minimum", "5", "--replicates", "10",
+                 "--device", "cpu"]) == 0  # fmt: skip
+    assert "unseen patients" in lines(capsys)
+    assert json.loads(metrics.read_text())["evaluations"][0]["representation"] == "per_lead"
+    table = tmp_path / "embeddings.parquet"
+    assert main(["embed", str(store), "--checkpoint", str(checkpoint), "--out", str(table), "--device", "cpu"]) == 0
+    embedded = pd.read_parquet(table)
+    assert len(embedded) == 260 and len(embedded.heart[0]) == 32
+    assert sum(embedded.lead_weights[0]) == pytest.approx(1, abs=1e-5)
+    assert (embedded.study_id == Store.open(store).index.study_id).all()
+
+
+def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data):
+    table = tmp_path / "embeddings.parquet"
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for name in ("1", "2"):
+        for file in (real_data / "ludb" / "data").glob(f"{name}.*"):
+            if file.suffix in (".hea", ".dat"):
+                (folder / file.name).write_bytes(file.read_bytes())
+    assert main(["embed", str(folder), "--checkpoint", str(run / "checkpoint"), "--out", str(table)]) == 0
+    assert len(pd.read_parquet(table)) == 2
+
+
+def test_refusals_are_one_sentence(run, tmp_path, capsys):
+    checkpoint = run / "checkpoint"
+    (tmp_path / "empty").mkdir()
+    assert "is not a store" in refused(capsys, "pretrain", "--store", tmp_path, "--out", tmp_path / "x")
+    assert "is not a checkpoint" in refused(capsys, "embed", run / "store", "--checkpoint", tmp_path)
+    refused(capsys, "embed", tmp_path / "empty", "--checkpoint", checkpoint)
+    refused(capsys, "explain", tmp_path / "absent.hea", "--checkpoint", checkpoint)
+    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--width", "30")
+    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--steps", "0")
+    assert not (tmp_path / "x").exists()
+
+
+def test_every_command_explains_itself():
+    """Through the installed program, as a student would ask."""
+    program = Path(sys.executable).with_name("lamae")
+    top = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    for command in ("demo", "simulate", "pretrain", "evaluate", "embed", "explain"):
+        assert command in top
+        shown = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=True).stdout
+        options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n)*)", shown, flags=re.MULTILINE)
+        assert options and all(len(text.split()) > 2 for _, text in options), f"an option of {command} is not explained"
