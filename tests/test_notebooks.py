@@ -1,0 +1,75 @@
+"""The notebooks run from the first cell to the last, exercises included, and are kept without results."""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+MAX_LINES = 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder for all notebooks together, so that the model is trained once."""
+    path = tmp_path_factory.mktemp("notebooks")
+    yield path
+    shutil.rmtree(path)
+
+
+def solutions(notebook) -> list[str]:
+    """The code of the folded solutions."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and "<details>" in cell.source]
+    return [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, flags=re.S)]
+
+
+# Last first: a notebook must not need that another one was run before it.
+@pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=lambda path: path.stem)
+def test_it_runs_and_so_do_its_solutions(path, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMAE_FAST", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the tests run in as many processes as there are cores
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    said = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    # Progress bars are drawn on stderr only where there are no widgets, so nothing else may be said there.
+    assert [output.text for output in said if output.get("name") == "stderr"] == []
+
+
+def test_there_are_five():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["10", "20", "30", "40", "50"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_kept_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", cell.id), f"give the cell {cell.id} a name"
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None, f"cell {cell.id} has results in it"
+            assert cell.source.count("\n") < MAX_LINES, f"cell {cell.id} is long"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_teaches(path):
+    notebook = nbformat.read(path, as_version=4)
+    first, text = notebook.cells[0].source, "\n".join(cell.source for cell in notebook.cells)
+    assert first.startswith(f"# {path.name[:2]} ") and "**You will learn**" in first and "**Time:**" in first
+    assert first.count("\n- ") == 3
+    for part in ("**Predict, then look.**", "## Exercise", "*Hint:*", "## What to remember", "**Next:**"):
+        assert part in text, f"it lacks {part}"
+    assert solutions(notebook)
+
+
+def test_every_notebook_that_is_next_exists():
+    names = {path.name for path in NOTEBOOKS}
+    for path in NOTEBOOKS:
+        assert set(re.findall(r"\d\d_\w+\.ipynb", path.read_text(encoding="utf-8"))) <= names
