@@ -15,6 +15,7 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plots import lead_attention_figure, lead_bar_figure
 
 SHOWN_CODES = 8
+WIDTH_PX = 480
 
 
 def lead_attention_explorer(
@@ -52,7 +53,7 @@ def lead_attention_explorer(
     weights = go.FigureWidget(lead_bar_figure(first))
     attention = go.FigureWidget(lead_attention_figure(first))
     for figure in (weights, attention):
-        figure.update_layout(width=500)
+        figure.update_layout(width=WIDTH_PX)
 
     def update(*_) -> None:
         try:
@@ -63,7 +64,7 @@ def lead_attention_explorer(
         absent = [lead for lead in LEADS if lead not in explanation.leads]
         message.value = f"Without {', '.join(absent)}." if absent else "All twelve leads."
         _redraw(weights, lead_bar_figure(explanation))
-        _redraw(attention, lead_attention_figure(explanation, layer=layer.value, head=head.value))
+        _redraw(attention, lead_attention_figure(explanation, layer=layer.value or None, head=head.value or None))
         if explanation.chances is not None:
             chances.value = _chance_table(explanation.chances, whole[ecg.value])
 
@@ -71,19 +72,20 @@ def lead_attention_explorer(
         control.observe(update, names="value")
     update()
     side_by_side = widgets.Layout(flex_flow="row wrap")
+    right = widgets.VBox([weights, chances], layout={"width": f"{WIDTH_PX + 20}px"})
     return widgets.VBox(
         [
             widgets.HBox([ecg, layer, head], layout=side_by_side),
-            widgets.HBox([widgets.Label("Leads"), *leads.values()], layout=side_by_side),
+            widgets.HBox([widgets.Label("Leads in use"), *leads.values()], layout=side_by_side),
             message,
-            widgets.HBox([attention, widgets.VBox([weights, chances])], layout=side_by_side),
+            widgets.HBox([attention, right], layout=side_by_side),
         ]
     ).add_class("lead-attention-explorer")
 
 
 def _choice(name: str, number: int) -> widgets.Dropdown:
-    options = [("all (mean)", None), *((str(one), one) for one in range(1, number + 1))]
-    return widgets.Dropdown(options=options, value=None, description=name, layout={"width": "200px"})
+    options = [("all (mean)", 0), *((str(one), one) for one in range(1, number + 1))]
+    return widgets.Dropdown(options=options, description=name, layout={"width": "200px"})
 
 
 def _redraw(shown: go.FigureWidget, figure: go.Figure) -> None:
@@ -98,4 +100,4 @@ def _chance_table(now: pd.Series, whole: pd.Series) -> str:
     """The codes with the highest chance, with the chosen leads and with all leads of this ECG."""
     best = now.sort_values(ascending=False).head(SHOWN_CODES).index
     table = pd.DataFrame({"these leads": now[best], "all leads": whole[best]}).rename(index=name_of)
-    return table.to_html(float_format="{:.0%}".format, border=0)
+    return table.to_html(float_format="{:.1%}".format, border=0)
