@@ -172,27 +172,34 @@ def fit_probe(
 def logistic_regressions(
     x: Float[np.ndarray, "b d"], labels: UInt8[np.ndarray, "b c"], penalty: float
 ) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
-    """One logistic regression per code, all at once: scikit-learn's optimum, in a tenth of the time.
+    """One logistic regression per code, all at once: scikit-learn's optimum, many times sooner.
 
     Minimises, over weights W and biases, penalty * (sum of cross-entropies) + |W|^2 / 2 by L-BFGS, as
-    scikit-learn's LogisticRegression(C=penalty) does for one code.
+    scikit-learn's LogisticRegression(C=penalty) does for one code. The latents of a model are so
+    correlated that this takes thousands of steps; along their principal axes, each divided by the
+    curvature there, it takes dozens, and |W| is the same in any rotation.
     """
-    b, d, c = *x.shape, labels.shape[1]
-    target = labels.astype(np.float64)
+    b, c, target = len(x), labels.shape[1], labels.astype(np.float64)
+    left, spread, axes = np.linalg.svd(x.astype(np.float64), full_matrices=False)
+    z, d = left * spread, len(spread)
+    share = target.mean(axis=0)
+    spread_of_labels = np.maximum(share * (1 - share), 1e-3)[:, None]
+    step = 1 / np.sqrt(spread_of_labels * spread**2 / b + 1 / (penalty * b))
+    bias_step = 1 / np.sqrt(spread_of_labels[:, 0])
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = flat[: c * d].reshape(c, d), flat[c * d :]
-        logits = x @ weight.T + bias
+        weight, bias = flat[: c * d].reshape(c, d) * step, flat[c * d :] * bias_step
+        logits = z @ weight.T + bias
         loss = (np.logaddexp(0.0, logits) - target * logits).sum() / b + (weight**2).sum() / (2 * penalty * b)
         error = (expit(logits) - target) / b
-        return loss, np.concatenate([(error.T @ x + weight / (penalty * b)).ravel(), error.sum(axis=0)])
+        gradient = (error.T @ z + weight / (penalty * b)) * step
+        return loss, np.concatenate([gradient.ravel(), error.sum(axis=0) * bias_step])
 
-    start = np.zeros(c * (d + 1))
-    fit = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True,
-                   options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-12})  # fmt: skip
+    fit = minimize(loss_and_gradient, np.zeros(c * (d + 1)), method="L-BFGS-B", jac=True,
+                   options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13})  # fmt: skip
     if not fit.success:
         raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {penalty:g}.")
-    return fit.x[: c * d].reshape(c, d), fit.x[c * d :]
+    return fit.x[: c * d].reshape(c, d) * step @ axes, fit.x[c * d :] * bias_step
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def ecg_figure(
         rows=rows, cols=COLUMNS, shared_xaxes="all", shared_yaxes="all", vertical_spacing=0.012, horizontal_spacing=0.03
     )
     time_s = np.arange(recording.signal_mv.shape[1]) / recording.sampling_rate_hz
-    top = float(np.quantile(np.abs(recording.signal_mv), 0.9995)) * 1.25 + 0.1
+    # One scale for all leads; a rare spike, of a pacemaker say, may leave the frame.
+    bottom, top = np.quantile(recording.signal_mv, [0.0005, 0.9995]) * 1.15 + np.array([-0.15, 0.3])
     for index, lead in enumerate(leads):
         # Down the left column first, as on paper: limb leads left, chest leads right.
         place = {"row": index % rows + 1, "col": index // rows + 1}
@@ -68,11 +69,11 @@ def ecg_figure(
         )  # fmt: skip
     figure.update_xaxes(range=[0, time_s[-1]], dtick=0.2, gridcolor=PAPER_LINE, showticklabels=False, zeroline=False)
     figure.update_yaxes(
-        range=[-top, top], dtick=0.5, gridcolor=PAPER_LINE, showticklabels=False, zerolinecolor=PAPER_BOLD
+        range=[bottom, top], dtick=0.5, gridcolor=PAPER_LINE, showticklabels=False, zerolinecolor=PAPER_BOLD
     )
     for column in range(1, COLUMNS + 1):
         figure.update_xaxes(title_text="time, one line each 0.2 s; voltage, one line each 0.5 mV", row=rows, col=column)
-    return _finish(figure, title, height=90 * rows + 110)
+    return _finish(figure, title, height=105 * rows + 110)
 
 
 def reconstruction_figure(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from lamae_toolkit.config import LAMAEConfig
@@ -120,7 +121,11 @@ def write_json(path: Path, values: dict) -> None:
 
 def explanation_sections(explanation: Explanation, heading: str, text: str) -> list[Section]:
     """The part of a report that shows one ECG: lead weights over the ECG, latent attention, chances of codes."""
-    content = [lead_weight_figure(explanation), lead_bar_figure(explanation), lead_attention_figure(explanation)]
+    content = [
+        lead_weight_figure(explanation, "Each trace in the colour of its lead's weight"),
+        lead_bar_figure(explanation),
+        lead_attention_figure(explanation),
+    ]
     if explanation.chances is not None:
         best = explanation.chances.sort_values(ascending=False).head(8)
         content.insert(1, best.rename(index=name_of).to_frame("chance"))
@@ -145,10 +150,14 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
     difference = compare(lamae, untrained)["macro_auroc_difference"]
     test = store.rows(split.test)
     chosen, first = _three_ecgs(store, test), int(test[0])
-    macro = [
-        f"{evaluation.name}: macro AUROC {evaluation.auroc.macro()}, macro AUPRC {evaluation.auprc.macro()}"
-        for evaluation in evaluations
-    ]
+    macro = pd.DataFrame(
+        {
+            "macro AUROC (95 %)": [str(evaluation.auroc.macro()) for evaluation in evaluations] + ["0.5"],
+            "macro AUPRC (95 %)": [str(evaluation.auprc.macro()) for evaluation in evaluations]
+            + [f"{lamae.prevalence.mean():.3f}, the prevalence"],
+        },
+        index=[evaluation.name for evaluation in evaluations] + ["guessing"],
+    )
     sections = [
         Section(
             "What the model was asked to do",
@@ -166,10 +175,9 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
             "ICD-10 codes of unseen patients",
             f"The model is frozen, and a logistic regression on it predicts each code. {lamae.test_ecgs} ECGs of"
             f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
-            " from a bootstrap over patients. " + ". ".join(macro) + ". LAMAE's heart token above the random one's by"
-            f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC."
-            f" Guessing has an AUROC of 0.5 and an AUPRC of the prevalence, {lamae.prevalence.mean():.3f} in the mean.",
-            [auroc_figure([lamae, untrained]), lamae.table().rename(index=name_of)],
+            " from a bootstrap over patients. LAMAE's heart token is above the random encoder's by"
+            f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC.",
+            [macro, auroc_figure([lamae, untrained]), lamae.table().rename(index=name_of).rename_axis(None)],
         ),
     ]
     for row, what in chosen:
