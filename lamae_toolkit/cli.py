@@ -14,11 +14,12 @@ from lamae_toolkit.batch import collate
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import ECGError, Recording
-from lamae_toolkit.evaluate import Probe, Split, compare, embed_rows
+from lamae_toolkit.evaluate import Split, compare, embed_rows
 from lamae_toolkit.explain import explain_ecg
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model import LAMAE, Embedding
+from lamae_toolkit.probe import Probe
 from lamae_toolkit.readers import find_ecgs, read_ecg
 from lamae_toolkit.recipes import METRICS_FILE, demo, evaluate_beside_random, explanation_sections, write_json
 from lamae_toolkit.report import write_report

@@ -1,30 +1,21 @@
 """ICD-10 codes from a frozen model: embed the ECGs, fit a linear probe, score it on other patients."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
-from scipy.optimize import minimize
-from scipy.special import expit
+from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from lamae_toolkit.batch import Batch
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.files import written_whole
 from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.metrics import Scores, auprc, auroc, macro_difference, patient_bootstrap
 from lamae_toolkit.model import LAMAE, Embedding
+from lamae_toolkit.probe import Probe, features, fit_probe
 from lamae_toolkit.store import Store
-
-PROBE_FILE = "probe.json"
-REPRESENTATIONS = ("heart", "per_lead")
-"""What a probe reads: the pooled heart token, or the latents of the twelve leads side by side."""
 
 
 @dataclass(frozen=True)
@@ -78,128 +69,6 @@ def check_rate(model: LAMAE, sampling_rate_hz: float) -> None:
             f"The ECGs are sampled at {sampling_rate_hz:g} Hz, but the model reads {model.config.sampling_rate_hz:g}"
             " Hz; pack them at that rate."
         )
-
-
-def features(embedding: Embedding, representation: str = "heart") -> Float[np.ndarray, "b d"]:
-    """The numbers that a probe reads, one row per ECG: "heart" or "per_lead" (see REPRESENTATIONS)."""
-    if representation not in REPRESENTATIONS:
-        raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
-    chosen = embedding.heart if representation == "heart" else embedding.per_lead.flatten(1)
-    return chosen.float().cpu().numpy()
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """A linear read-out of a frozen model: chance of code = sigmoid(weight . (features - mean) / scale + bias)."""
-
-    codes: tuple[str, ...]
-    representation: str
-    mean: Float[np.ndarray, " d"]
-    scale: Float[np.ndarray, " d"]
-    weight: Float[np.ndarray, "c d"]
-    bias: Float[np.ndarray, " c"]
-    penalty: float
-    """The inverse penalty C of the logistic regressions, chosen on validation patients."""
-
-    def logits(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
-        """The log-odds of each code."""
-        if x.shape[1] != len(self.mean):
-            raise ECGError(
-                f"The probe reads {len(self.mean)} numbers per ECG, but this model gives {x.shape[1]};"
-                " use the probe that was fitted on this model."
-            )
-        return ((x - self.mean) / self.scale) @ self.weight.T + self.bias
-
-    def chances(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
-        """The chance of each code, between 0 and 1."""
-        return expit(self.logits(x))
-
-    def save(self, folder: Path | str) -> None:
-        """Write `probe.json` into a checkpoint's folder."""
-        values = {
-            name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
-        }
-        with written_whole(Path(folder) / PROBE_FILE) as partial:
-            partial.write_text(json.dumps(values), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path | str) -> "Probe":
-        """Read `probe.json` from a checkpoint's folder; ECGError if it is not there."""
-        path = Path(folder) / PROBE_FILE
-        if not path.is_file():
-            raise ECGError(f"{folder} has no {PROBE_FILE}, so it predicts no codes; run `lamae evaluate` on it first.")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            arrays = {name: np.array(values.pop(name)) for name in ("mean", "scale", "weight", "bias")}
-            return cls(codes=tuple(values.pop("codes")), **arrays, **values)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
-
-
-def fit_probe(
-    x: Float[np.ndarray, "b d"],
-    labels: UInt8[np.ndarray, "b c"],
-    codes: Sequence[str],
-    train: np.ndarray,
-    validation: np.ndarray,
-    *,
-    representation: str = "heart",
-    penalties: Sequence[float] = (0.003, 0.03, 0.3),
-) -> Probe:
-    """Fit one logistic regression per code on the training ECGs.
-
-    The penalty, one for all codes, is the one with the best macro AUROC on the validation ECGs.
-    train, validation: row numbers of x.
-    """
-    for code, column in zip(codes, labels[train].T, strict=True):
-        if column.min() == column.max():
-            raise ECGError(f"No probe can learn {code}: {'no' if column.max() == 0 else 'every'} training ECG has it.")
-    mean, scale = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
-    scaled = ((x[train] - mean) / scale).astype(np.float64)
-    best, best_score = None, -np.inf
-    for penalty in penalties:
-        weight, bias = logistic_regressions(scaled, labels[train], penalty)
-        probe = Probe(tuple(codes), representation, mean, scale, weight, bias, penalty)
-        no_replicates = np.ones((1, len(validation)))
-        score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_replicates).value)
-        if score > best_score:
-            best, best_score = probe, score
-    if best is None:
-        raise ECGError("No code has both ECGs with it and without it among the validation patients; use more ECGs.")
-    return best
-
-
-def logistic_regressions(
-    x: Float[np.ndarray, "b d"], labels: UInt8[np.ndarray, "b c"], penalty: float
-) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
-    """One logistic regression per code, all at once: scikit-learn's optimum, many times sooner.
-
-    Minimises, over weights W and biases, penalty * (sum of cross-entropies) + |W|^2 / 2 by L-BFGS, as
-    scikit-learn's LogisticRegression(C=penalty) does for one code. The latents of a model are so
-    correlated that this takes thousands of steps; along their principal axes, each divided by the
-    curvature there, it takes dozens, and |W| is the same in any rotation.
-    """
-    b, c, target = len(x), labels.shape[1], labels.astype(np.float64)
-    left, spread, axes = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    z, d = left * spread, len(spread)
-    share = target.mean(axis=0)
-    spread_of_labels = np.maximum(share * (1 - share), 1e-3)[:, None]
-    step = 1 / np.sqrt(spread_of_labels * spread**2 / b + 1 / (penalty * b))
-    bias_step = 1 / np.sqrt(spread_of_labels[:, 0])
-
-    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = flat[: c * d].reshape(c, d) * step, flat[c * d :] * bias_step
-        logits = z @ weight.T + bias
-        loss = (np.logaddexp(0.0, logits) - target * logits).sum() / b + (weight**2).sum() / (2 * penalty * b)
-        error = (expit(logits) - target) / b
-        gradient = (error.T @ z + weight / (penalty * b)) * step
-        return loss, np.concatenate([gradient.ravel(), error.sum(axis=0) * bias_step])
-
-    fit = minimize(loss_and_gradient, np.zeros(c * (d + 1)), method="L-BFGS-B", jac=True,
-                   options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13})  # fmt: skip
-    if not fit.success:
-        raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {penalty:g}.")
-    return fit.x[: c * d].reshape(c, d) * step @ axes, fit.x[c * d :] * bias_step
 
 
 @dataclass(frozen=True)
@@ -299,10 +168,3 @@ def compare(ours: Evaluation, theirs: Evaluation) -> dict:
         "macro_auroc_difference": asdict(macro_difference(ours.auroc, theirs.auroc)),
         "macro_auprc_difference": asdict(macro_difference(ours.auprc, theirs.auprc)),
     }
-
-
-@torch.inference_mode()
-def predict(model: LAMAE, probe: Probe, batch: Batch) -> pd.DataFrame:
-    """The chance of each code for each ECG of a batch: one row per ECG, one column per code."""
-    x = features(model.eval().embed(batch), probe.representation)
-    return pd.DataFrame(probe.chances(x), columns=list(probe.codes))

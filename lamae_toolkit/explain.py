@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from lamae_toolkit.batch import Batch, collate
 from lamae_toolkit.ecg import ECGError, Recording
-from lamae_toolkit.evaluate import Probe, predict
 from lamae_toolkit.layers import Attention
 from lamae_toolkit.model import LAMAE
+from lamae_toolkit.probe import Probe, predict
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import wfdb
 
 from lamae_toolkit.cli import main
 from lamae_toolkit.ecg import LEADS
-from lamae_toolkit.evaluate import Probe
 from lamae_toolkit.model import LAMAE
+from lamae_toolkit.probe import Probe
 from lamae_toolkit.store import Store
 
 TINY = ["--width", "32", "--decoder-width", "16", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]

@@ -10,20 +10,10 @@ from sklearn.linear_model import LogisticRegression
 
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.evaluate import (
-    Probe,
-    Split,
-    codes_to_predict,
-    compare,
-    embed_rows,
-    evaluate,
-    features,
-    fit_probe,
-    predict,
-    random_encoder,
-)
+from lamae_toolkit.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
 from lamae_toolkit.model import Embedding
+from lamae_toolkit.probe import Probe, features, fit_probe, predict
 from lamae_toolkit.recipes import evaluate_beside_random
 
 SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=1, latent_depth=1, decoder_depth=1)

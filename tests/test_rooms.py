@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
 ecg readers signal icd10 heart conditions rhythm waves simulate files batch store datasets
-config masking layers checkpoint model train metrics evaluate explain plots report recipes cli widgets
+config masking layers checkpoint model train metrics probe evaluate explain plots report recipes cli widgets
 """.split()  # noqa: SIM905
 NEVER_TRAIN = {"explain", "plots", "widgets"}
 

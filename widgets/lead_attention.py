@@ -8,11 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
-from lamae_toolkit.evaluate import Probe
 from lamae_toolkit.explain import Explanation, explain_ecg
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plots import lead_attention_figure, lead_bar_figure
+from lamae_toolkit.probe import Probe
 
 SHOWN_CODES = 8
 WIDTH_PX = 480
