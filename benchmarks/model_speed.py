@@ -24,9 +24,7 @@ from lamae_toolkit.train import TrainConfig, optimiser
 
 SIZES = {
     "demo": LAMAEConfig(),
-    "about 20 GFLOP per step": LAMAEConfig(
-        width=160, encoder_depth=4, latent_depth=2, decoder_width=96, decoder_depth=2
-    ),
+    "about 20 GFLOP per step": LAMAEConfig(width=128, heads=4, decoder_heads=2),
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
-ecg readers signal icd10 heart conditions rhythm waves simulate files batch store datasets
+ecg files channels formats readers signal icd10 heart conditions rhythm waves simulate batch store datasets
 config masking layers checkpoint model train metrics probe evaluate explain plots report recipes cli widgets
 """.split()  # noqa: SIM905
 NEVER_TRAIN = {"explain", "plots", "widgets"}
@@ -14,7 +14,8 @@ NEVER_TRAIN = {"explain", "plots", "widgets"}
 def rooms() -> dict[str, list[Path]]:
     package = ROOT / "lamae_toolkit"
     found = {path.stem: [path] for path in package.glob("*.py") if path.stem != "__init__"}
-    found["datasets"] = list((package / "datasets").glob("*.py"))
+    for folder in ("formats", "datasets"):
+        found[folder] = list((package / folder).glob("*.py"))
     found["widgets"] = list((ROOT / "widgets").glob("*.py"))
     return found
 
