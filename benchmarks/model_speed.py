@@ -24,7 +24,10 @@ from lamae_toolkit.train import TrainConfig, optimiser
 
 SIZES = {
     "demo": LAMAEConfig(),
-    "about 20 GFLOP per step": LAMAEConfig(width=128, heads=4, decoder_heads=2),
+    "20 GFLOP, wide": LAMAEConfig(width=192, encoder_depth=2, latent_depth=1),
+    "20 GFLOP, deep": LAMAEConfig(
+        width=128, heads=4, pooling_heads=4, encoder_depth=3, latent_depth=2, decoder_depth=2
+    ),
 }
 
 

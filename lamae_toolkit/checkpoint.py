@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -68,15 +69,28 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         )
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> "PretrainedModel":
+        """A model from a folder on disk, or else of this name on the Hugging Face hub."""
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_dir():  # checked before the hub's code warns of the same in its own words
+            for name in (CONFIG_FILE, WEIGHTS_FILE):
+                if not (folder / name).is_file():
+                    raise ECGError(f"{folder} is not a checkpoint: it has no {name}; give the folder of a model.")
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **hub)
+        except (HFValidationError, OSError) as error:
+            raise ECGError(
+                f"{folder} is neither a folder here nor a model that the Hugging Face hub gives"
+                f" ({type(error).__name__}); check the path."
+            ) from error
+
+    @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> "PretrainedModel":
         folder = Path(model_id)
         if not folder.is_dir():
             hub.pop("config", None)
             return super()._from_pretrained(model_id=model_id, map_location=map_location, **hub)
         config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-        for file in (config, weights):
-            if not file.is_file():
-                raise ECGError(f"{folder} is not a checkpoint: it has no {file.name}; give the folder of a model.")
         try:
             values = json.loads(config.read_text(encoding="utf-8"))
             state = load_file(weights, device=map_location)

@@ -181,8 +181,15 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
 
 
+def _model(folder: Path) -> LAMAE:
+    """The model in this folder. A path that is not there is not looked for on the Hugging Face hub."""
+    if not folder.is_dir():
+        raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
+    return LAMAE.from_pretrained(folder)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
-    store, model = Store.open(arguments.store), LAMAE.from_pretrained(arguments.checkpoint)
+    store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
         model, store, Split(), representations=(arguments.representation,), minimum=arguments.minimum,
         replicates=arguments.replicates, device=arguments.device,
@@ -198,7 +205,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _embed(arguments: argparse.Namespace) -> None:
-    model = LAMAE.from_pretrained(arguments.checkpoint)
+    model = _model(arguments.checkpoint)
     if (arguments.source / "store.json").is_file():
         store = Store.open(arguments.source)
         embedding = embed_rows(model, store, np.arange(len(store)), device=arguments.device)
@@ -222,7 +229,7 @@ def _embed_one(model: LAMAE, recording: Recording) -> Embedding:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    model = LAMAE.from_pretrained(arguments.checkpoint)
+    model = _model(arguments.checkpoint)
     probe = Probe.load(arguments.checkpoint)
     recording = _read(arguments.record, arguments)
     explanation = explain_ecg(model, recording, probe)

@@ -18,14 +18,14 @@ class LAMAEConfig:
     """Samples per patch: 0.25 s at 100 Hz."""
     max_patches: int = 40
     """Patches of the longest ECG that the model reads: 10 s."""
-    width: int = 96
-    heads: int = 4
-    encoder_depth: int = 3
-    latent_depth: int = 2
-    pooling_heads: int = 4
+    width: int = 144
+    heads: int = 3
+    encoder_depth: int = 2
+    latent_depth: int = 1
+    pooling_heads: int = 3
     decoder_width: int = 64
-    decoder_heads: int = 4
-    decoder_depth: int = 2
+    decoder_heads: int = 2
+    decoder_depth: int = 1
     tokens: str = "all"
     """Which latents meet in latent attention: "all", or "cls" (one per lead)."""
     heart: str = "moments"

@@ -45,7 +45,7 @@ def embed_rows(
     store: Store,
     rows: np.ndarray,
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     device: torch.device | str = "cpu",
     progress: bool = True,
     leads: Sequence[str] = LEADS,

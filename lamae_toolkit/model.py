@@ -156,8 +156,9 @@ class LAMAE(PretrainedModel):
             visible = ~mask.gather(2, position) & batch.present[:, :, None]
         seen = None if bool(visible.all()) else torch.cat([visible.any(-1, keepdim=True), visible], dim=2)
         x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
-        # The lead's CLS token is always there to look at, so that an absent lead gives no NaN; it is left out later.
-        keys = None if seen is None else rearrange(_with_cls(seen), "b l m -> (b l) m")
+        # A lead of which nothing is seen is left out later. One that is seen in part must not look at its padding.
+        in_part = visible.any(dim=-1) & ~visible.all(dim=-1)
+        keys = rearrange(_with_cls(seen), "b l m -> (b l) m") if seen is not None and bool(in_part.any()) else None
         for block in self.encoder:
             x = block(x, keys)
         return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), seen, position)

@@ -41,6 +41,7 @@ def ecg_figure(
     time_s = np.arange(recording.signal_mv.shape[1]) / recording.sampling_rate_hz
     # One scale for all leads; a rare spike, of a pacemaker say, may leave the frame.
     bottom, top = np.quantile(recording.signal_mv, [0.0005, 0.9995]) * 1.15 + np.array([-0.15, 0.3])
+    bands: list[dict] = []
     for index, lead in enumerate(leads):
         # Down the left column first, as on paper: limb leads left, chest leads right.
         place = {"row": index % rows + 1, "col": index // rows + 1}
@@ -61,8 +62,8 @@ def ecg_figure(
                 mode="lines", line={"color": VERMILION, "width": 1.3}, name="reconstruction", legendgroup="overlay",
                 showlegend=index == 0, **place,
             )  # fmt: skip
-        if hidden is not None:  # after the traces: plotly leaves shapes out of empty subplots
-            _shade(figure, hidden[row], (overlay or recording).duration_s, place)
+        if hidden is not None:
+            bands += _bands(hidden[row], (overlay or recording).duration_s, figure.data[-1])
         figure.add_annotation(
             x=0.0, y=top, text=f"<b>{label}</b>", showarrow=False, xanchor="left", yanchor="top",
             bgcolor="rgba(255,255,255,0.75)", **place,
@@ -73,6 +74,7 @@ def ecg_figure(
     )
     for column in range(1, COLUMNS + 1):
         figure.update_xaxes(title_text="time, one line each 0.2 s; voltage, one line each 0.5 mV", row=rows, col=column)
+    figure.update_layout(shapes=bands)  # all at once: plotly checks all shapes again with each one added
     return _finish(figure, title, height=105 * rows + 110)
 
 
@@ -161,11 +163,12 @@ def lead_attention_figure(
     return _finish(figure, title, height=460)
 
 
-def _shade(figure: go.Figure, hidden: np.ndarray, duration_s: float, place: dict) -> None:
-    """Grey bands over the hidden patches; neighbouring patches make one band."""
+def _bands(hidden: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dict]:
+    """Grey bands over the hidden patches of this trace's subplot; neighbouring patches make one band."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]]))) * duration_s / len(hidden)
-    for start, end in edges.reshape(-1, 2):
-        figure.add_vrect(x0=start, x1=end, fillcolor=GREY, opacity=0.18, line_width=0, layer="below", **place)
+    look = {"type": "rect", "fillcolor": GREY, "opacity": 0.18, "line_width": 0, "layer": "below"}
+    where = {"xref": trace.xaxis, "yref": f"{trace.yaxis} domain", "y0": 0, "y1": 1}
+    return [{**look, **where, "x0": start, "x1": end} for start, end in edges.reshape(-1, 2)]
 
 
 def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:

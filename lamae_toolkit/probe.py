@@ -87,12 +87,12 @@ def fit_probe(
     validation: np.ndarray,
     *,
     representation: str = "heart",
-    penalties: Sequence[float] = (0.003, 0.03, 0.3),
+    penalties: Sequence[float] = (0.003, 0.03, 0.3, 3.0),
 ) -> Probe:
     """Fit one logistic regression per code on the training ECGs.
 
-    The penalty, one for all codes, is the one with the best macro AUROC on the validation ECGs.
-    train, validation: row numbers of x.
+    The penalty is one for all codes: the inverse penalty C goes up from the smallest of `penalties` for as long
+    as that raises the macro AUROC on the validation ECGs. train, validation: row numbers of x.
     """
     for code, column in zip(codes, labels[train].T, strict=True):
         if column.min() == column.max():
@@ -100,13 +100,14 @@ def fit_probe(
     mean, scale = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
     scaled = ((x[train] - mean) / scale).astype(np.float64)
     best, best_score = None, -np.inf
-    for penalty in penalties:
+    for penalty in sorted(penalties):
         weight, bias = logistic_regressions(scaled, labels[train], penalty)
         probe = Probe(tuple(codes), representation, mean, scale, weight, bias, penalty)
         no_replicates = np.ones((1, len(validation)))
         score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_replicates).value)
-        if score > best_score:
-            best, best_score = probe, score
+        if not score > best_score:
+            break
+        best, best_score = probe, score
     if best is None:
         raise ECGError("No code has both ECGs with it and without it among the validation patients; use more ECGs.")
     return best

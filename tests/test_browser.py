@@ -34,11 +34,13 @@ ecg_figure(ecgs["I44.7"], title="An ECG")
 """
 EXPLORER = """
 from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.evaluate import Probe, random_encoder
+from lamae_toolkit.evaluate import random_encoder
+from lamae_toolkit.probe import Probe
 from lamae_toolkit.widgets.lead_attention import lead_attention_explorer
+config = LAMAEConfig(width=96, heads=4, pooling_heads=4, latent_depth=2)
 weight = rng.normal(size=(2, 96))
 probe = Probe(("I44.7", "I21.09"), "heart", np.zeros(96), np.ones(96), weight / 10, np.zeros(2), 1.0)
-lead_attention_explorer(random_encoder(LAMAEConfig()), ecgs, probe)
+lead_attention_explorer(random_encoder(config), ecgs, probe)
 """
 
 
@@ -156,7 +158,16 @@ def _screenshot(part, name: str) -> None:
         part.screenshot(path=folder / name)
 
 
-SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=1, latent_depth=2, decoder_depth=1)
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=1,
+    latent_depth=2,
+    decoder_depth=1,
+)
 
 
 def test_the_explorer_without_a_browser(cohort):

@@ -17,7 +17,7 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe
 from lamae_toolkit.store import Store
 
-TINY = ["--width", "32", "--decoder-width", "16", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
+TINY = ["--width", "48", "--decoder-width", "16", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     assert main([*words, "--tokens", "cls", "--hidden-leads", "2", "--device", "cpu"]) == 0
     checkpoint = folder / "checkpoint"
     config = LAMAE.from_pretrained(checkpoint).config
-    assert (config.tokens, config.hidden_leads, config.width) == ("cls", 2, 32)
+    assert (config.tokens, config.hidden_leads, config.width) == ("cls", 2, 48)
     assert "no probe.json" in refused(capsys, "explain", store, "--checkpoint", checkpoint)
     metrics = tmp_path / "metrics.json"
     assert main(["evaluate", "--store", str(store), "--checkpoint", str(checkpoint), "--out", str(metrics),
@@ -118,7 +118,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     table = tmp_path / "embeddings.parquet"
     assert main(["embed", str(store), "--checkpoint", str(checkpoint), "--out", str(table), "--device", "cpu"]) == 0
     embedded = pd.read_parquet(table)
-    assert len(embedded) == 260 and len(embedded.heart[0]) == 32
+    assert len(embedded) == 260 and len(embedded.heart[0]) == 48
     assert sum(embedded.lead_weights[0]) == pytest.approx(1, abs=1e-5)
     assert (embedded.study_id == Store.open(store).index.study_id).all()
 
@@ -139,20 +139,25 @@ def test_refusals_are_one_sentence(run, tmp_path, capsys):
     checkpoint = run / "checkpoint"
     (tmp_path / "empty").mkdir()
     assert "is not a store" in refused(capsys, "pretrain", "--store", tmp_path, "--out", tmp_path / "x")
+    assert "There is no checkpoint folder" in refused(
+        capsys, "embed", run / "store", "--checkpoint", tmp_path / "absent"
+    )
     assert "is not a checkpoint" in refused(capsys, "embed", run / "store", "--checkpoint", tmp_path)
     refused(capsys, "embed", tmp_path / "empty", "--checkpoint", checkpoint)
     refused(capsys, "explain", tmp_path / "absent.hea", "--checkpoint", checkpoint)
-    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--width", "30")
+    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--width", "32")
     refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--steps", "0")
     assert not (tmp_path / "x").exists()
 
 
-def test_every_command_explains_itself():
-    """Through the installed program, as a student would ask."""
+def test_every_command_explains_itself(capsys):
+    """Through the installed program, as a student would ask; the single commands without starting it anew."""
     program = Path(sys.executable).with_name("lamae")
     top = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
     for command in ("demo", "simulate", "pretrain", "evaluate", "embed", "explain"):
         assert command in top
-        shown = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=True).stdout
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        shown = capsys.readouterr().out
         options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n)*)", shown, flags=re.MULTILINE)
         assert options and all(len(text.split()) > 2 for _, text in options), f"an option of {command} is not explained"

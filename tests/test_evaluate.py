@@ -16,7 +16,16 @@ from lamae_toolkit.model import Embedding
 from lamae_toolkit.probe import Probe, features, fit_probe, predict
 from lamae_toolkit.recipes import evaluate_beside_random
 
-SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=1, latent_depth=1, decoder_depth=1)
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=1,
+    latent_depth=1,
+    decoder_depth=1,
+)
 
 
 def test_ancestors_are_those_of_the_recipe():

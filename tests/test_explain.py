@@ -22,7 +22,16 @@ from lamae_toolkit.plots import (
     reconstruction_figure,
 )
 
-SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=2, latent_depth=2, decoder_depth=1)
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=2,
+    latent_depth=2,
+    decoder_depth=1,
+)
 
 
 @torch.inference_mode()

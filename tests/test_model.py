@@ -17,7 +17,16 @@ from lamae_toolkit.evaluate import random_encoder
 from lamae_toolkit.masking import named_lead_mask, random_mask, visible_patches, whole_lead_mask
 from lamae_toolkit.model import LAMAE
 
-SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=2, latent_depth=2, decoder_depth=1)
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=2,
+    latent_depth=2,
+    decoder_depth=1,
+)
 VARIANTS = {
     "all, moments": SMALL,
     "all, token": replace(SMALL, heart="token"),
@@ -194,7 +203,7 @@ def golden_of_a_seeded_model() -> dict:
 
 
 def write_golden() -> None:
-    """Run `python -c "from tests.test_model import write_golden; write_golden()"` after a wanted change."""
+    """Run `PYTHONPATH=tests python -c "import test_model; test_model.write_golden()"` after a wanted change."""
     GOLDEN.write_text(json.dumps(golden_of_a_seeded_model()) + "\n")
 
 
@@ -213,7 +222,7 @@ def test_bad_input_gets_one_sentence(model):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"width": 30}, "cannot be shared by 4 heads"),
+        ({"width": 32}, "cannot be shared by 3 heads"),
         ({"tokens": "some"}, "choose from all, cls"),
         ({"mask_ratio": 1.0}, "between 0 and 1"),
         ({"depth": 3}, "unknown key 'depth'"),

@@ -13,7 +13,17 @@ from lamae_toolkit.evaluate import random_encoder
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.train import CHECKPOINT, TrainConfig, learning_rate, pretrain, read_log, shuffled_rows
 
-SMALL = LAMAEConfig(width=32, decoder_width=16, encoder_depth=1, latent_depth=1, decoder_depth=1, hidden_leads=1)
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=1,
+    latent_depth=1,
+    decoder_depth=1,
+    hidden_leads=1,
+)
 TEN = TrainConfig(steps=10, batch_size=8, warmup_steps=3, log_every=1, save_every=4)
 
 
@@ -148,3 +158,8 @@ def test_the_loop_logs_what_it_did(cohort, tmp_path):
     assert set(row) == {"step", "loss", "learning_rate", "gradient_norm", "ecgs_per_s"}
     with pytest.raises(ECGError, match=r"has no log\.jsonl"):
         read_log(tmp_path / "elsewhere")
+
+
+def test_a_name_that_is_no_model_is_refused():
+    with pytest.raises(ECGError, match="neither a folder here nor a model that the Hugging Face hub gives"):
+        LAMAE.from_pretrained("no such/model/at all")
