@@ -36,8 +36,8 @@ class LAMAEConfig:
     normalisation: str = "lead"
     """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
     mask_ratio: float = 0.75
-    hidden_leads: int = 0
-    """Whole leads hidden in pretraining, in addition to the random patches."""
+    hidden_leads: int = 1
+    """Whole leads hidden in pretraining, in addition to the random patches: with none, a hidden lead is drawn badly."""
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

@@ -31,7 +31,7 @@ def ecg_figure(
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
     overlay: a second ECG drawn over it, such as a reconstruction. hidden: patches to shade, True where
-    hidden, over the overlay's length. weights: the weight of each lead, which colours its trace.
+    hidden, over the overlay's length, which is then drawn there only. weights: the weight of each lead, which colours its trace.
     """
     leads = [lead for lead in LEADS if lead in recording.leads]
     rows = -(-len(leads) // COLUMNS)
@@ -57,8 +57,11 @@ def ecg_figure(
             hovertemplate=f"{lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
         )  # fmt: skip
         if overlay is not None and lead in overlay.leads:
+            drawn = overlay.lead(lead)
+            if hidden is not None:  # what was visible needs no drawing
+                drawn = np.where(np.repeat(hidden[row], len(drawn) // hidden.shape[1]), drawn, np.nan)
             figure.add_scatter(
-                x=np.arange(overlay.signal_mv.shape[1]) / overlay.sampling_rate_hz, y=overlay.lead(lead),
+                x=np.arange(len(drawn)) / overlay.sampling_rate_hz, y=drawn,
                 mode="lines", line={"color": VERMILION, "width": 1.3}, name="reconstruction", legendgroup="overlay",
                 showlegend=index == 0, **place,
             )  # fmt: skip
@@ -81,7 +84,7 @@ def ecg_figure(
 def reconstruction_figure(
     recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"], title: str = ""
 ) -> go.Figure:
-    """An ECG, what the model was not shown (shaded), and what it drew."""
+    """An ECG, what the model was not shown (shaded), and what it drew there."""
     return ecg_figure(recording, overlay=reconstruction, hidden=mask, title=title)
 
 

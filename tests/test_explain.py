@@ -128,6 +128,9 @@ def test_figures_draw_what_they_are_given(cohort):
     mask[0, 3:7] = True
     drawn = reconstruction_figure(recording, recording, mask)
     assert [(shape.x0, shape.x1) for shape in drawn.layout.shapes] == [(0.75, 1.75)]
+    overlays = [trace for trace in drawn.data if trace.name == "reconstruction"]
+    assert (np.flatnonzero(np.isfinite(overlays[0].y)) == np.arange(75, 175)).all(), "drawn where hidden only"
+    assert not any(np.isfinite(trace.y).any() for trace in overlays[1:])
     weighted = lead_weight_figure(explanation)
     best = explanation.leads[int(explanation.lead_weights.mean(0).argmax())]
     labels = [a.text for a in weighted.layout.annotations]
