@@ -31,7 +31,8 @@ def ecg_figure(
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
     overlay: a second ECG drawn over it, such as a reconstruction. hidden: patches to shade, True where
-    hidden, over the overlay's length, which is then drawn there only. weights: the weight of each lead, which colours its trace.
+    hidden, over the overlay's length, which is then drawn there only. weights: the weight of each lead,
+    which colours its trace.
     """
     leads = [lead for lead in LEADS if lead in recording.leads]
     rows = -(-len(leads) // COLUMNS)

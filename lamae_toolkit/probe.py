@@ -87,7 +87,7 @@ def fit_probe(
     validation: np.ndarray,
     *,
     representation: str = "heart",
-    penalties: Sequence[float] = (0.003, 0.03, 0.3, 3.0),
+    penalties: Sequence[float] = (0.003, 0.03, 0.3, 3.0, 30.0),
 ) -> Probe:
     """Fit one logistic regression per code on the training ECGs.
 

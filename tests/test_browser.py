@@ -87,6 +87,7 @@ def _address(server: subprocess.Popen, folder: Path) -> str:
     raise RuntimeError(f"JupyterLab did not start:\n{(folder / 'log.txt').read_text()}")
 
 
+@pytest.mark.slow
 def test_the_explorer_reacts_in_jupyterlab(lab, chromium):
     addresses, errors = [], []
     with sync_playwright() as playwright:

@@ -29,6 +29,7 @@ def solutions(notebook) -> list[str]:
 
 
 # Last first: a notebook must not need that another one was run before it.
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=lambda path: path.stem)
 def test_it_runs_and_so_do_its_solutions(path, folder, tmp_path):
     notebook = nbformat.read(path, as_version=4)

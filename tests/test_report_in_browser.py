@@ -19,6 +19,7 @@ def report(tmp_path_factory) -> Path:
     return folder / "report.html"
 
 
+@pytest.mark.slow
 def test_the_report_opens_offline(report, chromium):
     requests, errors = [], []
     with sync_playwright() as playwright:

@@ -26,7 +26,7 @@ def read(
     """
     record = wfdb.rdheader(str(header_path.with_suffix("")))
     if not isinstance(record, wfdb.MultiRecord):
-        return _read_segment(header_path, given_rate_hz, unit)
+        return _read_segment(header_path, record, given_rate_hz, unit)
     # A segment of length 0 only describes the layout; "~" is a gap.
     segments = [(name, length) for name, length in zip(record.seg_name, record.seg_len, strict=True) if length]
     n_samples, n_missing = sum(n for _, n in segments), sum(n for name, n in segments if name == "~")
@@ -40,7 +40,8 @@ def read(
             segment_path = header_path.with_name(f"{name}.hea")
             if not segment_path.is_file():
                 raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} beside it.")
-            signals_mv, rate_hz, segment_notes = _read_segment(segment_path, given_rate_hz, unit)
+            segment = wfdb.rdheader(str(segment_path.with_suffix("")))
+            signals_mv, rate_hz, segment_notes = _read_segment(segment_path, segment, given_rate_hz, unit)
             if {len(signal_mv) for signal_mv in signals_mv.values()} != {length}:
                 raise ECGError(
                     f"Its segment {name} does not have the promised {length} samples; copy the record again."
@@ -59,14 +60,12 @@ def read(
 
 
 def _read_segment(
-    header_path: Path, given_rate_hz: float | None, unit: str | None
+    header_path: Path, record: wfdb.Record | wfdb.MultiRecord, given_rate_hz: float | None, unit: str | None
 ) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
 
     wfdb silently assumes 250 Hz, a gain of 200 and mV where a header says nothing, and reads "µV" as "V".
     """
-    stem = str(header_path.with_suffix(""))
-    record = wfdb.rdheader(stem)
     lines = [line.split() for line in read_text(header_path).splitlines() if line.strip() and line.strip()[0] != "#"]
     if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
         raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
@@ -83,7 +82,7 @@ def _read_segment(
             raise ECGError(f"Lead {lead} has no gain, so its size in mV is unknown; write the gain into the header.")
         factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
     _check_sizes(header_path, record)
-    record = wfdb.rdrecord(stem, channels=sorted(place.values()), smooth_frames=False)
+    record = wfdb.rdrecord(str(header_path.with_suffix("")), channels=sorted(place.values()), smooth_frames=False)
     # wfdb returns the channels in ascending order; a channel may have several samples a frame.
     signals = dict(zip(sorted(place.values()), record.e_p_signal, strict=True))
     signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in place.items()}
