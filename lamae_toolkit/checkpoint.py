@@ -102,6 +102,15 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         return model.eval()
 
 
+def check_rate(model: "PretrainedModel", sampling_rate_hz: float) -> None:
+    """Refuse ECGs of another sampling rate than the model's (ECGError): it would read them too fast or too slow."""
+    if sampling_rate_hz != model.config.sampling_rate_hz:
+        raise ECGError(
+            f"The ECGs are sampled at {sampling_rate_hz:g} Hz, but the model reads {model.config.sampling_rate_hz:g}"
+            " Hz; pack them at that rate."
+        )
+
+
 def golden_signal(config: LAMAEConfig) -> Batch:
     """A fixed signal that needs no random numbers: a different sum of waves in each of the twelve leads."""
     samples = config.max_patches * config.patch_samples
@@ -128,9 +137,14 @@ def _check_golden(model: "PretrainedModel", path: Path) -> None:
     """Refuse a checkpoint that no longer gives what it gave when it was saved (to 1e-3)."""
     if not path.is_file():
         raise ECGError(f"{path.parent} is not a whole checkpoint: it has no {path.name}; copy it anew.")
-    saved, now = json.loads(path.read_text(encoding="utf-8")), golden_outputs(model)
-    for name, values in now.items():
-        if not np.allclose(values, saved[name], atol=1e-3, rtol=1e-3):
+    now = golden_outputs(model)
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        same = {name: np.allclose(values, saved[name], atol=1e-3, rtol=1e-3) for name, values in now.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ECGError(f"{path} is damaged; copy the checkpoint anew.") from error
+    for name in now:
+        if not same[name]:
             raise ECGError(
                 f"The checkpoint {path.parent} gives other {name} than when it was saved: its files or this"
                 " version of the toolkit are not those that it was trained with."

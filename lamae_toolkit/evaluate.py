@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from lamae_toolkit.checkpoint import check_rate
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.icd10 import label_matrix
+from lamae_toolkit.icd10 import ancestors, label_matrix
 from lamae_toolkit.metrics import Scores, auprc, auroc, macro_difference, patient_bootstrap
 from lamae_toolkit.model import LAMAE, Embedding
 from lamae_toolkit.probe import Probe, features, fit_probe
@@ -62,15 +63,6 @@ def embed_rows(
     return Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def check_rate(model: LAMAE, sampling_rate_hz: float) -> None:
-    """Refuse ECGs of another sampling rate than the model's (ECGError): it would read them too fast or too slow."""
-    if sampling_rate_hz != model.config.sampling_rate_hz:
-        raise ECGError(
-            f"The ECGs are sampled at {sampling_rate_hz:g} Hz, but the model reads {model.config.sampling_rate_hz:g}"
-            " Hz; pack them at that rate."
-        )
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """How well one frozen model predicts the codes of unseen patients."""
@@ -117,7 +109,10 @@ class Evaluation:
 def codes_to_predict(store: Store, split: Split, minimum: int = 10) -> tuple[str, ...]:
     """The codes of a cohort that at least `minimum` training ECGs have, and one ECG of each other part."""
     parts = [store.index.iloc[store.rows(folds)] for folds in (split.train, split.validation, split.test)]
-    counts = [part.codes.explode().value_counts() for part in parts]
+    counts = [
+        pd.Series([ancestors(code)[-1] for codes in part.codes for code in codes], dtype=object).value_counts()
+        for part in parts
+    ]
     codes = [code for code, n in counts[0].items() if n >= minimum and all(code in other for other in counts[1:])]
     if not codes:
         raise ECGError(f"No code of {store.folder} is on {minimum} training ECGs or more; use a larger cohort.")

@@ -20,6 +20,7 @@ from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.layers import Attention
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, predict
+from lamae_toolkit.signal import crop
 
 
 @contextmanager
@@ -136,4 +137,5 @@ def explain_ecg(model: LAMAE, recording: Recording, probe: Probe | None = None) 
     # Only the leads that are there: an absent lead has no weight and no attention to show.
     leads = tuple(name for name in batch.leads if name in recording.leads)
     weights, attention = explain_batch(model, batch.select(leads))
-    return Explanation(recording.select(leads), weights[0].cpu().numpy(), attention[0].cpu().numpy(), chances)
+    read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
+    return Explanation(read, weights[0].cpu().numpy(), attention[0].cpu().numpy(), chances)

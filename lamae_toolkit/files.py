@@ -10,13 +10,18 @@ from lamae_toolkit.ecg import ECGError
 
 
 @contextmanager
-def written_whole(target: Path | str) -> Iterator[Path]:
+def written_whole(target: Path | str, replaces: str | None = None) -> Iterator[Path]:
     """A temporary path to write a file or folder to; it takes the target's name only when all went well.
+
+    A folder that is there already is replaced only if it is empty or holds the file named by `replaces`,
+    by which we know it for one of ours; any other is refused (ECGError): it may hold what somebody needs.
 
     On any error or interruption what was half-written is removed and the target stays as it was. A full
     disk and a folder that may not be written to become an ECGError that says so.
     """
-    target = Path(target)
+    target = Path(target).absolute()
+    if target.is_dir() and any(target.iterdir()) and not (replaces and (target / replaces).is_file()):
+        raise ECGError(f"{target} is a folder with something else in it; choose a new one.")
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -27,10 +32,10 @@ def written_whole(target: Path | str) -> Iterator[Path]:
             os.replace(target, aside)
             try:
                 os.replace(partial, target)
-            except OSError:
+            except BaseException:
                 os.replace(aside, target)
                 raise
-            _remove(aside)
+            shutil.rmtree(aside, ignore_errors=True)  # the new one is in place, whatever holds the old one back
         else:
             os.replace(partial, target)
     except OSError as error:

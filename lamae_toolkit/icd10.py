@@ -52,7 +52,7 @@ def ancestors(code: str) -> tuple[str, ...]:
 
 def label_matrix(codes: Sequence[Iterable[str]], classes: Sequence[str]) -> UInt8[np.ndarray, "b c"]:
     """For each ECG, a 1 where it has the code of that column or one below it, else 0."""
-    column = {code: index for index, code in enumerate(classes)}
+    column = {ancestors(code)[-1]: index for index, code in enumerate(classes)}
     labels = np.zeros((len(codes), len(classes)), dtype=np.uint8)
     for row, present in enumerate(codes):
         for code in present:

@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Bool
+from torch import Tensor
 
 from lamae_toolkit.ecg import ECGError
 
@@ -37,13 +38,22 @@ def whole_lead_mask(
     hidden_leads: int,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
+    present: Bool[Tensor, "b l"] | None = None,
 ) -> Mask:
-    """Hide some leads altogether, drawn anew for every ECG: the model must infer them from the others."""
+    """Hide some leads altogether, drawn anew for every ECG: the model must infer them from the others.
+
+    present: which leads were recorded, if not all: only these are hidden, and one of them always stays visible.
+    """
     records, leads, patches = shape
     if not 0 <= hidden_leads < leads:
         raise ECGError(f"{hidden_leads} of {leads} leads cannot be hidden: at least one must stay visible.")
-    rank = torch.rand((records, leads), generator=generator, device=device).argsort(dim=-1).argsort(dim=-1)
-    return (rank < hidden_leads)[:, :, None].expand(-1, -1, patches)
+    chance = torch.rand((records, leads), generator=generator, device=device)
+    limit = torch.full((records, 1), hidden_leads, device=device)
+    if present is not None:
+        chance = chance.masked_fill(~present, 2.0)  # last in line
+        limit = limit.minimum(present.sum(dim=1, keepdim=True) - 1)
+    rank = chance.argsort(dim=-1).argsort(dim=-1)
+    return (rank < limit)[:, :, None].expand(-1, -1, patches)
 
 
 def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden: tuple[str, ...]) -> Mask:

@@ -116,7 +116,11 @@ class LAMAE(PretrainedModel):
         return Embedding(heart, self.lead_latents(latents), weights)
 
     def reconstruct(self, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Float[Tensor, "b l t"]:
-        """The ECG in mV as the model draws it from the visible patches (visible ones are drawn, too)."""
+        """The ECG in mV as the model draws it from the visible patches (visible ones are drawn, too).
+
+        It draws shapes in units of each lead's spread. Mean and spread in mV are taken from the lead itself,
+        hidden patches included, so the amplitude of a hidden lead is given, not inferred.
+        """
         mean, scale = _statistics(self._whole_patches(batch), self.config.normalisation)
         return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
 
@@ -257,7 +261,7 @@ class LAMAE(PretrainedModel):
             mask = random_mask(shape, self.config.mask_ratio, generator, patches.device)
             if self.config.hidden_leads:
                 hidden = min(self.config.hidden_leads, shape[1] - 1)
-                mask = mask | whole_lead_mask(shape, hidden, generator, patches.device)
+                mask = mask | whole_lead_mask(shape, hidden, generator, patches.device, batch.present)
             return mask, visible_patches(shape[2], self.config.mask_ratio)
         if tuple(mask.shape) != shape:
             raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")

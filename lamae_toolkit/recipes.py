@@ -164,7 +164,8 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
             "What the model was asked to do",
             f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
             f" In each lead, {model.config.mask_ratio:.0%} of the patches are hidden (grey), and the model draws them"
-            " (red) from what it sees; below, two leads are hidden altogether. This patient was not in its training.",
+            " (red) from what it sees; below, two leads are hidden altogether. It draws shapes: the height of a hidden"
+            " lead is scaled to that of the recorded one. This patient was not in its training.",
             [_reconstruction(model, store, first, None), _reconstruction(model, store, first, ("V3", "aVF"))],
         ),
         Section(

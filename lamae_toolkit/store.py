@@ -126,14 +126,15 @@ def pack(
 ) -> Store:
     """Write a cohort to a store, one ECG after the other, and open it.
 
-    Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at
-    ±32.7 mV. A shorter ECG is refused (ECGError), as are a study number that is there twice and an
-    empty cohort. The store appears under its name only when it is complete.
+    Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at ±32.7 mV, after
+    an electrode offset (the median) is taken from a lead that would not fit. A shorter ECG is refused (ECGError), as
+    are a study number that is there twice and an empty cohort. The store appears under its name only when it is
+    complete; a store that is there already is replaced, any other folder is refused.
     """
     samples = round(sampling_rate_hz * duration_s)
     rows: list[dict] = []
     studies: set[int] = set()
-    with written_whole(folder) as partial:
+    with written_whole(folder, replaces=META) as partial:
         partial.mkdir()
         with open(partial / SIGNALS, "wb") as file:
             for entry in entries:
@@ -182,6 +183,9 @@ def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float, samples
         :, :samples
     ]
     signal_mv = np.pad(signal_mv, ((0, 0), (0, samples - signal_mv.shape[1])), mode="edge")
+    largest = 32767 * MV_PER_UNIT
+    offset = np.median(signal_mv, axis=1, keepdims=True)
+    signal_mv = signal_mv - np.where(np.abs(signal_mv).max(axis=1, keepdims=True) > largest, offset, 0.0)
     packed = np.full((len(LEADS), samples), ABSENT, dtype=np.int16)
     packed[[LEADS.index(name) for name in recording.leads]] = np.rint(signal_mv / MV_PER_UNIT).clip(-32767, 32767)
     return packed

@@ -3,16 +3,18 @@
 import json
 import math
 import time
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from tqdm.auto import tqdm
 
-from lamae_toolkit.checkpoint import PretrainedModel
+from lamae_toolkit.checkpoint import PretrainedModel, check_rate
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.store import Store
@@ -90,11 +92,13 @@ def pretrain(
     `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
     """
     folder = Path(folder)
+    check_rate(model, store.sampling_rate_hz)
     model.to(device).train()
     optim = optimiser(model, config)
     generator = torch.Generator(device=device)
     generator.manual_seed(config.seed)
-    first = _resume(folder, model, optim, generator, config)
+    data = f"{store.meta['source']}, {len(store)} ECGs, rows {zlib.crc32(np.sort(rows).astype(np.int64).tobytes()):08x}"
+    first = _resume(folder, model, optim, generator, config, data)
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     bar = tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not progress)
     saved = first
@@ -114,15 +118,12 @@ def pretrain(
                 ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                 row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
                        "gradient_norm": norm.item(), "ecgs_per_s": round(ecgs_per_s, 1)}  # fmt: skip
-                if not math.isfinite(row["loss"]):
-                    raise ECGError(
-                        f"The loss is not a number at step {done}: lower the learning rate; the checkpoint of step"
-                        f" {saved} in {folder} is kept."
-                    )
+                _refuse_infinite(row["loss"], row["gradient_norm"], done, saved, folder)
                 _log(folder, row)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
             if done % config.save_every == 0 or done == last:
-                _save(folder, model, optim, generator, config, done)
+                _refuse_infinite(loss.item(), norm.item(), done, saved, folder)
+                _save(folder, model, optim, generator, config, data, done)
                 saved = done
             bar.update()
     except KeyboardInterrupt:
@@ -132,6 +133,15 @@ def pretrain(
     finally:
         bar.close()
     return model.eval()
+
+
+def _refuse_infinite(loss: float, norm: float, step: int, saved: int, folder: Path) -> None:
+    """Stop before parameters that are no numbers are saved over good ones."""
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ECGError(
+            f"The loss is not a number at step {step}: lower the learning rate; the checkpoint of step {saved} in"
+            f" {folder} is kept."
+        )
 
 
 def read_log(folder: Path | str) -> list[dict]:
@@ -154,18 +164,23 @@ def _save(
     optim: torch.optim.Optimizer,
     generator: torch.Generator,
     config: TrainConfig,
+    data: str,
     step: int,
 ) -> None:
     """Write `folder/checkpoint`: the model, and all that it takes to go on exactly from here."""
     state = {
         "step": step,
         "train_config": asdict(config),
+        "data": data,
         "optimiser": optim.state_dict(),
         "generator": generator.get_state(),
     }
-    with written_whole(folder / CHECKPOINT) as partial:
-        model.save_pretrained(partial)
-        torch.save(state, partial / STATE_FILE)
+    try:
+        with written_whole(folder / CHECKPOINT, replaces=STATE_FILE) as partial:
+            model.save_pretrained(partial)
+            torch.save(state, partial / STATE_FILE)
+    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+        raise ECGError(f"The checkpoint could not be written to {folder} ({error}); make room.") from error
     model.train()
 
 
@@ -175,6 +190,7 @@ def _resume(
     optim: torch.optim.Optimizer,
     generator: torch.Generator,
     config: TrainConfig,
+    data: str,
 ) -> int:
     """Take up the run in `folder`, if there is one; returns the number of steps that are done."""
     checkpoint = folder / CHECKPOINT
@@ -195,6 +211,10 @@ def _resume(
         raise ECGError(
             f"{folder} holds a run with {name} = {theirs.get(name)!r}, not {ours[name]!r};"
             " choose another folder, or the same configuration to go on."
+        )
+    if state.get("data") != data:
+        raise ECGError(
+            f"{folder} holds a run on other ECGs ({state.get('data')}) than these ({data}); choose another folder."
         )
     model.load_state_dict(trained.state_dict())
     optim.load_state_dict(state["optimiser"])

@@ -263,3 +263,13 @@ def test_whole_lead_masks_hide_whole_leads():
         whole_lead_mask((1, 3, 40), 3)
     with pytest.raises(ECGError, match="not among"):
         named_lead_mask((1, 2, 40), ("I", "II"), ("V1",))
+
+
+@pytest.mark.parametrize("leads", [("II",), ("I", "V2")])
+def test_ecgs_with_few_leads_can_be_learned_from(leads):
+    """However many leads are to be hidden, one that was recorded stays visible."""
+    present = torch.tensor([[name in leads for name in LEADS]]).expand(8, -1)
+    signal_mv = torch.randn(8, 12, 1000, generator=torch.Generator().manual_seed(0)) * present[:, :, None]
+    loss, _, mask = random_encoder(replace(SMALL, hidden_leads=3)).train()(Batch(signal_mv, present))
+    assert torch.isfinite(loss)
+    assert (~mask[present].reshape(8, len(leads), -1)).any(dim=2).any(dim=1).all()

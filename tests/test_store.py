@@ -10,6 +10,7 @@ import pytest
 
 from lamae_toolkit import store as store_module
 from lamae_toolkit.batch import Batch, collate
+from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.readers import read_ecg
 from lamae_toolkit.store import Entry, Store, pack, patient_fold
@@ -185,3 +186,11 @@ def test_batches_check_themselves():
     with pytest.raises(ECGError, match="does not fit"):
         replace(batch, leads=("I", "II"))
     assert collate([short]).signal_mv.shape == (1, 12, 300)
+
+
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
+    precious = tmp_path / "thesis.docx"
+    precious.write_text("three years of work")
+    with pytest.raises(ECGError, match="something else in it; choose a new one"):
+        simulate_store(tmp_path, 2, workers=1, progress=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.docx"]

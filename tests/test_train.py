@@ -163,3 +163,15 @@ def test_the_loop_logs_what_it_did(cohort, tmp_path):
 def test_a_name_that_is_no_model_is_refused():
     with pytest.raises(ECGError, match="neither a folder here nor a model that the Hugging Face hub gives"):
         LAMAE.from_pretrained("no such/model/at all")
+
+
+def test_a_run_on_other_ecgs_is_refused(cohort, tmp_path):
+    run(cohort, tmp_path, stop_after=2)
+    with pytest.raises(ECGError, match="holds a run on other ECGs"):
+        pretrain(random_encoder(SMALL), cohort, np.arange(41), tmp_path, TEN, progress=False)
+
+
+def test_ecgs_of_another_rate_are_refused(cohort, tmp_path):
+    model = random_encoder(replace(SMALL, sampling_rate_hz=500.0))
+    with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 500 Hz"):
+        pretrain(model, cohort, np.arange(40), tmp_path, TEN, progress=False)
