@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import collate
 from lamae_toolkit.config import CHOICES, LAMAEConfig
@@ -153,6 +154,7 @@ def _add_device(sub: argparse.ArgumentParser) -> None:
 
 def _add_reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--rate", type=float, default=None, help="sampling rate in Hz, for files that do not say")
+    sub.add_argument("--leads", default=None, help="lead names of a NumPy file in its order, as in I,II,V1")
     sub.add_argument("--unit", default=None, help="unit of the values (mV, uV, V), for files that do not say")
 
 
@@ -212,8 +214,20 @@ def _embed(arguments: argparse.Namespace) -> None:
         table = store.index[["patient_id", "study_id"]].reset_index(drop=True)
     else:
         files = find_ecgs(arguments.source) if arguments.source.is_dir() else [arguments.source]
+        model.to(arguments.device)
         # One by one: files may differ in length, and a batch may not.
-        parts = [_embed_one(model, _read(file, arguments)) for file in files]
+        parts, read = [], []
+        for file in tqdm(files, desc="embedding", unit="ECG"):
+            try:
+                parts.append(_embed_one(model, _read(file, arguments), arguments.device))
+                read.append(file)
+            except ECGError as error:  # one file that is no ECG must not cost all others
+                if len(files) == 1:
+                    raise
+                tqdm.write(f"lamae: left out: {error}", file=sys.stderr)
+        if not parts:
+            raise ECGError(f"None of the {len(files)} files in {arguments.source} could be read as an ECG.")
+        files = read
         embedding = Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
         table = pd.DataFrame({"file": [str(file) for file in files]})
     table["heart"] = embedding.heart.numpy().tolist()
@@ -224,8 +238,9 @@ def _embed(arguments: argparse.Namespace) -> None:
 
 
 @torch.inference_mode()
-def _embed_one(model: LAMAE, recording: Recording) -> Embedding:
-    return model.embed(collate([recording], model.config.sampling_rate_hz, model.config.duration_s))
+def _embed_one(model: LAMAE, recording: Recording, device: str) -> Embedding:
+    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
+    return Embedding(*(part.cpu() for part in model.embed(batch)))
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -254,7 +269,8 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 
 def _read(file: Path, arguments: argparse.Namespace) -> Recording:
-    return read_ecg(file, sampling_rate_hz=arguments.rate, unit=arguments.unit)
+    leads = arguments.leads.split(",") if arguments.leads and file.suffix in (".npy", ".npz") else None
+    return read_ecg(file, sampling_rate_hz=arguments.rate, unit=arguments.unit, leads=leads)
 
 
 def _interval(estimate: dict) -> str:

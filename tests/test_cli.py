@@ -123,7 +123,13 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     assert (embedded.study_id == Store.open(store).index.study_id).all()
 
 
-def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data):
+def test_explain_reads_a_numpy_file(run, tmp_path):
+    np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
+    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(run / "checkpoint"), "--rate", "100"]
+    assert main([*words, "--unit", "mV", "--leads", "II,V2", "--out", str(tmp_path / "two.html")]) == 0
+
+
+def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data, capsys):
     table = tmp_path / "embeddings.parquet"
     folder = tmp_path / "records"
     folder.mkdir()
@@ -131,7 +137,10 @@ def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data):
         for file in (real_data / "ludb" / "data").glob(f"{name}.*"):
             if file.suffix in (".hea", ".dat"):
                 (folder / file.name).write_bytes(file.read_bytes())
-    assert main(["embed", str(folder), "--checkpoint", str(run / "checkpoint"), "--out", str(table)]) == 0
+    (folder / "README.txt").write_text("not an ECG")
+    words = ["embed", str(folder), "--checkpoint", str(run / "checkpoint"), "--device", "cpu", "--out", str(table)]
+    assert main(words) == 0
+    assert "README.txt" in capsys.readouterr().err
     assert len(pd.read_parquet(table)) == 2
 
 
