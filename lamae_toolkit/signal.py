@@ -50,10 +50,10 @@ def _reflect(signal_mv: np.ndarray, n_pad: int) -> np.ndarray:
     return np.pad(signal_mv, ((0, 0), (n_pad, n_pad)), mode="reflect", reflect_type="odd")
 
 
-def bandpass(recording: Recording, low_hz: float | int = 0.5, high_hz: float | int = 40.0) -> Recording:
+def bandpass(recording: Recording, low_hz: float | int = 0.5, high_hz: float | int = 40.0, order: int = 3) -> Recording:
     """Remove baseline wander below `low_hz` and muscle and mains noise above `high_hz`, without shifting waves in time.
 
-    A Butterworth filter of order 3, run forwards and backwards. It changes the ST segment when `low_hz` is
+    A Butterworth filter, run forwards and backwards. It changes the ST segment when `low_hz` is
     above 0.05: use it for what a model learns from rhythm and shape, not to measure ST.
     Raises ECGError unless 0 < low_hz < high_hz < half the sampling rate.
     """
@@ -63,7 +63,7 @@ def bandpass(recording: Recording, low_hz: float | int = 0.5, high_hz: float | i
             f"A band of {low_hz:g} to {high_hz:g} Hz does not fit a sampling rate of {rate_hz:g} Hz; keep 0 < low_hz"
             f" < high_hz < {rate_hz / 2:g}."
         )
-    sections = scipy_signal.butter(3, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
+    sections = scipy_signal.butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
     n_pad = min(recording.signal_mv.shape[1] - 1, round(rate_hz / low_hz))  # one period of the slowest wave kept
     filtered_mv = scipy_signal.sosfiltfilt(sections, recording.signal_mv.astype(np.float64), axis=1, padlen=n_pad)
     return replace(recording, signal_mv=filtered_mv.astype(np.float32))

@@ -27,7 +27,8 @@ INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
 class Entry:
     """One ECG on its way into a store: the signal, whose it is, and its ICD-10 codes.
 
-    sex: "F", "M" or "" if unknown. age_years: NaN if unknown. `extra` becomes further columns of the index.
+    sex: "F", "M" or "" if unknown. age_years: NaN if unknown. fold: where the source has patient-wise folds of its
+    own; else it follows from the patient's number. `extra` becomes further columns of the index.
     """
 
     recording: Recording
@@ -37,6 +38,7 @@ class Entry:
     sex: str
     codes: tuple[str, ...]
     extra: tuple[tuple[str, object], ...] = ()
+    fold: int | None = None
 
 
 def patient_fold(patient_id: int, folds: int = 20) -> int:
@@ -149,7 +151,7 @@ def pack(
                         "age_years": entry.age_years,
                         "sex": entry.sex,
                         "codes": list(entry.codes),
-                        "fold": patient_fold(entry.patient_id, folds),
+                        "fold": patient_fold(entry.patient_id, folds) if entry.fold is None else entry.fold,
                         **dict(entry.extra),
                     }
                 )

@@ -3,10 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from tqdm.auto import tqdm
 
+from lamae_toolkit.conditions import Patient
 from lamae_toolkit.simulate import SimulatedECG, simulate_patients
 from lamae_toolkit.store import Entry, Store, pack
+
+SILENT_CODES = ("E11.9", "E78.5", "I10")
+"""Codes that no wave of the ECG shows: type 2 diabetes, hyperlipidemia and hypertension."""
 
 
 def simulate_store(
@@ -21,15 +26,17 @@ def simulate_store(
     """Simulate a cohort and pack it: the same seed gives the same ECGs, on any number of cores.
 
     Besides the usual columns the index has the ground truth: heart_rate_bpm, pr_ms (missing where there
-    is no PR interval), qrs_ms, qt_ms, and severity, a JSON object from code to 0..1.
+    is no PR interval), qrs_ms, qt_ms, and severity, a JSON object from code to 0..1. The column silent_codes has
+    the patient's conditions that leave no mark in the ECG, more frequent with age and with what they lead to: what
+    can be predicted of them is only their company.
     """
     simulated = simulate_patients(ecgs, seed, sampling_rate_hz=sampling_rate_hz, workers=workers)
     bar = tqdm(simulated, total=ecgs, desc="simulating", unit="ECG", disable=not progress)
-    entries = (_entry(study_id, ecg) for study_id, ecg in enumerate(bar))
+    entries = (_entry(study_id, ecg, seed) for study_id, ecg in enumerate(bar))
     return pack(entries, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
 
 
-def _entry(study_id: int, ecg: SimulatedECG) -> Entry:
+def _entry(study_id: int, ecg: SimulatedECG, seed: int) -> Entry:
     truth = ecg.truth
     extra = (
         ("heart_rate_bpm", truth.heart_rate_bpm),
@@ -37,6 +44,28 @@ def _entry(study_id: int, ecg: SimulatedECG) -> Entry:
         ("qrs_ms", truth.qrs_ms),
         ("qt_ms", truth.qt_ms),
         ("severity", json.dumps(truth.severity)),
+        ("silent_codes", list(silent_codes(ecg.patient, seed))),
     )
     patient = ecg.patient
     return Entry(ecg.recording, patient.patient_id, study_id, patient.age_years, patient.sex, truth.codes, extra)
+
+
+def silent_codes(patient: Patient, seed: int = 0) -> tuple[str, ...]:
+    """The conditions of a patient that leave no mark in the ECG, the same in all of the patient's ECGs.
+
+    Odds at 65 years and their factors per decade and for an enlarged heart or an old infarction are round numbers.
+    """
+    chronic = {code for code, _ in patient.conditions}
+    random = np.random.default_rng([seed, patient.patient_id, 10])
+    present = []
+    for code, share, per_decade, by_hypertrophy, by_infarction in (
+        ("E11.9", 0.2, 1.2, 1.3, 1.8),
+        ("E78.5", 0.35, 1.2, 1.1, 2.5),
+        ("I10", 0.4, 1.4, 3.0, 1.5),
+    ):
+        odds = share / (1 - share) * per_decade ** ((patient.age_years - 65) / 10)
+        odds *= by_hypertrophy if "I51.7" in chronic else 1.0
+        odds *= by_infarction if "I25.2" in chronic else 1.0
+        if random.random() < odds / (1 + odds):
+            present.append(code)
+    return tuple(present)
