@@ -27,7 +27,11 @@ class LAMAEConfig:
     decoder_heads: int = 2
     decoder_depth: int = 1
     tokens: str = "all"
-    """Which latents meet in latent attention: "all", or "cls" (one per lead)."""
+    """Which latents meet in latent attention: "all", "cls" (one per lead), or "induced" (all, by way of a few)."""
+    induced_latents: int = 16
+    """How many learned latents read all leads and are read back, with tokens "induced"."""
+    pooling: str = "attention"
+    """How leads are added up: by weights that depend on the ECG ("attention"), or all alike ("mean")."""
     heart: str = "moments"
     """What the decoder hears of the other leads: "token" (one pooled heart token) or "moments" (and the leads
     pooled at each patch with the same weights)."""
@@ -35,7 +39,10 @@ class LAMAEConfig:
     """Whether the lead encoder is told which lead it reads."""
     normalisation: str = "lead"
     """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
+    amplitude_input: bool = False
+    """Whether the lead encoder is told the height in mV of the lead, which normalisation takes away."""
     mask_ratio: float = 0.75
+    """Share of the patches of every lead that is hidden in pretraining; 0 hides whole leads only."""
     hidden_leads: int = 1
     """Whole leads hidden in pretraining, in addition to the random patches: with none, a hidden lead is drawn badly."""
 
@@ -45,10 +52,12 @@ class LAMAEConfig:
                 raise ECGError(
                     f"The configuration's {name} is {getattr(self, name)!r}; choose from {', '.join(choices)}."
                 )
-        for name in ("patch_samples", "width", "heads", "encoder_depth", "latent_depth", "pooling_heads",
+        for name in ("patch_samples", "width", "heads", "encoder_depth", "induced_latents", "pooling_heads",
                      "decoder_width", "decoder_heads", "decoder_depth"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ECGError(f"The configuration's {name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.latent_depth < 0:
+            raise ECGError(f"The configuration's latent_depth is {self.latent_depth}, but it must be 0 or more.")
         for width, heads in (("width", "heads"), ("width", "pooling_heads"), ("decoder_width", "decoder_heads")):
             if getattr(self, width) % getattr(self, heads):
                 raise ECGError(
@@ -57,8 +66,10 @@ class LAMAEConfig:
                 )
         if self.max_patches < 2:
             raise ECGError("The configuration's max_patches must be at least 2: one to see and one to hide.")
-        if not 0.0 < self.mask_ratio < 1.0:
+        if not 0.0 <= self.mask_ratio < 1.0:
             raise ECGError(f"The configuration's mask_ratio is {self.mask_ratio:g}, but it lies between 0 and 1.")
+        if self.mask_ratio == 0 and self.hidden_leads == 0:
+            raise ECGError("The configuration hides nothing: give a mask_ratio or hidden_leads above 0.")
         if not 0 <= self.hidden_leads <= 11:
             raise ECGError(f"The configuration's hidden_leads is {self.hidden_leads}, but it lies between 0 and 11.")
         if not self.sampling_rate_hz > 0:
@@ -90,5 +101,10 @@ class LAMAEConfig:
         return cls(**values)
 
 
-CHOICES = {"tokens": ("all", "cls"), "heart": ("token", "moments"), "normalisation": ("lead", "record")}
+CHOICES = {
+    "tokens": ("all", "cls", "induced"),
+    "pooling": ("attention", "mean"),
+    "heart": ("token", "moments"),
+    "normalisation": ("lead", "record"),
+}
 """The open choices of the model that are words."""

@@ -1,11 +1,11 @@
-"""The three building blocks of the model: attention, a transformer block, and lead pooling."""
+"""The building blocks of the model: attention, transformer blocks, and lead pooling."""
 
 import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -26,9 +26,19 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
         self.tap: Callable[[Float[Tensor, "b h m m"]], None] | None = None
 
-    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
-        """keys: False where a token must not be looked at."""
-        q, k, v = rearrange(self.query_key_value(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
+    def forward(
+        self,
+        x: Float[Tensor, "b i d"],
+        keys: Bool[Tensor, "b j"] | None = None,
+        context: Float[Tensor, "b j d"] | None = None,
+    ) -> Float[Tensor, "b i d"]:
+        """keys: False where a token must not be looked at. context: the tokens to look at, if not those of x."""
+        if context is None:
+            q, k, v = rearrange(self.query_key_value(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
+        else:
+            ask, offer = self.query_key_value.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            q = rearrange(F.linear(x, ask), "b m (h e) -> b h m e", h=self.heads)
+            k, v = rearrange(F.linear(context, offer), "b m (two h e) -> two b h m e", two=2, h=self.heads)
         allowed = None if keys is None else keys[:, None, None, :]
         if self.tap is None:
             gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
@@ -52,30 +62,57 @@ class Block(nn.Module):
         self.norm_network = nn.LayerNorm(width)
         self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
-        x = x + self.attention(self.norm_attention(x), keys)
+    def forward(
+        self,
+        x: Float[Tensor, "b i d"],
+        keys: Bool[Tensor, "b j"] | None = None,
+        context: Float[Tensor, "b j d"] | None = None,
+    ) -> Float[Tensor, "b i d"]:
+        """keys, context: as in `Attention`."""
+        context = None if context is None else self.norm_attention(context)
+        x = x + self.attention(self.norm_attention(x), keys, context)
         return x + self.network(self.norm_network(x))
+
+
+class InducedBlock(nn.Module):
+    """A few learned latents gather from all tokens, and every token takes from them what it needs.
+
+    The cost grows with the number of tokens, not with its square. Source: Lee et al., arXiv 1810.00825.
+    """
+
+    def __init__(self, width: int, heads: int, latents: int) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
+        self.gather, self.spread = Block(width, heads), Block(width, heads)
+
+    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
+        """keys: False where a token must not be looked at."""
+        gathered = self.gather(repeat(self.latents, "m d -> b m d", b=len(x)), keys, x)
+        return self.spread(x, None, gathered)
 
 
 class LeadPooling(nn.Module):
     """Weigh the leads of an ECG: a learned question asked of every lead, whose softmax is the lead weight.
 
     weight = softmax over leads of (query . key) / sqrt(e), one set of weights per head. The order of the
-    leads does not matter, and an absent lead has the weight 0.
+    leads does not matter, and an absent lead has the weight 0. Without `adaptive`, all leads weigh alike.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, adaptive: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Parameter(torch.randn(heads, width // heads))
-        self.key = nn.Linear(width, width, bias=False)
+        self.query = nn.Parameter(torch.randn(heads, width // heads)) if adaptive else None
+        self.key = nn.Linear(width, width, bias=False) if adaptive else None
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
     def weigh(self, lead_latents: Float[Tensor, "b l d"], seen: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b h l"]:
         """The weight of each lead, per head; each row sums to 1."""
-        key = rearrange(self.key(lead_latents), "b l (h e) -> b l h e", h=self.heads)
-        scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
+        if self.key is None:
+            scores = lead_latents.new_zeros(len(lead_latents), self.heads, lead_latents.shape[1])
+        else:
+            key = rearrange(self.key(lead_latents), "b l (h e) -> b l h e", h=self.heads)
+            scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
         if seen is not None:
             scores = scores.masked_fill(~seen[:, None], -math.inf)
         return scores.softmax(dim=-1)

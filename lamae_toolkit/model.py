@@ -18,7 +18,7 @@ from lamae_toolkit.batch import Batch
 from lamae_toolkit.checkpoint import PretrainedModel
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.layers import Block, LeadPooling, time_code
+from lamae_toolkit.layers import Block, InducedBlock, LeadPooling, time_code
 from lamae_toolkit.masking import random_mask, visible_patches, whole_lead_mask
 
 
@@ -69,12 +69,18 @@ class LAMAE(PretrainedModel):
         self.embed_patch = nn.Linear(p, d)
         self.lead_cls = nn.Parameter(torch.randn(d) * 0.02)
         self.lead_name = nn.Embedding(len(LEADS), d) if config.lead_embedding else None
+        self.lead_height = nn.Linear(1, d) if config.amplitude_input else None
         self.encoder = nn.ModuleList(Block(d, config.heads) for _ in range(config.encoder_depth))
         # Latent attention: the only place where leads meet.
-        self.latent_attention = nn.ModuleList(Block(d, config.heads) for _ in range(config.latent_depth))
+        self.latent_attention = nn.ModuleList(
+            InducedBlock(d, config.heads, config.induced_latents)
+            if config.tokens == "induced"
+            else Block(d, config.heads)
+            for _ in range(config.latent_depth)
+        )
         self.norm = nn.LayerNorm(d)
         # Lead pooling: how much each lead counts for the heart token.
-        self.pooling = LeadPooling(d, config.pooling_heads)
+        self.pooling = LeadPooling(d, config.pooling_heads, adaptive=config.pooling == "attention")
         # Decoder: told which lead to draw, since a hidden lead has nothing else to be known by.
         self.to_decoder = nn.Linear(d, dd)
         self.heart_to_decoder = nn.Linear(d, dd)
@@ -106,7 +112,12 @@ class LAMAE(PretrainedModel):
         prediction = self.decode(latents, heart, moments, batch)
         error = (prediction - patches).square().mean(dim=-1)
         hidden = mask & batch.present[:, :, None]
-        return Reconstruction((error * hidden).sum() / hidden.sum(), prediction, hidden)
+        loss = (error * hidden).sum() / hidden.sum()
+        return Reconstruction(loss + self.auxiliary_loss(latents), prediction, hidden)
+
+    def auxiliary_loss(self, latents: Latents) -> Tensor | float:
+        """What a rival asks of the latents besides the reconstruction; of LAMAE, nothing."""
+        return 0.0
 
     def embed(self, batch: Batch) -> Embedding:
         """The whole ECG, nothing hidden, as a heart token, one latent per lead and the lead weights."""
@@ -150,6 +161,9 @@ class LAMAE(PretrainedModel):
         if self.lead_name is not None:
             name = self.lead_name(_lead_index(batch))[None, :, None]
             tokens, cls = tokens + name, cls + name
+        if self.lead_height is not None:
+            _, height_mv = _statistics(self._whole_patches(batch), "lead")
+            cls = cls + self.lead_height(height_mv.log10())[:, :, None]
         if mask is None:
             position = torch.arange(n, device=patches.device).expand(b, l, n)
             visible = batch.present[:, :, None].expand(b, l, n)
@@ -170,17 +184,17 @@ class LAMAE(PretrainedModel):
     def connect(self, latents: Latents) -> Latents:
         """Latent attention: the latents of all leads look at each other, without knowing which lead is which."""
         tokens, seen, position = latents
-        if self.config.tokens == "all":
+        if self.config.tokens == "cls":
+            x, keys = tokens[:, :, 0], None if seen is None else seen[:, :, 0]
+        else:
             x = rearrange(tokens, "b l m d -> b (l m) d")
             keys = None if seen is None else rearrange(seen, "b l m -> b (l m)")
-        else:
-            x, keys = tokens[:, :, 0], None if seen is None else seen[:, :, 0]
         for block in self.latent_attention:
             x = block(x, keys)
-        if self.config.tokens == "all":
-            tokens = rearrange(x, "b (l m) d -> b l m d", l=tokens.shape[1])
-        else:
+        if self.config.tokens == "cls":
             tokens = torch.cat([x[:, :, None], tokens[:, :, 1:]], dim=2)
+        else:
+            tokens = rearrange(x, "b (l m) d -> b l m d", l=tokens.shape[1])
         return Latents(self.norm(tokens), seen, position)
 
     def lead_latents(self, latents: Latents) -> Float[Tensor, "b l d"]:
@@ -212,11 +226,14 @@ class LAMAE(PretrainedModel):
     def decode(
         self,
         latents: Latents,
-        heart: Float[Tensor, "b d"],
+        heart: Float[Tensor, "b d"] | None,
         moments: Float[Tensor, "b n d"] | None,
         batch: Batch,
     ) -> Float[Tensor, "b l n p"]:
-        """Draw each lead from the heart token, its own latents, and mask tokens where nothing was seen."""
+        """Draw each lead from the heart token, its own latents, and mask tokens where nothing was seen.
+
+        heart, moments: None if the lead is to be drawn from its own latents alone.
+        """
         tokens, seen, position = latents
         b, l = position.shape[:2]
         own = self.to_decoder(tokens)
@@ -228,12 +245,12 @@ class LAMAE(PretrainedModel):
         canvas = canvas + self.decoder_time[:n]
         if moments is not None:
             canvas = canvas + self.heart_to_decoder(moments)[:, None]
-        whole = repeat(self.heart_to_decoder(heart), "b d -> b l 1 d", l=l)
-        x = torch.cat([whole, own[:, :, :1], canvas], dim=2) + self.decoder_lead_name(_lead_index(batch))[None, :, None]
-        x = rearrange(x, "b l m d -> (b l) m d")
+        whole = [] if heart is None else [repeat(self.heart_to_decoder(heart), "b d -> b l 1 d", l=l)]
+        x = torch.cat([*whole, own[:, :, :1], canvas], dim=2)
+        x = rearrange(x + self.decoder_lead_name(_lead_index(batch))[None, :, None], "b l m d -> (b l) m d")
         for block in self.decoder:
             x = block(x)
-        drawn = self.draw_patch(self.decoder_norm(x[:, 2:]))
+        drawn = self.draw_patch(self.decoder_norm(x[:, -n:]))
         return rearrange(drawn, "(b l) n p -> b l n p", b=b)
 
     # Shapes and masks.
@@ -258,11 +275,14 @@ class LAMAE(PretrainedModel):
         """The mask, and the largest number of patches that it leaves visible in a lead."""
         shape = tuple(patches.shape[:3])
         if mask is None:
-            mask = random_mask(shape, self.config.mask_ratio, generator, patches.device)
+            ratio = self.config.mask_ratio
+            mask = torch.zeros(shape, dtype=torch.bool, device=patches.device)
+            if ratio:
+                mask = random_mask(shape, ratio, generator, patches.device)
             if self.config.hidden_leads:
                 hidden = min(self.config.hidden_leads, shape[1] - 1)
                 mask = mask | whole_lead_mask(shape, hidden, generator, patches.device, batch.present)
-            return mask, visible_patches(shape[2], self.config.mask_ratio)
+            return mask, visible_patches(shape[2], ratio) if ratio else shape[2]
         if tuple(mask.shape) != shape:
             raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")
         visible = ~mask & batch.present[:, :, None]

@@ -46,8 +46,13 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     """The rate at a step (the first is 0): up in a line for `warmup_steps`, then down a half cosine to 0."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress_after_warmup(step, config)))
+
+
+def progress_after_warmup(step: int, config: TrainConfig) -> float:
+    """The share of the steps after warm-up that is done, 0 to 1."""
     done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return min(max(done, 0.0), 1.0)
 
 
 def shuffled_rows(rows: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -107,6 +112,7 @@ def pretrain(
         for step in range(first, last):
             for group in optim.param_groups:
                 group["lr"] = learning_rate(step, config)
+            model.progress = progress_after_warmup(step, config)
             batch = store.batch(shuffled_rows(rows, config.batch_size, config.seed, step), device)
             loss, _, _ = model(batch, generator=generator)
             optim.zero_grad(set_to_none=True)
