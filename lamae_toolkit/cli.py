@@ -1,9 +1,10 @@
 """The command `lamae`: each subcommand is a few lines over the library."""
 
 import argparse
+import os
 import sys
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import collate
+from lamae_toolkit.compare import run_cells
 from lamae_toolkit.config import CHOICES, LAMAEConfig
+from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.evaluate import Split, compare, embed_rows
@@ -20,6 +23,7 @@ from lamae_toolkit.explain import explain_ecg
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model import LAMAE, Embedding
+from lamae_toolkit.plans import PLANS
 from lamae_toolkit.probe import Probe
 from lamae_toolkit.readers import find_ecgs, read_ecg
 from lamae_toolkit.recipes import METRICS_FILE, demo, evaluate_beside_random, explanation_sections, write_json
@@ -39,11 +43,15 @@ HELP = {
     "decoder_width": "width of the decoder",
     "decoder_heads": "attention heads of the decoder",
     "decoder_depth": "layers that draw the hidden patches",
-    "tokens": "which latents meet in latent attention: all, or one per lead (cls)",
+    "tokens": "which latents meet in latent attention: all, one per lead (cls), or all by way of a few (induced)",
+    "induced_latents": "how many learned latents stand between the leads, with tokens induced",
+    "pooling": "how leads are added up: by weights that depend on the ECG, or all alike",
     "heart": "what the decoder hears of the other leads: one heart token, or the heart at each moment",
     "normalisation": "divide by each lead's own spread, or by one for the whole record",
     "mask_ratio": "share of the patches that is hidden in pretraining",
     "hidden_leads": "whole leads hidden in pretraining, besides the patches",
+    "lead_embedding": "tell the lead encoder which lead it reads",
+    "amplitude_input": "tell the lead encoder the lead's height in mV",
     "steps": "training steps",
     "batch_size": "ECGs per step",
     "learning_rate": "largest learning rate",
@@ -109,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         for field in fields(config):
             option = f"--{field.name.replace('_', '-')}"
             if field.type is bool:
-                group.add_argument(option, action="store_true", help="tell the lead encoder which lead it reads")
+                group.add_argument(option, action="store_true", help=HELP[field.name])
             else:
                 group.add_argument(
                     option,
@@ -130,6 +138,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--representation", choices=("heart", "per_lead"), default="heart",
                      help="what the probe reads: the pooled heart token, or the latents of all leads")  # fmt: skip
     sub.add_argument("--minimum", type=int, default=10, help="training ECGs that a code must have to be predicted")
+    sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
+    _add_device(sub)
+
+    sub = command(
+        "compare",
+        _compare,
+        "Pretrain LAMAE and its rivals with several seeds, probe them, and write a table with intervals and figures.",
+    )
+    sub.add_argument("recipe", choices=tuple(PLANS), help="what to compare: see the recipes in lamae_toolkit.plans")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the comparison; the same command goes on in it")
+    sub.add_argument("--store", type=Path, default=None, help="a store to use; made in --out if not given")
+    sub.add_argument("--ptbxl", type=Path, default=None, help="folder of PTB-XL as it was unpacked")
+    sub.add_argument("--zscored", type=Path, default=None, help="an archive of more PTB-XL records, z-scored (.npz)")
+    sub.add_argument("--metadata", type=Path, default=None, help="the table that describes the archive's records")
+    sub.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    sub.add_argument("--variants", default=None, help="only these rows of the table, separated by semicolons")
+    sub.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1)), help="cells computed side by side")
+    sub.add_argument("--stop-after", type=int, default=None, help="new cells to compute at most")
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
     _add_device(sub)
 
@@ -204,6 +230,32 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for evaluation in (lamae, untrained):
         print(f"{evaluation.name:34} macro AUROC {evaluation.auroc.macro()}, macro AUPRC {evaluation.auprc.macro()}")
     print(f"{lamae.test_ecgs} ECGs of {lamae.test_patients} unseen patients; results in {arguments.out}.")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    store = _comparison_store(arguments)
+    plan = replace(PLANS[arguments.recipe](store), seeds=tuple(range(arguments.seeds)))
+    if arguments.variants:
+        names = [name.strip() for name in arguments.variants.split(";")]
+        unknown = [name for name in names if name not in plan.variants]
+        if unknown:
+            raise ECGError(f"There is no variant {unknown[0]!r}; choose from {'; '.join(plan.variants)}.")
+        plan = replace(plan, variants={name: plan.variants[name] for name in names})
+    # A GPU is kept busy by one cell at a time; cores work side by side.
+    workers = arguments.workers if arguments.device == "cpu" else 1
+    run_cells(plan, store, arguments.out, workers=workers, device=arguments.device, stop_after=arguments.stop_after)
+
+
+def _comparison_store(arguments: argparse.Namespace) -> Store:
+    """The store that was given, or the one that this comparison made, or a new one."""
+    folder = arguments.store or arguments.out / "store"
+    if arguments.store or folder.is_dir():
+        return Store.open(folder)
+    if arguments.recipe == "simulated":
+        return simulate_store(folder)
+    if arguments.ptbxl is None:
+        raise ECGError("Give the folder of PTB-XL by --ptbxl, or a store of it by --store.")
+    return ptbxl_store(folder, arguments.ptbxl, zscored=arguments.zscored, metadata=arguments.metadata)
 
 
 def _embed(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -98,10 +99,10 @@ def fit_probe(
         if column.min() == column.max():
             raise ECGError(f"No probe can learn {code}: {'no' if column.max() == 0 else 'every'} training ECG has it.")
     mean, scale = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
-    scaled = ((x[train] - mean) / scale).astype(np.float64)
+    axes = principal_axes((x[train] - mean) / scale)
     best, best_score = None, -np.inf
     for penalty in sorted(penalties):
-        weight, bias = logistic_regressions(scaled, labels[train], penalty)
+        weight, bias = logistic_regressions(axes, labels[train], penalty)
         probe = Probe(tuple(codes), representation, mean, scale, weight, bias, penalty)
         no_replicates = np.ones((1, len(validation)))
         score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_replicates).value)
@@ -113,8 +114,22 @@ def fit_probe(
     return best
 
 
+class PrincipalAxes(NamedTuple):
+    """Features turned to where they vary most: z = x @ directions.T, whose columns have the norms `spread`."""
+
+    z: Float[np.ndarray, "b k"]
+    spread: Float[np.ndarray, " k"]
+    directions: Float[np.ndarray, "k d"]
+
+
+def principal_axes(x: Float[np.ndarray, "b d"]) -> PrincipalAxes:
+    """The principal axes of x, by its singular values."""
+    left, spread, directions = np.linalg.svd(x.astype(np.float64), full_matrices=False)
+    return PrincipalAxes(left * spread, spread, directions)
+
+
 def logistic_regressions(
-    x: Float[np.ndarray, "b d"], labels: UInt8[np.ndarray, "b c"], penalty: float
+    axes: PrincipalAxes, labels: UInt8[np.ndarray, "b c"], penalty: float
 ) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
     """One logistic regression per code, all at once: scikit-learn's optimum, many times sooner.
 
@@ -123,9 +138,8 @@ def logistic_regressions(
     correlated that this takes thousands of steps; along their principal axes, each divided by the
     curvature there, it takes dozens, and |W| is the same in any rotation.
     """
-    b, c, target = len(x), labels.shape[1], labels.astype(np.float64)
-    left, spread, axes = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    z, d = left * spread, len(spread)
+    z, spread, directions = axes
+    b, c, d, target = len(z), labels.shape[1], len(spread), labels.astype(np.float64)
     share = target.mean(axis=0)
     spread_of_labels = np.maximum(share * (1 - share), 1e-3)[:, None]
     step = 1 / np.sqrt(spread_of_labels * spread**2 / b + 1 / (penalty * b))
@@ -143,7 +157,7 @@ def logistic_regressions(
                    options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13})  # fmt: skip
     if not fit.success:
         raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {penalty:g}.")
-    return fit.x[: c * d].reshape(c, d) * step @ axes, fit.x[c * d :] * bias_step
+    return fit.x[: c * d].reshape(c, d) * step @ directions, fit.x[c * d :] * bias_step
 
 
 @torch.inference_mode()
