@@ -13,7 +13,6 @@ import torch
 from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import collate
-from lamae_toolkit.compare import run_cells
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.datasets.simulated import simulate_store
@@ -26,8 +25,16 @@ from lamae_toolkit.model import LAMAE, Embedding
 from lamae_toolkit.plans import PLANS
 from lamae_toolkit.probe import Probe
 from lamae_toolkit.readers import find_ecgs, read_ecg
-from lamae_toolkit.recipes import METRICS_FILE, demo, evaluate_beside_random, explanation_sections, write_json
+from lamae_toolkit.recipes import (
+    METRICS_FILE,
+    REPORT_FILE,
+    demo,
+    evaluate_beside_random,
+    explanation_sections,
+    write_json,
+)
 from lamae_toolkit.report import write_report
+from lamae_toolkit.rivals import RESULTS_FILE, compare_rivals, main_rows, readable
 from lamae_toolkit.store import Store
 from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain
 
@@ -243,7 +250,15 @@ def _compare(arguments: argparse.Namespace) -> None:
         plan = replace(plan, variants={name: plan.variants[name] for name in names})
     # A GPU is kept busy by one cell at a time; cores work side by side.
     workers = arguments.workers if arguments.device == "cpu" else 1
-    run_cells(plan, store, arguments.out, workers=workers, device=arguments.device, stop_after=arguments.stop_after)
+    results = compare_rivals(
+        plan, store, arguments.out, command="lamae " + " ".join(sys.argv[1:]), workers=workers,
+        device=arguments.device, stop_after=arguments.stop_after, replicates=arguments.replicates,
+    )  # fmt: skip
+    for task in plan.tasks:
+        print(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
+    if results["missing_cells"]:
+        print(f"\n{results['missing_cells']} cells are still missing; the same command goes on with them.")
+    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {(arguments.out / REPORT_FILE).resolve()} in a browser.")
 
 
 def _comparison_store(arguments: argparse.Namespace) -> Store:

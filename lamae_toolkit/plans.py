@@ -1,17 +1,121 @@
-"""The comparisons that the toolkit offers, each as a function that returns a complete plan."""
+"""What is compared with what: plans of rivals, patients and budgets, and the comparisons that the toolkit offers."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
 
 from lamae_toolkit.baselines import RIVALS
-from lamae_toolkit.compare import Plan, Variant
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.datasets.simulated import SILENT_CODES
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.ecg import LEAD_SUBSETS, ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict
+from lamae_toolkit.icd10 import label_matrix
+from lamae_toolkit.model import LAMAE
 from lamae_toolkit.store import Store
+from lamae_toolkit.supervised import SupervisedConfig
 from lamae_toolkit.train import TrainConfig
+
+CELLS = "cells"
+METHODS = ("probe", "fine-tune", "network", "hand-made")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison.
+
+    method: "probe", a frozen model and linear read-outs; "fine-tune", the same trained on labels; "network", a
+    convolutional network trained on labels from scratch; "hand-made", measured features and boosted trees.
+    rival: the model, from RIVALS. changes: the choices of its configuration that differ from the plan's.
+    """
+
+    rival: str = "LAMAE"
+    changes: Mapping[str, object] = field(default_factory=dict)
+    method: str = "probe"
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS or self.rival not in RIVALS:
+            raise ECGError(f"There is no variant of {self.rival!r} by {self.method!r}.")
+
+    def model(self, config: LAMAEConfig) -> LAMAE:
+        """The untrained model."""
+        return RIVALS[self.rival](replace(config, **self.changes))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared with what, on which patients, with which budget.
+
+    tasks: the columns of the store's index that are predicted, each with its classes; "codes" are ICD-10 codes.
+    splits: the rotations. Pretraining and probes learn from a split's training folds, penalties are chosen on
+    its validation folds, and its test folds are only scored. fractions: shares of the training patients whose
+    labels a probe gets. subsets: the lead sets (see LEAD_SUBSETS) on which probes are fitted and scored.
+    """
+
+    name: str
+    variants: Mapping[str, Variant]
+    tasks: Mapping[str, tuple[str, ...]]
+    splits: tuple[Split, ...]
+    model: LAMAEConfig
+    train: TrainConfig
+    seeds: tuple[int, ...] = (0, 1, 2)
+    fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
+    subsets: tuple[str, ...] = tuple(LEAD_SUBSETS)
+    fine_tuning: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(epochs=4, learning_rate=3e-4))
+    network: SupervisedConfig = field(default_factory=SupervisedConfig)
+
+    def pretrained(self, variant: str) -> str:
+        """The variant whose pretraining this one takes over: fine-tuning goes on from a probed model."""
+        wanted = replace(self.variants[variant], method="probe")
+        names = [name for name, other in self.variants.items() if other == wanted]
+        if not names:
+            raise ECGError(f"{variant!r} fine-tunes a model that the comparison {self.name!r} does not pretrain.")
+        return names[0]
+
+    def cells(self) -> Iterator["Cell"]:
+        """All cells, in an order in which an interrupted comparison has treated all variants alike."""
+        for seed in self.seeds:
+            for rotation in range(len(self.splits)):
+                for variant in self.variants:
+                    yield Cell(variant, rotation, seed)
+
+    def to_dict(self) -> dict:
+        """The plan as plain values, for JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pretraining and its probes: a variant, a rotation of the folds and a seed."""
+
+    variant: str
+    rotation: int
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where the cell keeps its checkpoint, log and scores."""
+        slug = "".join(letter if letter.isalnum() else "_" for letter in self.variant.lower())
+        return out / CELLS / slug / f"rotation{self.rotation}_seed{self.seed}"
+
+
+def labels_of(index: pd.DataFrame, task: str, classes: tuple[str, ...]) -> UInt8[np.ndarray, "b c"]:
+    """For each ECG of the index, a 1 where it has the class of that column."""
+    if task not in index:
+        raise ECGError(f"The store has no column {task!r} to predict.")
+    if task == "codes":
+        return label_matrix(index.codes.tolist(), classes)
+    return np.array([[name in present for name in classes] for present in index[task]], dtype=np.uint8)
+
+
+def score_key(task: str, representation: str, fraction: float, subset: str) -> str:
+    """The name of one array of scores."""
+    return f"{task}|{representation}|{fraction:g}|{subset}"
+
 
 SMALL = LAMAEConfig(width=96, heads=2, pooling_heads=2, decoder_width=48, decoder_heads=2)
 """The size of the comparisons: every cell pretrains in about two minutes on one core."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float
 from plotly.colors import sample_colorscale
@@ -182,3 +183,80 @@ def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
     )  # fmt: skip
     return figure
+
+
+REPRESENTATIONS = {
+    "per_lead": ("all lead latents", BLUE, "circle"),
+    "heart": ("heart token", ORANGE, "diamond"),
+    "trained": ("trained on labels", GREEN, "square"),
+}
+"""How the rows of a comparison's table are told apart: name, colour and mark."""
+
+
+def ranking_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
+    """Macro AUROC of each variant with its 95 % interval, best last, one mark per representation.
+
+    macro: rows of a comparison's table with variant, representation, auroc, low and high: of one task,
+    label fraction and lead set.
+    """
+    order = macro.groupby("variant").auroc.max().sort_values().index.tolist()
+    figure = go.Figure()
+    for shift, (representation, (name, colour, symbol)) in enumerate(REPRESENTATIONS.items()):
+        rows = macro[macro.representation == representation]
+        if len(rows):
+            figure.add_scatter(
+                x=rows.auroc, y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
+                error_x=_error_bars(rows, "auroc", "low", "high"), mode="markers", name=name,
+                marker={"color": colour, "symbol": symbol, "size": 9}, customdata=rows.variant,
+                hovertemplate="%{customdata}: %{x:.3f}<extra></extra>",
+            )  # fmt: skip
+    figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order)
+    figure.update_xaxes(title_text="macro AUROC on unseen patients, 95 % interval")
+    return _finish(figure, title, height=36 * len(order) + 160)
+
+
+def difference_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
+    """By how much LAMAE is above each variant in macro AUROC, with 95 % intervals; right of 0 LAMAE is better."""
+    rivals = macro.dropna(subset=["difference"])
+    order = rivals.groupby("variant").difference.max().sort_values().index.tolist()
+    figure = go.Figure()
+    for shift, (representation, (name, colour, symbol)) in enumerate(REPRESENTATIONS.items()):
+        rows = rivals[rivals.representation == representation]
+        if len(rows):
+            figure.add_scatter(
+                x=rows.difference, y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
+                error_x=_error_bars(rows, "difference", "difference_low", "difference_high"), mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 9}, name=name, customdata=rows.variant,
+                hovertemplate="LAMAE above %{customdata} by %{x:.3f}<extra></extra>",
+            )  # fmt: skip
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order)
+    figure.update_xaxes(title_text="LAMAE's macro AUROC minus the variant's, 95 % interval")
+    return _finish(figure, title, height=36 * len(order) + 160)
+
+
+def along_figure(macro: pd.DataFrame, along: str, title: str = "") -> go.Figure:
+    """Macro AUROC of each variant along "fraction" (the share of labels) or "leads" (the lead sets), with intervals."""
+    figure = go.Figure()
+    places = sorted(macro.fraction.unique()) if along == "fraction" else list(dict.fromkeys(macro.leads))
+    names = [f"{place:.0%}" for place in places] if along == "fraction" else places
+    variants = list(dict.fromkeys(macro.variant))
+    for number, variant in enumerate(variants):
+        rows = macro[macro.variant == variant].set_index(along).reindex(places)
+        figure.add_scatter(
+            x=np.arange(len(places)) + 0.3 * (number / max(len(variants) - 1, 1) - 0.5), y=rows.auroc,
+            error_y=_error_bars(rows, "auroc", "low", "high"),
+            mode="lines+markers" if along == "fraction" else "markers",
+            name=variant, marker={"size": 8}, hovertemplate=f"{variant}: %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(
+        tickvals=list(range(len(places))), ticktext=names,
+        title_text="share of the training patients whose labels were used" if along == "fraction" else "leads",
+    )  # fmt: skip
+    figure.update_yaxes(title_text="macro AUROC, 95 % interval")
+    return _finish(figure, title, height=480)
+
+
+def _error_bars(rows: pd.DataFrame, value: str, low: str, high: str) -> dict:
+    return {"type": "data", "symmetric": False, "array": rows[high] - rows[value],
+            "arrayminus": rows[value] - rows[low], "thickness": 1.2}  # fmt: skip

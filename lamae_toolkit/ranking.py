@@ -11,12 +11,11 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from lamae_toolkit.compare import SCORES_FILE, Cell, Plan, labels_of, score_key
+from lamae_toolkit.compare import SCORES_FILE
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.metrics import auroc, patient_bootstrap
+from lamae_toolkit.plans import Cell, Plan, labels_of, score_key
 from lamae_toolkit.store import Store
-
-REPRESENTATION_NAMES = {"heart": "heart token", "per_lead": "all lead latents", "trained": "trained on labels"}
 
 
 class Ranking:
@@ -116,7 +115,7 @@ class Ranking:
             "test_patients": len(np.unique(self.patients)),
             "plan": self.plan.to_dict(),
             "seeds": self.seeds,
-            "unfinished": sorted({cell.variant for cell in self.missing}),
+            "missing_cells": len(self.missing),
             "macro": _records(table),
             "classes": _records(classes),
         }

@@ -34,6 +34,11 @@ VARIANTS = {
     "names": replace(SMALL, lead_embedding=True),
     "whole leads": replace(SMALL, hidden_leads=3),
     "record": replace(SMALL, normalisation="record"),
+    "induced": replace(SMALL, tokens="induced", induced_latents=4),
+    "mean pooling": replace(SMALL, pooling="mean"),
+    "no latent attention": replace(SMALL, latent_depth=0),
+    "whole leads alone": replace(SMALL, mask_ratio=0.0, hidden_leads=6),
+    "told the height": replace(SMALL, amplitude_input=True),
 }
 
 
@@ -222,6 +227,9 @@ def test_bad_input_gets_one_sentence(model):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"mask_ratio": 0.0, "hidden_leads": 0}, "hides nothing"),
+        ({"latent_depth": -1}, "must be 0 or more"),
+        ({"pooling": "max"}, "choose from attention, mean"),
         ({"width": 32}, "cannot be shared by 3 heads"),
         ({"tokens": "some"}, "choose from all, cls"),
         ({"mask_ratio": 1.0}, "between 0 and 1"),

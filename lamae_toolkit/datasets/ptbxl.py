@@ -60,7 +60,7 @@ def ptbxl_store(
 
     source = "PTB-XL" if more is None else "PTB-XL, each lead divided by its standard deviation"
     bar = tqdm(entries(), total=n, desc="packing PTB-XL", unit="ECG", disable=not progress)
-    return pack(bar, folder, source=source, sampling_rate_hz=RATE_HZ)
+    return pack(iter(bar), folder, source=source, sampling_rate_hz=RATE_HZ)
 
 
 def _entry(ecg_id: int, row: pd.Series, recording: Recording, superclass_of: dict[str, str]) -> Entry:

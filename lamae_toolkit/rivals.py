@@ -1,0 +1,113 @@
+"""A comparison from data to table: run its cells, rank the variants, write the results and a report."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lamae_toolkit.compare import run_cells
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plans import Plan
+from lamae_toolkit.plots import along_figure, difference_figure, ranking_figure
+from lamae_toolkit.ranking import Ranking
+from lamae_toolkit.recipes import REPORT_FILE, write_json
+from lamae_toolkit.report import Section, write_report
+from lamae_toolkit.store import Store
+
+RESULTS_FILE = "results.json"
+
+TASK_NAMES = {
+    "superclasses": "PTB-XL's diagnostic superclasses",
+    "codes": "ICD-10 codes",
+    "silent_codes": "ICD-10 codes that no wave of the ECG shows",
+}
+REPRESENTATION_NAMES = {"heart": "heart token", "per_lead": "all lead latents", "trained": "trained on labels"}
+
+
+def compare_rivals(
+    plan: Plan,
+    store: Store,
+    out: Path | str,
+    *,
+    command: str = "",
+    workers: int = 1,
+    device: str = "cpu",
+    stop_after: int | None = None,
+    replicates: int = 1000,
+    progress: bool = True,
+) -> dict:
+    """Compute the cells of a comparison that are not there yet, and write `out/results.json` and `out/report.html`.
+
+    Returns the results. The first variant of the plan is what the others are compared with. command: how this was
+    called, to be kept with the results. See `run_cells` for the rest.
+    """
+    out = Path(out)
+    run_cells(plan, store, out, workers=workers, device=device, stop_after=stop_after, progress=progress)
+    results = Ranking(plan, store, out, replicates).to_dict(command, next(iter(plan.variants)))
+    write_json(out / RESULTS_FILE, results)
+    rivals_report(results, out / REPORT_FILE)
+    return results
+
+
+def main_rows(results: dict, task: str) -> pd.DataFrame:
+    """The rows of one task with all labels and all leads: what a comparison is first about."""
+    macro = pd.DataFrame(results["macro"])
+    if "difference" not in macro:
+        macro[["difference", "difference_low", "difference_high"]] = float("nan")
+    first = results["plan"]["subsets"][0]
+    return macro[(macro.task == task) & (macro.fraction == macro.fraction.max()) & (macro.leads == first)]
+
+
+def readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table as text: AUROC and LAMAE's distance with their intervals, and the seeds one by one."""
+    return pd.DataFrame(
+        {
+            "variant": rows.variant,
+            "probe reads": rows.representation.map(REPRESENTATION_NAMES),
+            "macro AUROC (95 %)": [f"{r.auroc:.3f} ({r.low:.3f} to {r.high:.3f})" for r in rows.itertuples()],
+            "LAMAE minus this (95 %)": [
+                f"{r.difference:+.3f} ({r.difference_low:+.3f} to {r.difference_high:+.3f})"
+                if pd.notna(r.difference)
+                else ""
+                for r in rows.itertuples()
+            ],
+            "each seed": [", ".join(f"{value:.3f}" for value in r.by_seed) for r in rows.itertuples()],
+        }
+    ).set_index("variant")
+
+
+def rivals_report(results: dict, path: Path | str) -> Path:
+    """Write the report of a comparison; returns its path."""
+    macro, classes = pd.DataFrame(results["macro"]), pd.DataFrame(results["classes"])
+    first, most = results["plan"]["subsets"][0], macro.fraction.max()
+    sections = []
+    for task in results["plan"]["tasks"]:
+        rows = main_rows(results, task)
+        content = [ranking_figure(rows), readable(rows.sort_values("auroc", ascending=False))]
+        if rows.difference.notna().any():
+            content.insert(1, difference_figure(rows))
+        sections.append(
+            Section(
+                TASK_NAMES.get(task, task),
+                "All labels, all leads. Intervals are 95 %, from a bootstrap over patients and seeds; differences are"
+                " paired over the same patients.",
+                content,
+            )
+        )
+        some = macro[(macro.task == task) & (macro.representation != "heart")]
+        if some.fraction.nunique() > 1:
+            figure = along_figure(some[some.leads == first], "fraction")
+            sections.append(Section("Fewer labels", f"{TASK_NAMES.get(task, task)}: the encoders stay.", [figure]))
+        if some.leads.nunique() > 1:
+            figure = along_figure(some[(some.fraction == most) & (some.representation == "per_lead")], "leads")
+            text = f"{TASK_NAMES.get(task, task)}: the probes are fitted anew on each lead set."
+            sections.append(Section("Fewer leads", text, [figure]))
+        per_class = classes[(classes.task == task) & (classes.representation != "heart")].copy()
+        per_class["class"] = per_class["class"].map(name_of) + " (" + per_class.positives.astype(str) + ")"
+        table = per_class.pivot_table(index="class", columns="variant", values="auroc")
+        sections.append(Section("Class by class", "AUROC, with the number of positives in brackets.", [table]))
+    introduction = (
+        f"{results['data']}. {results['test_ecgs']} test ECGs of {results['test_patients']} patients, each tested once"
+        f" per seed by models that have not seen the patient; seeds {', '.join(map(str, results['seeds']))}."
+        f" {results['date']}, {results['machine']}."
+    )
+    return write_report(path, f"LAMAE and its rivals: {results['plan']['name']}", introduction, sections)

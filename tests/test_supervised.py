@@ -1,0 +1,75 @@
+"""Networks that learn from labels: they learn, keep their best epoch, and fine-tuning starts at the probe."""
+
+import numpy as np
+import pytest
+import torch
+from test_model import SMALL
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.ecg import LEADS, ECGError
+from lamae_toolkit.evaluate import embed_rows, random_encoder
+from lamae_toolkit.metrics import auroc
+from lamae_toolkit.probe import features, fit_probe
+from lamae_toolkit.supervised import FineTuned, SupervisedConfig, XResNet1d, fit_supervised, supervised_logits
+
+QUICK = SupervisedConfig(epochs=6, batch_size=16, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def fast(cohort) -> np.ndarray:
+    """Labels that the signal holds: whether the heart beats faster than 80 a minute."""
+    return (cohort.index.heart_rate_bpm.to_numpy() > 80).astype(np.uint8)[:, None]
+
+
+def test_the_network_learns_the_rate_of_ecgs_that_it_has_not_seen(cohort, fast):
+    torch.manual_seed(0)
+    train, validation, test = np.arange(0, 70), np.arange(70, 90), np.arange(90, 120)
+    network = fit_supervised(XResNet1d(1), cohort, train, validation, fast, QUICK, progress=False)
+    logits = supervised_logits(network, cohort, test)
+    assert auroc(fast[test], logits, np.ones((1, len(test)))).value[0] > 0.75
+
+
+def test_the_network_takes_leads_by_name_and_every_parameter_learns(cohort):
+    torch.manual_seed(0)
+    network, batch, order = XResNet1d(3), cohort.batch(range(8)), [11, 0, 5, 3, 1, 2, 4, 6, 10, 9, 8, 7]
+    for module in network.modules():  # residual paths start at 0; here they shall speak
+        if isinstance(module, torch.nn.BatchNorm1d):
+            torch.nn.init.constant_(module.weight, 0.5)
+    network(batch).square().sum().backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    network.eval()
+    shuffled = Batch(batch.signal_mv[:, order], batch.present[:, order], tuple(LEADS[i] for i in order))
+    torch.testing.assert_close(network(shuffled), network(batch))
+
+
+@pytest.mark.parametrize("representation", ["heart", "per_lead"])
+def test_fine_tuning_starts_at_the_probe_and_keeps_the_model_that_it_was_given(cohort, fast, representation):
+    model, rows = random_encoder(SMALL), np.arange(len(cohort))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = features(embed_rows(model, cohort, rows, progress=False), representation)
+    probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90], representation=representation)
+    network = FineTuned(model, probe)
+    np.testing.assert_allclose(supervised_logits(network, cohort, rows), probe.logits(x), atol=2e-3)
+    config = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3)
+    fit_supervised(network, cohort, rows[:70], rows[70:90], fast, config, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_of_epochs_that_spoil_a_network_the_start_is_kept(cohort, fast):
+    model, rows = random_encoder(SMALL), np.arange(len(cohort))
+    x = features(embed_rows(model, cohort, rows, progress=False))
+    probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90])
+    network = FineTuned(model, probe)
+    # Learning the opposite can only make it worse.
+    wrong = fast.copy()
+    wrong[:70] = 1 - wrong[:70]
+    config = SupervisedConfig(epochs=2, batch_size=16, learning_rate=1e-2)
+    fit_supervised(network, cohort, rows[:70], rows[70:90], wrong, config, progress=False)
+    np.testing.assert_allclose(supervised_logits(network, cohort, rows), probe.logits(x), atol=2e-3)
+
+
+def test_too_few_ecgs_are_refused(cohort, fast):
+    with pytest.raises(ECGError, match="do not fill a batch"):
+        fit_supervised(XResNet1d(1), cohort, np.arange(5), np.arange(5, 9), fast, QUICK, progress=False)
+    with pytest.raises(ECGError, match="epochs is 0"):
+        SupervisedConfig(epochs=0)
