@@ -16,7 +16,7 @@ from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import Cell, Plan
-from lamae_toolkit.scores import handmade_scores, probe_scores, supervised_scores
+from lamae_toolkit.scores import handmade_scores, measured, probe_scores, supervised_scores
 from lamae_toolkit.store import Store
 from lamae_toolkit.train import pretrain
 
@@ -49,6 +49,8 @@ def run_cells(
                 run_cell(plan, store, out, cell, device=device, progress=progress)
                 bar.update()
             return
+        if any(plan.variants[cell.variant].method == "hand-made" for cell in cells):
+            measured(plan, store, out, progress)  # once, not in every worker
         # Fresh processes: a forked one would inherit threads that are gone.
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
         last = [

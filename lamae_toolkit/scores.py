@@ -105,6 +105,9 @@ def supervised_scores(
     for fraction in plan.fractions:
         labelled = parts.labelled(fraction, seed)
         can = _learnable(together[parts.rows[labelled]])
+        if len(can) == 0:
+            scores |= _by_task(plan, np.zeros((len(parts.test), together.shape[1]), np.float32), "trained", fraction)
+            continue
         labels = together[:, can]
         config = replace(plan.network if model is None else plan.fine_tuning, seed=seed)
         config = replace(config, batch_size=min(config.batch_size, len(labelled)))
@@ -129,9 +132,7 @@ def handmade_scores(
 ) -> dict[str, np.ndarray]:
     """The log-odds of the test ECGs from gradient-boosted trees on hand-made features, for each label fraction."""
     parts = _Parts.of(store, split)
-    every = np.concatenate([store.rows([*s.train, *s.validation, *s.test]) for s in plan.splits])
-    table = _measured(store, np.unique(every), out, progress)
-    x = table.loc[parts.rows].to_numpy()
+    x = measured(plan, store, out, progress).loc[parts.rows].to_numpy()
     scores: dict[str, np.ndarray] = {"rows": parts.rows[parts.test]}
     labels = np.concatenate([labels_of(parts.index, task, classes) for task, classes in plan.tasks.items()], axis=1)
     for fraction in plan.fractions:
@@ -148,11 +149,13 @@ def handmade_scores(
     return scores
 
 
-def _measured(store: Store, rows: np.ndarray, out: Path, progress: bool) -> pd.DataFrame:
-    """The hand-made features of all ECGs of the comparison, measured once."""
+def measured(plan: Plan, store: Store, out: Path, progress: bool = True) -> pd.DataFrame:
+    """The hand-made features of all ECGs of a comparison, one row each, measured once and kept in `out`."""
     path = out / FEATURES_FILE
     if not path.is_file():
-        table = handmade_table(store, rows, progress=progress).set_index(pd.Index(rows, name="row"))
+        rows = [store.rows([*split.train, *split.validation, *split.test]) for split in plan.splits]
+        every = np.unique(np.concatenate(rows))
+        table = handmade_table(store, every.tolist(), progress=progress).set_index(pd.Index(every, name="row"))
         with written_whole(path) as partial:
             table.to_parquet(partial)
     return pd.read_parquet(path)
