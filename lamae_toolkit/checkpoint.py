@@ -18,6 +18,10 @@ from lamae_toolkit.ecg import LEADS, ECGError
 
 CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
 
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = ("lamae-small", "lamae-small-independent")
+"""Names of the weights that come with the toolkit, each a folder in `WEIGHTS`."""
+
 CARD = """---
 license: mit
 library_name: lamae_toolkit
@@ -54,7 +58,8 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
 
     def _save_pretrained(self, save_directory: Path) -> None:
         folder = Path(save_directory)
-        (folder / CONFIG_FILE).write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8")
+        config = {"model": type(self).__name__} | self.config.to_dict()
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         (folder / GOLDEN_FILE).write_text(json.dumps(golden_outputs(self)) + "\n", encoding="utf-8")
@@ -72,8 +77,10 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> "PretrainedModel":
-        """A model from a folder on disk, or else of this name on the Hugging Face hub."""
+        """A model from a folder on disk, or of a name in `SHIPPED` (offline), or else from the Hugging Face hub."""
         folder = Path(pretrained_model_name_or_path)
+        if str(folder) in SHIPPED and not folder.is_dir():
+            folder = pretrained_model_name_or_path = WEIGHTS / str(folder)
         if folder.is_dir():  # checked before the hub's code warns of the same in its own words
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 if not (folder / name).is_file():
@@ -98,6 +105,9 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
             state = load_file(weights, device=map_location)
         except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
             raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it anew.") from error
+        kind = values.pop("model", cls.__name__)
+        if kind != cls.__name__:
+            raise ECGError(f"{folder} holds a model of the kind {kind}, not {cls.__name__}; load it with that class.")
         model = cls(LAMAEConfig.from_dict(values))
         _load(model, state, weights)
         _check_golden(model, folder / GOLDEN_FILE)

@@ -13,6 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import collate
+from lamae_toolkit.checkpoint import SHIPPED, WEIGHTS
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.datasets.simulated import simulate_store
@@ -35,6 +36,7 @@ from lamae_toolkit.recipes import (
 )
 from lamae_toolkit.report import write_report
 from lamae_toolkit.rivals import RESULTS_FILE, compare_rivals, main_rows, readable
+from lamae_toolkit.small import train_small
 from lamae_toolkit.store import Store
 from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain
 
@@ -139,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
     sub.add_argument(
-        "--checkpoint", type=Path, required=True, help="folder of the checkpoint; the probe is saved there"
+        "--checkpoint", type=_checkpoint, required=True, help="folder of the checkpoint; the probe is saved there"
     )
     sub.add_argument("--out", type=Path, default=Path(METRICS_FILE), help="file for the results (JSON)")
     sub.add_argument("--representation", choices=("heart", "per_lead"), default="heart",
@@ -166,16 +168,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
     _add_device(sub)
 
+    sub = command("small", _small, "Train the weights that come with the toolkit, on simulated ECGs and PTB-XL.")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on in it")
+    sub.add_argument("--store", type=Path, required=True, help="a store of PTB-XL, as `lamae compare ptbxl` makes it")
+    sub.add_argument("--rival", choices=("LAMAE", "independent leads"), default="LAMAE", help="the model or its twin")
+    _add_device(sub)
+
     sub = command("embed", _embed, "Write what the model knows of each ECG of a store, a folder or a file, as a table.")
     sub.add_argument("source", type=Path, help="a store, a folder of ECG files, or one ECG file")
-    sub.add_argument("--checkpoint", type=Path, required=True, help="folder of the checkpoint")
+    sub.add_argument("--checkpoint", type=_checkpoint, default="lamae-small",
+                     help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("embeddings.parquet"), help="file for the table (Parquet)")
     _add_reading(sub)
     _add_device(sub)
 
     sub = command("explain", _explain, "Show the lead weights, latent attention and predicted codes of one ECG.")
     sub.add_argument("record", type=Path, help="an ECG file: WFDB (.hea), CSV or NumPy")
-    sub.add_argument("--checkpoint", type=Path, required=True, help="folder of the checkpoint")
+    sub.add_argument("--checkpoint", type=_checkpoint, default="lamae-small",
+                     help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
     sub.add_argument("--out", type=Path, default=None, help="the HTML report; explain_RECORD.html if not given")
     _add_reading(sub)
     return parser
@@ -223,6 +233,11 @@ def _model(folder: Path) -> LAMAE:
     return LAMAE.from_pretrained(folder)
 
 
+def _checkpoint(text: str) -> Path:
+    """The folder of a checkpoint; the name of shipped weights stands for theirs."""
+    return Path(text) if Path(text).is_dir() or text not in SHIPPED else WEIGHTS / text
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
     store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
@@ -259,6 +274,14 @@ def _compare(arguments: argparse.Namespace) -> None:
     if results["missing_cells"]:
         print(f"\n{results['missing_cells']} cells are still missing; the same command goes on with them.")
     print(f"\nResults in {arguments.out / RESULTS_FILE}; open {(arguments.out / REPORT_FILE).resolve()} in a browser.")
+
+
+def _small(arguments: argparse.Namespace) -> None:
+    store = Store.open(arguments.store)
+    metrics = train_small(arguments.out, store, rival=arguments.rival, device=arguments.device)
+    for name in ("superclasses, per_lead", "codes, per_lead"):
+        print(f"{name:24} macro AUROC {_interval(metrics[name])} on folds 9 and 10")
+    print(f"Copy {arguments.out / 'shipped'} to where it is wanted.")
 
 
 def _comparison_store(arguments: argparse.Namespace) -> Store:

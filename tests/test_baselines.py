@@ -68,7 +68,9 @@ def test_the_average_joint_model_weighs_all_leads_alike_and_connects_no_latents(
     embedding = model.embed(without(batch, "V6"))
     torch.testing.assert_close(embedding.lead_weights[:, :, :11], torch.full((3, 4, 11), 1 / 11))
     assert embedding.lead_weights[:, :, 11].abs().max() == 0
-    changed = Batch(batch.signal_mv.flip(-1).where(torch.arange(12)[None, :, None] == 6, batch.signal_mv), batch.present)
+    changed = Batch(
+        batch.signal_mv.flip(-1).where(torch.arange(12)[None, :, None] == 6, batch.signal_mv), batch.present
+    )
     torch.testing.assert_close(model.embed(changed).per_lead[:, :6], model.embed(batch).per_lead[:, :6])
 
 
@@ -76,7 +78,9 @@ def test_the_average_joint_model_weighs_all_leads_alike_and_connects_no_latents(
 def test_every_parameter_of_every_rival_learns(name):
     model = rival(name)
     model(some_ecgs(), generator=torch.Generator().manual_seed(0)).loss.backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()]
+    still = [
+        n for n, p in model.named_parameters() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()
+    ]
     assert not still
 
 
