@@ -23,7 +23,8 @@ class Ranking:
 
     An AUROC is computed in each rotation and seed on the test ECGs alone and averaged: log-odds of probes that
     learned from different patients are never mixed. A replicate of the bootstrap draws patients, the same ones for
-    all variants, and seeds. Only seeds of which a variant has all rotations count; `missing` says what is not there.
+    all variants, and seeds. A seed of a variant counts when all its rotations are there: `seeds` says which do, and
+    `missing` what is not there yet. A difference is taken over the seeds that both variants have.
     """
 
     def __init__(self, plan: Plan, store: Store, out: Path | str, replicates: int = 1000, seed: int = 0) -> None:
@@ -35,29 +36,30 @@ class Ranking:
         }
         self.missing = [cell for cell in plan.cells() if cell not in self.scores]
         complete = {
-            name: {s for s in plan.seeds if all(Cell(name, r, s) in self.scores for r in range(len(plan.splits)))}
+            name: [s for s in plan.seeds if all(Cell(name, r, s) in self.scores for r in range(len(plan.splits)))]
             for name in plan.variants
         }
-        self.variants = [name for name in plan.variants if complete[name]]
-        if not self.variants:
-            raise ECGError(f"{out} has no variant with all its rotations yet; let `lamae compare` go on.")
-        self.seeds = sorted(set.intersection(*(complete[name] for name in self.variants)))
+        self.seeds = {name: seeds for name, seeds in complete.items() if seeds}
         if not self.seeds:
-            raise ECGError(f"No seed in {out} is complete for all variants; let `lamae compare` go on.")
+            raise ECGError(f"{out} has no variant with all its rotations yet; let `lamae compare` go on.")
         tested = np.unique(np.concatenate([scores["rows"] for scores in self.scores.values()]))
         self.column = {row: position for position, row in enumerate(tested)}
         self.patients = store.index.patient_id.to_numpy()[tested]
         self.weights = patient_bootstrap(self.patients, replicates, seed)
-        random = np.random.default_rng([seed, 1])
-        drawn = random.multinomial(len(self.seeds), np.full(len(self.seeds), 1 / len(self.seeds)), size=replicates)
-        # The first row is the estimate itself: every seed counts once.
-        self.seed_weights = np.vstack([np.ones(len(self.seeds)), drawn]) / len(self.seeds)
+        self.drawn = np.random.default_rng([seed, 1]).random((replicates, len(plan.seeds)))
+
+    def over_seeds(self, by_seed: Float[np.ndarray, "s r c"]) -> Float[np.ndarray, "r c"]:
+        """The mean over seeds: all of them once in the first row, as many drawn with replacement in each replicate."""
+        count = len(by_seed)
+        choice = (self.drawn[:, :count] * count).astype(int)
+        times = np.stack([(choice == seed).sum(axis=1) for seed in range(count)], axis=1)
+        return np.einsum("rs,src->rc", np.vstack([np.ones(count), times]) / count, by_seed)
 
     def by_seed(self, variant: str, key: str) -> Float[np.ndarray, "s r c"]:
         """AUROC of each class, mean over rotations, for each seed; the first of r is the estimate, then replicates."""
         task = key.split("|")[0]
         seeds = []
-        for seed in self.seeds:
+        for seed in self.seeds[variant]:
             rotations = []
             for rotation in range(len(self.plan.splits)):
                 scores = self.scores[Cell(variant, rotation, seed)]
@@ -76,16 +78,16 @@ class Ranking:
         by_seed, and difference, difference_low, difference_high of the reference minus that variant, both with the
         same task, fraction and leads, and with the same representation ("trained" ones beside all lead latents).
         """
-        rows, classes, macros = [], [], {}
-        for variant in self.variants:
+        rows, classes, found = [], [], {}
+        for variant, seeds in self.seeds.items():
             for key in self._keys(variant):
                 task, representation, fraction, subset = key.split("|")
-                by_seed = self.by_seed(variant, key)
-                by_class = np.einsum("rs,src->rc", self.seed_weights, by_seed)
-                macros[variant, key] = _mean(by_class, axis=1)
+                by_seed = found[variant, key] = self.by_seed(variant, key)
+                by_class = self.over_seeds(by_seed)
                 place = {"variant": variant, "task": task, "representation": representation,
                          "fraction": float(fraction), "leads": subset}  # fmt: skip
-                rows.append(place | _interval(macros[variant, key]) | {"by_seed": _mean(by_seed[:, 0], 1).tolist()})
+                macro = {"by_seed": _mean(by_seed[:, 0], axis=1).tolist(), "seeds": len(seeds)}
+                rows.append(place | _interval(_mean(by_class, axis=1)) | macro)
                 if float(fraction) == max(self.plan.fractions) and subset == self.plan.subsets[0]:
                     positives = self._positives(task)
                     classes += [
@@ -93,15 +95,22 @@ class Ranking:
                         for column, name in enumerate(self.plan.tasks[task])
                     ]
         for row in rows:
-            beside = "per_lead" if row["representation"] == "trained" else row["representation"]
-            ours = macros.get((reference, score_key(row["task"], beside, row["fraction"], row["leads"])))
-            theirs = macros[
-                row["variant"], score_key(row["task"], *(row[k] for k in ("representation", "fraction", "leads")))
-            ]
+            place = row["task"], row["representation"], row["fraction"], row["leads"]
+            beside = ("per_lead" if place[1] == "trained" else place[1],)
+            ours = found.get((reference, score_key(place[0], *beside, *place[2:])))
             if ours is not None and row["variant"] != reference:
-                row |= {f"difference{name}": value for name, value in
-                        zip(("", "_low", "_high"), _interval(ours - theirs).values(), strict=True)}  # fmt: skip
+                row |= self._difference(reference, ours, row["variant"], found[row["variant"], score_key(*place)])
         return pd.DataFrame(rows), pd.DataFrame(classes)
+
+    def _difference(self, reference: str, ours: np.ndarray, variant: str, theirs: np.ndarray) -> dict[str, float]:
+        """By how much the reference is above the variant, over the seeds that both have."""
+        both = [seed for seed in self.seeds[reference] if seed in self.seeds[variant]]
+        if not both:
+            return {}
+        ours = ours[[self.seeds[reference].index(seed) for seed in both]]
+        theirs = theirs[[self.seeds[variant].index(seed) for seed in both]]
+        interval = _interval(_mean(self.over_seeds(ours), axis=1) - _mean(self.over_seeds(theirs), axis=1))
+        return dict(zip(("difference", "difference_low", "difference_high"), interval.values(), strict=True))
 
     def to_dict(self, command: str, reference: str = "LAMAE") -> dict:
         """All results as plain values for JSON, with what one needs to get them again."""
@@ -114,14 +123,13 @@ class Ranking:
             "test_ecgs": len(self.column),
             "test_patients": len(np.unique(self.patients)),
             "plan": self.plan.to_dict(),
-            "seeds": self.seeds,
             "missing_cells": len(self.missing),
             "macro": _records(table),
             "classes": _records(classes),
         }
 
     def _keys(self, variant: str) -> Iterable[str]:
-        first = self.scores[Cell(variant, 0, self.seeds[0])]
+        first = self.scores[Cell(variant, 0, self.seeds[variant][0])]
         return [key for key in first if key != "rows"]
 
     def _positives(self, task: str) -> dict[str, int]:

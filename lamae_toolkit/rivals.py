@@ -1,10 +1,12 @@
 """A comparison from data to table: run its cells, rank the variants, write the results and a report."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from lamae_toolkit.compare import run_cells
+from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plans import Plan
 from lamae_toolkit.plots import along_figure, difference_figure, ranking_figure
@@ -14,6 +16,18 @@ from lamae_toolkit.report import Section, write_report
 from lamae_toolkit.store import Store
 
 RESULTS_FILE = "results.json"
+GOLDEN = Path(__file__).parent / "results"
+"""The finished results that come with the toolkit, one JSON file per comparison, with command, machine and date."""
+
+
+def golden_results(name: str = "ptbxl") -> dict:
+    """The finished results of a comparison: what `lamae compare` wrote on the machine and day that they name."""
+    path = GOLDEN / f"{name}.json"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in GOLDEN.glob("*.json")))
+        raise ECGError(f"There are no finished results of {name!r}; choose from {names}.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
 
 TASK_NAMES = {
     "superclasses": "PTB-XL's diagnostic superclasses",
@@ -107,7 +121,7 @@ def rivals_report(results: dict, path: Path | str) -> Path:
         sections.append(Section("Class by class", "AUROC, with the number of positives in brackets.", [table]))
     introduction = (
         f"{results['data']}. {results['test_ecgs']} test ECGs of {results['test_patients']} patients, each tested once"
-        f" per seed by models that have not seen the patient; seeds {', '.join(map(str, results['seeds']))}."
+        " per seed by models that have not seen the patient."
         f" {results['date']}, {results['machine']}."
     )
     return write_report(path, f"LAMAE and its rivals: {results['plan']['name']}", introduction, sections)

@@ -70,7 +70,7 @@ def test_a_cell_interrupted_in_pretraining_goes_on_to_the_same_scores(plan, coho
 
 def test_the_table_is_what_scikit_learn_makes_of_the_scores(plan, cohort, out):
     results = json.loads((out / "results.json").read_text())
-    assert results["seeds"] == [0, 1] and results["missing_cells"] == 0 and results["command"] == "the test"
+    assert results["plan"]["seeds"] == [0, 1] and results["missing_cells"] == 0 and results["command"] == "the test"
     row = next(
         r for r in results["macro"]
         if (r["variant"], r["representation"], r["fraction"], r["leads"]) == ("LAMAE", "heart", 1.0, "12 leads")
