@@ -122,7 +122,11 @@ def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], F
     with watch_attention(model, "latent_attention") as record:
         weights = model.embed(batch).lead_weights
     model.train(was_training)
-    layers = [lead_attention(calls[0], len(batch.leads)) for calls in record.values()]
+    recorded = [calls[0] for calls in record.values()]
+    if model.config.tokens == "induced":
+        # Two steps a layer: what the learned latents gathered from the tokens, and what the tokens took from them.
+        recorded = [spread @ gather for gather, spread in zip(recorded[::2], recorded[1::2], strict=True)]
+    layers = [lead_attention(attention, len(batch.leads)) for attention in recorded]
     return weights, rearrange(layers, "layer b h l k -> b layer h l k")
 
 

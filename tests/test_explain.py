@@ -90,7 +90,7 @@ def test_attention_between_leads_is_the_roll_up_that_is_documented():
         lead_attention(attention, 7)
 
 
-@pytest.mark.parametrize("tokens", ["all", "cls"])
+@pytest.mark.parametrize("tokens", ["all", "cls", "induced"])
 def test_an_explanation_adds_up(cohort, tokens):
     model = random_encoder(replace(SMALL, tokens=tokens))
     explanation = explain_ecg(model, cohort.recording(0).select(("V3", "II", "aVL", "I")))

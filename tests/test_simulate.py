@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lamae_toolkit.conditions import CONDITIONS, Patient, sample_codes, sample_patient
+from lamae_toolkit.datasets.simulated import SILENT_CODES, silent_codes
 from lamae_toolkit.ecg import LEADS, PRECORDIAL_LEADS, ECGError, einthoven_error_mv
 from lamae_toolkit.icd10 import NAMES
 from lamae_toolkit.simulate import SimulatedECG, simulate_ecg, simulate_patients
@@ -396,3 +397,13 @@ def test_a_pacemaker_spikes_before_a_wide_qrs_that_points_upwards():
 def test_more_severe_shows_more(code, measure):
     mild, medium, severe = (np.median([measure(e) for e in ecgs({code: s}, n=8)]) for s in (0.1, 0.5, 1.0))
     assert mild < medium < severe
+
+
+def test_silent_codes_stay_with_the_patient_and_keep_company():
+    people = [sample_patient(i, np.random.default_rng(i)) for i in range(4000)]
+    has = {code: np.array([code in silent_codes(person) for person in people]) for code in SILENT_CODES}
+    assert all(0.1 < present.mean() < 0.7 for present in has.values())
+    assert [silent_codes(person) for person in people[:20]] == [silent_codes(person) for person in people[:20]]
+    enlarged = np.array(["I51.7" in dict(person.conditions) for person in people])
+    assert has["I10"][enlarged].mean() > has["I10"][~enlarged].mean() + 0.1
+    assert not set(SILENT_CODES) & set(CONDITIONS)  # nothing is drawn for them
