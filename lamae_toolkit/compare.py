@@ -62,7 +62,9 @@ def run_cells(
                 for job in as_completed(jobs):
                     job.result()
                     bar.update()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                tqdm.write(f"Interrupted; finished cells are in {out}, and the same command goes on from there.")
             for process in (pool._processes or {}).values():
                 process.terminate()  # their checkpoints are whole: the next run goes on from them
             raise
