@@ -17,9 +17,11 @@ from lamae_toolkit.icd10 import name_of
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
-MANY = tuple(zip((BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY, BLACK, YELLOW) * 2,
-                 ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon", "hexagon") * 2,
-                 strict=True))  # fmt: skip
+MANY = (
+    (BLUE, "circle"), (VERMILION, "square"), (GREEN, "diamond"), (ORANGE, "cross"), (PURPLE, "x"), (SKY, "triangle-up"),
+    (GREY, "star"), (BLACK, "pentagon"), (YELLOW, "hexagon"), (BLUE, "x"), (VERMILION, "star"), (GREEN, "hexagon"),
+)  # fmt: skip
+"""Colour and mark of each of many lines."""
 PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
 WEIGHT_SCALE = "Viridis"
 COLUMNS = 2
@@ -246,12 +248,13 @@ def along_figure(macro: pd.DataFrame, along: str, title: str = "") -> go.Figure:
     names = [f"{place:.0%}" for place in places] if along == "fraction" else places
     variants = list(dict.fromkeys(macro.variant))
     for number, variant in enumerate(variants):
+        colour, symbol = MANY[number % len(MANY)]
         rows = macro[macro.variant == variant].set_index(along).reindex(places)
         figure.add_scatter(
             x=np.arange(len(places)) + 0.3 * (number / max(len(variants) - 1, 1) - 0.5), y=rows.auroc,
             error_y=_error_bars(rows, "auroc", "low", "high"),
             mode="lines+markers" if along == "fraction" else "markers",
-            name=variant, marker={"size": 8, "color": MANY[number % len(MANY)][0], "symbol": MANY[number % len(MANY)][1]},
+            name=variant, marker={"size": 8, "color": colour, "symbol": symbol},
             line={"width": 1.5}, hovertemplate=f"{variant}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(
