@@ -1,6 +1,6 @@
 """Simulated ECGs beside PTB-XL records of the same finding, to be looked at, with a table of summary statistics.
 
-    python benchmarks/simulated_beside_ptbxl.py --ptbxl shared/data/ptb-xl --out beside.png [--rows 2]
+    python benchmarks/simulated_beside_ptbxl.py --ptbxl PTB-XL --out beside.png [--rows 2]
 
 The table compares amplitudes of R, S and T by lead, the share of power above 20 Hz, baseline wander,
 and cross-lead redundancy: the variance of the eight independent leads that three principal components hold.

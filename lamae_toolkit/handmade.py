@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 
-import neurokit2 as nk
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
@@ -48,6 +47,8 @@ def handmade_table(store: Store, rows: Sequence[int], *, progress: bool = True) 
 
 
 def _r_peaks(lead_mv: np.ndarray, rate_hz: float) -> np.ndarray:
+    import neurokit2 as nk  # here, since it takes a second to import and most users never measure
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NeuroKit2 warns of every ECG that is short or noisy
         try:
@@ -73,6 +74,8 @@ def _rhythm(peaks: np.ndarray, rate_hz: float) -> dict[str, float]:
 def _intervals(lead_mv: np.ndarray, peaks: np.ndarray, rate_hz: float) -> dict[str, float]:
     names = ("p_ms", "p_share", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms")
     features = dict.fromkeys(names, np.nan)
+    import neurokit2 as nk
+
     if len(peaks) < 3:
         return features
     with warnings.catch_warnings():
