@@ -180,7 +180,7 @@ def ablation(store: Store) -> Plan:
     """The open choices of LAMAE, one at a time, scored on validation folds of PTB-XL that no test touches."""
     variants = {name: Variant("LAMAE", changes) for name, changes in OPEN_CHOICES.items()}
     return Plan(
-        "ablation", variants, {"superclasses": SUPERCLASSES}, (_tuning(1),), SMALL, BUDGET,
+        "ablation", variants, {"superclasses": SUPERCLASSES}, (_tuning(1),), SMALL, replace(BUDGET, steps=500),
         fractions=(1.0,), subsets=("12 leads",),
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ def train_small(
     of the weights. Writes `out/store`, `out/checkpoint` and `out/shipped`, the folder that is copied into the
     package. An interrupted run goes on. Returns the scores on folds 9 and 10, which nothing else has seen.
     """
-    out, train = Path(out), train or TrainConfig(steps=12000, batch_size=16, warmup_steps=300, save_every=500)
+    out, train = Path(out), train or TrainConfig(steps=10000, batch_size=16, warmup_steps=300, save_every=500)
     cohort = Store.open(out / "store") if (out / "store").exists() else _cohort(out, ptbxl, simulated_ecgs, progress)
     torch.manual_seed(train.seed)
     model = RIVALS[rival](SMALL)
