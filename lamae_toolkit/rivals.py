@@ -89,6 +89,21 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
     ).set_index("variant")
 
 
+def markdown_table(results: dict, task: str) -> str:
+    """The main rows of a task as a Markdown table for a document, best first, one row per variant."""
+    rows = main_rows(results, task).sort_values("auroc", ascending=False)
+    lines = [
+        "| | macro AUROC | LAMAE minus this | of the heart token alone | LAMAE minus this |",
+        "|---|---|---|---|---|",
+    ]
+    for variant in rows.variant[rows.representation != "heart"]:
+        own = readable(rows[rows.variant == variant])
+        cells = [own[own["probe reads"] == "heart token"], own[own["probe reads"] != "heart token"]]
+        heart, main = ([*part.iloc[0, 1:3]] if len(part) else ["", ""] for part in cells)
+        lines.append(f"| {variant} | {' | '.join(main + heart)} |")
+    return "\n".join(lines)
+
+
 def rivals_report(results: dict, path: Path | str) -> Path:
     """Write the report of a comparison; returns its path."""
     macro, classes = pd.DataFrame(results["macro"]), pd.DataFrame(results["classes"])
