@@ -2,10 +2,10 @@
 
     python benchmarks/longer_training.py --store runs/ptbxl/store
 
-Takes the two shipped models, which are twins (10,000 steps on the same ECGs), and an untrained LAMAE, and probes them in
-the four rotations of the comparison. The twins were pretrained on all folds 1 to 8 *without labels*, so here, unlike in
-the comparison, pretraining has seen the signals of the test ECGs, of both models alike; probes and their penalties have
-not. One seed of pretraining: intervals are over patients alone.
+Takes the two shipped models, which are twins (10,000 steps on the same ECGs), and an untrained LAMAE, and probes them
+in the four rotations of the comparison. The twins were pretrained on all folds 1 to 8 *without labels*, so here, unlike
+in the comparison, pretraining has seen the signals of the test ECGs, of both models alike; probes and their penalties
+have not. One seed of pretraining: intervals are over patients alone.
 """
 
 import argparse
