@@ -14,7 +14,7 @@ from lamae_toolkit.ecg import LEAD_SUBSETS, ECGError
 from lamae_toolkit.evaluate import Split
 from lamae_toolkit.plans import ALL, PLANS, Cell, Plan, Variant, labels_of, score_key
 from lamae_toolkit.ranking import Ranking
-from lamae_toolkit.rivals import compare_rivals, main_rows, readable
+from lamae_toolkit.rivals import GOLDEN, compare_rivals, golden_results, main_rows, readable
 from lamae_toolkit.scores import handmade_scores, probe_scores
 from lamae_toolkit.store import Store
 from lamae_toolkit.supervised import SupervisedConfig
@@ -181,3 +181,19 @@ def test_the_plans_of_ptbxl_rotate_over_folds_1_to_8_and_leave_9_and_10_alone(co
     assert set(plan.subsets) == set(LEAD_SUBSETS)
     with pytest.raises(ECGError, match="not PTB-XL"):
         PLANS["ptbxl"](cohort)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(GOLDEN.glob("*.json"))])
+def test_finished_results_say_where_they_come_from_and_add_up(name):
+    results = golden_results(name)
+    assert results["command"].startswith(f"lamae compare {name}") and "/tmp" not in results["command"]
+    assert results["machine"] and results["date"] and results["missing_cells"] == 0
+    assert set(results["plan"]["variants"]) == {row["variant"] for row in results["macro"]}
+    for row in results["macro"]:
+        assert row["low"] <= row["high"] and row["seeds"] == len(row["by_seed"]) >= 3
+        assert row["auroc"] == pytest.approx(np.mean(row["by_seed"]), abs=2e-3)
+
+
+def test_results_that_are_not_there_are_named():
+    with pytest.raises(ECGError, match="choose from .*ptbxl"):
+        golden_results("mimic")

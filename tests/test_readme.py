@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from lamae_toolkit.cli import main
+from lamae_toolkit.rivals import golden_results, markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,6 +18,10 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     names: dict = {}
     exec(compile(smaller, "README.md", "exec"), names)
     assert names["loss"].item() > 0
+
+
+def test_the_table_of_rivals_is_that_of_the_finished_results():
+    assert markdown_table(golden_results("ptbxl"), "superclasses") in README
 
 
 def test_every_link_and_picture_is_there():
