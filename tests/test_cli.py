@@ -170,3 +170,24 @@ def test_every_command_explains_itself(capsys):
         shown = capsys.readouterr().out
         options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n)*)", shown, flags=re.MULTILINE)
         assert options and all(len(text.split()) > 2 for _, text in options), f"an option of {command} is not explained"
+
+
+def test_compare_says_what_it_lacks_and_keeps_its_plan(cohort, tmp_path, capsys):
+    out, store = tmp_path / "out", ["--store", cohort.folder]
+    said = refused(capsys, "compare", "simulated", "--out", out, *store, "--variants", "LAMAE; nothing")
+    assert "There is no variant 'nothing'; choose from LAMAE; independent leads;" in said
+    assert "Give the folder of PTB-XL by --ptbxl" in refused(capsys, "compare", "ptbxl", "--out", out)
+    assert "is not PTB-XL" in refused(capsys, "compare", "ptbxl", "--out", out, *store)
+    assert not out.exists()
+    said = refused(capsys, "compare", "simulated", "--out", out, *store, "--seeds", "1", "--stop-after", "0")
+    assert "no variant with all its rotations yet" in said
+    assert json.loads((out / "plan.json").read_text())["seeds"] == [0]
+
+
+def test_compare_of_untrained_models_from_the_command_to_the_table(cohort, tmp_path, capsys):
+    words = ["compare", "simulated", "--out", tmp_path, "--store", cohort.folder, "--seeds", "2", "--workers", "1"]
+    assert main([str(word) for word in [*words, "--variants", "random encoder", "--replicates", "20"]]) == 0
+    assert "silent_codes, all labels, all leads" in lines(capsys)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {row["variant"] for row in results["macro"]} == {"random encoder"}
+    assert (tmp_path / "report.html").is_file()

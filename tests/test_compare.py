@@ -195,5 +195,5 @@ def test_finished_results_say_where_they_come_from_and_add_up(name):
 
 
 def test_results_that_are_not_there_are_named():
-    with pytest.raises(ECGError, match="choose from .*ptbxl"):
+    with pytest.raises(ECGError, match=r"choose from .*ptbxl"):
         golden_results("mimic")
