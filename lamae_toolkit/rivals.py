@@ -92,8 +92,9 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
 def markdown_table(results: dict, task: str) -> str:
     """The main rows of a task as a Markdown table for a document, best first, one row per variant."""
     rows = main_rows(results, task).sort_values("auroc", ascending=False)
+    first = next(iter(results["plan"]["variants"]))
     lines = [
-        "| | macro AUROC | LAMAE minus this | of the heart token alone | LAMAE minus this |",
+        f"| | macro AUROC | {first} minus this | of the heart token alone | {first} minus this |",
         "|---|---|---|---|---|",
     ]
     for variant in rows.variant[rows.representation != "heart"]:
