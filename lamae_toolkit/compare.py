@@ -53,9 +53,8 @@ def run_cells(
             measured(plan, store, out, progress)  # once, not in every worker
         # Fresh processes: a forked one would inherit threads that are gone.
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
-        last = [
-            cell for cell in cells if plan.variants[cell.variant].method == "fine-tune"
-        ]  # need what others pretrain
+        # Fine-tuning comes last: it goes on from what the others pretrain.
+        last = [cell for cell in cells if plan.variants[cell.variant].method == "fine-tune"]
         try:
             for wave in ([cell for cell in cells if cell not in last], last):
                 jobs = [pool.submit(_run_cell, plan, store.folder, out, cell, device) for cell in wave]
