@@ -8,6 +8,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.store import Store
 
@@ -32,6 +33,18 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         skip_or_fail(f"the real ECGs are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def ptbxl(real_data, tmp_path_factory) -> Store:
+    """All real PTB-XL records that are here, original and z-scored."""
+    return ptbxl_store(
+        tmp_path_factory.mktemp("ptbxl") / "store",
+        real_data / "ptb-xl",
+        zscored=real_data / "ptbxl_zscored_100hz_folds1-8.npz",
+        metadata=real_data / "ptbxl_database_all_21837.csv",
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="session")

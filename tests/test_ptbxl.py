@@ -10,7 +10,6 @@ import pytest
 from lamae_toolkit.datasets.ptbxl import SUPERCLASSES, ptbxl_store
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.icd10 import ancestors, name_of, scp_to_icd10
-from lamae_toolkit.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -19,57 +18,45 @@ def archive(real_data) -> dict[str, np.ndarray]:
         return {name: found[name] for name in ("x", "y", "ecg_id", "patient_id", "strat_fold")}
 
 
-@pytest.fixture(scope="module")
-def store(real_data, tmp_path_factory) -> Store:
-    """All real PTB-XL records that are here, of both kinds."""
-    return ptbxl_store(
-        tmp_path_factory.mktemp("ptbxl") / "store",
-        real_data / "ptb-xl",
-        zscored=real_data / "ptbxl_zscored_100hz_folds1-8.npz",
-        metadata=real_data / "ptbxl_database_all_21837.csv",
-        progress=False,
-    )
-
-
-def test_records_of_both_sets_are_there_once_and_no_patient_is_in_two_folds(store, archive, real_data):
+def test_records_of_both_sets_are_there_once_and_no_patient_is_in_two_folds(ptbxl, archive, real_data):
     original = pd.read_csv(real_data / "ptb-xl" / "ptbxl_database.csv")
-    assert set(store.index.study_id) == set(original.ecg_id) | set(archive["ecg_id"])
-    assert store.index.study_id.is_unique
+    assert set(ptbxl.index.study_id) == set(original.ecg_id) | set(archive["ecg_id"])
+    assert ptbxl.index.study_id.is_unique
     assert len(set(original.ecg_id) & set(archive["ecg_id"])) > 10  # so "once" is tested
-    assert store.index.groupby("patient_id").fold.nunique().max() == 1
+    assert ptbxl.index.groupby("patient_id").fold.nunique().max() == 1
     table = pd.read_csv(real_data / "ptbxl_database_all_21837.csv").set_index("ecg_id")
-    assert (store.index.fold.to_numpy() == table.strat_fold[store.index.study_id].to_numpy()).all()
+    assert (ptbxl.index.fold.to_numpy() == table.strat_fold[ptbxl.index.study_id].to_numpy()).all()
     # Folds 9 and 10 come from the original records alone: the archive ends at fold 8.
-    assert set(store.index.study_id[store.index.fold > 8]) <= set(original.ecg_id)
+    assert set(ptbxl.index.study_id[ptbxl.index.fold > 8]) <= set(original.ecg_id)
 
 
-def test_superclasses_are_those_of_the_archive(store, archive):
+def test_superclasses_are_those_of_the_archive(ptbxl, archive):
     theirs = {ecg_id: row for ecg_id, row in zip(archive["ecg_id"], archive["y"], strict=True)}
     checked = 0
-    for ecg_id, ours in zip(store.index.study_id, store.index.superclasses, strict=True):
+    for ecg_id, ours in zip(ptbxl.index.study_id, ptbxl.index.superclasses, strict=True):
         if ecg_id in theirs:
             assert [name in ours for name in SUPERCLASSES] == theirs[ecg_id].astype(bool).tolist(), ecg_id
             checked += 1
     assert checked == len(archive["ecg_id"])
 
 
-def test_original_records_are_brought_to_the_archives_form(store, archive):
-    place = {ecg_id: row for row, ecg_id in enumerate(store.index.study_id)}
+def test_original_records_are_brought_to_the_archives_form(ptbxl, archive):
+    place = {ecg_id: row for row, ecg_id in enumerate(ptbxl.index.study_id)}
     original = np.flatnonzero(archive["ecg_id"] <= 500)
     inner = slice(100, 900)  # filters differ in how they begin and end
     agreement = [
-        np.corrcoef(store.recording(place[archive["ecg_id"][k]]).lead(lead)[inner], archive["x"][k, row, inner])[0, 1]
+        np.corrcoef(ptbxl.recording(place[archive["ecg_id"][k]]).lead(lead)[inner], archive["x"][k, row, inner])[0, 1]
         for k in original
         for row, lead in enumerate(LEADS)
     ]
     assert np.median(agreement) > 0.999
-    spread = store.batch(range(100)).signal_mv.std(dim=2)
+    spread = ptbxl.batch(range(100)).signal_mv.std(dim=2)
     assert spread.min() > 0.98 and spread.max() < 1.02
 
 
-def test_codes_follow_from_the_statements(store, real_data):
+def test_codes_follow_from_the_statements(ptbxl, real_data):
     table = pd.read_csv(real_data / "ptbxl_database_all_21837.csv").set_index("ecg_id")
-    for ecg_id, codes in zip(store.index.study_id, store.index.codes, strict=True):
+    for ecg_id, codes in zip(ptbxl.index.study_id, ptbxl.index.codes, strict=True):
         statements = ast.literal_eval(table.scp_codes[ecg_id])
         assert ("I48.91" in codes) == ("AFIB" in statements)
         assert ("I44.7" in codes) == bool({"CLBBB", "ILBBB"} & statements.keys())

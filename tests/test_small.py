@@ -12,7 +12,7 @@ import lamae_toolkit.small as recipe
 from lamae_toolkit.baselines import IndependentMAE
 from lamae_toolkit.checkpoint import SHIPPED, WEIGHTS
 from lamae_toolkit.cli import main
-from lamae_toolkit.datasets.ptbxl import SUPERCLASSES, ptbxl_store
+from lamae_toolkit.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import embed_rows
 from lamae_toolkit.metrics import auroc
@@ -46,11 +46,7 @@ def test_weights_of_another_kind_are_refused_with_their_kind():
 
 
 @pytest.mark.slow
-def test_shipped_weights_score_what_their_card_says_on_patients_that_nothing_has_seen(real_data, tmp_path):
-    ptbxl = ptbxl_store(
-        tmp_path / "store", real_data / "ptb-xl", zscored=real_data / "ptbxl_zscored_100hz_folds1-8.npz",
-        metadata=real_data / "ptbxl_database_all_21837.csv", progress=False,
-    )  # fmt: skip
+def test_shipped_weights_score_what_their_card_says_on_patients_that_nothing_has_seen(ptbxl):
     model, probe = LAMAE.from_pretrained("lamae-small"), Probe.load(WEIGHTS / "lamae-small")
     rows = ptbxl.rows((9, 10))
     labels = labels_of(ptbxl.index.iloc[rows], "codes", probe.codes)
