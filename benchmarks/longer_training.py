@@ -16,7 +16,7 @@ import numpy as np
 
 from lamae_toolkit.baselines import IndependentMAE
 from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.metrics import Estimate, auroc, patient_bootstrap
+from lamae_toolkit.metrics import Estimate, auroc, estimate, patient_bootstrap
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import PLANS, labels_of, score_key
 from lamae_toolkit.scores import probe_scores
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _interval(values: np.ndarray) -> Estimate:
-    return Estimate(float(values[0]), *map(float, np.percentile(values[1:], [2.5, 97.5])))
+    return estimate(values[0], values[1:])
 
 
 if __name__ == "__main__":

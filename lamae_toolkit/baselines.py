@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.model import LAMAE, Latents
+from lamae_toolkit.model import LAMAE, Latents, with_cls
 
 
 class IndependentMAE(LAMAE):
@@ -32,17 +32,14 @@ class IndependentMAE(LAMAE):
         """The blocks that are LAMAE's latent attention, each lead on its own."""
         tokens, seen, position = latents
         x = rearrange(tokens, "b l m d -> (b l) m d")
-        keys = None if seen is None else rearrange(seen, "b l m -> (b l) m")
-        if keys is not None:  # an absent lead must look at something: at its own CLS token, which is left out later
-            keys = torch.cat([torch.ones_like(keys[:, :1]), keys[:, 1:]], dim=1)
+        keys = None if seen is None else rearrange(with_cls(seen), "b l m -> (b l) m")
         for block in self.latent_attention:
             x = block(x, keys)
         return Latents(self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(tokens))), seen, position)
 
     def pool(self, latents: Latents, n: int, moments: bool = True):
         """The plain mean of the leads: heart (b, d), equal weights (b, 1, l), and no moments."""
-        _, seen, position = latents
-        there = torch.ones_like(position[:, :, 0], dtype=torch.bool) if seen is None else seen[:, :, 0]
+        there = latents.leads_seen()
         weights = there / there.sum(dim=1, keepdim=True)
         return (self.lead_latents(latents) * weights[..., None]).sum(dim=1), weights[:, None], None
 
@@ -62,10 +59,8 @@ class AlignmentMAE(IndependentMAE):
 
     def auxiliary_loss(self, latents: Latents) -> Tensor:
         """beta times the alignment loss of the leads that are there."""
-        _, seen, position = latents
-        there = torch.ones_like(position[:, :, 0], dtype=torch.bool) if seen is None else seen[:, :, 0]
         unit = F.normalize(self.lead_latents(latents), dim=-1)
-        return alignment_weight(self.progress) * type(self).align(unit, there)
+        return alignment_weight(self.progress) * type(self).align(unit, latents.leads_seen())
 
 
 def alignment_weight(progress: float, largest: float = 2.0) -> float:

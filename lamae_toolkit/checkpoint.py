@@ -78,15 +78,13 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> "PretrainedModel":
         """A model from a folder on disk, or of a name in `SHIPPED` (offline), or else from the Hugging Face hub."""
-        folder = Path(pretrained_model_name_or_path)
-        if str(folder) in SHIPPED and not folder.is_dir():
-            folder = pretrained_model_name_or_path = WEIGHTS / str(folder)
+        folder = shipped_or_own(pretrained_model_name_or_path)
         if folder.is_dir():  # checked before the hub's code warns of the same in its own words
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 if not (folder / name).is_file():
                     raise ECGError(f"{folder} is not a checkpoint: it has no {name}; give the folder of a model.")
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **hub)
+            return super().from_pretrained(folder if folder.is_dir() else pretrained_model_name_or_path, **hub)
         except (HFValidationError, OSError) as error:
             raise ECGError(
                 f"{folder} is neither a folder here nor a model that the Hugging Face hub gives"
@@ -112,6 +110,11 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         _load(model, state, weights)
         _check_golden(model, folder / GOLDEN_FILE)
         return model.eval()
+
+
+def shipped_or_own(name: str | Path) -> Path:
+    """The folder of a checkpoint: that of the weights in `SHIPPED` if this is their name and no folder here."""
+    return WEIGHTS / name if str(name) in SHIPPED and not Path(name).is_dir() else Path(name)
 
 
 def check_rate(model: "PretrainedModel", sampling_rate_hz: float) -> None:

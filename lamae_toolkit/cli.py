@@ -13,14 +13,14 @@ import torch
 from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import collate
-from lamae_toolkit.checkpoint import SHIPPED, WEIGHTS
+from lamae_toolkit.checkpoint import shipped_or_own
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.evaluate import Split, compare, embed_rows
 from lamae_toolkit.explain import explain_ecg
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import write_json, written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model import LAMAE, Embedding
 from lamae_toolkit.plans import PLANS
@@ -32,7 +32,6 @@ from lamae_toolkit.recipes import (
     demo,
     evaluate_beside_random,
     explanation_sections,
-    write_json,
 )
 from lamae_toolkit.report import write_report
 from lamae_toolkit.rivals import RESULTS_FILE, compare_rivals, main_rows, readable
@@ -141,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
     sub.add_argument(
-        "--checkpoint", type=_checkpoint, required=True, help="folder of the checkpoint; the probe is saved there"
+        "--checkpoint", type=shipped_or_own, required=True, help="folder of the checkpoint; the probe is saved there"
     )
     sub.add_argument("--out", type=Path, default=Path(METRICS_FILE), help="file for the results (JSON)")
     sub.add_argument("--representation", choices=("heart", "per_lead"), default="heart",
@@ -176,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("embed", _embed, "Write what the model knows of each ECG of a store, a folder or a file, as a table.")
     sub.add_argument("source", type=Path, help="a store, a folder of ECG files, or one ECG file")
-    sub.add_argument("--checkpoint", type=_checkpoint, default="lamae-small",
+    sub.add_argument("--checkpoint", type=shipped_or_own, default="lamae-small",
                      help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("embeddings.parquet"), help="file for the table (Parquet)")
     _add_reading(sub)
@@ -184,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("explain", _explain, "Show the lead weights, latent attention and predicted codes of one ECG.")
     sub.add_argument("record", type=Path, help="an ECG file: WFDB (.hea), CSV or NumPy")
-    sub.add_argument("--checkpoint", type=_checkpoint, default="lamae-small",
+    sub.add_argument("--checkpoint", type=shipped_or_own, default="lamae-small",
                      help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
     sub.add_argument("--out", type=Path, default=None, help="the HTML report; explain_RECORD.html if not given")
     _add_reading(sub)
@@ -231,11 +230,6 @@ def _model(folder: Path) -> LAMAE:
     if not folder.is_dir():
         raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
     return LAMAE.from_pretrained(folder)
-
-
-def _checkpoint(text: str) -> Path:
-    """The folder of a checkpoint; the name of shipped weights stands for theirs."""
-    return Path(text) if Path(text).is_dir() or text not in SHIPPED else WEIGHTS / text
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

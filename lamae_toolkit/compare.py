@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.baselines import RandomEncoder
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import write_json, written_whole
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import Cell, Plan
 from lamae_toolkit.scores import handmade_scores, measured, probe_scores, supervised_scores
@@ -130,5 +130,4 @@ def _keep_plan(plan: Plan, store: Store, out: Path) -> None:
                 raise ECGError(f"{out} holds a comparison in which {name!r} is another model; choose another folder.")
         now["variants"] = kept["variants"] | now["variants"]
         now["seeds"] = sorted({*kept["seeds"], *now["seeds"]})
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    write_json(path, now)

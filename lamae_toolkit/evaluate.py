@@ -28,9 +28,20 @@ class Split:
     test: tuple[int, ...] = (16, 17, 18, 19)
 
     def __post_init__(self) -> None:
-        together = [*self.train, *self.validation, *self.test]
-        if len(set(together)) < len(together):
+        if len(set(self.folds)) < len(self.folds):
             raise ECGError("A fold is in two parts of the split, so patients would leak; give each fold one part.")
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds of all three parts."""
+        return (*self.train, *self.validation, *self.test)
+
+    def places(self, index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where in an index the training, validation and test ECGs are."""
+        train, validation, test = (
+            np.flatnonzero(index.fold.isin(folds)) for folds in (self.train, self.validation, self.test)
+        )
+        return train, validation, test
 
 
 def random_encoder(config: LAMAEConfig, seed: int = 0) -> LAMAE:
@@ -137,9 +148,7 @@ def evaluate(
     """
     split = split or Split()
     x, labels = features(embedding, representation), label_matrix(index.codes.tolist(), codes)
-    train, validation, test = (
-        np.flatnonzero(index.fold.isin(folds)) for folds in (split.train, split.validation, split.test)
-    )
+    train, validation, test = split.places(index)
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
     probe = fit_probe(x, labels, codes, train, validation, representation=representation)

@@ -1,5 +1,6 @@
 """Writing that leaves either the whole thing or nothing behind."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -52,6 +53,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Write results as JSON, whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_text(path: Path) -> str:

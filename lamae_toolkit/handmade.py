@@ -74,10 +74,10 @@ def _rhythm(peaks: np.ndarray, rate_hz: float) -> dict[str, float]:
 def _intervals(lead_mv: np.ndarray, peaks: np.ndarray, rate_hz: float) -> dict[str, float]:
     names = ("p_ms", "p_share", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms")
     features = dict.fromkeys(names, np.nan)
-    import neurokit2 as nk
-
     if len(peaks) < 3:
         return features
+    import neurokit2 as nk
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -29,18 +29,18 @@ class Scores:
 
     def of_code(self, index: int) -> Estimate:
         """The metric of one code."""
-        return _estimate(self.value[index], self.replicates[:, index])
+        return estimate(self.value[index], self.replicates[:, index])
 
     def macro(self) -> Estimate:
         """The mean over codes. A replicate that drew no patient with a code leaves that code out of its mean."""
-        return _estimate(_mean_over_codes(self.value), _mean_over_codes(self.replicates))
+        return estimate(mean_of_defined(self.value), mean_of_defined(self.replicates))
 
 
 def macro_difference(ours: Scores, theirs: Scores) -> Estimate:
     """By how much the macro metric of one model is above another's, on the same patients and replicates."""
-    return _estimate(
-        _mean_over_codes(ours.value) - _mean_over_codes(theirs.value),
-        _mean_over_codes(ours.replicates) - _mean_over_codes(theirs.replicates),
+    return estimate(
+        mean_of_defined(ours.value) - mean_of_defined(theirs.value),
+        mean_of_defined(ours.replicates) - mean_of_defined(theirs.replicates),
     )
 
 
@@ -107,13 +107,14 @@ def _weight_by_threshold(label: np.ndarray, score: np.ndarray, weights: np.ndarr
     return with_code, without_code
 
 
-def _mean_over_codes(values: np.ndarray) -> np.ndarray | np.float64:
-    """The mean over the last axis of what is defined there; NaN where nothing is."""
+def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray | np.float64:
+    """The mean over an axis of what is defined there; NaN where nothing is."""
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0.0).sum(axis=-1) / defined.sum(axis=-1)
+        return np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis)
 
 
-def _estimate(value: float, replicates: np.ndarray) -> Estimate:
+def estimate(value: float, replicates: np.ndarray) -> Estimate:
+    """A value with the 95 % percentiles of its replicates."""
     low, high = np.nanpercentile(replicates, [2.5, 97.5]) if np.isfinite(replicates).any() else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))

@@ -56,6 +56,12 @@ class Latents(NamedTuple):
     seen: Bool[Tensor, "b l m"] | None
     position: Int[Tensor, "b l k"]
 
+    def leads_seen(self) -> Bool[Tensor, "b l"]:
+        """Which leads were seen at all."""
+        if self.seen is None:
+            return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
+        return self.seen[:, :, 0]
+
 
 class LAMAE(PretrainedModel):
     """A masked autoencoder that reads every lead on its own and then connects the leads in latent space."""
@@ -132,7 +138,7 @@ class LAMAE(PretrainedModel):
         It draws shapes in units of each lead's spread. Mean and spread in mV are taken from the lead itself,
         hidden patches included, so the amplitude of a hidden lead is given, not inferred.
         """
-        mean, scale = _statistics(self._whole_patches(batch), self.config.normalisation)
+        mean, scale = lead_statistics(self._whole_patches(batch), self.config.normalisation)
         return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
 
     # The steps, each one sentence.
@@ -140,7 +146,7 @@ class LAMAE(PretrainedModel):
     def patches(self, batch: Batch) -> Float[Tensor, "b l n p"]:
         """Normalise each lead and cut it into patches."""
         cut = self._whole_patches(batch)
-        mean, scale = _statistics(cut, self.config.normalisation)
+        mean, scale = lead_statistics(cut, self.config.normalisation)
         normalised = (cut.signal_mv - mean) / scale * cut.present[:, :, None]
         return rearrange(normalised, "b l (n p) -> b l n p", p=self.config.patch_samples)
 
@@ -162,7 +168,7 @@ class LAMAE(PretrainedModel):
             name = self.lead_name(_lead_index(batch))[None, :, None]
             tokens, cls = tokens + name, cls + name
         if self.lead_height is not None:
-            _, height_mv = _statistics(self._whole_patches(batch), "lead")
+            _, height_mv = lead_statistics(self._whole_patches(batch), "lead")
             cls = cls + self.lead_height(height_mv.log10())[:, :, None]
         if mask is None:
             position = torch.arange(n, device=patches.device).expand(b, l, n)
@@ -176,7 +182,7 @@ class LAMAE(PretrainedModel):
         x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
         # A lead of which nothing is seen is left out later. One that is seen in part must not look at its padding.
         in_part = visible.any(dim=-1) & ~visible.all(dim=-1)
-        keys = rearrange(_with_cls(seen), "b l m -> (b l) m") if seen is not None and bool(in_part.any()) else None
+        keys = rearrange(with_cls(seen), "b l m -> (b l) m") if seen is not None and bool(in_part.any()) else None
         for block in self.encoder:
             x = block(x, keys)
         return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), seen, position)
@@ -291,11 +297,12 @@ class LAMAE(PretrainedModel):
         return mask, int(visible.sum(dim=-1).max())
 
 
-def _with_cls(seen: Tensor) -> Tensor:
+def with_cls(seen: Bool[Tensor, "b l m"]) -> Bool[Tensor, "b l m"]:
+    """The same, with the CLS token of every lead to be seen: a lead that is absent must look at something."""
     return torch.cat([torch.ones_like(seen[:, :, :1]), seen[:, :, 1:]], dim=2)
 
 
-def _statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
+def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
     """Mean and scale in mV by which each lead is normalised, both (b, l, 1).
 
     "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that

@@ -160,10 +160,7 @@ def ptbxl(store: Store) -> Plan:
     other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae compare ptbxl`. Cost: about
     75 minutes on two cores for the pretrained models.
     """
-    splits = tuple(_rotation(first) for first in (1, 3, 5, 7))
-    folds = store.index.fold.isin(range(1, 9))
-    counts = store.index.codes[folds].explode().value_counts()
-    codes = tuple(sorted(code for code, positives in counts.items() if positives >= 30))
+    splits, codes = tuple(_rotation(first) for first in (1, 3, 5, 7)), frequent_codes(store)
     if "superclasses" not in store.index or not codes:
         raise ECGError(f"{store.folder} is not PTB-XL, or holds too little of it; pack it with `lamae compare ptbxl`.")
     return Plan("ptbxl", ALL, {"superclasses": SUPERCLASSES, "codes": codes}, splits, SMALL, BUDGET)
@@ -183,6 +180,12 @@ def ablation(store: Store) -> Plan:
         "ablation", variants, {"superclasses": SUPERCLASSES}, (_tuning(1),), SMALL, replace(BUDGET, steps=500),
         fractions=(1.0,), subsets=("12 leads",),
     )  # fmt: skip
+
+
+def frequent_codes(store: Store, minimum: int = 30) -> tuple[str, ...]:
+    """The ICD-10 codes that at least `minimum` ECGs of PTB-XL's folds 1 to 8 have."""
+    counts = store.index.codes[store.index.fold.isin(range(1, 9))].explode().value_counts()
+    return tuple(sorted(code for code, positives in counts.items() if positives >= minimum))
 
 
 PLANS: dict[str, Callable[[Store], Plan]] = {"ptbxl": ptbxl, "simulated": simulated, "ablation": ablation}

@@ -191,12 +191,11 @@ def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     return figure
 
 
-REPRESENTATIONS = {
-    "per_lead": ("all lead latents", BLUE, "circle"),
-    "heart": ("heart token", ORANGE, "diamond"),
-    "trained": ("trained on labels", GREEN, "square"),
-}
-"""How the rows of a comparison's table are told apart: name, colour and mark."""
+REPRESENTATION_NAMES = {"per_lead": "all lead latents", "heart": "heart token", "trained": "trained on labels"}
+"""What a probe reads, or that a model was trained on the labels instead."""
+
+REPRESENTATION_MARKS = {"per_lead": (BLUE, "circle"), "heart": (ORANGE, "diamond"), "trained": (GREEN, "square")}
+"""How the rows of a comparison's table are told apart: colour and mark."""
 
 
 def ranking_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
@@ -205,39 +204,33 @@ def ranking_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
     macro: rows of a comparison's table with variant, representation, auroc, low and high: of one task,
     label fraction and lead set.
     """
-    order = macro.groupby("variant").auroc.max().sort_values().index.tolist()
-    figure = go.Figure()
-    for shift, (representation, (name, colour, symbol)) in enumerate(REPRESENTATIONS.items()):
-        rows = macro[macro.representation == representation]
-        if len(rows):
-            figure.add_scatter(
-                x=rows.auroc, y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
-                error_x=_error_bars(rows, "auroc", "low", "high"), mode="markers", name=name,
-                marker={"color": colour, "symbol": symbol, "size": 9}, customdata=rows.variant,
-                hovertemplate="%{customdata}: %{x:.3f}<extra></extra>",
-            )  # fmt: skip
-    figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order)
-    figure.update_xaxes(title_text="macro AUROC on unseen patients, 95 % interval")
-    return _finish(figure, title, height=36 * len(order) + 160)
+    figure = _marks_by_variant(macro, ("auroc", "low", "high"), "%{customdata}: %{x:.3f}", title)
+    return figure.update_xaxes(title_text="macro AUROC on unseen patients, 95 % interval")
 
 
 def difference_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
     """By how much LAMAE is above each variant in macro AUROC, with 95 % intervals; right of 0 LAMAE is better."""
+    columns = ("difference", "difference_low", "difference_high")
     rivals = macro.dropna(subset=["difference"])
-    order = rivals.groupby("variant").difference.max().sort_values().index.tolist()
+    figure = _marks_by_variant(rivals, columns, "LAMAE above %{customdata} by %{x:.3f}", title)
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    return figure.update_xaxes(title_text="LAMAE's macro AUROC minus the variant's, 95 % interval")
+
+
+def _marks_by_variant(macro: pd.DataFrame, columns: tuple[str, str, str], hover: str, title: str) -> go.Figure:
+    """A line of marks with intervals for each variant, the largest value on top; columns: value, low and high."""
+    order = macro.groupby("variant")[columns[0]].max().sort_values().index.tolist()
     figure = go.Figure()
-    for shift, (representation, (name, colour, symbol)) in enumerate(REPRESENTATIONS.items()):
-        rows = rivals[rivals.representation == representation]
+    for shift, (representation, (colour, symbol)) in enumerate(REPRESENTATION_MARKS.items()):
+        rows = macro[macro.representation == representation]
         if len(rows):
             figure.add_scatter(
-                x=rows.difference, y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
-                error_x=_error_bars(rows, "difference", "difference_low", "difference_high"), mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": 9}, name=name, customdata=rows.variant,
-                hovertemplate="LAMAE above %{customdata} by %{x:.3f}<extra></extra>",
+                x=rows[columns[0]], y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
+                error_x=_error_bars(rows, *columns), mode="markers", name=REPRESENTATION_NAMES[representation],
+                marker={"color": colour, "symbol": symbol, "size": 9}, customdata=rows.variant,
+                hovertemplate=f"{hover}<extra></extra>",
             )  # fmt: skip
-    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order)
-    figure.update_xaxes(title_text="LAMAE's macro AUROC minus the variant's, 95 % interval")
     return _finish(figure, title, height=36 * len(order) + 160)
 
 

@@ -26,10 +26,14 @@ REPRESENTATIONS = ("heart", "per_lead")
 
 def features(embedding: Embedding, representation: str = "heart") -> Float[np.ndarray, "b d"]:
     """The numbers that a probe reads, one row per ECG: "heart" or "per_lead" (see REPRESENTATIONS)."""
+    return chosen_latents(embedding, representation).float().cpu().numpy()
+
+
+def chosen_latents(embedding: Embedding, representation: str) -> Float[torch.Tensor, "b d"]:
+    """The same as a tensor, through which a gradient may flow; ECGError if there is no such representation."""
     if representation not in REPRESENTATIONS:
         raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
-    chosen = embedding.heart if representation == "heart" else embedding.per_lead.flatten(1)
-    return chosen.float().cpu().numpy()
+    return embedding.heart if representation == "heart" else embedding.per_lead.flatten(1)
 
 
 @dataclass(frozen=True, eq=False)

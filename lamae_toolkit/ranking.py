@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from lamae_toolkit.compare import SCORES_FILE
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.metrics import auroc, patient_bootstrap
+from lamae_toolkit.metrics import auroc, estimate, mean_of_defined, patient_bootstrap
 from lamae_toolkit.plans import Cell, Plan, labels_of, score_key
 from lamae_toolkit.store import Store
 
@@ -43,6 +43,7 @@ class Ranking:
         if not self.seeds:
             raise ECGError(f"{out} has no variant with all its rotations yet; let `lamae compare` go on.")
         tested = np.unique(np.concatenate([scores["rows"] for scores in self.scores.values()]))
+        self.labels = {task: labels_of(store.index, task, classes) for task, classes in plan.tasks.items()}
         self.column = {row: position for position, row in enumerate(tested)}
         self.patients = store.index.patient_id.to_numpy()[tested]
         self.weights = patient_bootstrap(self.patients, replicates, seed)
@@ -64,11 +65,10 @@ class Ranking:
             for rotation in range(len(self.plan.splits)):
                 scores = self.scores[Cell(variant, rotation, seed)]
                 rows = scores["rows"]
-                labels = labels_of(self.store.index.iloc[rows], task, self.plan.tasks[task])
                 weights = self.weights[:, [self.column[row] for row in rows]]
-                found = auroc(labels, scores[key], weights)
+                found = auroc(self.labels[task][rows], scores[key], weights)
                 rotations.append(np.vstack([found.value[None], found.replicates]))
-            seeds.append(_mean(np.stack(rotations), axis=0))
+            seeds.append(mean_of_defined(np.stack(rotations), axis=0))
         return np.stack(seeds)
 
     def tables(self, reference: str = "LAMAE") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -86,8 +86,8 @@ class Ranking:
                 by_class = self.over_seeds(by_seed)
                 place = {"variant": variant, "task": task, "representation": representation,
                          "fraction": float(fraction), "leads": subset}  # fmt: skip
-                macro = {"by_seed": _mean(by_seed[:, 0], axis=1).tolist(), "seeds": len(seeds)}
-                rows.append(place | _interval(_mean(by_class, axis=1)) | macro)
+                macro = {"by_seed": mean_of_defined(by_seed[:, 0], axis=1).tolist(), "seeds": len(seeds)}
+                rows.append(place | _interval(mean_of_defined(by_class, axis=1)) | macro)
                 if float(fraction) == max(self.plan.fractions) and subset == self.plan.subsets[0]:
                     positives = self._positives(task)
                     classes += [
@@ -96,8 +96,8 @@ class Ranking:
                     ]
         for row in rows:
             place = row["task"], row["representation"], row["fraction"], row["leads"]
-            beside = ("per_lead" if place[1] == "trained" else place[1],)
-            ours = found.get((reference, score_key(place[0], *beside, *place[2:])))
+            beside = "per_lead" if row["representation"] == "trained" else row["representation"]
+            ours = found.get((reference, score_key(row["task"], beside, row["fraction"], row["leads"])))
             if ours is not None and row["variant"] != reference:
                 row |= self._difference(reference, ours, row["variant"], found[row["variant"], score_key(*place)])
         return pd.DataFrame(rows), pd.DataFrame(classes)
@@ -109,7 +109,9 @@ class Ranking:
             return {}
         ours = ours[[self.seeds[reference].index(seed) for seed in both]]
         theirs = theirs[[self.seeds[variant].index(seed) for seed in both]]
-        interval = _interval(_mean(self.over_seeds(ours), axis=1) - _mean(self.over_seeds(theirs), axis=1))
+        interval = _interval(
+            mean_of_defined(self.over_seeds(ours), axis=1) - mean_of_defined(self.over_seeds(theirs), axis=1)
+        )
         return dict(zip(("difference", "difference_low", "difference_high"), interval.values(), strict=True))
 
     def to_dict(self, command: str, reference: str = "LAMAE") -> dict:
@@ -133,8 +135,8 @@ class Ranking:
         return [key for key in first if key != "rows"]
 
     def _positives(self, task: str) -> dict[str, int]:
-        labels = labels_of(self.store.index.iloc[list(self.column)], task, self.plan.tasks[task])
-        return dict(zip(self.plan.tasks[task], labels.sum(axis=0).tolist(), strict=True))
+        positives = self.labels[task][list(self.column)].sum(axis=0)
+        return dict(zip(self.plan.tasks[task], positives.tolist(), strict=True))
 
 
 def machine() -> str:
@@ -144,17 +146,10 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {device}, {versions}"
 
 
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean of what is defined; NaN where nothing is."""
-    defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis)
-
-
 def _interval(values: Float[np.ndarray, " r"]) -> dict[str, float]:
     """The first value, and the 95 % percentiles of the others."""
-    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
-    return {"auroc": float(values[0]), "low": float(low), "high": float(high)}
+    found = estimate(values[0], values[1:])
+    return {"auroc": found.value, "low": found.low, "high": found.high}
 
 
 def _records(table: pd.DataFrame) -> list[dict]:

@@ -1,6 +1,5 @@
 """Recipes: each function is a complete run, from data to result."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.evaluate import Evaluation, Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
 from lamae_toolkit.explain import Explanation, explain_ecg
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.masking import named_lead_mask, random_mask
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plots import (
+    REPRESENTATION_NAMES,
     auroc_figure,
     lead_attention_figure,
     lead_bar_figure,
@@ -88,7 +88,7 @@ def evaluate_beside_random(
 
     Returns, for each representation in turn, the model's evaluation and the random encoder's.
     """
-    rows = store.rows([*split.train, *split.validation, *split.test])
+    rows = store.rows(split.folds)
     index, codes = store.index.iloc[rows], codes_to_predict(store, split, minimum)
     untrained = random_encoder(model.config, seed)
     embedded = {
@@ -109,15 +109,6 @@ def evaluate_beside_random(
         for representation in representations
         for name, embedding in embedded.items()
     ]
-
-
-REPRESENTATION_NAMES = {"heart": "heart token", "per_lead": "all lead latents"}
-
-
-def write_json(path: Path, values: dict) -> None:
-    """Write results as JSON, whole or not at all."""
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def explanation_sections(explanation: Explanation, heading: str, text: str) -> list[Section]:

@@ -7,11 +7,12 @@ import pandas as pd
 
 from lamae_toolkit.compare import run_cells
 from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plans import Plan
-from lamae_toolkit.plots import along_figure, difference_figure, ranking_figure
+from lamae_toolkit.plots import REPRESENTATION_NAMES, along_figure, difference_figure, ranking_figure
 from lamae_toolkit.ranking import Ranking
-from lamae_toolkit.recipes import REPORT_FILE, write_json
+from lamae_toolkit.recipes import REPORT_FILE
 from lamae_toolkit.report import Section, write_report
 from lamae_toolkit.store import Store
 
@@ -34,7 +35,6 @@ TASK_NAMES = {
     "codes": "ICD-10 codes",
     "silent_codes": "ICD-10 codes that no wave of the ECG shows",
 }
-REPRESENTATION_NAMES = {"heart": "heart token", "per_lead": "all lead latents", "trained": "trained on labels"}
 
 
 def compare_rivals(

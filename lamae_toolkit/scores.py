@@ -33,11 +33,9 @@ class _Parts:
 
     @classmethod
     def of(cls, store: Store, split: Split) -> "_Parts":
-        rows = store.rows([*split.train, *split.validation, *split.test])
+        rows = store.rows(split.folds)
         index = store.index.iloc[rows]
-        return cls(
-            rows, index, *(np.flatnonzero(index.fold.isin(f)) for f in (split.train, split.validation, split.test))
-        )
+        return cls(rows, index, *split.places(index))
 
     def labelled(self, fraction: float, seed: int) -> np.ndarray:
         """The training ECGs of this share of the patients; a smaller share is part of a larger one."""
@@ -62,13 +60,14 @@ def probe_scores(
     """
     parts = _Parts.of(store, split)
     scores: dict[str, np.ndarray] = {"rows": parts.rows[parts.test]}
+    labels_by_task = {task: labels_of(parts.index, task, classes) for task, classes in plan.tasks.items()}
     for subset in plan.subsets:
         leads = LEAD_SUBSETS[subset]
         embedding = embed_rows(model, store, parts.rows, device=device, progress=progress, leads=leads)
         for fraction in plan.fractions if subset == plan.subsets[0] else (1.0,):
             labelled = parts.labelled(fraction, seed)
             for task, classes in plan.tasks.items():
-                labels = labels_of(parts.index, task, classes)
+                labels = labels_by_task[task]
                 can = _learnable(labels[labelled])
                 for representation in REPRESENTATIONS:
                     x = features(embedding, representation)
@@ -99,31 +98,28 @@ def supervised_scores(
     """
     parts = _Parts.of(store, split)
     scores: dict[str, np.ndarray] = {"rows": parts.rows[parts.test]}
-    together = np.concatenate([labels_of(store.index, task, classes) for task, classes in plan.tasks.items()], axis=1)
+    together = _labels_of_all_tasks(plan, store.index)
     if model is not None:
         x = features(embed_rows(model, store, parts.rows, device=device, progress=progress), "per_lead")
     for fraction in plan.fractions:
         labelled = parts.labelled(fraction, seed)
         can = _learnable(together[parts.rows[labelled]])
-        if len(can) == 0:
-            scores |= _by_task(plan, np.zeros((len(parts.test), together.shape[1]), np.float32), "trained", fraction)
-            continue
-        labels = together[:, can]
-        config = replace(plan.network if model is None else plan.fine_tuning, seed=seed)
-        config = replace(config, batch_size=min(config.batch_size, len(labelled)))
-        if model is None:
-            network: torch.nn.Module = XResNet1d(len(can))
-        else:
-            names = [str(column) for column in can]
-            probe = fit_probe(x, labels[parts.rows], names, labelled, parts.validation, representation="per_lead")
-            network = FineTuned(model, probe)
-        learned = fit_supervised(
-            network, store, parts.rows[labelled], parts.rows[parts.validation], labels, config,
-            device=device, progress=progress,
-        )  # fmt: skip
         logits = np.zeros((len(parts.test), together.shape[1]), dtype=np.float32)
-        logits[:, can] = supervised_logits(learned, store, parts.rows[parts.test], device=device)
-        scores |= _by_task(plan, logits, "trained", fraction)
+        if len(can):
+            labels, config = together[:, can], plan.network if model is None else plan.fine_tuning
+            config = replace(config, seed=seed, batch_size=min(config.batch_size, len(labelled)))
+            if model is None:
+                network: torch.nn.Module = XResNet1d(len(can))
+            else:
+                names = [str(column) for column in can]
+                probe = fit_probe(x, labels[parts.rows], names, labelled, parts.validation, representation="per_lead")
+                network = FineTuned(model, probe)
+            learned = fit_supervised(
+                network, store, parts.rows[labelled], parts.rows[parts.validation], labels, config,
+                device=device, progress=progress,
+            )  # fmt: skip
+            logits[:, can] = supervised_logits(learned, store, parts.rows[parts.test], device=device)
+        scores |= _by_task(plan, logits, fraction)
     return scores
 
 
@@ -134,7 +130,7 @@ def handmade_scores(
     parts = _Parts.of(store, split)
     x = measured(plan, store, out, progress).loc[parts.rows].to_numpy()
     scores: dict[str, np.ndarray] = {"rows": parts.rows[parts.test]}
-    labels = np.concatenate([labels_of(parts.index, task, classes) for task, classes in plan.tasks.items()], axis=1)
+    labels = _labels_of_all_tasks(plan, parts.index)
     for fraction in plan.fractions:
         labelled = parts.labelled(fraction, seed)
         logits = np.zeros((len(parts.test), labels.shape[1]), dtype=np.float32)
@@ -145,7 +141,7 @@ def handmade_scores(
             )  # fmt: skip
             trees.fit(x[labelled], labels[labelled, column])
             logits[:, column] = trees.decision_function(x[parts.test])
-        scores |= _by_task(plan, logits, "trained", fraction)
+        scores |= _by_task(plan, logits, fraction)
     return scores
 
 
@@ -153,19 +149,23 @@ def measured(plan: Plan, store: Store, out: Path, progress: bool = True) -> pd.D
     """The hand-made features of all ECGs of a comparison, one row each, measured once and kept in `out`."""
     path = out / FEATURES_FILE
     if not path.is_file():
-        rows = [store.rows([*split.train, *split.validation, *split.test]) for split in plan.splits]
-        every = np.unique(np.concatenate(rows))
+        every = store.rows({fold for split in plan.splits for fold in split.folds})
         table = handmade_table(store, every.tolist(), progress=progress).set_index(pd.Index(every, name="row"))
         with written_whole(path) as partial:
             table.to_parquet(partial)
     return pd.read_parquet(path)
 
 
-def _by_task(plan: Plan, logits: np.ndarray, representation: str, fraction: float) -> dict[str, np.ndarray]:
+def _labels_of_all_tasks(plan: Plan, index: pd.DataFrame) -> np.ndarray:
+    """The classes of all tasks side by side."""
+    return np.concatenate([labels_of(index, task, classes) for task, classes in plan.tasks.items()], axis=1)
+
+
+def _by_task(plan: Plan, logits: np.ndarray, fraction: float) -> dict[str, np.ndarray]:
     """The columns of all tasks, handed back to their tasks."""
     ends = np.cumsum([len(classes) for classes in plan.tasks.values()])[:-1]
     columns = np.split(logits, ends, axis=1)
     return {
-        score_key(task, representation, fraction, plan.subsets[0]): part
+        score_key(task, "trained", fraction, plan.subsets[0]): part
         for task, part in zip(plan.tasks, columns, strict=True)
     }

@@ -9,26 +9,25 @@ import torch
 from huggingface_hub import ModelCard
 
 from lamae_toolkit.baselines import RIVALS
-from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.checkpoint import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILE
 from lamae_toolkit.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import Split, embed_rows
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import write_json, written_whole
 from lamae_toolkit.metrics import auroc, patient_bootstrap
 from lamae_toolkit.model import LAMAE
-from lamae_toolkit.plans import labels_of
-from lamae_toolkit.probe import features, fit_probe
+from lamae_toolkit.plans import SMALL, frequent_codes, labels_of
+from lamae_toolkit.probe import PROBE_FILE, REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.ranking import machine
-from lamae_toolkit.recipes import METRICS_FILE, write_json
+from lamae_toolkit.recipes import METRICS_FILE
 from lamae_toolkit.store import Entry, Store, pack
 from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain
 
-SMALL = LAMAEConfig(width=96, heads=2, pooling_heads=2, decoder_width=48, decoder_heads=2)
 SEEN = Split(train=(1, 2, 3, 4, 5, 6, 7), validation=(8,), test=(9, 10))
 """PTB-XL's folds: pretraining sees 1 to 8, the probe learns from 1 to 7 and is chosen on 8; 9 and 10 are unseen."""
 
-SHIPPED_FILES = ("config.json", "model.safetensors", "golden.json", "probe.json", METRICS_FILE, "README.md")
+SHIPPED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE, PROBE_FILE, METRICS_FILE, "README.md")
 
 CARD = """---
 license: cc-by-4.0
@@ -110,22 +109,18 @@ def _entry(store: Store, row: int, offset: int) -> Entry:
 
 def _probe(model: LAMAE, ptbxl: Store, checkpoint: Path, device: torch.device | str, progress: bool) -> dict:
     """Fit the probes on folds 1 to 7, keep the one of ICD-10 codes, and score both on folds 9 and 10."""
-    rows = ptbxl.rows((*SEEN.train, *SEEN.validation, *SEEN.test))
+    rows = ptbxl.rows(SEEN.folds)
     index = ptbxl.index.iloc[rows]
-    learn, choose, test = (np.flatnonzero(index.fold.isin(f)) for f in (SEEN.train, SEEN.validation, SEEN.test))
+    learn, choose, test = SEEN.places(index)
     if min(len(learn), len(choose), len(test)) == 0:
         raise ECGError(f"{ptbxl.folder} lacks some of PTB-XL's folds 1 to 10; pack all of it.")
     embedding = embed_rows(model, ptbxl, rows, device=device, progress=progress)
-    counts = index.codes[index.fold < SEEN.test[0]].explode().value_counts()
-    tasks = {
-        "superclasses": SUPERCLASSES,
-        "codes": tuple(sorted(code for code, positives in counts.items() if positives >= 30)),
-    }
+    tasks = {"superclasses": SUPERCLASSES, "codes": frequent_codes(ptbxl)}
     weights = patient_bootstrap(index.patient_id.to_numpy()[test])
     scores: dict = {"test_ecgs": len(test), "test_patients": int(index.patient_id.iloc[test].nunique())}
     for task, classes in tasks.items():
         labels = labels_of(index, task, classes)
-        for representation in ("heart", "per_lead"):
+        for representation in REPRESENTATIONS:
             x = features(embedding, representation)
             probe = fit_probe(x, labels, classes, learn, choose, representation=representation)
             scores[f"{task}, {representation}"] = asdict(auroc(labels[test], probe.logits(x[test]), weights).macro())

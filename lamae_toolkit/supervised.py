@@ -13,10 +13,10 @@ from tqdm.auto import tqdm
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.metrics import auroc
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.probe import Probe
+from lamae_toolkit.model import LAMAE, lead_statistics
+from lamae_toolkit.probe import Probe, chosen_latents
 from lamae_toolkit.store import Store
-from lamae_toolkit.train import shuffled_rows
+from lamae_toolkit.train import check_above_zero, shuffled_rows
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ class SupervisedConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ECGError(f"The supervised training's {name} is {getattr(self, name)}, but it must be above 0.")
+        check_above_zero(self, "supervised training", ("epochs", "batch_size", "learning_rate"))
 
 
 class XResNet1d(nn.Module):
@@ -56,8 +54,8 @@ class XResNet1d(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
         """The log-odds of each class. Leads are divided by their standard deviation; an absent one is 0."""
         batch = batch.select(LEADS)
-        centred = batch.signal_mv - batch.signal_mv.mean(dim=2, keepdim=True)
-        x = self.body(centred / (centred.square().mean(dim=2, keepdim=True) + 0.01**2).sqrt())
+        mean_mv, scale_mv = lead_statistics(batch, "lead")
+        x = self.body((batch.signal_mv - mean_mv) / scale_mv)
         return self.head(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1))
 
 
@@ -101,8 +99,7 @@ class FineTuned(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
         """The log-odds of each class."""
-        embedding = self.model.embed(batch)
-        return self.head(embedding.heart if self.representation == "heart" else embedding.per_lead.flatten(1))
+        return self.head(chosen_latents(self.model.embed(batch), self.representation))
 
 
 def fit_supervised(

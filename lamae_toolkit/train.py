@@ -37,9 +37,15 @@ class TrainConfig:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every"):
-            if not getattr(self, name) > 0:
-                raise ECGError(f"The training's {name} is {getattr(self, name)}, but it must be above 0.")
+        names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every")
+        check_above_zero(self, "training", names)
+
+
+def check_above_zero(config: object, what: str, names: tuple[str, ...]) -> None:
+    """Refuse a configuration of which one of these numbers is not above 0 (ECGError)."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ECGError(f"The {what}'s {name} is {getattr(config, name)}, but it must be above 0.")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -6,11 +6,22 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from lamae_toolkit.conditions import Patient
+from lamae_toolkit.conditions import Condition, Patient
+from lamae_toolkit.heart import Heart
 from lamae_toolkit.simulate import SimulatedECG, simulate_patients
 from lamae_toolkit.store import Entry, Store, pack
 
-SILENT_CODES = ("E11.9", "E78.5", "I10")
+
+def _no_effect(heart: Heart, severity: float, random: np.random.Generator) -> Heart:
+    return heart
+
+
+_SILENT = (
+    Condition("E11.9", (), "", _no_effect, 0.2, 1.2, chronic=True, raised_by={"I51.7": 1.3, "I25.2": 1.8}),
+    Condition("E78.5", (), "", _no_effect, 0.35, 1.2, chronic=True, raised_by={"I51.7": 1.1, "I25.2": 2.5}),
+    Condition("I10", (), "", _no_effect, 0.4, 1.4, chronic=True, raised_by={"I51.7": 3.0, "I25.2": 1.5}),
+)
+SILENT_CODES = tuple(condition.code for condition in _SILENT)
 """Codes that no wave of the ECG shows: type 2 diabetes, hyperlipidemia and hypertension."""
 
 
@@ -53,19 +64,11 @@ def _entry(study_id: int, ecg: SimulatedECG, seed: int) -> Entry:
 def silent_codes(patient: Patient, seed: int = 0) -> tuple[str, ...]:
     """The conditions of a patient that leave no mark in the ECG, the same in all of the patient's ECGs.
 
-    Odds at 65 years and their factors per decade and for an enlarged heart or an old infarction are round numbers.
+    Their odds follow the rule of all simulated conditions, with round numbers.
     """
-    chronic = {code for code, _ in patient.conditions}
-    random = np.random.default_rng([seed, patient.patient_id, 10])
-    present = []
-    for code, share, per_decade, by_hypertrophy, by_infarction in (
-        ("E11.9", 0.2, 1.2, 1.3, 1.8),
-        ("E78.5", 0.35, 1.2, 1.1, 2.5),
-        ("I10", 0.4, 1.4, 3.0, 1.5),
-    ):
-        odds = share / (1 - share) * per_decade ** ((patient.age_years - 65) / 10)
-        odds *= by_hypertrophy if "I51.7" in chronic else 1.0
-        odds *= by_infarction if "I25.2" in chronic else 1.0
-        if random.random() < odds / (1 + odds):
-            present.append(code)
-    return tuple(present)
+    chronic, random = dict(patient.conditions), np.random.default_rng([seed, patient.patient_id, 10])
+    return tuple(
+        condition.code
+        for condition in _SILENT
+        if random.random() < condition.probability(patient.age_years, patient.sex, chronic)
+    )
