@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.model import LAMAE, Latents, with_cls
+from lamae_toolkit.latents import Latents, with_cls
+from lamae_toolkit.model import LAMAE
 
 
 class IndependentMAE(LAMAE):

@@ -13,8 +13,9 @@ from lamae_toolkit.checkpoint import check_rate
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.icd10 import ancestors, label_matrix
+from lamae_toolkit.latents import Embedding
 from lamae_toolkit.metrics import Scores, auprc, auroc, macro_difference, patient_bootstrap
-from lamae_toolkit.model import LAMAE, Embedding
+from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, features, fit_probe
 from lamae_toolkit.store import Store
 

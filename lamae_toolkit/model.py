@@ -7,8 +7,6 @@ are not public: this is a reconstruction from its abstract, and its open choices
 `LAMAEConfig`. Masked autoencoding after He et al. (arXiv 2111.06377).
 """
 
-from typing import NamedTuple
-
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
@@ -18,49 +16,9 @@ from lamae_toolkit.batch import Batch
 from lamae_toolkit.checkpoint import PretrainedModel
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
+from lamae_toolkit.latents import Embedding, Latents, Reconstruction, with_cls
 from lamae_toolkit.layers import Block, InducedBlock, LeadPooling, time_code
 from lamae_toolkit.masking import random_mask, visible_patches, whole_lead_mask
-
-
-class Reconstruction(NamedTuple):
-    """What a pretraining step returns: `loss, prediction, mask = model(batch)`.
-
-    prediction: (b, l, n, p) in normalised units. mask: True where a patch was hidden and recorded.
-    """
-
-    loss: Float[Tensor, ""]
-    prediction: Float[Tensor, "b l n p"]
-    mask: Bool[Tensor, "b l n"]
-
-
-class Embedding(NamedTuple):
-    """What the model knows of each ECG.
-
-    heart: (b, d), the pooled heart token. per_lead: (b, l, d), the latent of each lead (0 if absent).
-    lead_weights: (b, h, l), the share that each lead has in the heart token; sums to 1 over the leads.
-    """
-
-    heart: Float[Tensor, "b d"]
-    per_lead: Float[Tensor, "b l d"]
-    lead_weights: Float[Tensor, "b h l"]
-
-
-class Latents(NamedTuple):
-    """The latents of all leads: the lead's own CLS token, then one token per visible patch.
-
-    tokens: (b, l, m, d) with m = 1 + visible patches. seen: (b, l, m), False for padding and absent
-    leads, or None if there is neither. position: (b, l, m - 1), the patch that each token stands for.
-    """
-
-    tokens: Float[Tensor, "b l m d"]
-    seen: Bool[Tensor, "b l m"] | None
-    position: Int[Tensor, "b l k"]
-
-    def leads_seen(self) -> Bool[Tensor, "b l"]:
-        """Which leads were seen at all."""
-        if self.seen is None:
-            return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
-        return self.seen[:, :, 0]
 
 
 class LAMAE(PretrainedModel):
@@ -130,7 +88,8 @@ class LAMAE(PretrainedModel):
         patches = self.patches(batch)
         latents = self.connect(self.encode_leads(patches, batch, mask=None, keep=patches.shape[2]))
         heart, weights, _ = self.pool(latents, patches.shape[2], moments=False)
-        return Embedding(heart, self.lead_latents(latents), weights)
+        spread = _mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
+        return Embedding(heart, self.lead_latents(latents), weights, spread, self.summary(latents, spread))
 
     def reconstruct(self, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Float[Tensor, "b l t"]:
         """The ECG in mV as the model draws it from the visible patches (visible ones are drawn, too).
@@ -209,6 +168,22 @@ class LAMAE(PretrainedModel):
         if seen is None:
             return tokens.mean(dim=2)
         return (tokens * seen[..., None]).sum(dim=2) / seen.sum(dim=2).clamp(min=1)[..., None]
+
+    def summary(self, latents: Latents, spread: Float[Tensor, "b l d"]) -> Float[Tensor, "b s"]:
+        """Five numbers for each latent dimension, of the leads that were seen, whatever their number and order.
+
+        Mean and spread of the lead latents over the leads; the leads' mean spread over time; and, of the mean of
+        the leads at each moment, spread over time and mean change from one patch to the next. The mean over time
+        of a heart that beats evenly and of one that does not can be the same; spread and change are not.
+        """
+        there = latents.leads_seen()
+        tokens, seen = latents.moments()
+        mean, over_leads = _mean_and_spread(self.lead_latents(latents), there)
+        heartbeat, _ = _mean_and_spread(tokens.transpose(1, 2), seen.transpose(1, 2))
+        at_all = seen.any(dim=1)
+        _, over_time = _mean_and_spread(heartbeat, at_all)
+        change, _ = _mean_and_spread(heartbeat.diff(dim=1).abs(), at_all[:, 1:] & at_all[:, :-1])
+        return torch.cat([mean, over_leads, _mean_and_spread(spread, there)[0], over_time, change], dim=1)
 
     def pool(self, latents: Latents, n: int, moments: bool = True):
         """Weigh the leads and add them up: the heart token, the weights, and the heart at each moment.
@@ -297,11 +272,6 @@ class LAMAE(PretrainedModel):
         return mask, int(visible.sum(dim=-1).max())
 
 
-def with_cls(seen: Bool[Tensor, "b l m"]) -> Bool[Tensor, "b l m"]:
-    """The same, with the CLS token of every lead to be seen: a lead that is absent must look at something."""
-    return torch.cat([torch.ones_like(seen[:, :, :1]), seen[:, :, 1:]], dim=2)
-
-
 def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
     """Mean and scale in mV by which each lead is normalised, both (b, l, 1).
 
@@ -315,6 +285,14 @@ def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
         variance = (variance * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
         variance = variance.expand_as(mean)
     return mean, (variance + 0.01**2).sqrt()
+
+
+def _mean_and_spread(x: Float[Tensor, "*b k d"], there: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (both *b d) over the k that are there."""
+    share = (there / there.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
+    mean = (x * share).sum(dim=-2)
+    variance = ((x - mean[..., None, :]).square() * share).sum(dim=-2)
+    return mean, (variance + 1e-8).sqrt()  # the root of an exact 0 has no gradient
 
 
 def _lead_index(batch: Batch) -> Int[Tensor, " l"]:

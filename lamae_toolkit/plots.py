@@ -191,10 +191,16 @@ def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     return figure
 
 
-REPRESENTATION_NAMES = {"per_lead": "all lead latents", "heart": "heart token", "trained": "trained on labels"}
+REPRESENTATION_NAMES = {
+    "per_lead": "all lead latents", "summary": "summary of the latents", "heart": "heart token",
+    "trained": "trained on labels",
+}  # fmt: skip
 """What a probe reads, or that a model was trained on the labels instead."""
 
-REPRESENTATION_MARKS = {"per_lead": (BLUE, "circle"), "heart": (ORANGE, "diamond"), "trained": (GREEN, "square")}
+REPRESENTATION_MARKS = {
+    "per_lead": (BLUE, "circle"), "summary": (SKY, "triangle-up"), "heart": (ORANGE, "diamond"),
+    "trained": (GREEN, "square"),
+}  # fmt: skip
 """How the rows of a comparison's table are told apart: colour and mark."""
 
 

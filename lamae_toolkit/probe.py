@@ -16,16 +16,19 @@ from scipy.special import expit
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import written_whole
+from lamae_toolkit.latents import Embedding
 from lamae_toolkit.metrics import auroc
-from lamae_toolkit.model import LAMAE, Embedding
+from lamae_toolkit.model import LAMAE
 
 PROBE_FILE = "probe.json"
-REPRESENTATIONS = ("heart", "per_lead")
-"""What a probe reads: the pooled heart token, or the latents of the twelve leads side by side."""
+REPRESENTATIONS = ("heart", "summary", "per_lead")
+"""What a probe reads: the pooled heart token; the summary of the latents by mean and spread over leads and time; or
+the latents of all leads side by side, each with its spread over time, and the summary. The first two do not depend on
+how many leads there are or in which order."""
 
 
 def features(embedding: Embedding, representation: str = "heart") -> Float[np.ndarray, "b d"]:
-    """The numbers that a probe reads, one row per ECG: "heart" or "per_lead" (see REPRESENTATIONS)."""
+    """The numbers that a probe reads, one row per ECG: one of REPRESENTATIONS."""
     return chosen_latents(embedding, representation).float().cpu().numpy()
 
 
@@ -33,7 +36,9 @@ def chosen_latents(embedding: Embedding, representation: str) -> Float[torch.Ten
     """The same as a tensor, through which a gradient may flow; ECGError if there is no such representation."""
     if representation not in REPRESENTATIONS:
         raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
-    return embedding.heart if representation == "heart" else embedding.per_lead.flatten(1)
+    if representation != "per_lead":
+        return getattr(embedding, representation)
+    return torch.cat([embedding.per_lead.flatten(1), embedding.per_lead_spread.flatten(1), embedding.summary], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +97,7 @@ def fit_probe(
     validation: np.ndarray,
     *,
     representation: str = "heart",
-    penalties: Sequence[float] = (0.003, 0.03, 0.3, 3.0, 30.0),
+    penalties: Sequence[float] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0),
 ) -> Probe:
     """Fit one logistic regression per code on the training ECGs.
 

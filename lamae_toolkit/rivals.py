@@ -30,6 +30,9 @@ def golden_results(name: str = "ptbxl") -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+MAIN = ("per_lead", "trained")
+"""What figures and tables with one value per variant show: a probe on all lead latents, or training on labels."""
+
 TASK_NAMES = {
     "superclasses": "PTB-XL's diagnostic superclasses",
     "codes": "ICD-10 codes",
@@ -93,15 +96,17 @@ def markdown_table(results: dict, task: str) -> str:
     """The main rows of a task as a Markdown table for a document, best first, one row per variant."""
     rows = main_rows(results, task).sort_values("auroc", ascending=False)
     first = next(iter(results["plan"]["variants"]))
+    columns = ("macro AUROC", "of the summary", "of the heart token alone")
     lines = [
-        f"| | macro AUROC | {first} minus this | of the heart token alone | {first} minus this |",
-        "|---|---|---|---|---|",
+        "|".join(["", "", *(f" {what} | {first} minus this " for what in columns), ""]),
+        "|---" * 7 + "|",
     ]
-    for variant in rows.variant[rows.representation != "heart"]:
-        own = readable(rows[rows.variant == variant])
-        cells = [own[own["probe reads"] == "heart token"], own[own["probe reads"] != "heart token"]]
-        heart, main = ([*part.iloc[0, 1:3]] if len(part) else ["", ""] for part in cells)
-        lines.append(f"| {variant} | {' | '.join(main + heart)} |")
+    for variant in rows.variant[rows.representation.isin(MAIN)]:
+        cells = []
+        for shown in (MAIN, ("summary",), ("heart",)):
+            own = readable(rows[(rows.variant == variant) & rows.representation.isin(shown)])
+            cells += [*own.iloc[0, 1:3]] if len(own) else ["", ""]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -123,7 +128,7 @@ def rivals_report(results: dict, path: Path | str) -> Path:
                 content,
             )
         )
-        some = macro[(macro.task == task) & (macro.representation != "heart")]
+        some = macro[(macro.task == task) & macro.representation.isin(MAIN)]
         if some.fraction.nunique() > 1:
             figure = along_figure(some[some.leads == first], "fraction")
             sections.append(Section("Fewer labels", f"{TASK_NAMES.get(task, task)}: the encoders stay.", [figure]))
@@ -131,7 +136,7 @@ def rivals_report(results: dict, path: Path | str) -> Path:
             figure = along_figure(some[(some.fraction == most) & (some.representation == "per_lead")], "leads")
             text = f"{TASK_NAMES.get(task, task)}: the probes are fitted anew on each lead set."
             sections.append(Section("Fewer leads", text, [figure]))
-        per_class = classes[(classes.task == task) & (classes.representation != "heart")].copy()
+        per_class = classes[(classes.task == task) & classes.representation.isin(MAIN)].copy()
         per_class["class"] = per_class["class"].map(name_of) + " (" + per_class.positives.astype(str) + ")"
         table = per_class.pivot_table(index="class", columns="variant", values="auroc")
         sections.append(Section("Class by class", "AUROC, with the number of positives in brackets.", [table]))

@@ -125,7 +125,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
 
 def test_explain_reads_a_numpy_file(run, tmp_path):
     np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
-    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(run / "checkpoint"), "--rate", "100"]
+    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(run / "checkpoint"), "--sampling-rate-hz", "100"]
     assert main([*words, "--unit", "mV", "--leads", "II,V2", "--out", str(tmp_path / "two.html")]) == 0
 
 

@@ -12,7 +12,7 @@ from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
-from lamae_toolkit.model import Embedding
+from lamae_toolkit.latents import Embedding
 from lamae_toolkit.probe import Probe, features, fit_probe, predict
 from lamae_toolkit.recipes import evaluate_beside_random
 
@@ -68,7 +68,8 @@ def learnable(ecgs: int = 900, width: int = 8, seed: int = 0):
     has_a, has_b = heart[:, 0] + rng.normal(0, 0.5, ecgs) > 0.8, rng.random(ecgs) < 0.3
     codes = [[code for code, has in (("I48.91", a), ("I44.7", b)) if has] for a, b in zip(has_a, has_b, strict=True)]
     index = pd.DataFrame({"patient_id": np.arange(ecgs), "fold": np.arange(ecgs) % 20, "codes": codes})
-    embedding = Embedding(torch.from_numpy(heart), torch.zeros(ecgs, 12, width), torch.zeros(ecgs, 1, 12))
+    leads, weights = torch.zeros(ecgs, 12, width), torch.zeros(ecgs, 1, 12)
+    embedding = Embedding(torch.from_numpy(heart), leads, weights, leads, torch.zeros(ecgs, 5 * width))
     return embedding, index
 
 
@@ -151,8 +152,8 @@ def test_embeddings_do_not_depend_on_the_batch(cohort):
     together = embed_rows(model, cohort, rows, batch_size=5, progress=False)
     apart = embed_rows(model, cohort, rows, batch_size=2, progress=False)
     torch.testing.assert_close(together.heart, apart.heart, atol=1e-5, rtol=0)
-    assert features(together, "per_lead").shape == (5, 12 * 32)
-    with pytest.raises(ECGError, match="choose from heart, per_lead"):
+    assert features(together, "per_lead").shape == (5, (2 * 12 + 5) * 32)
+    with pytest.raises(ECGError, match="choose from heart, summary, per_lead"):
         features(together, "mean")
     limb = embed_rows(model, cohort, rows, progress=False, leads=LEADS[:6])
     assert limb.lead_weights.shape[-1] == 6

@@ -74,6 +74,7 @@ def test_permuting_leads_with_their_names_changes_nothing(model):
     torch.testing.assert_close(shuffled.heart, plain.heart, atol=1e-5, rtol=0)
     torch.testing.assert_close(shuffled.lead_weights, plain.lead_weights[:, :, order], atol=1e-5, rtol=0)
     torch.testing.assert_close(shuffled.per_lead, plain.per_lead[:, order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(shuffled.summary, plain.summary, atol=1e-5, rtol=0)
     plain, shuffled = model(batch, mask), model(permuted(batch, order), mask[:, order])
     torch.testing.assert_close(shuffled.loss, plain.loss, atol=1e-5, rtol=0)
     torch.testing.assert_close(shuffled.prediction, plain.prediction[:, order], atol=1e-5, rtol=0)

@@ -42,7 +42,7 @@ def test_the_network_takes_leads_by_name_and_every_parameter_learns(cohort):
     torch.testing.assert_close(network(shuffled), network(batch))
 
 
-@pytest.mark.parametrize("representation", ["heart", "per_lead"])
+@pytest.mark.parametrize("representation", ["heart", "summary", "per_lead"])
 def test_fine_tuning_starts_at_the_probe_and_keeps_the_model_that_it_was_given(cohort, fast, representation):
     model, rows = random_encoder(SMALL), np.arange(len(cohort))
     before = {name: value.clone() for name, value in model.state_dict().items()}
