@@ -70,19 +70,28 @@ def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, t
     return given_rate_hz
 
 
-def usable_leads(signals_mv: LeadSignals, file: str) -> tuple[LeadSignals, tuple[str, ...]]:
-    """The leads that can be used, gaps filled; every lead left out or filled gets a note and a LeadWarning."""
-    usable, notes = {}, []
+def usable_leads(
+    signals_mv: LeadSignals, file: str
+) -> tuple[LeadSignals, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The leads that can be used, gaps filled; every lead left out or filled gets a note, a flag and a LeadWarning."""
+    usable, notes, flags = {}, [], []
     for lead, signal_mv in signals_mv.items():
         there = np.isfinite(signal_mv)
         missing = 1 - there.mean() if there.size else 1.0
-        if there.any() and np.abs(signal_mv[there]).max() > MAX_MV:
-            reached_mv = np.abs(signal_mv[there]).max()
-            raise ECGError(f"Lead {lead} reaches {reached_mv:.3g} mV, which no ECG does; check the unit and the gain.")
+        # The two extremes say all that is asked for here, and a reduction is quicker than a copy.
+        low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[there])
+        if max(-low_mv, high_mv) > MAX_MV:
+            raise ECGError(
+                f"Lead {lead} reaches {max(-low_mv, high_mv):.3g} mV, which no ECG does; check the unit and the gain.",
+                "impossible height",
+            )
+        if missing:
+            flags.append((lead, "nan"))
         if missing > MAX_MISSING:
             notes.append(f"Lead {lead} was left out: {100 * missing:.3g} % of it is missing.")
-        elif np.ptp(signal_mv[there]) == 0:
+        elif low_mv == high_mv:
             notes.append(f"Lead {lead} was left out: it is flat.")
+            flags.append((lead, "flat"))
         else:
             if missing:
                 notes.append(f"Lead {lead} had gaps, {100 * missing:.3g} % of it, filled along straight lines.")
@@ -90,7 +99,13 @@ def usable_leads(signals_mv: LeadSignals, file: str) -> tuple[LeadSignals, tuple
                 signal_mv = np.interp(time, time[there], signal_mv[there])
             usable[lead] = signal_mv
     if not usable:
-        raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.")
+        raise ECGError(
+            "No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead"
+        )
     for note in notes:
         warnings.warn(f"{file}: {note}", LeadWarning, stacklevel=3)
-    return usable, tuple(notes)
+    return usable, tuple(notes), tuple(flags)
+
+
+def _range_mv(signal_mv: np.ndarray) -> tuple[float, float]:
+    return (float(signal_mv.min()), float(signal_mv.max())) if signal_mv.size else (0.0, 0.0)

@@ -33,7 +33,14 @@ MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 2000.0
 
 
 class ECGError(ValueError):
-    """What the toolkit refuses, in one sentence: what is wrong, where, and what to do."""
+    """What the toolkit refuses, in one sentence: what is wrong, where, and what to do.
+
+    reason: the same in two or three words, by which a report counts what was refused.
+    """
+
+    def __init__(self, sentence: str = "", reason: str = "unreadable") -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class LeadWarning(UserWarning):
@@ -59,6 +66,8 @@ class Recording:
     leads: a name from `LEADS` for each row, each at most once, in any order. A lead that was not
         recorded, or is flat or invalid, is simply absent.
     notes: what a reader did or noticed, one sentence each.
+    flags: what a reader noticed about single leads, as (lead, flag), also of leads that it left out: "nan"
+        where samples were missing, "flat" where nothing was recorded.
 
     Raises ECGError when these promises are broken.
     """
@@ -67,6 +76,7 @@ class Recording:
     sampling_rate_hz: float | int
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    flags: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         signal_mv = np.ascontiguousarray(self.signal_mv, dtype=np.float32)
@@ -74,6 +84,7 @@ class Recording:
         object.__setattr__(self, "sampling_rate_hz", float(self.sampling_rate_hz))
         object.__setattr__(self, "leads", tuple(self.leads))
         object.__setattr__(self, "notes", tuple(self.notes))
+        object.__setattr__(self, "flags", tuple(self.flags))
         check_leads(self.leads)
         if len(self.leads) != len(signal_mv):
             raise ECGError(f"The signal has {len(signal_mv)} rows but {len(self.leads)} lead names; give one per row.")

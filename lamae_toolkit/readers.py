@@ -57,10 +57,11 @@ def read_ecg(
         except Exception as error:  # wfdb, NumPy and pandas raise nearly every type on a damaged file
             problem = f"The file is damaged or is not {kind} ({type(error).__name__}); copy or export it again."
             raise ECGError(problem) from error
-        signals_mv, lead_notes = usable_leads(signals_mv, path.name)
-        return Recording(np.stack(list(signals_mv.values())), rate_hz, tuple(signals_mv), (*notes, *lead_notes))
+        signals_mv, lead_notes, flags = usable_leads(signals_mv, path.name)
+        signal_mv = np.stack(list(signals_mv.values()))
+        return Recording(signal_mv, rate_hz, tuple(signals_mv), (*notes, *lead_notes), flags)
     except ECGError as error:
-        raise ECGError(f"{path.name}: {error}") from error
+        raise ECGError(f"{path.name}: {error}", error.reason) from error
 
 
 def find_ecgs(folder: str | Path) -> list[Path]:
