@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
-ecg files channels formats readers signal icd10 heart conditions rhythm waves simulate batch store datasets
+ecg files download channels formats readers signal icd10 heart conditions rhythm waves simulate batch store datasets
 config masking layers latents checkpoint model baselines train metrics probe evaluate explain
 supervised handmade plans scores compare ranking plots report recipes rivals small commands cli widgets
 """.split()  # noqa: SIM905
