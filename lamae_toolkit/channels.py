@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lamae_toolkit.ecg import LEADS, ECGError, LeadWarning, lead_name
+from lamae_toolkit.ecg import LEADS, PRECORDIAL_LEADS, ECGError, LeadWarning, lead_name
 
 MAX_MISSING = 0.2
 """A lead of which more than this part is missing is left out; smaller gaps are filled along a straight line."""
@@ -70,6 +70,38 @@ def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, t
     return given_rate_hz
 
 
+def finite_number(value: object, what: str) -> float:
+    """A number from a file's header, as a float; refuses what is none or so large that it can only be damage."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not abs(number) <= 1e12:
+        raise ECGError(f"{what} is {str(value)[:20]!r}, which is no usable number; export the ECG again.")
+    return number
+
+
+def complete_limb_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[str, ...]]:
+    """Twelve leads from the eight that a 12-lead device stores, and a note; any other set of leads stays as it is.
+
+    Einthoven and Goldberger: III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. The device measures
+    two limb leads only and computes the other four in the same way when it prints them.
+    """
+    if set(signals_mv) != {"I", "II", *PRECORDIAL_LEADS}:
+        return signals_mv, ()
+    lead_I, lead_II = signals_mv["I"], signals_mv["II"]
+    derived = {
+        "III": lead_II - lead_I,
+        "aVR": -(lead_I + lead_II) / 2,
+        "aVL": lead_I - lead_II / 2,
+        "aVF": lead_II - lead_I / 2,
+    }
+    both = {**signals_mv, **derived}
+    return {lead: both[lead] for lead in LEADS}, (
+        "Leads III, aVR, aVL and aVF were computed from I and II, as the file stores only eight leads.",
+    )
+
+
 def usable_leads(
     signals_mv: LeadSignals, file: str
 ) -> tuple[LeadSignals, tuple[str, ...], tuple[tuple[str, str], ...]]:
@@ -99,9 +131,7 @@ def usable_leads(
                 signal_mv = np.interp(time, time[there], signal_mv[there])
             usable[lead] = signal_mv
     if not usable:
-        raise ECGError(
-            "No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead"
-        )
+        raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead")
     for note in notes:
         warnings.warn(f"{file}: {note}", LeadWarning, stacklevel=3)
     return usable, tuple(notes), tuple(flags)

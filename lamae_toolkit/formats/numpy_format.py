@@ -8,6 +8,9 @@ import numpy as np
 from lamae_toolkit.channels import LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
 from lamae_toolkit.ecg import ECGError
 
+MAX_RATIO, MIN_BYTES = 50, 1_000_000
+"""No ECG can be compressed 50-fold; so small a file as a million bytes may."""
+
 
 def read(
     path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None
@@ -15,11 +18,18 @@ def read(
     """A two-dimensional array; `.npz` may bring its own `leads`, `sampling_rate_hz` and `unit` beside `signal`."""
     rate_in_file_hz, unit_in_file = None, None
     names = None if leads is None else [str(name) for name in leads]
-    if path.suffix.lower() == ".npy":
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if not zipped:
         # Memory-mapped, a file that is shorter than it claims is refused before memory is taken.
         signal = np.load(path, allow_pickle=False, mmap_mode="r")
     else:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            unpacked = sum(member.file_size for member in archive.zip.infolist())
+            if unpacked > MAX_RATIO * max(path.stat().st_size, MIN_BYTES):
+                raise ECGError(
+                    f"It unpacks to {unpacked / 1e6:.0f} MB, far more than an ECG of its size; save it again."
+                )
             if "signal" not in archive:
                 raise ECGError(f"It has no array called 'signal' but {', '.join(archive) or 'none'}; save it so.")
             signal = archive["signal"]
