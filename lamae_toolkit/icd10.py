@@ -1,8 +1,12 @@
 """ICD-10-CM codes: their names, their ancestors, and the table of labels that a model learns."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
+from io import StringIO
 
 import numpy as np
+import pandas as pd
 from jaxtyping import UInt8
 
 from lamae_toolkit.ecg import ECGError
@@ -45,30 +49,6 @@ NAMES = {
 }
 """Names of the codes that the toolkit's own cohorts use (ICD-10-CM, shortened)."""
 
-_SCP_TO_ICD10 = {
-    # conduction
-    "1AVB": "I44.0", "LPR": "I44.0", "2AVB": "I44.1", "3AVB": "I44.2", "LAFB": "I44.4", "LPFB": "I44.5",
-    "CLBBB": "I44.7", "ILBBB": "I44.7", "CRBBB": "I45.10", "IRBBB": "I45.19", "IVCD": "I45.4", "WPW": "I45.6",
-    # rhythm
-    "AFIB": "I48.91", "AFLT": "I48.92", "SVTAC": "I47.1", "PSVT": "I47.1", "STACH": "R00.0", "SBRAD": "R00.1",
-    "PAC": "I49.1", "PVC": "I49.3", "PRC(S)": "I49.49", "BIGU": "I49.49", "TRIGU": "I49.49", "PACE": "Z95.0",
-    # enlargement: ICD-10-CM has one code for hypertrophy of any chamber
-    "LVH": "I51.7", "RVH": "I51.7", "SEHYP": "I51.7", "LAO/LAE": "I51.7", "RAO/RAE": "I51.7",
-    # ischaemia, and what an ECG alone shows of it
-    "ISC_": "I25.9", "ISCAL": "I25.9", "ISCIN": "I25.9", "ISCIL": "I25.9", "ISCAS": "I25.9", "ISCLA": "I25.9",
-    "ISCAN": "I25.9", "INJAS": "I24.9", "INJAL": "I24.9", "INJIN": "I24.9", "INJLA": "I24.9", "INJIL": "I24.9",
-    "ANEUR": "I25.3",
-    # a finding without a disease
-    "NDT": "R94.31", "NST_": "R94.31", "NT_": "R94.31", "STD_": "R94.31", "STE_": "R94.31", "LOWT": "R94.31",
-    "INVT": "R94.31", "TAB_": "R94.31", "QWAVE": "R94.31", "ABQRS": "R94.31", "LVOLT": "R94.31", "HVOLT": "R94.31",
-    "LNGQT": "R94.31",
-}  # fmt: skip
-_ACUTE_INFARCTION = {
-    "AMI": "I21.09", "ASMI": "I21.09", "ALMI": "I21.09", "IMI": "I21.19", "ILMI": "I21.19", "IPLMI": "I21.19",
-    "IPMI": "I21.19", "LMI": "I21.29", "PMI": "I21.29",
-}  # fmt: skip
-_NO_DISEASE = ("NORM", "SR", "SARRH", "SVARR", "VCLVH", "DIG", "EL")
-
 
 def scp_to_icd10(statement: str, acute: bool = False) -> str | None:
     """The ICD-10-CM code nearest to an SCP-ECG statement of PTB-XL, or None where no disease is named.
@@ -76,13 +56,29 @@ def scp_to_icd10(statement: str, acute: bool = False) -> str | None:
     The map is ours, made from the ICD-10-CM index for research: a statement about one ECG is not a coded
     discharge diagnosis. ICD-10-CM tells infarctions by site only while they are `acute` (PTB-XL's stadium I);
     all others become I25.2. Statements without a code: a normal ECG, sinus rhythm and its variation, a voltage
-    criterion alone, and drug or electrolyte effects of an unnamed substance. ECGError if it is no statement.
+    criterion alone, and drug or electrolyte effects of an unnamed substance. `scp_table` gives the reason for
+    each. ECGError if it is no statement.
     """
-    if statement in _ACUTE_INFARCTION:
-        return _ACUTE_INFARCTION[statement] if acute else "I25.2"
-    if statement not in _SCP_TO_ICD10 and statement not in _NO_DISEASE:
+    if statement not in _scp_codes():
         raise ECGError(f"{statement!r} is not an SCP-ECG statement of PTB-XL; check the column scp_codes.")
-    return _SCP_TO_ICD10.get(statement)
+    code, code_if_acute = _scp_codes()[statement]
+    return (acute and code_if_acute) or code or None
+
+
+def scp_table() -> pd.DataFrame:
+    """The map from the 71 SCP-ECG statements of PTB-XL to ICD-10-CM, a row each, with the reason for its code.
+
+    Columns: description, icd10 (empty where no code fits), icd10_if_acute (empty where it makes no difference),
+    and reason: why this code and what it loses, or why there is none.
+    """
+    text = resources.files("lamae_toolkit").joinpath("scp_icd10.csv").read_text(encoding="utf-8")
+    return pd.read_csv(StringIO(text), index_col="statement", keep_default_na=False)
+
+
+@cache
+def _scp_codes() -> dict[str, tuple[str, str]]:
+    table = scp_table()
+    return dict(zip(table.index, zip(table.icd10, table.icd10_if_acute, strict=True), strict=True))
 
 
 def name_of(code: str) -> str:
