@@ -21,24 +21,12 @@ def written_whole(target: Path | str, replaces: str | None = None) -> Iterator[P
     disk and a folder that may not be written to become an ECGError that says so.
     """
     target = Path(target).absolute()
-    if target.is_dir() and any(target.iterdir()) and not (replaces and (target / replaces).is_file()):
-        raise ECGError(f"{target} is a folder with something else in it; choose a new one.")
+    check_replaceable(target, replaces)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if partial.is_dir() and target.exists():
-            # A folder cannot replace a folder in one step: the old one steps aside, and comes back if need be.
-            aside = target.with_name(f"{target.name}.{os.getpid()}.old")
-            os.replace(target, aside)
-            try:
-                os.replace(partial, target)
-            except BaseException:
-                os.replace(aside, target)
-                raise
-            shutil.rmtree(aside, ignore_errors=True)  # the new one is in place, whatever holds the old one back
-        else:
-            os.replace(partial, target)
+        take_place(partial, target)
     except OSError as error:
         raise ECGError(
             f"{target} could not be written ({error.strerror or error}); nothing was left behind:"
@@ -46,6 +34,28 @@ def written_whole(target: Path | str, replaces: str | None = None) -> Iterator[P
         ) from error
     finally:
         _remove(partial)
+
+
+def check_replaceable(target: Path, replaces: str | None = None) -> None:
+    """Refuse (ECGError) a folder that holds anything, unless it holds the file named by `replaces`: one of ours."""
+    if target.is_dir() and any(target.iterdir()) and not (replaces and (target / replaces).is_file()):
+        raise ECGError(f"{target} is a folder with something else in it; choose a new one.")
+
+
+def take_place(finished: Path, target: Path) -> None:
+    """Give what was finished under a temporary name its own name, in place of what has that name now."""
+    if not (finished.is_dir() and target.exists()):
+        os.replace(finished, target)
+        return
+    # A folder cannot replace a folder in one step: the old one steps aside, and comes back if need be.
+    aside = target.with_name(f"{target.name}.{os.getpid()}.old")
+    os.replace(target, aside)
+    try:
+        os.replace(finished, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)  # the new one is in place, whatever holds the old one back
 
 
 def _remove(path: Path) -> None:

@@ -1,20 +1,17 @@
-"""What is done to an ECG before a model sees it: resampling, filtering, cropping, and flags on its quality.
+"""What is done to an ECG before a model sees it: resampling, filtering and cropping.
 
 Every function takes a `Recording` and leaves it as it is; leads, their order and the notes are kept.
 """
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
-from scipy import ndimage
+from jaxtyping import Float
 from scipy import signal as scipy_signal
 
 from lamae_toolkit.ecg import MAX_RATE_HZ, MIN_RATE_HZ, ECGError, Recording
-
-FLAT_MV, FLAT_S = 0.01, 2.0
-CLIPPED_S = 0.04
-NOISY_MV, NOISE_ABOVE_HZ = 0.01, 40.0
 
 
 def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
@@ -36,18 +33,56 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
     n_samples = recording.signal_mv.shape[1]
     # The offset goes round the filter, whose gain differs by 0.05 % from one new sample to the next.
     offset_mv = recording.signal_mv.mean(axis=1, keepdims=True, dtype=np.float64)
-    padded_mv = _reflect(recording.signal_mv - offset_mv, periods * down)
-    resampled_mv = scipy_signal.resample_poly(padded_mv, up, down, axis=1) + offset_mv
+    padded_mv = reflected((recording.signal_mv - offset_mv).astype(np.float32), periods * down)
+    if up == 1:  # the same filter; only what is kept is computed, by a matrix product: eight times faster
+        resampled_mv = filtered_every(padded_mv, _low_pass(down), down)[:, periods - 10 :]
+    else:
+        resampled_mv = scipy_signal.resample_poly(padded_mv.astype(np.float64), up, down, axis=1)[:, periods * up :]
     n_resampled = max(1, round(n_samples * up / down))
-    signal_mv = resampled_mv[:, periods * up : periods * up + n_resampled].astype(np.float32)
+    signal_mv = (resampled_mv[:, :n_resampled] + offset_mv).astype(np.float32)
     return replace(recording, signal_mv=signal_mv, sampling_rate_hz=rate_hz)
 
 
-def _reflect(signal_mv: np.ndarray, n_pad: int) -> np.ndarray:
+@cache
+def _low_pass(down: int) -> bytes:
+    """The taps by which scipy's resample_poly makes every `down`-th sample, as bytes, which can be remembered."""
+    return scipy_signal.firwin(20 * down + 1, 1 / down, window=("kaiser", 5.0)).astype(np.float32).tobytes()
+
+
+def filtered_every(signal_mv: Float[np.ndarray, "l t"], taps: bytes, step: int) -> Float[np.ndarray, "l k"]:
+    """Filter with these symmetric taps (float32) wherever they fit, and keep every `step`-th result.
+
+    y_k = sum_i taps_i x_(k step + i). 32 results at a time are one row of a matrix product.
+    """
+    matrix = _band_matrix(taps, step)
+    reach, at_once = matrix.shape
+    k = (signal_mv.shape[1] - len(taps) // 4) // step + 1
+    blocks = -(-k // at_once)
+    missing = (blocks - 1) * at_once * step + reach - signal_mv.shape[1]
+    padded = np.pad(signal_mv, ((0, 0), (0, max(missing, 0))))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=1)[:, :: at_once * step][:, :blocks]
+    return (windows @ matrix).reshape(len(signal_mv), -1)[:, :k]
+
+
+@cache
+def _band_matrix(taps: bytes, step: int, at_once: int = 32) -> np.ndarray:
+    """One column of taps per result, each `step` rows below the one before."""
+    values = np.frombuffer(taps, dtype=np.float32)
+    matrix = np.zeros(((at_once - 1) * step + len(values), at_once), dtype=np.float32)
+    for column in range(at_once):
+        matrix[column * step : column * step + len(values), column] = values
+    return matrix
+
+
+def reflected(signal_mv: Float[np.ndarray, "l t"], n_pad: int) -> Float[np.ndarray, "l u"]:
     """The signal continued at both ends by point reflection about its first and last sample."""
     if signal_mv.shape[1] == 1:
         return np.pad(signal_mv, ((0, 0), (n_pad, n_pad)), mode="edge")
-    return np.pad(signal_mv, ((0, 0), (n_pad, n_pad)), mode="reflect", reflect_type="odd")
+    if n_pad >= signal_mv.shape[1]:  # reflected more than once
+        return np.pad(signal_mv, ((0, 0), (n_pad, n_pad)), mode="reflect", reflect_type="odd")
+    before = 2 * signal_mv[:, :1] - signal_mv[:, n_pad:0:-1]
+    after = 2 * signal_mv[:, -1:] - signal_mv[:, -2 : -n_pad - 2 : -1]
+    return np.concatenate([before, signal_mv, after], axis=1)
 
 
 def bandpass(recording: Recording, low_hz: float | int = 0.5, high_hz: float | int = 40.0, order: int = 3) -> Recording:
@@ -84,48 +119,3 @@ def crop(recording: Recording, start_s: float | int, duration_s: float | int) ->
             " stretch inside it."
         )
     return replace(recording, signal_mv=recording.signal_mv[:, first : first + length])
-
-
-def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
-    """What is suspicious about each lead: any of "flat", "clipped" and "noisy", often nothing.
-
-    flat: for 2 s (or a shorter ECG's whole length) the lead stays within 0.01 mV.
-    clipped: for 40 ms, at least 3 samples, the lead stays exactly at its highest or lowest value.
-    noisy: what lies above 40 Hz has a robust standard deviation (1.48 median |x|, which the short QRS
-        complexes do not move) above 0.01 mV; not judged below a sampling rate of 100 Hz.
-    These are hints for a human eye, not a diagnosis.
-    """
-    rate_hz = recording.sampling_rate_hz
-    noise_mv = np.zeros_like(recording.signal_mv)
-    if rate_hz >= 100 and recording.signal_mv.shape[1] > 1:
-        sections = scipy_signal.butter(3, NOISE_ABOVE_HZ, btype="highpass", fs=rate_hz, output="sos")
-        n_pad = min(recording.signal_mv.shape[1] - 1, round(rate_hz))
-        noise_mv = scipy_signal.sosfiltfilt(sections, recording.signal_mv.astype(np.float64), axis=1, padlen=n_pad)
-    flags = {}
-    for row, lead in enumerate(recording.leads):
-        lead_mv = recording.signal_mv[row]
-        found = {
-            "flat": _range_of_flattest_mv(lead_mv, round(FLAT_S * rate_hz)) < FLAT_MV,
-            "clipped": _longest_at_limit(lead_mv) >= max(3, round(CLIPPED_S * rate_hz)),
-            "noisy": 1.4826 * np.median(np.abs(noise_mv[row])) > NOISY_MV,
-        }
-        flags[lead] = tuple(name for name, is_so in found.items() if is_so)
-    return flags
-
-
-def _range_of_flattest_mv(lead_mv: np.ndarray, window: int) -> float:
-    """Highest minus lowest value in the flattest stretch of `window` samples."""
-    if window >= len(lead_mv):
-        return float(np.ptp(lead_mv))
-    range_mv = ndimage.maximum_filter1d(lead_mv, window) - ndimage.minimum_filter1d(lead_mv, window)
-    # Only windows that lie inside the ECG count.
-    return float(range_mv[window // 2 : len(lead_mv) - (window - 1) // 2].min())
-
-
-def _longest_at_limit(lead_mv: np.ndarray) -> int:
-    """The longest run of samples exactly at the highest or at the lowest value."""
-    longest = 0
-    for limit_mv in (lead_mv.max(), lead_mv.min()):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], lead_mv == limit_mv, [0]]).astype(np.int8)))
-        longest = max(longest, int((edges[1::2] - edges[::2]).max()))
-    return longest

@@ -4,16 +4,20 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet as pq
 import torch
+from jaxtyping import Int16
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.files import written_whole
+from lamae_toolkit.quality import quality_columns
 from lamae_toolkit.signal import crop, resample
 
 VERSION = 1
@@ -49,12 +53,15 @@ def patient_fold(patient_id: int, folds: int = 20) -> int:
 class Store:
     """A packed cohort: signals as int16 with 0.001 mV a unit, leads in the order of `LEADS`, and its index.
 
-    index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, row by row
-        with the signals. An absent lead is a row of the value -32768.
+    signals: (b, l, t), memory-mapped. An absent lead is a row of the value -32768. folds: (b,), the patient-wise fold
+        of each ECG.
+    index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, and the quality flags
+        `FLAG_COLUMNS`, row by row with the signals; read when it is first asked for, so that a store of 800,000 ECGs
+        opens at once.
     """
 
-    def __init__(self, folder: Path, meta: dict, index: pd.DataFrame, signals: np.ndarray) -> None:
-        self.folder, self.meta, self.index, self.signals = folder, meta, index, signals
+    def __init__(self, folder: Path, meta: dict, folds: np.ndarray, signals: np.ndarray) -> None:
+        self.folder, self.meta, self.folds, self.signals = folder, meta, folds, signals
 
     @classmethod
     def open(cls, folder: Path | str) -> "Store":
@@ -73,26 +80,37 @@ class Store:
                 " pack the cohort again."
             )
         try:
-            index = pd.read_parquet(folder / INDEX)
+            with pq.ParquetFile(folder / INDEX) as file:
+                found_rows, columns = file.metadata.num_rows, file.schema_arrow.names
+                missing = [name for name in INDEX_COLUMNS if name not in columns]
+                table = None if missing else file.read(["patient_id", "fold"])
         except (OSError, pyarrow.ArrowException) as error:
             raise ECGError(f"The index {folder / INDEX} is missing or damaged; pack the cohort again.") from error
-        missing = [name for name in INDEX_COLUMNS if name not in index]
-        if missing:
+        if table is None:
             raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
         wanted = ecgs * len(LEADS) * samples * 2
         found = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
-        if len(index) != ecgs or found != wanted:
+        if found_rows != ecgs or found != wanted:
             raise ECGError(
-                f"{folder} should hold {ecgs} ECGs, but its index has {len(index)} rows and {SIGNALS} has {found} of"
+                f"{folder} should hold {ecgs} ECGs, but its index has {found_rows} rows and {SIGNALS} has {found} of"
                 f" {wanted} bytes; pack the cohort again."
             )
-        if index.groupby("patient_id").fold.nunique().max() > 1:
+        patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
+        if _in_two_folds(patients, folds):
             raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
         signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
-        return cls(folder, meta, index, signals)
+        return cls(folder, meta, folds, signals)
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """Whose the ECGs are, and what is known of them."""
+        try:
+            return pd.read_parquet(self.folder / INDEX)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise ECGError(f"The index {self.folder / INDEX} is damaged; pack the cohort again.") from error
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.signals)
 
     @property
     def sampling_rate_hz(self) -> float:
@@ -114,7 +132,14 @@ class Store:
 
     def rows(self, folds: Iterable[int]) -> np.ndarray:
         """The rows of the ECGs in these folds."""
-        return np.flatnonzero(self.index.fold.isin(list(folds)))
+        return np.flatnonzero(np.isin(self.folds, list(folds)))
+
+
+def _in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
+    """Whether any patient has ECGs in more than one fold."""
+    order = np.argsort(patients, kind="stable")
+    patients, folds = patients[order], folds[order]
+    return bool(((patients[1:] == patients[:-1]) & (folds[1:] != folds[:-1])).any())
 
 
 def pack(
@@ -133,7 +158,6 @@ def pack(
     are a study number that is there twice and an empty cohort. The store appears under its name only when it is
     complete; a store that is there already is replaced, any other folder is refused.
     """
-    samples = round(sampling_rate_hz * duration_s)
     rows: list[dict] = []
     studies: set[int] = set()
     with written_whole(folder, replaces=META) as partial:
@@ -143,7 +167,7 @@ def pack(
                 if entry.study_id in studies:
                     raise ECGError(f"Study {entry.study_id} is there twice; give every ECG a number of its own.")
                 studies.add(entry.study_id)
-                file.write(_quantised(entry, sampling_rate_hz, duration_s, samples).tobytes())
+                file.write(_quantised(entry, sampling_rate_hz, duration_s).tobytes())
                 rows.append(
                     {
                         "patient_id": entry.patient_id,
@@ -152,42 +176,57 @@ def pack(
                         "sex": entry.sex,
                         "codes": list(entry.codes),
                         "fold": patient_fold(entry.patient_id, folds) if entry.fold is None else entry.fold,
+                        **quality_columns(entry.recording),
                         **dict(entry.extra),
                     }
                 )
         if not rows:
             raise ECGError(f"There is no ECG to pack into {folder}.")
         pd.DataFrame(rows).to_parquet(partial / INDEX)
-        meta = {
-            "version": VERSION,
-            "source": source,
-            "ecgs": len(rows),
-            "samples": samples,
-            "sampling_rate_hz": sampling_rate_hz,
-            "folds": folds,
-            "mv_per_unit": MV_PER_UNIT,
-            "leads": list(LEADS),
-        }
+        meta = store_meta(source, len(rows), sampling_rate_hz, duration_s, folds)
         (partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return Store.open(folder)
 
 
-def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float, samples: int) -> np.ndarray:
-    """One ECG as int16, all twelve leads, -32768 where a lead is absent."""
-    recording = entry.recording
+def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float, folds: int = 20) -> dict:
+    """What `store.json` says of a store."""
+    return {
+        "version": VERSION,
+        "source": source,
+        "ecgs": ecgs,
+        "samples": round(sampling_rate_hz * duration_s),
+        "sampling_rate_hz": sampling_rate_hz,
+        "folds": folds,
+        "mv_per_unit": MV_PER_UNIT,
+        "leads": list(LEADS),
+    }
+
+
+def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
+    try:
+        return quantised(entry.recording, sampling_rate_hz, duration_s)
+    except ECGError as error:
+        raise ECGError(f"Study {entry.study_id}: {error}", error.reason) from error
+
+
+def quantised(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:
+    """One ECG as it is stored: int16, all twelve leads, -32768 where a lead is absent. ECGError if it is too short."""
+    samples = round(sampling_rate_hz * duration_s)
     # Half a sample of slack, at the ECG's own rate and the store's: a 9.998-s record at 500 Hz is 10 s long.
     if recording.duration_s < duration_s - 0.5 / min(recording.sampling_rate_hz, sampling_rate_hz):
         raise ECGError(
-            f"Study {entry.study_id} lasts {recording.duration_s:g} s, but this store holds ECGs of {duration_s:g} s;"
-            " leave it out or pack shorter ones."
+            f"The ECG lasts {recording.duration_s:g} s, but this store holds ECGs of {duration_s:g} s; leave it out or"
+            " pack shorter ones.",
+            "too short",
         )
-    signal_mv = resample(crop(recording, 0.0, min(duration_s, recording.duration_s)), sampling_rate_hz).signal_mv[
-        :, :samples
-    ]
-    signal_mv = np.pad(signal_mv, ((0, 0), (0, samples - signal_mv.shape[1])), mode="edge")
-    largest = 32767 * MV_PER_UNIT
-    offset = np.median(signal_mv, axis=1, keepdims=True)
-    signal_mv = signal_mv - np.where(np.abs(signal_mv).max(axis=1, keepdims=True) > largest, offset, 0.0)
+    cropped = crop(recording, 0.0, min(duration_s, recording.duration_s))
+    units = resample(cropped, sampling_rate_hz).signal_mv[:, :samples] * np.float32(1 / MV_PER_UNIT)
+    if units.shape[1] < samples:
+        units = np.pad(units, ((0, 0), (0, samples - units.shape[1])), mode="edge")
+    too_high = max(-units.min(), units.max()) > 32767
+    if too_high:
+        beyond = np.abs(units).max(axis=1, keepdims=True) > 32767
+        units = units - np.where(beyond, np.median(units, axis=1, keepdims=True), 0.0)
     packed = np.full((len(LEADS), samples), ABSENT, dtype=np.int16)
-    packed[[LEADS.index(name) for name in recording.leads]] = np.rint(signal_mv / MV_PER_UNIT).clip(-32767, 32767)
+    packed[[LEADS.index(name) for name in recording.leads]] = np.rint(units).clip(-32767, 32767)
     return packed

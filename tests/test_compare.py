@@ -117,7 +117,7 @@ def test_every_test_patient_is_unknown_to_pretraining_and_probe(plan, cohort, ou
 
 def test_scores_do_not_depend_on_the_labels_of_the_test_ecgs(plan, cohort):
     split, model = plan.splits[0], Variant("random encoder").model(TINY).eval()
-    other = Store(cohort.folder, cohort.meta, cohort.index.copy(), cohort.signals)
+    other = Store(cohort.folder, cohort.meta, cohort.folds.copy(), cohort.signals)
     test = cohort.rows(split.test)
     codes = other.index.codes.tolist()
     for row in test:
@@ -168,10 +168,10 @@ def test_a_comparison_without_results_says_so(plan, cohort, tmp_path):
 
 
 def test_the_plans_of_ptbxl_rotate_over_folds_1_to_8_and_leave_9_and_10_alone(cohort):
-    store = Store(cohort.folder, cohort.meta, cohort.index.copy(), cohort.signals)
+    store = Store(cohort.folder, cohort.meta, np.arange(len(cohort)) % 10 + 1, cohort.signals)
     store.index["superclasses"] = [["NORM"]] * len(store)
     store.index["codes"] = [["I48.91"]] * len(store)
-    store.index["fold"] = np.arange(len(store)) % 10 + 1
+    store.index["fold"] = store.folds
     for name in ("ptbxl", "ablation"):
         plan = PLANS[name](store)
         used = {fold for split in plan.splits for fold in (*split.train, *split.validation, *split.test)}

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
+from lamae_toolkit.quality import quality_flags
 from lamae_toolkit.readers import read_ecg
-from lamae_toolkit.signal import bandpass, crop, quality_flags, resample
+from lamae_toolkit.signal import bandpass, crop, resample
 
 RATES_HZ = [50.0, 100.0, 128.0, 250.0, 257.0, 360.0, 500.0, 1000.0, 2000.0]
 

@@ -69,8 +69,8 @@ def test_the_recipe_pretrains_on_folds_1_to_8_alone_and_goes_on_after_an_interru
     rival, cohort, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(recipe, "SMALL", replace(TINY, encoder_depth=1, latent_depth=1))
-    ptbxl = Store(cohort.folder, cohort.meta, cohort.index.copy(), cohort.signals)
-    ptbxl.index["fold"] = np.arange(len(ptbxl)) % 10 + 1
+    ptbxl = Store(cohort.folder, cohort.meta, np.arange(len(cohort)) % 10 + 1, cohort.signals)
+    ptbxl.index["fold"] = ptbxl.folds
     half = np.random.default_rng(0).random((len(ptbxl), 5)) < 0.5
     ptbxl.index["superclasses"] = [[n for n, is_so in zip(SUPERCLASSES, row, strict=True) if is_so] for row in half]
     ptbxl.index["codes"] = [["I48.91"] if row[0] else [] for row in half]

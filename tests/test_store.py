@@ -78,7 +78,7 @@ def test_a_patient_in_two_folds_is_refused(tmp_path):
     [
         ([], "no ECG to pack"),
         ([entry(1), entry(1)], "Study 1 is there twice"),
-        ([entry(1), entry(2, seconds=4)], "Study 2 lasts 4 s"),
+        ([entry(1), entry(2, seconds=4)], "Study 2: The ECG lasts 4 s"),
     ],
 )
 def test_a_refused_cohort_leaves_nothing_behind(tmp_path, entries, message):

@@ -9,6 +9,7 @@ import wfdb
 from lamae_toolkit.channels import MAX_MISSING, LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.files import read_text
+from lamae_toolkit.formats import wfdb_plain
 
 BYTES_PER_SAMPLE = {
     **{"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3},
@@ -24,6 +25,9 @@ def read(
 
     Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
     """
+    plain = wfdb_plain.read(header_path, read_text(header_path), given_rate_hz, unit)
+    if plain is not None:
+        return plain
     record = wfdb.rdheader(str(header_path.with_suffix("")))
     if not isinstance(record, wfdb.MultiRecord):
         return _read_segment(header_path, record, given_rate_hz, unit)
@@ -97,7 +101,7 @@ def _check_sizes(header_path: Path, record: wfdb.Record) -> None:
     for name in dict.fromkeys(record.file_name):
         signal_path = header_path.with_name(name)
         if not signal_path.is_file():
-            raise ECGError(f"Its signal file {name} is missing; put it beside the header.")
+            raise ECGError(f"Its signal file {name} is missing; put it beside the header.", "signal file missing")
         channels = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
         bytes_per_sample = BYTES_PER_SAMPLE[record.fmt[channels[0]]]
         samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in channels)
@@ -108,5 +112,6 @@ def _check_sizes(header_path: Path, record: wfdb.Record) -> None:
         if size < promised:
             raise ECGError(
                 f"Its signal file {name} has {size} bytes, but the header promises at least {promised}, so it is cut"
-                " off; copy it again."
+                " off; copy it again.",
+                "signal file cut off",
             )
