@@ -77,7 +77,7 @@ def finite_number(value: object, what: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = np.nan
     if not abs(number) <= 1e12:
-        raise ECGError(f"{what} is {str(value)[:20]!r}, which is no usable number; export the ECG again.")
+        raise ECGError(f"{what} is {str(value).strip()[:20]!r}, which is no usable number; export the ECG again.")
     return number
 
 

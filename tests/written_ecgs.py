@@ -1,0 +1,201 @@
+"""Small ECG files of every format, written for tests and for fuzzing by other means than they are read."""
+
+import base64
+import io
+import zlib
+
+import edfio
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, TwelveLeadECGWaveformStorage, generate_uid
+
+from lamae_toolkit.ecg import LEADS
+
+EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def ecg_counts(leads: tuple[str, ...] = LEADS, n_samples: int = 500) -> dict[str, np.ndarray]:
+    """A heartbeat-like signal in 5 uV counts that differs from lead to lead; the limb leads obey Einthoven."""
+    time = np.arange(n_samples)
+    beat = 200 * np.exp(-(((time % 250) - 60) ** 2) / 20) + 40 * np.exp(-(((time % 250) - 150) ** 2) / 500)
+    counts = {lead: np.round(beat * (i - 5) / 6 + 9 * np.sin(time / (30 + i))) for i, lead in enumerate(LEADS)}
+    counts["III"] = counts["II"] - counts["I"]
+    counts["aVR"] = -np.trunc((counts["I"] + counts["II"]) / 2)
+    counts["aVL"] = np.trunc((counts["I"] - counts["III"]) / 2)
+    counts["aVF"] = np.trunc((counts["II"] + counts["III"]) / 2)
+    return {lead: counts[lead].astype(np.int16) for lead in leads}
+
+
+def muse_xml(counts: dict[str, np.ndarray], per_bit: str = "4.88", rate: str = "500") -> bytes:
+    """GE MUSE XML with median beats before the rhythm."""
+    waveforms = []
+    for kind, n in (("Median", 60), ("Rhythm", None)):
+        leads = []
+        for lead, signal in counts.items():
+            content = signal[:n].astype("<i2").tobytes()
+            leads.append(
+                f"<LeadData><LeadByteCountTotal>{len(content)}</LeadByteCountTotal><LeadTimeOffset>0</LeadTimeOffset>"
+                f"<LeadSampleCountTotal>{len(content) // 2}</LeadSampleCountTotal>"
+                f"<LeadAmplitudeUnitsPerBit>{per_bit}</LeadAmplitudeUnitsPerBit>"
+                f"<LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits><LeadID>{lead}</LeadID>"
+                "<LeadOffsetFirstSample>0</LeadOffsetFirstSample><LeadSampleSize>2</LeadSampleSize>"
+                f"<LeadOff>FALSE</LeadOff><LeadDataCRC32>{zlib.crc32(content)}</LeadDataCRC32>"
+                f"<WaveFormData>{base64.encodebytes(content).decode()}</WaveFormData></LeadData>"
+            )
+        waveforms.append(
+            f"<Waveform><WaveformType>{kind}</WaveformType><SampleType>CONTINUOUS_SAMPLES</SampleType>"
+            f"<SampleBase>{rate}</SampleBase><SampleExponent>0</SampleExponent>{''.join(leads)}</Waveform>"
+        )
+    head = '<?xml version="1.0" encoding="ISO-8859-1"?>\n<!DOCTYPE RestingECG SYSTEM "restecg.dtd">\n'
+    return f"{head}<RestingECG>{''.join(waveforms)}</RestingECG>".encode("latin-1")
+
+
+def sierra_xml(counts: dict[str, np.ndarray], compression: str = "XLI", encoding: str = "utf-16") -> bytes:
+    """Philips Sierra XML with all leads in one text, 5 uV a count at 500 Hz."""
+    n_samples = len(next(iter(counts.values())))
+    if compression == "XLI":
+        stored = {lead: signal.astype(int) for lead, signal in counts.items()}
+        I, II, III = (stored[lead] for lead in ("I", "II", "III"))
+        rest = {"III": II - I, "aVR": -half(I + II), "aVL": half(I - III), "aVF": half(II + III)}
+        stored |= {lead: whole - stored[lead] for lead, whole in rest.items()}
+        content = b"".join(map(xli_chunk, stored.values()))
+    else:
+        content = b"".join(signal.astype("<i2").tobytes() for signal in counts.values())
+    return (
+        f'<?xml version="1.0" encoding="{encoding}"?>\n<restingecgdata xmlns="http://www3.medical.philips.com">'
+        "<documentinfo><documentversion>1.04</documentversion></documentinfo><waveforms>"
+        f'<parsedwaveforms dataencoding="Base64" compression="{compression}" numberofleads="{len(counts)}"'
+        f' leadlabels="{" ".join(counts)}" durationperchannel="{n_samples * 2}" samplespersecond="500" resolution="5"'
+        f' signaloffset="0" signalsigned="True" bitspersample="16">{base64.encodebytes(content).decode()}'
+        "</parsedwaveforms></waveforms></restingecgdata>"
+    ).encode(encoding)
+
+
+def half(counts: np.ndarray) -> np.ndarray:
+    return np.trunc(counts / 2).astype(int)
+
+
+def xli_chunk(signal: np.ndarray) -> bytes:
+    """One lead by Philips' method: second differences, high bytes before low bytes, LZW with 10 bits a code."""
+    z = [int(value) for value in signal]
+    words = z[:2] + [2 * z[i] - z[i - 1] - z[i + 1] + 64 for i in range(2, len(z) - 1)] + [64]
+    start = 2 * z[1] - z[0] - z[2]
+    packed = lzw(bytes(word >> 8 & 255 for word in words) + bytes(word & 255 for word in words))
+    return len(packed).to_bytes(4, "little") + b"\1\0" + start.to_bytes(2, "little", signed=True) + packed
+
+
+def lzw(content: bytes) -> bytes:
+    codes = {bytes([byte]): byte for byte in range(256)}
+    bits, word = "", b""
+    for byte in content:
+        longer = word + bytes([byte])
+        if longer in codes:
+            word = longer
+            continue
+        bits += f"{codes[word]:010b}"
+        if len(codes) < 1023:
+            codes[longer] = len(codes)
+        word = bytes([byte])
+    bits += f"{codes[word]:010b}{1023:010b}"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def aecg_xml(counts: dict[str, np.ndarray], scale: str = 'value="5" unit="uV"', step: str = "0.002") -> bytes:
+    """HL7 annotated ECG with one rhythm series."""
+    leads = "".join(
+        f'<component><sequence><code code="MDC_ECG_LEAD_{lead.upper()}"/><value xsi:type="SLIST_PQ">'
+        f'<origin value="0" unit="uV"/><scale {scale}/><digits>{" ".join(map(str, signal))}</digits></value>'
+        "</sequence></component>"
+        for lead, signal in counts.items()
+    )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<!-- an example -->\n'
+        '<AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><component>'
+        '<series><code code="RHYTHM"/><component><sequenceSet><component><sequence><code code="TIME_ABSOLUTE"/>'
+        f'<value xsi:type="GLIST_TS"><head value="20020101"/><increment value="{step}" unit="s"/></value></sequence>'
+        f"</component>{leads}</sequenceSet></component></series></component></AnnotatedECG>"
+    ).encode()
+
+
+def dicom_group(counts: dict[str, np.ndarray], rate_hz: float = 500, originality: str = "ORIGINAL") -> Dataset:
+    """One multiplex group of a DICOM waveform, 5 uV a count."""
+    group = Dataset()
+    group.WaveformOriginality = originality
+    group.NumberOfWaveformChannels = len(counts)
+    group.NumberOfWaveformSamples = len(next(iter(counts.values())))
+    group.SamplingFrequency = rate_hz
+    group.WaveformBitsAllocated = 16
+    group.WaveformSampleInterpretation = "SS"
+    group.ChannelDefinitionSequence = []
+    for lead in counts:
+        source, unit, channel = Dataset(), Dataset(), Dataset()
+        number = {"III": 61, "aVR": 62, "aVL": 63, "aVF": 64}.get(lead) or 1 + EIGHT.index(lead)
+        source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = f"2:{number}", "MDC", f"Lead {lead}"
+        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "uV", "UCUM", "microvolt"
+        channel.ChannelSourceSequence, channel.ChannelSensitivityUnitsSequence = [source], [unit]
+        channel.ChannelSensitivity, channel.ChannelSensitivityCorrectionFactor, channel.ChannelBaseline = 5, 1, 0
+        channel.WaveformBitsStored = 16
+        group.ChannelDefinitionSequence.append(channel)
+    group.add_new("WaveformData", "OW", np.stack(list(counts.values()), axis=1).astype("<i2").tobytes())
+    return group
+
+
+def dicom(*groups: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """A DICOM file with these waveforms, or with none."""
+    file = Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = syntax
+    file.SOPClassUID, file.SOPInstanceUID = TwelveLeadECGWaveformStorage, generate_uid(entropy_srcs=["lamae"])
+    file.PatientName = "Test"
+    if groups:
+        file.WaveformSequence = list(groups)
+    content = io.BytesIO()
+    pydicom.dcmwrite(content, file, enforce_file_format=True)
+    return content.getvalue()
+
+
+def edf(counts: dict[str, np.ndarray], unit: str = "uV", prefix: str = "ECG ", rate_hz: float = 500) -> bytes:
+    """An EDF file, 5 units a count."""
+    signals = [
+        edfio.EdfSignal.from_digital(
+            signal, rate_hz, label=prefix + lead, physical_dimension=unit, physical_range=(-5 * 32768, 5 * 32767)
+        )
+        for lead, signal in counts.items()
+    ]
+    content = io.BytesIO()
+    edfio.Edf(signals).write(content)
+    return content.getvalue()
+
+
+def table(counts: dict[str, np.ndarray]) -> bytes:
+    """A table with a column of times and one per lead."""
+    n_samples = len(next(iter(counts.values())))
+    rows = [f"{i / 500},{','.join(f'{signal[i] * 0.005:.3f}' for signal in counts.values())}" for i in range(n_samples)]
+    return "\n".join([",".join(["time_s", *(f"{lead}_mV" for lead in counts)]), *rows, ""]).encode()
+
+
+def npz(counts: dict[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.savez(
+        content, signal=np.stack(list(counts.values())) * 0.005, leads=list(counts), sampling_rate_hz=500, unit="mV"
+    )
+    return content.getvalue()
+
+
+def npy(counts: dict[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.stack(list(counts.values())) * 0.005)
+    return content.getvalue()
+
+
+def wfdb_header(counts: dict[str, np.ndarray], name: str = "rec") -> bytes:
+    n_samples = len(next(iter(counts.values())))
+    lines = [f"{name} {len(counts)} 500 {n_samples}"]
+    lines += [f"{name}.dat 16 200(0)/mV 16 0 {signal[0]} 0 0 {lead}" for lead, signal in counts.items()]
+    return "\n".join([*lines, ""]).encode()
+
+
+def wfdb_signals(counts: dict[str, np.ndarray]) -> bytes:
+    return np.stack(list(counts.values()), axis=1).astype("<i2").tobytes()
