@@ -14,6 +14,7 @@ from lamae_toolkit.checkpoint import shipped_or_own
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.plans import PLANS
+from lamae_toolkit.prepare_commands import add_prepare
 from lamae_toolkit.probe import REPRESENTATIONS
 from lamae_toolkit.recipes import METRICS_FILE
 from lamae_toolkit.train import TrainConfig
@@ -52,18 +53,20 @@ HELP = {
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 when all went well, 2 for a refused input, 130 when interrupted."""
+    """Run one command; returns the exit code.
+
+    0 when all went well, 1 when some records were refused, 2 for a refused input, 130 when interrupted.
+    """
     arguments = _parser().parse_args(words)
     # A lead that is left out is said in one line, without Python's source lines around it.
     warnings.showwarning = lambda message, *_, **__: print(f"lamae: {message}", file=sys.stderr)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except ECGError as error:
         print(f"lamae: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--ecgs", type=int, default=3000, help="how many ECGs")
     sub.add_argument("--seed", type=int, default=0, help="start of the random numbers")
     sub.add_argument("--sampling-rate-hz", type=float, default=100.0, help="samples per second")
+
+    add_prepare(subcommands)
 
     sub = command("pretrain", "Pretrain a model on the training patients of a store; the same command resumes.")
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")

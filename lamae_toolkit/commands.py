@@ -54,7 +54,7 @@ def pretrain_command(arguments: argparse.Namespace) -> None:
     store = Store.open(arguments.store)
     torch.manual_seed(train_config.seed)
     model = LAMAE(model_config)
-    pretrain(model, store, store.rows(Split().train), arguments.out, train_config, device=arguments.device)
+    pretrain(model, store, store.rows(Split.of(store).train), arguments.out, train_config, device=arguments.device)
     print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
 
 
@@ -68,7 +68,7 @@ def _model(folder: Path) -> LAMAE:
 def evaluate_command(arguments: argparse.Namespace) -> None:
     store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
-        model, store, Split(), representations=(arguments.representation,), minimum=arguments.minimum,
+        model, store, Split.of(store), representations=(arguments.representation,), minimum=arguments.minimum,
         replicates=arguments.replicates, device=arguments.device,
     )  # fmt: skip
     if arguments.checkpoint.parent == WEIGHTS:

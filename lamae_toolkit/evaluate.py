@@ -32,15 +32,28 @@ class Split:
         if len(set(self.folds)) < len(self.folds):
             raise ECGError("A fold is in two parts of the split, so patients would leak; give each fold one part.")
 
+    @classmethod
+    def of(cls, store: Store) -> "Split":
+        """The split that the store's source recommends; else the usual one."""
+        return cls(**{part: tuple(folds) for part, folds in store.meta.get("split", {}).items()})
+
     @property
     def folds(self) -> tuple[int, ...]:
         """The folds of all three parts."""
         return (*self.train, *self.validation, *self.test)
 
     def places(self, index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where in an index the training, validation and test ECGs are."""
+        """Where in an index the training, validation and test ECGs are.
+
+        ECGs that are not `labelled`, where the index says so, are in none of them: no known code is not the same as no
+        code. Of a stay with several ECGs (`ecg_in_stay`) only the first is chosen or scored by, but all are learned
+        from, as in Strodthoff et al. (arXiv 2312.11050).
+        """
+        labelled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
+        first = labelled & (index.ecg_in_stay.to_numpy() == 1) if "ecg_in_stay" in index else labelled
         train, validation, test = (
-            np.flatnonzero(index.fold.isin(folds)) for folds in (self.train, self.validation, self.test)
+            np.flatnonzero(index.fold.isin(folds) & which)
+            for folds, which in ((self.train, labelled), (self.validation, first), (self.test, first))
         )
         return train, validation, test
 
@@ -119,16 +132,25 @@ class Evaluation:
 
 
 def codes_to_predict(store: Store, split: Split, minimum: int = 10) -> tuple[str, ...]:
-    """The codes of a cohort that at least `minimum` training ECGs have, and one ECG of each other part."""
-    parts = [store.index.iloc[store.rows(folds)] for folds in (split.train, split.validation, split.test)]
-    counts = [
-        pd.Series([ancestors(code)[-1] for codes in part.codes for code in codes], dtype=object).value_counts()
-        for part in parts
-    ]
-    codes = [code for code, n in counts[0].items() if n >= minimum and all(code in other for other in counts[1:])]
+    """The codes of a cohort that at least `minimum` training ECGs have, and one ECG of each other part.
+
+    Of a store that has `classes`, codes with their ancestors that are frequent enough, only these; else the codes as
+    they stand in the index.
+    """
+    parts = [store.index.iloc[places] for places in split.places(store.index)]
+    classes = store.meta.get("classes") or sorted(
+        {ancestors(code)[-1] for part in parts for codes in part.codes for code in codes}
+    )
+    counts = np.array([_positives(part, classes) for part in parts])
+    enough = (counts[0] >= minimum) & (counts[1:] > 0).all(axis=0)
+    codes = [code for code, is_so in zip(classes, enough, strict=True) if is_so]
     if not codes:
         raise ECGError(f"No code of {store.folder} is on {minimum} training ECGs or more; use a larger cohort.")
     return tuple(sorted(codes))
+
+
+def _positives(index: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    return label_matrix(index.codes.tolist(), classes).sum(axis=0, dtype=np.int64)
 
 
 def evaluate(

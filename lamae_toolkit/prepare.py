@@ -41,8 +41,9 @@ class Source:
     ecgs: a row per ECG: file (below root), patient_id, study_id, age_years, sex, codes, and whatever else shall be in
         the store's index; fold where the source has folds of its own.
     refused: what the source's own tables rule out, a row each, with the columns `REFUSED`.
-    read: reads one file; a function that worker processes can import.
+    read: reads one file; a function that worker processes can import. The quality flags are of what it returns.
     meta: what else `store.json` shall say.
+    clean: what is then done to the ECG, such as a filter; nothing if None.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Source:
     read: Callable[[Path], Recording]
     refused: pd.DataFrame
     meta: dict
+    clean: Callable[[Recording], Recording] | None = None
 
 
 def prepare(
@@ -156,7 +158,7 @@ def _read_parts(
         def jobs() -> Iterator[tuple]:
             for part in todo:
                 part_files = files[part * ECGS_PER_PART : (part + 1) * ECGS_PER_PART]
-                yield folder, part, source.root, part_files, source.read, sampling_rate_hz, duration_s
+                yield folder, part, source.root, part_files, source.read, source.clean, sampling_rate_hz, duration_s
 
         if workers == 1 or len(todo) < 2:
             for job in jobs():
@@ -200,6 +202,7 @@ def _read_part(
     root: Path,
     files: list[str],
     read: Callable[[Path], Recording],
+    clean: Callable[[Recording], Recording] | None,
     sampling_rate_hz: float,
     duration_s: float,
 ) -> int:
@@ -212,7 +215,7 @@ def _read_part(
                 if not (root / name).is_file():
                     raise ECGError(f"{name} is listed, but it is not there; copy it from the source.", "file missing")
                 recording = read(root / name)
-                packed = quantised(recording, sampling_rate_hz, duration_s)
+                packed = quantised(clean(recording) if clean else recording, sampling_rate_hz, duration_s)
                 results.append({"reason": "", "sentence": "", **quality_columns(recording)})
                 file.write(packed.tobytes())
             except ECGError as error:

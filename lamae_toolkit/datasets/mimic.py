@@ -21,6 +21,8 @@ RECORD_LIST, MEASUREMENTS = "record_list.csv", "machine_measurements.csv"
 MEASURED = ("rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis")
 """What the electrocardiograph measured, in ms and degrees; 29999 stands for what it could not measure."""
 NOT_MEASURED = 29999
+SPLIT = {"train": list(range(18)), "validation": [18], "test": [19]}
+"""The patient-wise folds as Strodthoff et al. use them."""
 
 
 def mimic_source(
@@ -50,7 +52,8 @@ def mimic_source(
         found = labels_from_tables(listed, None if hosp is None else Path(hosp), None if ed is None else Path(ed))
     ecgs = _with_labels(listed, found)
     ecgs = ecgs.join(_measurements(root / MEASUREMENTS), on="study_id")
-    meta = {"classes": list(frequent_classes(ecgs.codes, minimum)), "minimum": minimum, "left_out": found.left_out}
+    classes = list(frequent_classes(ecgs.codes, minimum))
+    meta = {"classes": classes, "minimum": minimum, "left_out": found.left_out, "split": SPLIT}
     return Source("MIMIC-IV-ECG", root, ecgs, read_ecg, refused, meta)
 
 

@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from lamae_toolkit.download import download_physionet
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.icd10 import scp_to_icd10
+from lamae_toolkit.prepare import REFUSED, Source
+from lamae_toolkit.quality import FLAG_COLUMNS, quality_columns
 from lamae_toolkit.readers import read_ecg
 from lamae_toolkit.signal import bandpass, resample
 from lamae_toolkit.store import Entry, Store, pack
@@ -18,6 +21,43 @@ SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 """PTB-XL's diagnostic superclasses: normal, infarction, ST-T change, conduction disturbance, hypertrophy."""
 
 RATE_HZ, BAND_HZ, FILTER_ORDER = 100.0, (0.5, 40.0), 4
+
+PUBLISHED = "https://physionet.org/files/ptb-xl/1.0.3/"
+TABLES = ("ptbxl_database.csv", "scp_statements.csv")
+SPLIT = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
+"""The folds as PTB-XL's authors recommend them: the labels of 9 and 10 were checked by a human."""
+
+
+def download_ptbxl(folder: Path | str, url: str = PUBLISHED, *, progress: bool = True) -> Path:
+    """Fetch PTB-XL at 500 Hz (about 1.8 GB) into a folder; the same call goes on after an interruption.
+
+    See `download_physionet`. Returns the folder, the `root` of `ptbxl_source`.
+    """
+    return download_physionet(
+        url, folder, lambda name: name in (*TABLES, "LICENSE.txt") or name.startswith("records500/"), progress=progress
+    )
+
+
+def ptbxl_source(root: Path | str) -> Source:
+    """The ECGs of PTB-XL, for `prepare`: its own folds, superclasses, statements and ICD-10-CM codes, in mV.
+
+    root: the folder with ptbxl_database.csv, scp_statements.csv and records500/ (records100/ if that is absent).
+    Every ECG is band-passed from 0.5 to 40 Hz. The index has the columns superclasses, statements and file more.
+    """
+    root = Path(root)
+    superclass_of = _superclass_of(root / TABLES[1])
+    described = _database(root / TABLES[0])
+    rows = [
+        {"file": _record(root, row).relative_to(root).as_posix()} | _about(int(ecg_id), row, superclass_of)
+        for ecg_id, row in described.iterrows()
+    ]
+    nobody = pd.DataFrame(columns=list(REFUSED))
+    return Source("PTB-XL", root, pd.DataFrame(rows), read_ecg, nobody, {"split": SPLIT}, filtered)
+
+
+def filtered(recording: Recording) -> Recording:
+    """The same ECG, band-passed from 0.5 to 40 Hz."""
+    return bandpass(recording, *BAND_HZ, FILTER_ORDER)
 
 
 def ptbxl_store(
@@ -40,44 +80,56 @@ def ptbxl_store(
     metadata: the table that describes the records of the archive; `root`'s own if None.
     """
     root = Path(root)
-    superclass_of = _superclass_of(root / "scp_statements.csv")
-    described = _database(root / "ptbxl_database.csv")
+    superclass_of = _superclass_of(root / TABLES[1])
+    described = _database(root / TABLES[0])
     more = None if zscored is None else _archive(Path(zscored))
     known = described if metadata is None else _database(Path(metadata))
     n = len(described) + (0 if more is None else int((~np.isin(more["ecg_id"], described.index)).sum()))
 
     def entries() -> Iterator[Entry]:
         for ecg_id, row in described.iterrows():
-            recording = resample(bandpass(read_ecg(_record(root, row)), *BAND_HZ, FILTER_ORDER), RATE_HZ)
-            yield _entry(int(ecg_id), row, recording if more is None else _standardised(recording), superclass_of)
+            original = read_ecg(_record(root, row))
+            recording = resample(filtered(original), RATE_HZ)
+            recording = recording if more is None else _standardised(recording)
+            yield _entry(int(ecg_id), row, recording, superclass_of, quality_columns(original))
         for signal, ecg_id in () if more is None else zip(more["x"], more["ecg_id"], strict=True):
             if ecg_id in described.index:
                 continue
             if ecg_id not in known.index:
                 raise ECGError(f"Record {ecg_id} of {zscored} is not in the table of metadata; give the whole table.")
             recording = Recording(signal.astype(np.float32), RATE_HZ, LEADS)
-            yield _entry(int(ecg_id), known.loc[ecg_id], recording, superclass_of)
+            # Without millivolts nothing can be said of noise and flat stretches.
+            yield _entry(int(ecg_id), known.loc[ecg_id], recording, superclass_of, dict.fromkeys(FLAG_COLUMNS, ""))
 
     source = "PTB-XL" if more is None else "PTB-XL, each lead divided by its standard deviation"
     bar = tqdm(entries(), total=n, desc="packing PTB-XL", unit="ECG", disable=not progress)
     return pack(iter(bar), folder, source=source, sampling_rate_hz=RATE_HZ)
 
 
-def _entry(ecg_id: int, row: pd.Series, recording: Recording, superclass_of: dict[str, str]) -> Entry:
+def _entry(
+    ecg_id: int, row: pd.Series, recording: Recording, superclass_of: dict[str, str], flags: dict[str, str]
+) -> Entry:
+    about = _about(ecg_id, row, superclass_of)
+    extra = {name: about.pop(name) for name in ("superclasses", "statements")} | flags
+    return Entry(recording, extra=tuple(extra.items()), **about)
+
+
+def _about(ecg_id: int, row: pd.Series, superclass_of: dict[str, str]) -> dict:
+    """What a store's index says of an ECG."""
     statements = tuple(ast.literal_eval(row.scp_codes))
     acute = row.infarction_stadium1 in ("Stadium I", "Stadium I-II")
     codes = {code for code in (scp_to_icd10(name, acute) for name in statements) if code is not None}
     superclasses = {superclass_of[name] for name in statements if name in superclass_of}
-    return Entry(
-        recording,
-        int(row.patient_id),
-        ecg_id,
-        90.0 if row.age == 300 else float(row.age),  # PTB-XL writes 300 for "older than 89"
-        {0: "M", 1: "F"}.get(row.sex, ""),
-        tuple(sorted(codes)),
-        (("superclasses", [name for name in SUPERCLASSES if name in superclasses]), ("statements", list(statements))),
-        int(row.strat_fold),
-    )
+    return {
+        "patient_id": int(row.patient_id),
+        "study_id": ecg_id,
+        "age_years": 90.0 if row.age == 300 else float(row.age),  # PTB-XL writes 300 for "older than 89"
+        "sex": {0: "M", 1: "F"}.get(row.sex, ""),
+        "codes": tuple(sorted(codes)),
+        "fold": int(row.strat_fold),
+        "superclasses": [name for name in SUPERCLASSES if name in superclasses],
+        "statements": list(statements),
+    }
 
 
 def _standardised(recording: Recording) -> Recording:
