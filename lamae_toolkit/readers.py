@@ -39,7 +39,7 @@ READ = {
     "Sierra XML": sierra_format.read,
     "aECG XML": aecg_format.read,
 }
-MAX_MB = {"EDF": 100, "DICOM": 25, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
+MAX_MB = {"EDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
 """Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
 
 
@@ -73,10 +73,12 @@ def read_ecg(
         if leads is not None and kind != "NumPy":
             raise ECGError(f"A {kind} file names its own leads; leave out the argument leads.")
         try:
-            if kind == "NumPy":
-                signals_mv, rate_hz, notes = numpy_format.read(path, given_rate_hz, unit, leads)
-            else:
-                signals_mv, rate_hz, notes = READ[kind](path, given_rate_hz, unit)
+            # What is no number or too large for one becomes a gap or is refused below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                if kind == "NumPy":
+                    signals_mv, rate_hz, notes = numpy_format.read(path, given_rate_hz, unit, leads)
+                else:
+                    signals_mv, rate_hz, notes = READ[kind](path, given_rate_hz, unit)
         except ECGError:
             raise
         except Exception as error:  # the libraries behind the formats raise nearly every type on a damaged file
@@ -121,6 +123,8 @@ def _is_known(path: Path) -> bool:
         return kind_of_content(path) not in (None, "XML")
     except ECGError:  # XML that declares something before it says what it is
         return False
+    except OSError:  # it may be an ECG, and `read_ecg` will say what is wrong
+        return True
 
 
 def _segments(header: Path) -> set[Path]:
@@ -144,7 +148,11 @@ def _kind_of(path: Path) -> tuple[str, Path]:
     elif not path.is_file():
         raise ECGError("There is no such file; check the path.")
     else:
-        kind = kind_of_content(path)
+        try:
+            kind = kind_of_content(path)
+        except OSError as error:
+            problem = f"The file cannot be opened ({error.strerror}); check that you may read it."
+            raise ECGError(problem) from error
     if kind == "XML":
         raise ECGError(f"This is XML, but of no ECG that can be read; give {KINDS}.")
     if kind is None:

@@ -2,7 +2,9 @@
 
 import base64
 import io
+import re
 import zlib
+from pathlib import Path
 
 import edfio
 import numpy as np
@@ -165,7 +167,7 @@ def edf(counts: dict[str, np.ndarray], unit: str = "uV", prefix: str = "ECG ", r
         for lead, signal in counts.items()
     ]
     content = io.BytesIO()
-    edfio.Edf(signals).write(content)
+    edfio.Edf(signals, data_record_duration=len(next(iter(counts.values()))) / rate_hz).write(content)
     return content.getvalue()
 
 
@@ -199,3 +201,99 @@ def wfdb_header(counts: dict[str, np.ndarray], name: str = "rec") -> bytes:
 
 def wfdb_signals(counts: dict[str, np.ndarray]) -> bytes:
     return np.stack(list(counts.values()), axis=1).astype("<i2").tobytes()
+
+
+# ---- Damage
+
+EDITS = ("flip", "byte", "cut", "remove", "repeat", "splice", "head", "word", "noise", *["number"] * 4)
+NUMBERS = "0 -1 1 2 65536 2147483648 99999999 1e12 1e308 -1e308 1e400 nan inf 0.0 -0.001 0x10 1_0 ٣ ² ''".split()  # noqa: SIM905
+WORDS = (
+    b"\xff" * 4,
+    b"\0" * 4,
+    b"\xff\xff\xff\x7f",
+    b"\0\0\0\x80",
+    b"\xfe\xff\0\xe0",
+    b"\x01\0\0\0",
+    b"SQ\0\0",
+    b"<!--",
+)
+
+
+def damaged(content: bytes, other: bytes, edits: list[tuple[str, float, float]], noise: bytes = b"") -> bytes:
+    """A file after some edits, each a kind and two numbers from 0 to 1 that say where and how."""
+    for kind, where, how in edits:
+        if not content:
+            break
+        at = min(int(where * len(content)), len(content) - 1)
+        length = int(len(content) ** how)  # as likely a short block as a long one
+        if kind == "flip":
+            content = content[:at] + bytes([content[at] ^ 1 << int(how * 7.99)]) + content[at + 1 :]
+        elif kind == "byte":
+            content = content[:at] + bytes([int(how * 255)]) + content[at + 1 :]
+        elif kind == "cut":
+            content = content[:at]
+        elif kind == "remove":
+            content = content[:at] + content[at + length :]
+        elif kind == "repeat":
+            content = content[: at + length] * (1 + int(9 * where)) + content[at:]
+        elif kind == "splice":
+            content = content[:at] + other[int(how * len(other)) :]
+        elif kind == "head":
+            n = min(length, 1024)
+            content = other[:n] + content[n:]
+        elif kind == "number":
+            content = _with_number(content, where, NUMBERS[int(how * (len(NUMBERS) - 0.01))])
+        elif kind == "word":
+            content = content[:at] + WORDS[int(how * (len(WORDS) - 0.01))] + content[at + 4 :]
+        else:
+            content = content[:at] + noise + content[at + len(noise) :]
+        content = content[:1_000_000]
+    return content
+
+
+def _with_number(content: bytes, where: float, number: str) -> bytes:
+    """One number in the text replaced, more often one of the header than one of the many samples."""
+    found = list(re.finditer(rb"-?\d+(\.\d+)?", content))
+    if not found:
+        return content
+    match = found[min(int(where**4 * len(found)), len(found) - 1)]
+    new = number.strip("'").encode()
+    # In binary headers, fields have a fixed width.
+    width = len(match[0]) if where > 0.5 else 0
+    return content[: match.start()] + (new.ljust(width)[:width] if width else new) + content[match.end() :]
+
+
+def small_files(n_samples: int = 250) -> dict[str, bytes]:
+    """A small valid file of every format; those of WFDB belong together as rec.hea and rec.dat."""
+    counts, eight = ecg_counts(n_samples=n_samples), ecg_counts(EIGHT, n_samples)
+    some = ecg_counts(("II", "V1"), n_samples)
+    return {
+        "WFDB header": wfdb_header(some),
+        "WFDB signals": wfdb_signals(some),
+        "CSV": table(some),
+        "npz": npz(some),
+        "npy": npy(some),
+        "EDF": edf(some),
+        "DICOM": dicom(dicom_group(ecg_counts(n_samples=60), originality="DERIVED"), dicom_group(counts)),
+        "MUSE XML": muse_xml(eight),
+        "Sierra XML": sierra_xml(counts, encoding="utf-8"),
+        "Sierra XML in UTF-16": sierra_xml(eight, "Uncompressed"),
+        "aECG XML": aecg_xml(some),
+    }
+
+
+ARGUMENTS = {"npy": {"sampling_rate_hz": 500, "unit": "mV", "leads": ("II", "V1")}}
+"""What `read_ecg` must be told beside the file."""
+
+
+def write_into(folder: Path, kind: str, content: bytes) -> Path:
+    """Write a file, for WFDB with the other one of the pair, and return the path to read."""
+    some = ecg_counts(("II", "V1"), 250)
+    pair = {"WFDB header": ("rec.hea", "rec.dat", wfdb_signals), "WFDB signals": ("rec.dat", "rec.hea", wfdb_header)}
+    if kind not in pair:
+        (folder / "x").write_bytes(content)
+        return folder / "x"
+    name, other_name, other = pair[kind]
+    (folder / name).write_bytes(content)
+    (folder / other_name).write_bytes(other(some))
+    return folder / "rec.hea"

@@ -34,6 +34,13 @@ MAX_ITEMS = 20_000
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """The recorded waveform with the most leads; waveforms that were computed from it are passed over."""
+    with warnings.catch_warnings():
+        # pydicom warns of names and dates that are not to the letter of the standard, which nobody reads here.
+        warnings.simplefilter("ignore")
+        return _read(path, given_rate_hz, unit)
+
+
+def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
     groups = _waveforms(path)
     if not groups:
         raise ECGError("This DICOM file holds no waveform, only images or reports; export the ECG as a waveform.")
@@ -64,16 +71,13 @@ def _waveforms(path: Path) -> list["Dataset"]:
     content = path.read_bytes()
     if content.count(b"\xfe\xff\x00\xe0") > MAX_ITEMS:
         raise ECGError(f"It has more than {MAX_ITEMS} sequence items, which no ECG does; export the ECG again.")
-    with warnings.catch_warnings():
-        # About names and dates that are not to the letter of the standard and that nobody reads here.
-        warnings.simplefilter("ignore")
-        syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", "none"))
-        if syntax not in LITTLE_ENDIAN:
-            raise ECGError(f"Its transfer syntax is {syntax[:64]}, which is not read; export it uncompressed.")
-        dataset = pydicom.dcmread(
-            io.BytesIO(content), stop_before_pixels=True, specific_tags=["WaveformSequence", "SpecificCharacterSet"]
-        )
-        return list(dataset.get("WaveformSequence") or [])
+    syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", "none"))
+    if syntax not in LITTLE_ENDIAN:
+        raise ECGError(f"Its transfer syntax is {syntax[:64]}, which is not read; export it uncompressed.")
+    dataset = pydicom.dcmread(
+        io.BytesIO(content), stop_before_pixels=True, specific_tags=["WaveformSequence", "SpecificCharacterSet"]
+    )
+    return list(dataset.get("WaveformSequence") or [])
 
 
 def _names(group: "Dataset") -> list[str]:

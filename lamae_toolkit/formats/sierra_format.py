@@ -114,6 +114,7 @@ def _half(counts: np.ndarray) -> np.ndarray:
 
 def _undo_lzw(content: bytes, n_bytes: int) -> bytes:
     """LZW (Welch 1984) with codes of 10 bits, the highest bit first, and a table that stays when it is full."""
+    content = content[: (n_bytes + 2) * CODE_BITS // 8]  # at worst, each byte takes a code
     bits = np.unpackbits(np.frombuffer(content, np.uint8))
     bits = bits[: len(bits) // CODE_BITS * CODE_BITS].reshape(-1, CODE_BITS)
     codes = bits.astype(np.int64) @ (1 << np.arange(CODE_BITS)[::-1])
