@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lamae_toolkit.ecg import ECGError
@@ -62,7 +62,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # its folder is a file, so nothing was written
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -1,5 +1,6 @@
 """ICD-10-CM codes: their names, their ancestors, and the table of labels that a model learns."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
@@ -86,6 +87,11 @@ def name_of(code: str) -> str:
     return f"{code} {NAMES[code]}" if code in NAMES else code
 
 
+def is_icd10(code: str) -> bool:
+    """Whether this has the form of an ICD-10 code: a letter, a digit, and one to five more of either."""
+    return re.fullmatch(r"[A-Z][0-9][0-9A-Z]{1,5}", code.replace(".", "").upper()) is not None
+
+
 def ancestors(code: str) -> tuple[str, ...]:
     """The code and everything above it down to its three-character category, most general first.
 
@@ -93,7 +99,7 @@ def ancestors(code: str) -> tuple[str, ...]:
     an ECG with I48.91 for I48 and I48.9 as well: `ancestors("I48.91") == ("I48", "I48.9", "I48.91")`.
     """
     bare = code.replace(".", "").upper()
-    if len(bare) < 3 or not bare.isalnum():
+    if not is_icd10(bare):
         raise ECGError(f"{code!r} is not an ICD-10 code; one looks like I48 or I48.91.")
     bare = bare[:5].rstrip("X") if len(bare) > 3 else bare
     return tuple(bare[:n] if n == 3 else f"{bare[:3]}.{bare[3:n]}" for n in range(3, len(bare) + 1))

@@ -84,7 +84,7 @@ def prepare(
         if not kept.any():
             raise ECGError(f"None of the {len(results)} ECGs of {source.name} could be used: {_first(results)}")
         samples = round(sampling_rate_hz * duration_s)
-        _join_signals(working, [kept[at : at + ECGS_PER_PART].sum() for at in _starts(source)], samples)
+        _join_signals(working, [int(kept[at : at + ECGS_PER_PART].sum()) for at in _starts(source)], samples)
         index = pd.concat([source.ecgs.reset_index(drop=True), results[list(FLAG_COLUMNS)]], axis=1)[kept]
         if "fold" not in index:
             index["fold"] = [patient_fold(patient) for patient in index.patient_id]

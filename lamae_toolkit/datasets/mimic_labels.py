@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.icd10 import ancestors
+from lamae_toolkit.icd10 import ancestors, is_icd10
 
 TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -111,7 +111,7 @@ def clean_codes(codes: Iterable[str], version: int) -> tuple[str, ...]:
     bare = [str(code).strip().upper().replace(".", "") for code in codes]
     if version == 9:
         bare = [code for code in _mapped(bare) if code is not None]
-    return tuple(sorted({ancestors(code)[-1] for code in bare if _is_icd10(code)}))
+    return tuple(sorted({ancestors(code)[-1] for code in bare if is_icd10(code)}))
 
 
 def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[str, ...]:
@@ -124,10 +124,6 @@ def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[st
         for code in memory[present]:
             counts[code] = counts.get(code, 0) + 1
     return tuple(sorted(code for code, ecgs in counts.items() if ecgs >= minimum))
-
-
-def _is_icd10(code: str) -> bool:
-    return len(code) >= 3 and code.isalnum() and code[0].isalpha() and code[1].isdigit()
 
 
 def _mapped(codes: list[str]) -> list[str | None]:
