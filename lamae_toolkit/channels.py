@@ -109,7 +109,7 @@ def usable_leads(
     usable, notes, flags = {}, [], []
     for lead, signal_mv in signals_mv.items():
         there = np.isfinite(signal_mv)
-        missing = 1 - there.mean() if there.size else 1.0
+        missing = 0.0 if there.size and there.all() else 1 - there.mean() if there.size else 1.0
         # The two extremes say all that is asked for here, and a reduction is quicker than a copy.
         low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[there])
         if max(-low_mv, high_mv) > MAX_MV:

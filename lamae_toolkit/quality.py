@@ -105,17 +105,17 @@ def _clipped(signal_mv: Float[np.ndarray, "l t"], least: int) -> np.ndarray:
 
 
 def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray:
-    """The robust standard deviation of what lies above 40 Hz, from 100 moments a second."""
+    """The robust standard deviation of what lies above 40 Hz, from 50 moments a second."""
     if rate_hz < 100 or signal_mv.shape[1] < 2:
         return np.zeros(len(signal_mv))
     taps = _high_pass(rate_hz)
     centred = signal_mv - signal_mv.mean(axis=1, keepdims=True)
-    noise_mv = filtered_every(reflected(centred, len(taps) // 8), taps, max(1, int(rate_hz // 100)))
+    noise_mv = filtered_every(reflected(centred, len(taps) // 8), taps, max(1, int(rate_hz // 50)))
     return 1.4826 * np.median(np.abs(noise_mv), axis=1)
 
 
 @cache
 def _high_pass(rate_hz: float) -> bytes:
-    """A filter of 0.2 s that passes what lies above 40 Hz, as bytes, which can be remembered."""
-    taps = 2 * round(0.1 * rate_hz) + 1
+    """A filter of 0.12 s that passes what lies above 40 Hz, as bytes, which can be remembered."""
+    taps = 2 * round(0.06 * rate_hz) + 1
     return scipy_signal.firwin(taps, NOISE_ABOVE_HZ, fs=rate_hz, pass_zero=False).astype(np.float32).tobytes()

@@ -32,14 +32,14 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
     periods = -(-11 * max(up, down) // min(up, down)) // down + 1
     n_samples = recording.signal_mv.shape[1]
     # The offset goes round the filter, whose gain differs by 0.05 % from one new sample to the next.
-    offset_mv = recording.signal_mv.mean(axis=1, keepdims=True, dtype=np.float64)
-    padded_mv = reflected((recording.signal_mv - offset_mv).astype(np.float32), periods * down)
+    offset_mv = recording.signal_mv.mean(axis=1, keepdims=True)
+    padded_mv = reflected(recording.signal_mv - offset_mv, periods * down)
     if up == 1:  # the same filter; only what is kept is computed, by a matrix product: eight times faster
         resampled_mv = filtered_every(padded_mv, _low_pass(down), down)[:, periods - 10 :]
     else:
         resampled_mv = scipy_signal.resample_poly(padded_mv.astype(np.float64), up, down, axis=1)[:, periods * up :]
     n_resampled = max(1, round(n_samples * up / down))
-    signal_mv = (resampled_mv[:, :n_resampled] + offset_mv).astype(np.float32)
+    signal_mv = (resampled_mv[:, :n_resampled] + offset_mv).astype(np.float32, copy=False)
     return replace(recording, signal_mv=signal_mv, sampling_rate_hz=rate_hz)
 
 
@@ -59,9 +59,12 @@ def filtered_every(signal_mv: Float[np.ndarray, "l t"], taps: bytes, step: int) 
     k = (signal_mv.shape[1] - len(taps) // 4) // step + 1
     blocks = -(-k // at_once)
     missing = (blocks - 1) * at_once * step + reach - signal_mv.shape[1]
-    padded = np.pad(signal_mv, ((0, 0), (0, max(missing, 0))))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=1)[:, :: at_once * step][:, :blocks]
-    return (windows @ matrix).reshape(len(signal_mv), -1)[:, :k]
+    if missing > 0:
+        signal_mv = np.concatenate([signal_mv, np.zeros((len(signal_mv), missing), dtype=signal_mv.dtype)], axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(signal_mv, reach, axis=1)[:, :: at_once * step][:, :blocks]
+    # One large product: BLAS does not take windows that overlap in memory as they are.
+    rows = np.ascontiguousarray(windows).reshape(-1, reach)
+    return (rows @ matrix).reshape(len(signal_mv), -1)[:, :k]
 
 
 @cache

@@ -16,7 +16,7 @@ from jaxtyping import Int16
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import write_json, written_whole
 from lamae_toolkit.quality import quality_columns
 from lamae_toolkit.signal import crop, resample
 
@@ -184,7 +184,7 @@ def pack(
             raise ECGError(f"There is no ECG to pack into {folder}.")
         pd.DataFrame(rows).to_parquet(partial / INDEX)
         meta = store_meta(source, len(rows), sampling_rate_hz, duration_s, folds)
-        (partial / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_json(partial / META, meta)
     return Store.open(folder)
 
 
