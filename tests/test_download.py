@@ -18,9 +18,11 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
+from lamae_toolkit.cli import main
 from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.download import CHECKED, CHUNK_BYTES, download_physionet
 from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.store import Store
 
 RECORDS = 12
 BIG = "records500/00000/00005_hr.dat"
@@ -395,3 +397,14 @@ def test_after_ctrl_c_the_same_call_goes_on_and_fetches_nothing_twice(server, tm
     second = [(name, part) for name, part in server.asked if name in first]
     assert {name for name, _ in second} == {"SHA256SUMS.txt", BIG}
     assert server.asked_for(BIG) == [f"bytes={len(there[f'{BIG}.partial'])}-"]
+
+
+def test_the_command_downloads_and_prepares_in_one_go_and_goes_on_after_a_break(server, tmp_path, capsys):
+    words = ["prepare", "ptbxl", "--root", str(tmp_path / "ptb-xl"), "--download", "--url", server.url]
+    words += ["--out", str(tmp_path / "store"), "--workers", "1"]
+    server.statuses[BIG] = [404]
+    assert main(words) == 2
+    assert BIG in capsys.readouterr().err and not (tmp_path / "store").exists()
+    assert main(words) == 0
+    assert f"{RECORDS} listed = {RECORDS} kept + 0 refused" in capsys.readouterr().out
+    assert len(Store.open(tmp_path / "store")) == RECORDS
