@@ -8,7 +8,7 @@ ROOMS = """
 ecg files download channels formats readers signal quality icd10 heart conditions rhythm waves simulate batch store
 prepare datasets explore config masking layers latents checkpoint model baselines train metrics probe evaluate
 explain leak supervised handmade plans scores compare ranking plots cohort_plots report recipes rivals small
-commands cli widgets
+commands prepare_commands cli widgets
 """.split()  # noqa: SIM905
 NEVER_TRAIN = {"explain", "plots", "widgets"}
 
