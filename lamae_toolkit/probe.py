@@ -70,7 +70,7 @@ class Probe:
     def save(self, folder: Path | str) -> None:
         """Write `probe.json` into a checkpoint's folder."""
         values = {
-            name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+            name: _rounded(value) if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
         }
         with written_whole(Path(folder) / PROBE_FILE) as partial:
             partial.write_text(json.dumps(values), encoding="utf-8")
@@ -87,6 +87,12 @@ class Probe:
             return cls(codes=tuple(values.pop("codes")), **arrays, **values)
         except (ValueError, KeyError, TypeError) as error:
             raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
+
+
+def _rounded(values: np.ndarray) -> list:
+    """The numbers to seven digits, as many as the latents have that they are multiplied with."""
+    scale = 10.0 ** (6 - np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))))
+    return (np.round(values * scale) / scale).tolist()
 
 
 def fit_probe(
