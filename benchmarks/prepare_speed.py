@@ -3,9 +3,9 @@
     python benchmarks/prepare_speed.py --records 20000
 
 The usual loop reads a record with `wfdb.rdrecord`, resamples it with scipy's `resample_poly` and saves it with
-`numpy.save`, one file per record; it does a part of the records, in turn with `lamae prepare`, which also checks, flags
-and packs. Peak memory is of the largest process, for trees of two sizes. The store of 800,000 ECGs is a sparse file with
-a real index. Needs 3 GB of disk for 20,000 records.
+`numpy.save`, one file per record; it does a part of the records, in turn with `lamae prepare`, which also checks,
+flags, labels and packs. Peak memory is of the largest process, for trees of two sizes, and for a list and tables as
+long as those of MIMIC-IV. The store of 800,000 ECGs is a sparse file with a real index. Needs 4 GB of disk for 20,000 records.
 """
 
 import argparse
@@ -64,6 +64,7 @@ def main() -> None:
     headers = sorted((tree / ECG).rglob("*.hea"))[: chosen.records]
     preparing(tree, folder, headers, chosen)
     parts_of_the_work(headers[:500])
+    listing(folder, 800_000)
     opening(folder, 800_000)
     batches(Store.open(folder / "store"))
     if chosen.folder is None:
@@ -157,6 +158,74 @@ def opening(folder: Path, ecgs: int) -> None:
     rows = len(opened.index)
     print(f"opening a store of {ecgs} ECGs: {spread(times, 2)} s; its table of {rows} rows when first asked for:"
           f" {time.perf_counter() - start:.1f} s")  # fmt: skip
+
+
+LIST = """
+import resource, sys, time
+from pathlib import Path
+from lamae_toolkit.datasets.mimic import mimic_source
+root = Path(sys.argv[1])
+start = time.perf_counter()
+source = mimic_source(root, hosp=root / "hosp", ed=root / "ed")
+seconds = time.perf_counter() - start
+mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(len(source.ecgs), seconds, mb, int(source.ecgs.labelled.sum()))
+"""
+
+
+def listing(folder: Path, ecgs: int) -> None:
+    """Seconds and memory to list and label as many ECGs as MIMIC-IV-ECG has, from tables of MIMIC-IV's size."""
+    root = folder / "tables"
+    if not root.is_dir():
+        _write_tables(root, ecgs)
+    said = subprocess.run([sys.executable, "-c", LIST, str(root)], check=True, capture_output=True, text=True).stdout
+    listed, seconds, mb, labelled = (float(word) for word in said.split())
+    print(f"listing {listed:.0f} ECGs, {labelled:.0f} of them with codes: {seconds:.0f} s, {mb:.0f} MB at most")
+
+
+def _write_tables(root: Path, ecgs: int) -> None:
+    """Tables of random stays and codes: sizes as in MIMIC-IV, and nothing else of it."""
+    rng = np.random.default_rng(0)
+    (root / "hosp").mkdir(parents=True)
+    (root / "ed").mkdir()
+    subjects, stays, visits = ecgs // 5, 430_000, 425_000
+    start = pd.Timestamp("2150-01-01")
+
+    def times(minutes: np.ndarray) -> pd.Series:
+        return pd.Series(start + pd.to_timedelta(minutes, unit="min")).dt.strftime("%Y-%m-%d %H:%M:%S")
+
+    begun = rng.integers(0, 5_000_000, stays)
+    admissions = pd.DataFrame(
+        {"subject_id": rng.integers(0, subjects, stays), "hadm_id": np.arange(stays), "admittime": times(begun),
+         "dischtime": times(begun + rng.integers(600, 20_000, stays)), "deathtime": ""}
+    )  # fmt: skip
+    which = rng.integers(0, stays, ecgs)  # each ECG is taken during some stay
+    subject = admissions.subject_id.to_numpy()[which]
+    study = np.arange(ecgs)
+    pd.DataFrame(
+        {"subject_id": subject, "study_id": study, "file_name": study, "ecg_time": times(begun[which] + 30),
+         "path": [f"files/p{s // 10000:04d}/p{s:08d}/s{n}/{n}" for s, n in zip(subject, study, strict=True)]}
+    ).to_csv(root / "record_list.csv", index=False)  # fmt: skip
+    tables = {
+        "hosp/admissions": admissions,
+        "hosp/patients": pd.DataFrame(
+            {"subject_id": np.arange(subjects), "gender": "F", "anchor_age": 60, "anchor_year": 2150}
+        ),
+        "ed/edstays": pd.DataFrame(
+            {"subject_id": rng.integers(0, subjects, visits), "hadm_id": "", "stay_id": np.arange(visits),
+             "intime": times(rng.integers(0, 5_000_000, visits)), "outtime": times(np.full(visits, 5_000_500))}
+        ),
+    }  # fmt: skip
+    codes = np.array([f"I{n:03d}   " for n in range(1000)])
+    for name, key, of, rows in (
+        ("hosp/diagnoses_icd", "hadm_id", stays, 4_750_000),
+        ("ed/diagnosis", "stay_id", visits, 900_000),
+    ):
+        tables[name] = pd.DataFrame(
+            {key: rng.integers(0, of, rows), "icd_code": rng.choice(codes, rows), "icd_version": 10}
+        )
+    for name, table in tables.items():
+        table.to_csv(root / f"{name}.csv.gz", index=False, compression={"method": "gzip", "compresslevel": 1})
 
 
 def batches(store: Store) -> None:

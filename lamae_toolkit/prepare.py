@@ -67,13 +67,17 @@ def prepare(
     """Read all ECGs of a source into a store at `out`, with `report.json` and `refused.csv` inside; returns the report.
 
     Each ECG is checked, flagged (`quality_columns`), resampled and cut to its first `duration_s` seconds. The same call
-    goes on after an interruption or a kill. The store takes its name only when it is complete. Raises ECGError if no
-    ECG is left, if `out` is something else, or if another preparation was begun there.
+    goes on after an interruption or a kill, and does nothing once the store is complete, which takes its name only
+    then; a store of other ECGs is replaced. Raises ECGError if no ECG is left, if `out` is something else, or if
+    another preparation was begun there.
     """
     out, start = Path(out).absolute(), time.perf_counter()
     check_replaceable(out, META)
+    plan = _plan(source, sampling_rate_hz, duration_s)
+    if (out / REPORT_FILE).is_file() and Store.open(out).meta.get("prepared") == plan:
+        return json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
     working = out.with_name(out.name + ".preparing")
-    _keep_plan(source, working, sampling_rate_hz, duration_s)
+    _keep_plan(plan, source, working)
     workers = workers or os.cpu_count() or 1
     try:
         new = _read_parts(source, working / PARTS, sampling_rate_hz, duration_s, workers, progress)
@@ -95,7 +99,8 @@ def prepare(
         refused.to_csv(working / REFUSED_FILE, index=False)
         report = _report(source, index, results[kept], refused, new, time.perf_counter() - start, workers)
         write_json(working / REPORT_FILE, report)
-        write_json(working / META, store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta)
+        meta = store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan}
+        write_json(working / META, meta)
         for left in (*(working / PARTS).iterdir(), working / PARTS, working / PLAN_FILE):
             left.rmdir() if left.is_dir() else left.unlink()
         take_place(working, out)
@@ -127,16 +132,20 @@ def _signals(folder: Path, part: int) -> Path:
     return folder / f"{part:06d}.int16"
 
 
-def _keep_plan(source: Source, working: Path, sampling_rate_hz: float, duration_s: float) -> None:
-    """Write down what is prepared, or check that what was begun here is the same."""
+def _plan(source: Source, sampling_rate_hz: float, duration_s: float) -> dict:
+    """What is prepared and how: two calls with the same plan make the same store."""
     files = "\n".join(f"{file} {study}" for file, study in zip(source.ecgs.file, source.ecgs.study_id, strict=True))
-    plan = {
+    return {
         "source": source.name,
         "ecgs": f"{len(source.ecgs)}, {zlib.crc32(files.encode()):08x}",
         "sampling_rate_hz": sampling_rate_hz,
         "duration_s": duration_s,
         "ecgs_per_part": ECGS_PER_PART,
     }
+
+
+def _keep_plan(plan: dict, source: Source, working: Path) -> None:
+    """Write down what is prepared, or check that what was begun here is the same."""
     if (working / PLAN_FILE).is_file() and json.loads((working / PLAN_FILE).read_text(encoding="utf-8")) != plan:
         raise ECGError(f"{working} holds another preparation that was not finished; finish or delete it first.")
     if not len(source.ecgs):

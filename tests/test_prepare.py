@@ -127,6 +127,16 @@ def test_an_interruption_at_the_end_costs_nothing(root, tmp_path, small_parts, m
         assert report["read_in_this_run"] == 0
 
 
+def test_a_complete_store_is_not_prepared_again_and_one_of_other_ecgs_is_replaced(root, tmp_path, monkeypatch):
+    first = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "_read_parts", None)
+        assert prepare(folder_source(root), tmp_path / "store", workers=1, progress=False) == first
+    (root / "044.npz").unlink()
+    assert prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)["read"] == ECGS - 1
+    assert len(Store.open(tmp_path / "store")) == ECGS - 2
+
+
 def test_a_preparation_of_other_ecgs_is_not_mixed_in(root, tmp_path, small_parts, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(prepare_module, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
