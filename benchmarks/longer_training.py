@@ -19,6 +19,7 @@ from lamae_toolkit.evaluate import random_encoder
 from lamae_toolkit.metrics import Estimate, auroc, estimate, patient_bootstrap
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import PLANS, labels_of, score_key
+from lamae_toolkit.probe import REPRESENTATIONS
 from lamae_toolkit.scores import probe_scores
 from lamae_toolkit.store import Store
 
@@ -39,7 +40,7 @@ def main() -> None:
         for name, model in models.items()
     }
     for task, classes in plan.tasks.items():
-        for representation in ("per_lead", "heart"):
+        for representation in reversed(REPRESENTATIONS):
             for fraction in plan.fractions:
                 key, macro = score_key(task, representation, fraction, "12 leads"), {}
                 for name in models:

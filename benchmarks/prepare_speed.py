@@ -5,7 +5,8 @@
 The usual loop reads a record with `wfdb.rdrecord`, resamples it with scipy's `resample_poly` and saves it with
 `numpy.save`, one file per record; it does a part of the records, in turn with `lamae prepare`, which also checks,
 flags, labels and packs. Peak memory is of the largest process, for trees of two sizes, and for a list and tables as
-long as those of MIMIC-IV. The store of 800,000 ECGs is a sparse file with a real index. Needs 4 GB of disk for 20,000 records.
+long as those of MIMIC-IV. The store of 800,000 ECGs is a sparse file with a real index. Needs 4 GB of disk for 20,000
+records.
 """
 
 import argparse

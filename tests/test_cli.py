@@ -47,9 +47,9 @@ def test_the_demo_leaves_everything_that_it_promises(run):
         "store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
     assert [e["name"] for e in metrics["evaluations"]] == [
-        "LAMAE, heart token", "random encoder, heart token",
-        "LAMAE, all lead latents",
-        "random encoder, all lead latents",
+        f"{model}, {reads}"
+        for reads in ("heart token", "summary of the latents", "all lead latents")
+        for model in ("LAMAE", "random encoder")
     ]  # fmt: skip
     for evaluation in metrics["evaluations"]:
         auroc = evaluation["macro_auroc"]
