@@ -62,3 +62,11 @@ class Latents(NamedTuple):
 def with_cls(seen: Bool[Tensor, "b l m"]) -> Bool[Tensor, "b l m"]:
     """The same, with the CLS token of every lead to be seen: a lead that is absent must look at something."""
     return torch.cat([torch.ones_like(seen[:, :, :1]), seen[:, :, 1:]], dim=2)
+
+
+def mean_and_spread(x: Float[Tensor, "*b k d"], there: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (both *b d) over the k that are there."""
+    share = (there / there.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
+    mean = (x * share).sum(dim=-2)
+    variance = ((x - mean[..., None, :]).square() * share).sum(dim=-2)
+    return mean, (variance + 1e-8).sqrt()  # the root of an exact 0 has no gradient

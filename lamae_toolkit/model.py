@@ -16,7 +16,7 @@ from lamae_toolkit.batch import Batch
 from lamae_toolkit.checkpoint import PretrainedModel
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.latents import Embedding, Latents, Reconstruction, with_cls
+from lamae_toolkit.latents import Embedding, Latents, Reconstruction, mean_and_spread, with_cls
 from lamae_toolkit.layers import Block, InducedBlock, LeadPooling, time_code
 from lamae_toolkit.masking import random_mask, visible_patches, whole_lead_mask
 
@@ -88,7 +88,7 @@ class LAMAE(PretrainedModel):
         patches = self.patches(batch)
         latents = self.connect(self.encode_leads(patches, batch, mask=None, keep=patches.shape[2]))
         heart, weights, _ = self.pool(latents, patches.shape[2], moments=False)
-        spread = _mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
+        spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
         return Embedding(heart, self.lead_latents(latents), weights, spread, self.summary(latents, spread))
 
     def reconstruct(self, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Float[Tensor, "b l t"]:
@@ -178,12 +178,12 @@ class LAMAE(PretrainedModel):
         """
         there = latents.leads_seen()
         tokens, seen = latents.moments()
-        mean, over_leads = _mean_and_spread(self.lead_latents(latents), there)
-        heartbeat, _ = _mean_and_spread(tokens.transpose(1, 2), seen.transpose(1, 2))
+        mean, over_leads = mean_and_spread(self.lead_latents(latents), there)
+        heartbeat, _ = mean_and_spread(tokens.transpose(1, 2), seen.transpose(1, 2))
         at_all = seen.any(dim=1)
-        _, over_time = _mean_and_spread(heartbeat, at_all)
-        change, _ = _mean_and_spread(heartbeat.diff(dim=1).abs(), at_all[:, 1:] & at_all[:, :-1])
-        return torch.cat([mean, over_leads, _mean_and_spread(spread, there)[0], over_time, change], dim=1)
+        _, over_time = mean_and_spread(heartbeat, at_all)
+        change, _ = mean_and_spread(heartbeat.diff(dim=1).abs(), at_all[:, 1:] & at_all[:, :-1])
+        return torch.cat([mean, over_leads, mean_and_spread(spread, there)[0], over_time, change], dim=1)
 
     def pool(self, latents: Latents, n: int, moments: bool = True):
         """Weigh the leads and add them up: the heart token, the weights, and the heart at each moment.
@@ -285,14 +285,6 @@ def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
         variance = (variance * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
         variance = variance.expand_as(mean)
     return mean, (variance + 0.01**2).sqrt()
-
-
-def _mean_and_spread(x: Float[Tensor, "*b k d"], there: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (both *b d) over the k that are there."""
-    share = (there / there.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
-    mean = (x * share).sum(dim=-2)
-    variance = ((x - mean[..., None, :]).square() * share).sum(dim=-2)
-    return mean, (variance + 1e-8).sqrt()  # the root of an exact 0 has no gradient
 
 
 def _lead_index(batch: Batch) -> Int[Tensor, " l"]:
