@@ -138,9 +138,9 @@ def codes_to_predict(store: Store, split: Split, minimum: int = 10) -> tuple[str
     they stand in the index.
     """
     parts = [store.index.iloc[places] for places in split.places(store.index)]
-    classes = store.meta.get("classes") or sorted(
-        {ancestors(code)[-1] for part in parts for codes in part.codes for code in codes}
-    )
+    classes = store.meta.get("classes")
+    if classes is None:
+        classes = sorted({ancestors(code)[-1] for part in parts for codes in part.codes for code in codes})
     counts = np.array([_positives(part, classes) for part in parts])
     enough = (counts[0] >= minimum) & (counts[1:] > 0).all(axis=0)
     codes = [code for code, is_so in zip(classes, enough, strict=True) if is_so]

@@ -47,6 +47,8 @@ def take_place(finished: Path, target: Path) -> None:
     if not (finished.is_dir() and target.exists()):
         os.replace(finished, target)
         return
+    if not target.is_dir():
+        raise ECGError(f"{target} is a file, where a folder was to be written; choose another name.")
     # A folder cannot replace a folder in one step: the old one steps aside, and comes back if need be.
     aside = target.with_name(f"{target.name}.{os.getpid()}.old")
     os.replace(target, aside)

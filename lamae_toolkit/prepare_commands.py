@@ -10,7 +10,8 @@ from lamae_toolkit.datasets.mimic import mimic_source
 from lamae_toolkit.datasets.mimic_like import ECG, ED, HOSP, write_mimic_like
 from lamae_toolkit.datasets.ptbxl import PUBLISHED, TABLES, download_ptbxl, ptbxl_source
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.prepare import REFUSED_FILE, REPORT_FILE, Source, prepare
+from lamae_toolkit.parts import Source
+from lamae_toolkit.prepare import REFUSED_FILE, prepare
 
 DESCRIPTION = (
     "Turn ECGs into a store that models read: every record is read, checked and accounted for in report.json. The"
@@ -104,7 +105,6 @@ def _prepare(source: Source, arguments: argparse.Namespace) -> int:
     """Prepare a source and print the account; returns the exit code."""
     if not arguments.workers > 0:
         raise ECGError(f"{arguments.workers} workers read nothing; give one or more.")
-    there = (arguments.out / REPORT_FILE).is_file()
     report = prepare(
         source, arguments.out, sampling_rate_hz=arguments.rate_hz, duration_s=arguments.duration_s,
         workers=arguments.workers,
@@ -115,7 +115,7 @@ def _prepare(source: Source, arguments: argparse.Namespace) -> int:
         print(f"  refused, {reason}: {times}")
     for flag, times in report["ecgs_with_flags"].items():
         print(f"  flagged {flag}: {times} ECGs")
-    if there:
+    if not report["new"]:
         print("A store that was complete already is not prepared again: delete it to read the files anew.")
     print(f"The store is {arguments.out}; each refused record is in {arguments.out / REFUSED_FILE}.")
     return 1 if report["dropped"] else 0

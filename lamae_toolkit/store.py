@@ -96,7 +96,7 @@ class Store:
                 f" {wanted} bytes; pack the cohort again."
             )
         patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
-        if _in_two_folds(patients, folds):
+        if in_two_folds(patients, folds):
             raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
         signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
         return cls(folder, meta, folds, signals)
@@ -135,7 +135,7 @@ class Store:
         return np.flatnonzero(np.isin(self.folds, list(folds)))
 
 
-def _in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
+def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
     """Whether any patient has ECGs in more than one fold."""
     order = np.argsort(patients, kind="stable")
     patients, folds = patients[order], folds[order]

@@ -77,6 +77,8 @@ def test_stays_are_linked_by_time(tmp_path):
              "deathtime": ""},
             {"subject_id": 1, "hadm_id": 13, "admittime": "2152-01-01 08:00:00", "dischtime": "2152-01-02 12:00:00",
              "deathtime": "2152-01-01 20:00:00"},
+            {"subject_id": 1, "hadm_id": 15, "admittime": "2155-01-01 00:00:00", "dischtime": "2155-01-02 12:00:00",
+             "deathtime": ""},
             {"subject_id": 1, "hadm_id": 14, "admittime": "yesterday", "dischtime": "2153-01-02 12:00:00",
              "deathtime": ""},
         ],
@@ -86,7 +88,10 @@ def test_stays_are_linked_by_time(tmp_path):
             {"hadm_id": 11, "icd_code": "99999  ", "icd_version": 9},
             {"hadm_id": 12, "icd_code": "I447   ", "icd_version": 10},
             {"hadm_id": 13, "icd_code": "S72001A", "icd_version": 10},
-            {"hadm_id": 14, "icd_code": "I10    ", "icd_version": 10},
+            {"hadm_id": 14, "icd_code": "I2510  ", "icd_version": 10},
+            {"hadm_id": 15, "icd_code": "I10    ", "icd_version": 10},
+            {"hadm_id": 15, "icd_code": "V4501  ", "icd_version": 11},
+            {"hadm_id": "?", "icd_code": "I10    ", "icd_version": 10},
         ],
     )  # fmt: skip
     ed = tables(
@@ -94,6 +99,8 @@ def test_stays_are_linked_by_time(tmp_path):
         edstays=[
             {"subject_id": 1, "hadm_id": 13, "stay_id": 31, "intime": "2152-01-01 01:00:00",
              "outtime": "2152-01-01 08:00:00"},
+            {"subject_id": 1, "hadm_id": 12, "stay_id": 33, "intime": "2155-01-01 01:00:00",
+             "outtime": "2155-01-01 08:00:00"},
             {"subject_id": 1, "hadm_id": "", "stay_id": 32, "intime": "2154-01-01 01:00:00",
              "outtime": "2154-01-01 08:00:00"},
         ],
@@ -104,11 +111,13 @@ def test_stays_are_linked_by_time(tmp_path):
     )  # fmt: skip
     cases = {
         "2151-01-01 10:00:00": ("I25.10", "I48.91"),  # in the first admission
-        "2151-01-01 13:00:00": ("I25.10", "I48.91"),  # in both: the first that fits
+        "2151-01-01 13:00:00": ("I44.7",),  # in both: the first in the table
         "2151-01-03 13:00:00": ("I44.7",),  # the first one is over
         "2151-01-01 08:00:00": (),  # at the minute of admission: not within
         "2152-01-01 02:00:00": ("S72.00",),  # emergency visit that led to an admission: its diagnoses, cut to five
-        "2152-01-01 21:00:00": (),  # after death
+        "2152-01-01 21:00:00": ("S72.00",),  # after death, before discharge
+        "2152-01-03 21:00:00": (),  # after both
+        "2155-01-01 02:00:00": ("I10", "I44.7"),  # in a hospital stay and in a visit that led to another: both
         "2153-01-02 11:00:00": (),  # the stay's times cannot be read
         "2154-01-01 02:00:00": ("R07.9",),  # emergency visit alone: its own, from ICD-9
         "2160-01-01 00:00:00": (),
@@ -118,8 +127,13 @@ def test_stays_are_linked_by_time(tmp_path):
     assert dict(zip(cases, found.codes, strict=True)) == cases
     assert found.labelled.tolist() == [bool(codes) for codes in cases.values()]
     assert found.age_years.tolist()[0] == 61 and set(found.sex) == {"F"}
-    assert left_out == {"stays without readable admittime and dischtime": 1}
-    assert found.stay.tolist()[:3] == ["hadm 11", "hadm 11", "hadm 12"] and found.stay.tolist()[7] == "ed 32"
+    assert left_out == {
+        "rows of admissions.csv.gz without readable subject_id, hadm_id, admittime, dischtime": 1,
+        "rows of diagnoses_icd.csv.gz without readable hadm_id, icd_code, icd_version": 2,
+    }
+    stay = dict(zip(cases, found.stay, strict=True))
+    assert stay["2151-01-01 10:00:00"] == "hadm 11" and stay["2151-01-03 13:00:00"] == "hadm 12"
+    assert stay["2154-01-01 02:00:00"] == "ed 32" and stay["2152-01-01 02:00:00"] == "ed 31"
 
 
 def test_codes_are_cut_to_five_characters_without_trailing_x():
@@ -152,6 +166,32 @@ def test_a_damaged_table_is_refused(tree, tmp_path, file):
     (copy / file).write_bytes(b"\x1f\x8b not a table\x00\xff" * 50)
     with pytest.raises(ECGError, match=Path(file).name):
         source_of(copy)
+
+
+def test_odd_cells_in_one_row_cost_that_row_alone(tree, tmp_path):
+    usual = source_of(tree)
+    for file, column in ((f"{HOSP}/admissions.csv.gz", "subject_id"), (f"{HOSP}/diagnoses_icd.csv.gz", "icd_version"),
+                         (f"{HOSP}/patients.csv.gz", "anchor_age"), (f"{ED}/edstays.csv.gz", "hadm_id")):  # fmt: skip
+        copy = links_to(tree, tmp_path / column, replaced=file)
+        table = pd.read_csv(tree / file, dtype=str)
+        table.loc[0, column] = "junk"
+        table.to_csv(copy / file, index=False)
+        odd = source_of(copy)
+        assert (odd.ecgs.codes == usual.ecgs.codes).mean() > 0.97, column
+        assert odd.ecgs.labelled.sum() >= usual.ecgs.labelled.sum() - 6, column
+
+
+def test_folds_of_the_released_table_are_taken_over_and_unlisted_ecgs_stay_with_their_patient(tree, tmp_path):
+    table = pd.read_csv(tree / RELEASED)
+    table["fold"] = table.subject_id % 7
+    table["strat_fold"] = 3
+    of_several = table.subject_id.duplicated(keep=False)
+    unlisted = table.study_id[of_several].iloc[0]
+    table[table.study_id != unlisted].to_csv(tmp_path / "released.csv", index=False)
+    source = mimic_source(tree / ECG, labels=tmp_path / "released.csv", minimum=15)
+    assert source.ecgs.fold.tolist() == (source.ecgs.patient_id % 7).tolist()
+    assert source.meta["left_out"] == {"ECGs that released.csv does not list": 1}
+    assert not source.ecgs.labelled[source.ecgs.study_id == unlisted].any()
 
 
 def test_labels_from_both_ways_at_once_are_refused(tree):
@@ -237,6 +277,10 @@ def test_every_damaged_record_is_refused_with_its_reason_and_the_others_are_kept
     table.loc[8, "ecg_time"] = "last winter"
     table.loc[9, "path"] = "../../etc/passwd"
     table.loc[10, "path"] = "/etc/passwd"
+    table.loc[14, "path"] = table.path[15]
+    table = table.astype({"study_id": object})
+    table.loc[16, "study_id"] = "40000011.5"
+    table.loc[17, "study_id"] = "inf"
     signal[11].write_bytes(bytes(120_000))  # all leads flat
     file[12].write_bytes(b"\x00" * 300)
     short = signal[13].read_bytes()[: 24 * 1500]  # 3 s
@@ -250,12 +294,12 @@ def test_every_damaged_record_is_refused_with_its_reason_and_the_others_are_kept
     assert report["dropped_by_reason"] == {
         "signal file cut off": 2, "header and signal disagree": 1, "file missing": 1, "signal file missing": 1,
         "duplicate study": 1, "unreadable time": 2, "path outside the root": 2, "no usable lead": 1, "unreadable": 1,
-        "too short": 1,
+        "too short": 1, "duplicate file": 1, "no number": 2,
     }  # fmt: skip
-    assert report["read"] == 24 == report["kept"] + report["dropped"] and report["dropped"] == 13
+    assert report["read"] == 24 == report["kept"] + report["dropped"] and report["dropped"] == 16
     refused = pd.read_csv(out / "refused.csv")
-    assert len(refused) == 13 and refused.sentence.str.len().min() > 20
-    assert len(Store.open(out)) == 11
+    assert len(refused) == 16 and refused.sentence.str.len().min() > 20
+    assert len(Store.open(out)) == 8
     assert "refused, unreadable time: 2" in capsys.readouterr().out
 
 

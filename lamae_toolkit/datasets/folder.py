@@ -1,14 +1,17 @@
 """One's own ECG files as a store, whatever their formats, with a table that says whose they are."""
 
+from collections.abc import Iterable
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import pandas as pd
 
 from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.icd10 import ancestors
-from lamae_toolkit.prepare import REFUSED, Source
+from lamae_toolkit.parts import REFUSED, Source
 from lamae_toolkit.readers import NUMPY_SUFFIXES, find_ecgs, read_ecg
+from lamae_toolkit.store import META, patient_fold
 
 ECG_SUFFIXES = (".xml", ".dcm", ".edf", ".csv", ".npy", ".npz")
 """A file of such a name that is no ECG is accounted for; others, such as notes and pictures, are passed over."""
@@ -30,25 +33,25 @@ def folder_source(
     sampling_rate_hz, unit, leads: for files that do not say, as in `read_ecg`.
     """
     root = Path(folder)
-    found = [path.relative_to(root).as_posix() for path in find_ecgs(root)]
-    if table is not None and Path(table).resolve().is_relative_to(root.resolve()):
-        own = Path(table).resolve().relative_to(root.resolve()).as_posix()
-        found = [name for name in found if name != own]
-    else:
-        own = ""
-    others = [
-        path.relative_to(root).as_posix()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and path.suffix.lower() in ECG_SUFFIXES
-    ]
-    strangers = sorted(set(others) - set(found) - {own})
+    own = Path(table).resolve() if table is not None else None
+    stores = {path.parent for path in root.rglob(META)} | set(root.rglob("*.preparing"))
+
+    def names(paths: Iterable[Path]) -> list[str]:
+        """Their names below the folder, without the table and what is inside of a store."""
+        paths = [path for path in paths if path.resolve() != own and stores.isdisjoint(path.parents)]
+        return [path.relative_to(root).as_posix() for path in paths]
+
+    found = names(find_ecgs(root))
+    others = names(path for path in root.rglob("*") if path.is_file() and path.suffix.lower() in ECG_SUFFIXES)
     refused = [
-        _refusal(name, "not recognised", "It is no ECG that can be read; export it again.") for name in strangers
+        _refusal(name, "not recognised", "It is no ECG that can be read; export it again.")
+        for name in sorted(set(others) - set(found))
     ]
-    ecgs = pd.DataFrame({"file": found})
-    ecgs["study_id"] = range(1, len(ecgs) + 1)
+    odd = [name for name in found if not _is_unicode(name)]
+    refused += [_refusal(repr(name), "unreadable name", "Its name is not in UTF-8; rename it.") for name in odd]
+    ecgs = pd.DataFrame({"file": [name for name in found if name not in odd]}, dtype=object)
     if table is None:
-        ecgs["patient_id"], ecgs["age_years"], ecgs["sex"] = ecgs.study_id, float("nan"), ""
+        ecgs["patient_id"], ecgs["age_years"], ecgs["sex"] = _numbers(ecgs.file), float("nan"), ""
         ecgs["codes"], ecgs["labelled"] = [()] * len(ecgs), False
     else:
         known = _table(Path(table))
@@ -58,10 +61,28 @@ def folder_source(
         refused += [_refusal(name, "file missing", f"{Path(table).name} lists it, but it is not there.")
                     for name in known.file[~known.file.isin(ecgs.file)]]  # fmt: skip
         ecgs = ecgs[listed].merge(known, on="file", validate="1:1")
+    ecgs["study_id"] = range(1, len(ecgs) + 1)
+    ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
     read = partial(_read, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
     patients = "each file a patient of its own, since no table says whose they are" if table is None else "by the table"
     refusals = pd.DataFrame(refused, columns=list(REFUSED))
-    return Source(f"ECG files of {root.name}", root, ecgs, read, refusals, {"patients": patients})
+    return Source(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    """A number for each name that depends on nothing else: a patient keeps the fold when others join the cohort."""
+    numbers = {name: int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 1 for name in set(names)}
+    if len(set(numbers.values())) < len(numbers):
+        raise ECGError("Two patients have names of which the numbers are the same; rename one of them.")
+    return [numbers[name] for name in names]
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
@@ -78,38 +99,45 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ECGError(f"There is no table {path}; check the path.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise ECGError(f"{path.name} is no table of comma-separated values ({type(error).__name__}).") from error
+    table.columns = [str(name).strip() for name in table]
+    table = table.apply(lambda column: column.fillna("").str.strip())
     for name in ("file", "patient_id"):
         if name not in table:
-            raise ECGError(f"{path.name} has no column {name}; give file and patient_id for each ECG.")
-        if table[name].isna().any():
-            row = int(table[name].isna().to_numpy().argmax()) + 2
-            raise ECGError(f"{path.name} has no {name} in row {row}; fill it in.")
-    if table.file.duplicated().any():
-        raise ECGError(f"{path.name} lists {table.file[table.file.duplicated()].iloc[0]} twice; keep one row.")
-    # Patients are numbered by the order of their names, so that the same table gives the same folds.
-    numbers = {name: number for number, name in enumerate(sorted(set(table.patient_id)), 1)}
+            raise ECGError(f"{path.name} has no column {name}, separated by commas; give file and patient_id.")
+        _refuse(path, table[name] == "", f"has no {name}", "fill it in")
+    _refuse(path, table.file.duplicated(), "lists a file for the second time", "keep one row")
+    age, sex, codes = (_column(table, name) for name in ("age_years", "sex", "codes"))
+    years = pd.to_numeric(age, errors="coerce")
+    _refuse(path, (age != "") & ~years.between(0, 130), "has an age that is no number of years", "correct or empty it")
+    _refuse(path, ~sex.str.upper().isin(["F", "M", ""]), "has a sex other than F or M", "correct or empty it")
     return pd.DataFrame(
         {
             "file": table.file,
-            "patient_id": table.patient_id.map(numbers),
+            "patient_id": _numbers(table.patient_id),
             "patient": table.patient_id,
-            "age_years": pd.to_numeric(_column(table, "age_years"), errors="coerce").astype(float),
-            "sex": _column(table, "sex").where(_column(table, "sex").isin(["F", "M"]), ""),
-            "codes": [_codes(text, path) for text in _column(table, "codes")],
-            "labelled": _column(table, "codes").notna(),
+            "age_years": years.astype(float),
+            "sex": sex.str.upper(),
+            "codes": [_codes(text, path) for text in codes],
+            "labelled": codes != "",
         }
     )
 
 
+def _refuse(path: Path, wrong: pd.Series, what: str, do: str) -> None:
+    """Name the first row of the table in which something is wrong, if there is one."""
+    if wrong.any():
+        raise ECGError(f"{path.name} {what} in row {int(wrong.to_numpy().argmax()) + 2}; {do}.")
+
+
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
-    return table[name] if name in table else pd.Series([None] * len(table), dtype=object)
+    return table[name] if name in table else pd.Series("", index=table.index, dtype=object)
 
 
-def _codes(text: object, path: Path) -> tuple[str, ...]:
-    if not isinstance(text, str) or text.strip().lower() == "none":
+def _codes(text: str, path: Path) -> tuple[str, ...]:
+    if text.lower() == "none":
         return ()
     try:
         return tuple(sorted({ancestors(code.strip())[-1] for code in text.split(";") if code.strip()}))

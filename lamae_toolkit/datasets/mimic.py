@@ -1,6 +1,6 @@
 """MIMIC-IV-ECG 1.0 (Gow et al., PhysioNet 2023) as a store: 800,035 ECGs of 161,352 patients, with ICD-10 labels."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from lamae_toolkit.datasets.mimic_labels import (
     labels_from_tables,
 )
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.prepare import REFUSED, Source
+from lamae_toolkit.parts import REFUSED, Source, is_inside
 from lamae_toolkit.readers import read_ecg
 from lamae_toolkit.store import patient_fold
 
@@ -39,8 +39,9 @@ def mimic_source(
     for ICD-10 codes, age and sex; or labels: the released table records_w_diag_icd10.csv instead.
     minimum: the ECGs that a code must have to be one of the store's `classes`, counted before any ECG is left out.
 
-    The index gets these columns more: file, ecg_time, stay, labelled, ecg_in_stay (1 is the first of its stay) and the
-    machine's measurements. An ECG that was taken during no stay has no codes and is not `labelled`.
+    The index gets these columns more: file, ecg_time, stay, labelled, ecg_in_stay (1 is the first of its stay; a
+    hospital stay and the emergency visit before it count by themselves) and the machine's measurements. An ECG that
+    was taken during no stay has no codes and is not `labelled`.
     """
     root = Path(ecg)
     if labels is not None and (hosp is not None or ed is not None):
@@ -71,34 +72,33 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise ECGError(f"{path.name} has no column {missing[0]}; give the table as it was published.")
     table = table[wanted].rename(columns={"path": "file"})
     time = pd.to_datetime(table.ecg_time, format=TIME, errors="coerce")
-    numbers = table[["subject_id", "study_id"]].apply(pd.to_numeric, errors="coerce")
+    numbers = table[["subject_id", "study_id"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     problems = {
-        "no number": (numbers.isna().any(axis=1), "It has no subject or study number; correct record_list.csv."),
-        "path outside the root": (
-            ~table.file.map(_inside).astype(bool), "Its path leaves the folder; correct record_list.csv.",
+        "no number": (
+            ~(np.isfinite(numbers) & (numbers == np.floor(numbers))).all(axis=1),
+            "It has no whole subject and study number; correct record_list.csv.",
         ),
-        "unreadable time": (time.isna(), "Its time is not a plain date and time; write YYYY-MM-DD HH:MM:SS."),
-        "duplicate study": (
-            numbers.study_id.duplicated(), "Its study number is there twice, and the first is kept; correct the list.",
+        "path outside the root": (~table.file.map(is_inside).to_numpy(dtype=bool), "Its path leaves the folder; correct"
+                                  " record_list.csv."),
+        "unreadable time": (
+            time.isna().to_numpy(), "Its time is not a plain date and time; write YYYY-MM-DD HH:MM:SS."
         ),
     }  # fmt: skip
     reason, sentence = np.full(len(table), "", dtype=object), np.full(len(table), "", dtype=object)
     for name, (is_so, text) in problems.items():
-        new = is_so.to_numpy(dtype=bool) & (reason == "")
+        new = is_so & (reason == "")
         reason[new], sentence[new] = name, text
+    # Of what is listed twice the first that is good is kept.
+    for name, column in (("duplicate study", numbers[:, 1]), ("duplicate file", table.file.to_numpy())):
+        good = np.flatnonzero(reason == "")
+        twice = good[pd.Series(column[good]).duplicated().to_numpy()]
+        reason[twice], sentence[twice] = name, "It is listed twice, and the first is kept; correct record_list.csv."
     bad = reason != ""
     refused = table[bad].assign(reason=reason[bad], sentence=sentence[bad])[list(REFUSED)]
     table = table[~bad].assign(ecg_time=time[~bad])
-    table[["subject_id", "study_id"]] = table[["subject_id", "study_id"]].astype(np.int64)
+    table[["subject_id", "study_id"]] = numbers[~bad].astype(np.int64)
     table["file"] += ".hea"
     return table.reset_index(drop=True), refused
-
-
-def _inside(path: object) -> bool:
-    if not isinstance(path, str) or "\\" in path or "\0" in path:
-        return False
-    parts = PurePosixPath(path)
-    return bool(parts.parts) and not parts.is_absolute() and ".." not in parts.parts and ":" not in parts.parts[0]
 
 
 def _with_labels(listed: pd.DataFrame, labels: Labels) -> pd.DataFrame:
@@ -108,8 +108,6 @@ def _with_labels(listed: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     ecgs["codes"] = ecgs.codes.astype(object)
     if "fold" not in ecgs:
         ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
-    ecgs["ecg_in_stay"] = ecgs.sort_values("ecg_time", kind="stable").groupby("stay").cumcount() + 1
-    ecgs.loc[ecgs.stay == "", "ecg_in_stay"] = 1
     return ecgs
 
 
@@ -124,6 +122,7 @@ def _measurements(path: Path) -> pd.DataFrame:
     missing = [name for name in ("study_id", *MEASURED) if name not in table]
     if missing:
         raise ECGError(f"{path.name} has no column {missing[0]}; give the table as it was published.")
-    table = table.apply(pd.to_numeric, errors="coerce").dropna(subset="study_id").drop_duplicates("study_id")
+    table = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    table = table[table.study_id.notna() & (table.study_id % 1 == 0)].drop_duplicates("study_id")
     table = table.astype({"study_id": np.int64}).set_index("study_id").astype(np.float32)
     return table.where(table < NOT_MEASURED)

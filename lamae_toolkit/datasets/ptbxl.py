@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from lamae_toolkit.download import download_physionet
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.icd10 import scp_to_icd10
-from lamae_toolkit.prepare import REFUSED, Source
+from lamae_toolkit.parts import REFUSED, Source, is_inside
 from lamae_toolkit.quality import FLAG_COLUMNS, quality_columns
 from lamae_toolkit.readers import read_ecg
 from lamae_toolkit.signal import bandpass, resample
@@ -47,12 +47,16 @@ def ptbxl_source(root: Path | str) -> Source:
     root = Path(root)
     superclass_of = _superclass_of(root / TABLES[1])
     described = _database(root / TABLES[0])
+    names = described.filename_hr if (root / "records500").is_dir() else described.filename_lr
+    inside = names.map(is_inside).to_numpy(dtype=bool)
+    refused = pd.DataFrame({"file": names[~inside], "study_id": names.index[~inside]})
+    refused["reason"] = "path outside the root"
+    refused["sentence"] = f"Its path leaves the folder; correct {TABLES[0]}."
     rows = [
-        {"file": _record(root, row).relative_to(root).as_posix()} | _about(int(ecg_id), row, superclass_of)
-        for ecg_id, row in described.iterrows()
+        {"file": f"{name}.hea"} | _about(int(ecg_id), row, superclass_of)
+        for name, (ecg_id, row) in zip(names[inside], described[inside].iterrows(), strict=True)
     ]
-    nobody = pd.DataFrame(columns=list(REFUSED))
-    return Source("PTB-XL", root, pd.DataFrame(rows), read_ecg, nobody, {"split": SPLIT}, filtered)
+    return Source("PTB-XL", root, pd.DataFrame(rows), read_ecg, refused[list(REFUSED)], {"split": SPLIT}, filtered)
 
 
 def filtered(recording: Recording) -> Recording:
@@ -116,7 +120,10 @@ def _entry(
 
 def _about(ecg_id: int, row: pd.Series, superclass_of: dict[str, str]) -> dict:
     """What a store's index says of an ECG."""
-    statements = tuple(ast.literal_eval(row.scp_codes))
+    try:
+        statements = tuple(ast.literal_eval(row.scp_codes))
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ECGError(f"ECG {ecg_id} has statements that cannot be read; copy {TABLES[0]} again.") from error
     acute = row.infarction_stadium1 in ("Stadium I", "Stadium I-II")
     codes = {code for code in (scp_to_icd10(name, acute) for name in statements) if code is not None}
     superclasses = {superclass_of[name] for name in statements if name in superclass_of}
@@ -139,11 +146,15 @@ def _standardised(recording: Recording) -> Recording:
 
 
 def _database(path: Path) -> pd.DataFrame:
-    wanted = ["ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold", "infarction_stadium1"]
+    numbers = ["ecg_id", "patient_id", "strat_fold"]
+    wanted = [*numbers, "age", "sex", "scp_codes", "infarction_stadium1", "filename_hr", "filename_lr"]
     table = _table(path)
     missing = [name for name in wanted if name not in table]
     if missing:
         raise ECGError(f"{path} has no column {missing[0]}; give the table ptbxl_database.csv of PTB-XL.")
+    whole = table[numbers].apply(pd.to_numeric, errors="coerce") % 1 == 0
+    if not whole.all(axis=None) or table.ecg_id.duplicated().any():
+        raise ECGError(f"{path} has an ECG twice or without a whole number, patient or fold; copy the table again.")
     return table.set_index("ecg_id")
 
 
@@ -156,7 +167,10 @@ def _superclass_of(path: Path) -> dict[str, str]:
 def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ECGError(f"{path.parent} has no {path.name}; give the folder of PTB-XL as it was unpacked.")
-    return pd.read_csv(path)
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ECGError(f"{path} is damaged ({type(error).__name__}); copy it again.") from error
 
 
 def _record(root: Path, row: pd.Series) -> Path:

@@ -50,11 +50,8 @@ def read(
 
 def _samples(path: Path, n_samples: int, n_signals: int) -> np.ndarray:
     """The samples, one row per moment; refused if the file is not there or not as long as the header says."""
-    try:
-        raw = np.fromfile(path, dtype="<i2")
-    except FileNotFoundError:
-        problem = f"Its signal file {path.name} is missing; put it beside the header."
-        raise ECGError(problem, "signal file missing") from None
+    if not path.is_file():
+        raise ECGError(f"Its signal file {path.name} is missing; put it beside the header.", "signal file missing")
     size, promised = path.stat().st_size, 2 * n_samples * n_signals
     if size < promised:
         raise ECGError(
@@ -68,4 +65,4 @@ def _samples(path: Path, n_samples: int, n_signals: int) -> np.ndarray:
             " two is of another record; copy both again.",
             "header and signal disagree",
         )
-    return raw.reshape(n_samples, n_signals)
+    return np.fromfile(path, dtype="<i2").reshape(n_samples, n_signals)
