@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from lamae_toolkit.baselines import RandomEncoder
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import write_json, written_whole
 from lamae_toolkit.model import LAMAE
+from lamae_toolkit.parts import begin_worker
 from lamae_toolkit.plans import Cell, Plan
 from lamae_toolkit.scores import handmade_scores, measured, probe_scores, supervised_scores
 from lamae_toolkit.store import Store
@@ -73,7 +73,7 @@ def run_cells(
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-    threadpool_limits(1)
+    begin_worker()
 
 
 def _run_cell(plan: Plan, store: Path, out: Path, cell: Cell, device: str) -> None:

@@ -102,7 +102,7 @@ def read_parts(
 
 def _side_by_side(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
     # Fresh processes: a forked one would inherit threads that are gone.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker)
     running: set[Future] = set()
     try:
         for job in jobs:
@@ -124,7 +124,7 @@ def _side_by_side(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
     """One thread per worker, and no worker that outlives a main process that was killed."""
     threadpool_limits(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

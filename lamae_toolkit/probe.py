@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
+from scipy.linalg import LinAlgError, svd
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -139,7 +140,10 @@ class PrincipalAxes(NamedTuple):
 
 def principal_axes(x: Float[np.ndarray, "b d"]) -> PrincipalAxes:
     """The principal axes of x, by its singular values."""
-    left, spread, directions = np.linalg.svd(x.astype(np.float64), full_matrices=False)
+    try:
+        left, spread, directions = svd(x.astype(np.float64), full_matrices=False)
+    except LinAlgError:  # the fast algorithm fails for a matrix in thousands; the slow one does not
+        left, spread, directions = svd(x.astype(np.float64), full_matrices=False, lapack_driver="gesvd")
     return PrincipalAxes(left * spread, spread, directions)
 
 

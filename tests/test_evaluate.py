@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.linalg import LinAlgError
 from sklearn.linear_model import LogisticRegression
 
+from lamae_toolkit import probe as probe_module
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
@@ -189,3 +191,19 @@ def test_prediction_gives_a_chance_for_each_code(cohort):
     probe = evaluate(embedding, cohort.index, codes, replicates=5).probe
     chances = predict(model, probe, cohort.batch([0, 1]))
     assert chances.shape == (2, len(codes)) and ((chances > 0) & (chances < 1)).all().all()
+
+
+def test_principal_axes_where_the_fast_algorithm_fails(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(30, 12)) @ np.random.default_rng(1).normal(size=(12, 12))
+    usual = probe_module.principal_axes(x)
+    working = probe_module.svd
+
+    def failing(matrix, full_matrices, lapack_driver="gesdd"):
+        if lapack_driver == "gesdd":
+            raise LinAlgError("SVD did not converge")
+        return working(matrix, full_matrices=full_matrices, lapack_driver=lapack_driver)
+
+    monkeypatch.setattr(probe_module, "svd", failing)
+    slow = probe_module.principal_axes(x)
+    np.testing.assert_allclose(slow.spread, usual.spread)
+    np.testing.assert_allclose(slow.z @ slow.directions, x, atol=1e-10)
