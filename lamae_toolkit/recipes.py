@@ -25,7 +25,6 @@ from lamae_toolkit.plots import (
     learning_curve_figure,
     reconstruction_figure,
 )
-from lamae_toolkit.probe import REPRESENTATIONS
 from lamae_toolkit.report import Section, write_report
 from lamae_toolkit.store import Store
 from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain, read_log
@@ -58,7 +57,7 @@ def demo(
     # Test and validation patients are not seen in pretraining either.
     pretrain(model, store, store.rows(split.train), out, train, progress=progress)
     evaluations = evaluate_beside_random(
-        model, store, split, seed=seed, replicates=replicates, representations=REPRESENTATIONS, progress=progress
+        model, store, split, seed=seed, replicates=replicates, representations=("heart", "summary"), progress=progress
     )
     evaluations[0].probe.save(out / CHECKPOINT)
     metrics = {
