@@ -92,6 +92,7 @@ class Probe:
 
 def _rounded(values: np.ndarray) -> list:
     """The numbers to ten digits, more than the latents have that they are multiplied with."""
+    values = values.astype(np.float64)
     scale = 10.0 ** (9 - np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))))
     return (np.round(values * scale) / scale).tolist()
 
