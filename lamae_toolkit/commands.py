@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from lamae_toolkit.batch import collate
 from lamae_toolkit.checkpoint import WEIGHTS
 from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.datasets.folder import read_own
 from lamae_toolkit.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.ecg import ECGError, Recording
@@ -24,7 +25,7 @@ from lamae_toolkit.latents import Embedding
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import PLANS
 from lamae_toolkit.probe import Probe
-from lamae_toolkit.readers import find_ecgs, read_ecg
+from lamae_toolkit.readers import find_ecgs
 from lamae_toolkit.recipes import REPORT_FILE, demo, evaluate_beside_random, explanation_sections
 from lamae_toolkit.report import write_report
 from lamae_toolkit.rivals import RESULTS_FILE, compare_rivals, main_rows, readable
@@ -189,8 +190,8 @@ def explain_command(arguments: argparse.Namespace) -> None:
 
 
 def _read(file: Path, arguments: argparse.Namespace) -> Recording:
-    leads = arguments.leads.split(",") if arguments.leads and file.suffix in (".npy", ".npz") else None
-    return read_ecg(file, sampling_rate_hz=arguments.sampling_rate_hz, unit=arguments.unit, leads=leads)
+    leads = tuple(arguments.leads.split(",")) if arguments.leads else None
+    return read_own(file, arguments.sampling_rate_hz, arguments.unit, leads)
 
 
 def _interval(estimate: dict) -> str:

@@ -63,7 +63,7 @@ def folder_source(
         ecgs = ecgs[listed].merge(known, on="file", validate="1:1")
     ecgs["study_id"] = range(1, len(ecgs) + 1)
     ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
-    read = partial(_read, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
+    read = partial(read_own, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
     patients = "each file a patient of its own, since no table says whose they are" if table is None else "by the table"
     refusals = pd.DataFrame(refused, columns=list(REFUSED))
     return Source(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
@@ -85,7 +85,8 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def _read(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
+def read_own(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
+    """One ECG file with what its user knows of it; lead names are for NumPy files, since all others have their own."""
     names = leads if path.suffix.lower() in NUMPY_SUFFIXES else None
     return read_ecg(path, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=names)
 

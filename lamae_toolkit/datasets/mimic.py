@@ -105,7 +105,6 @@ def _with_labels(listed: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """The columns of the store's index."""
     ecgs = listed.rename(columns={"subject_id": "patient_id"}).drop(columns="ecg_time")
     ecgs = ecgs.join(labels.table, on="study_id")
-    ecgs["codes"] = ecgs.codes.astype(object)
     if "fold" not in ecgs:
         ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
     return ecgs
