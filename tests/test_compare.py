@@ -183,7 +183,9 @@ def test_the_plans_of_ptbxl_rotate_over_folds_1_to_8_and_leave_9_and_10_alone(co
         PLANS["ptbxl"](cohort)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(GOLDEN.glob("*.json"))])
+@pytest.mark.parametrize(
+    "name", [path.stem for path in sorted(GOLDEN.glob("*.json")) if "macro" in json.loads(path.read_text())]
+)
 def test_finished_results_say_where_they_come_from_and_add_up(name):
     results = golden_results(name)
     assert results["command"].startswith(f"lamae compare {name}") and "/tmp" not in results["command"]
