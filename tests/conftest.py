@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from lab import Lab, jupyterlab
 from threadpoolctl import threadpool_limits
 
 from lamae_toolkit.datasets.ptbxl import ptbxl_store
@@ -54,6 +56,13 @@ def chromium() -> str:
     if path is None:
         skip_or_fail("no Chromium is installed")
     return path
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    """A JupyterLab, for all tests of one process."""
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

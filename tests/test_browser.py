@@ -1,27 +1,13 @@
 """The explorer in a real JupyterLab in a real browser: it reacts to keys and mouse, and nothing leaves the machine."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-from urllib.parse import urlsplit
-
-import nbformat
 import pytest
+from lab import browser_page, run_all_cells, screenshot
 from lamae_toolkit.widgets.lead_attention import lead_attention_explorer
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import random_encoder
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-PATIENCE_MS = 90_000
-"""A cold kernel on a busy computer imports PyTorch in this time; what is waited for usually comes in a tenth of it."""
 
 FIGURE = """
 from lamae_toolkit.conditions import sample_patient
@@ -44,66 +30,11 @@ lead_attention_explorer(random_encoder(config), ecgs, probe)
 """
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """A JupyterLab of our own with one notebook in it; gives the address of that notebook."""
-    folder = tmp_path_factory.mktemp("lab")
-    code = [nbformat.v4.new_code_cell(source.strip()) for source in (FIGURE, EXPLORER)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    (folder / "root").mkdir()
-    nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=kernel), folder / "root" / "explorer.ipynb")
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    words = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
-             "--ServerApp.token=secret", f"--ServerApp.root_dir={folder / 'root'}",
-             f"--LabApp.user_settings_dir={folder / 'settings'}", f"--LabApp.workspaces_dir={folder / 'workspaces'}",
-             "--LabApp.extension_manager=readonly"]  # fmt: skip
-    with open(folder / "log.txt", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], stdout=log, stderr=subprocess.STDOUT,
-                                  env=os.environ | own | {"OMP_NUM_THREADS": "1"}, start_new_session=True)  # fmt: skip
-    try:
-        yield f"{_address(server, folder)}lab/tree/explorer.ipynb?token=secret&reset"
-    finally:
-        server.send_signal(signal.SIGTERM)  # it takes its kernels along
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def _address(server: subprocess.Popen, folder: Path) -> str:
-    """Where the server listens, once it does."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and server.poll() is None:
-        for file in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-*.json"):
-            try:
-                return json.loads(file.read_text())["url"]
-            except ValueError:  # it is just being written
-                pass
-        time.sleep(0.1)
-    raise RuntimeError(f"JupyterLab did not start:\n{(folder / 'log.txt').read_text()}")
-
-
 @pytest.mark.slow
 def test_the_explorer_reacts_in_jupyterlab(lab, chromium):
-    addresses, errors = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1700})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        page.on("request", lambda request: addresses.append(request.url))
-        page.on("websocket", lambda socket: addresses.append(socket.url))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(lab)
-        # The notebook's own sign says idle before there is a kernel; the status bar does not.
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    address = lab.notebook("explorer", [FIGURE, EXPLORER])
+    with browser_page(chromium) as page:
+        run_all_cells(page, address)
 
         # The ECG, then the explorer with its two figures.
         expect(page.locator(".jp-OutputArea-child > .js-plotly-plot path.js-line")).to_have_count(12)
@@ -126,7 +57,7 @@ def test_the_explorer_reacts_in_jupyterlab(lab, chromium):
         expect(explorer).to_contain_text("Without V2.")
         expect(bars.locator(".bars .point")).to_have_count(11)
         expect(heat_map.locator(".xtick")).to_have_count(11)
-        _screenshot(explorer, "explorer.png")
+        screenshot(explorer, "explorer.png")
         toggle.press("Space")
         expect(bars.locator(".bars .point")).to_have_count(12)
 
@@ -146,17 +77,6 @@ def test_the_explorer_reacts_in_jupyterlab(lab, chromium):
         expect(explorer).to_contain_text("Every lead is taken away")
         explorer.get_by_role("button", name="II", exact=True).click()
         expect(bars.locator(".bars .point")).to_have_count(1)
-        browser.close()
-    assert errors == []
-    hosts = {urlsplit(address).hostname for address in addresses if not address.startswith(("data:", "blob:"))}
-    assert hosts == {"127.0.0.1"}
-
-
-def _screenshot(part, name: str) -> None:
-    if os.environ.get("LAMAE_SCREENSHOTS"):
-        folder = Path(__file__).parents[1] / "screenshots"
-        folder.mkdir(exist_ok=True)
-        part.screenshot(path=folder / name)
 
 
 SMALL = LAMAEConfig(

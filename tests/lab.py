@@ -1,0 +1,113 @@
+"""A real JupyterLab and a real browser, for the tests of the widgets and the benchmarks that drive them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+from playwright.sync_api import Page, expect, sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+PATIENCE_MS = 90_000
+"""A cold kernel on a busy computer imports PyTorch in this time; what is waited for usually comes in a tenth of it."""
+
+
+class Lab:
+    """A JupyterLab of our own that runs on loopback, with the notebooks that tests put into it."""
+
+    def __init__(self, address: str, root: Path) -> None:
+        self.address, self.root = address, root
+
+    def notebook(self, name: str, cells: Sequence[str]) -> str:
+        """Write a notebook with these code cells; returns the address that opens it."""
+        code = [nbformat.v4.new_code_cell(source.strip()) for source in cells]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=kernel), self.root / f"{name}.ipynb")
+        return f"{self.address}lab/tree/{name}.ipynb?token=secret&reset"
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[Lab]:
+    """Start a JupyterLab that keeps everything in this folder; it ends, with its kernels, with the block."""
+    (folder / "root").mkdir()
+    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    words = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
+             "--ServerApp.token=secret", f"--ServerApp.root_dir={folder / 'root'}",
+             f"--LabApp.user_settings_dir={folder / 'settings'}", f"--LabApp.workspaces_dir={folder / 'workspaces'}",
+             "--LabApp.extension_manager=readonly"]  # fmt: skip
+    with open(folder / "log.txt", "w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], stdout=log, stderr=subprocess.STDOUT,
+                                  env=os.environ | own | {"OMP_NUM_THREADS": "1"}, start_new_session=True)  # fmt: skip
+    try:
+        yield Lab(_address(server, folder), folder / "root")
+    finally:
+        server.send_signal(signal.SIGTERM)  # it takes its kernels along
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _address(server: subprocess.Popen, folder: Path) -> str:
+    """Where the server listens, once it does."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        for file in (folder / "JUPYTER_RUNTIME_DIR").glob("jpserver-*.json"):
+            try:
+                return json.loads(file.read_text())["url"]
+            except ValueError:  # it is just being written
+                pass
+        time.sleep(0.1)
+    raise RuntimeError(f"JupyterLab did not start:\n{(folder / 'log.txt').read_text()}")
+
+
+@contextmanager
+def browser_page(chromium: str, width: int = 1500, height: int = 1700, **context) -> Iterator[Page]:
+    """A page of a real browser; after the block, no error may have been logged and no request have left the machine.
+
+    context: further settings of the browser's context, by playwright's names.
+    """
+    addresses, errors = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        page.on("request", lambda request: addresses.append(request.url))
+        page.on("websocket", lambda socket: addresses.append(socket.url))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        browser.close()
+    assert errors == []
+    local = ("data:", "blob:", "file:", "about:")
+    assert {urlsplit(address).hostname for address in addresses if not address.startswith(local)} <= {"127.0.0.1"}
+
+
+def run_all_cells(page: Page, address: str) -> None:
+    """Open a notebook, wait for its kernel and run all its cells."""
+    page.goto(address)
+    # The notebook's own sign says idle before there is a kernel; the status bar does not.
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def screenshot(part, name: str) -> None:
+    """Keep a picture of a page or a part of it, outside git, where LAMAE_SCREENSHOTS is set."""
+    if os.environ.get("LAMAE_SCREENSHOTS"):
+        folder = Path(__file__).parents[1] / "screenshots"
+        folder.mkdir(exist_ok=True)
+        part.screenshot(path=folder / name)
