@@ -1,0 +1,155 @@
+"""Whether an explanation tells the truth: scores for the credit that a method gives to leads or patches.
+
+Credit is what an explanation says: a number for each lead or patch of an ECG, more where it says that more of the
+prediction came from. Two questions are asked of it. Is it faithful: does the prediction fall when what has the credit
+is taken away (deletion, insertion)? And does it find the place: is the credit where the simulated condition shows
+(pointing game, AUROC)? Everything here is arithmetic on arrays: one row per explained prediction, an ECG and a code.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
+
+from lamae_toolkit.metrics import Estimate, estimate
+
+
+def order_by_credit(credit: Float[np.ndarray, "b k"], seed: int = 0) -> Int[np.ndarray, "b k"]:
+    """Which lead or patch comes first, second and so on: the highest credit first, equal ones by lot."""
+    lot = np.random.default_rng(seed).random(credit.shape)
+    return np.lexsort((lot, -credit), axis=1)
+
+
+def deletion_curve(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, "b k"]:
+    """The log-odds after the first 0, 1, ... l leads of the order are taken away; a faithful credit makes them fall.
+
+    values: the log-odds from every set of leads, s = 2^l, where bit i of a set's number says that lead i is there.
+    Source: Samek et al., arXiv 1509.06321; over sets of features, Petsiuk et al., arXiv 1806.07421.
+    """
+    gone = np.cumsum(1 << order, axis=1)
+    left = values.shape[1] - 1 - np.concatenate([np.zeros_like(gone[:, :1]), gone], axis=1)
+    return np.take_along_axis(values, left, axis=1)
+
+
+def insertion_curve(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, "b k"]:
+    """The log-odds when only the first 0, 1, ... l leads of the order are there; a faithful credit makes them rise."""
+    return deletion_curve(values[:, ::-1], order)
+
+
+def random_curve(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b k"]:
+    """The insertion curve of an order by lot, exactly: the mean log-odds over all sets of 0, 1, ... l leads.
+
+    Read from its end, it is the deletion curve of an order by lot.
+    """
+    size = _sizes(values)
+    return np.stack([values[:, size == k].mean(axis=1) for k in range(size.max() + 1)], axis=1)
+
+
+def curve_area(curve: Float[np.ndarray, "b k"], floor: Float[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
+    """By how much a curve lies above another, as a mean over its points without the first and the last.
+
+    Those two are the same for all orders: nothing taken away, and everything.
+    """
+    return (curve - floor)[:, 1:-1].mean(axis=1)
+
+
+def deletion_area(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, " b"]:
+    """By how much log-odds fall faster than when leads are taken away by lot; 0 is guessing, more is better."""
+    return -curve_area(deletion_curve(values, order), random_curve(values)[:, ::-1])
+
+
+def insertion_area(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, " b"]:
+    """By how much log-odds rise faster than when leads are added by lot; 0 is guessing, more is better."""
+    return curve_area(insertion_curve(values, order), random_curve(values))
+
+
+def best_areas(values: Float[np.ndarray, "b s"]) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+    """The largest deletion area and the largest insertion area that any order of the leads reaches: the ceilings.
+
+    best(S) = value(S) + max over i in S of best(S without i), over sets of growing size: all 12! orders in 4,096 steps.
+    """
+    floor = random_curve(values)[:, 1:-1].mean(axis=1)
+    return _best_chain(-values) + floor, _best_chain(values) - floor
+
+
+def _sizes(values: np.ndarray) -> np.ndarray:
+    """How many leads each set has."""
+    number = np.arange(values.shape[1])
+    return ((number[:, None] >> np.arange(values.shape[1].bit_length() - 1)) & 1).sum(axis=1)
+
+
+def _best_chain(values: np.ndarray) -> np.ndarray:
+    """The largest mean value along a chain of growing sets, without the empty and the full one."""
+    number, size = np.arange(values.shape[1]), _sizes(values)
+    leads = int(size.max())
+    best = np.where(size == 0, 0.0, -np.inf) + np.zeros((len(values), 1))
+    for k in range(1, leads):
+        sets = number[size == k]
+        for lead in range(leads):
+            has = sets[(sets >> lead) & 1 == 1]
+            best[:, has] = np.maximum(best[:, has], best[:, has ^ (1 << lead)])
+        best[:, sets] += values[:, sets]
+    return best[:, number[size == leads - 1]].max(axis=1) / (leads - 1)
+
+
+def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
+    """Whether two credits put the leads or patches of each ECG in the same order: Spearman's rho, 1 if so, 0 by chance.
+
+    NaN where one of them makes no difference between them at all.
+    """
+    a, b = (rankdata(credit, axis=1) for credit in (one, other))
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=norm > 0)
+
+
+def pointing_game(credit: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
+    """Whether the highest credit is at a true place: 1 or 0, or the share of true ones among equal highest credits.
+
+    NaN where all places or none are true. Source: Zhang et al., arXiv 1608.00507.
+    """
+    top = credit == credit.max(axis=1, keepdims=True)
+    return np.where(_both(truth), (top & truth).sum(axis=1) / top.sum(axis=1), np.nan)
+
+
+def localisation_auroc(credit: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
+    """The chance that a true place has more credit than another place of the same ECG; 0.5 is guessing, ties half.
+
+    NaN where all places or none are true.
+    """
+    places = truth.sum(axis=1)
+    ranks = (rankdata(credit, axis=1) * truth).sum(axis=1)
+    pairs = places * (truth.shape[1] - places)
+    above = ranks - places * (places + 1) / 2
+    return np.divide(above, pairs, out=np.full(len(credit), np.nan), where=pairs > 0)
+
+
+def _both(truth: np.ndarray) -> np.ndarray:
+    return truth.any(axis=1) & ~truth.all(axis=1)
+
+
+def patches_in_spans(
+    spans_s: Sequence[tuple[float, float]], patches: int, patch_s: float, share: float = 0.1
+) -> Bool[np.ndarray, " n"]:
+    """The patches that show a condition: those of which its spans (start, end in s) cover more than this share."""
+    start = np.arange(patches) * patch_s
+    covered = np.zeros(patches)
+    for begin, end in spans_s:
+        covered += np.clip(np.minimum(end, start + patch_s) - np.maximum(begin, start), 0.0, None)
+    return covered > share * patch_s
+
+
+def over_patients(values: Float[np.ndarray, " b"], weights: Float[np.ndarray, "r b"]) -> Estimate:
+    """The mean over explained predictions with its 95 % interval; what is undefined (NaN) is left out.
+
+    weights: from `metrics.patient_bootstrap`: how often each prediction counts in each draw of patients. The same
+    weights for the difference of two methods give a paired interval.
+    """
+    defined = np.isfinite(values)
+    if not defined.any():
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    counts = weights[:, defined]
+    total = counts.sum(axis=1)
+    means = np.divide(counts @ values[defined], total, out=np.full(len(total), np.nan), where=total > 0)
+    return estimate(values[defined].mean(), means)
