@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from scipy.linalg import LinAlgError, svd
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from lamae_toolkit.batch import Batch
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.latents import Embedding
 from lamae_toolkit.metrics import auroc
@@ -57,12 +58,16 @@ class Probe:
 
     def logits(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The log-odds of each code."""
-        if x.shape[1] != len(self.mean):
+        self.check_width(x.shape[1])
+        return ((x - self.mean) / self.scale) @ self.weight.T + self.bias
+
+    def check_width(self, width: int) -> None:
+        """ECGError if the probe cannot read so many numbers per ECG: it was fitted on another model."""
+        if width != len(self.mean):
             raise ECGError(
-                f"The probe reads {len(self.mean)} numbers per ECG, but this model gives {x.shape[1]};"
+                f"The probe reads {len(self.mean)} numbers per ECG, but this model gives {width};"
                 " use the probe that was fitted on this model."
             )
-        return ((x - self.mean) / self.scale) @ self.weight.T + self.bias
 
     def chances(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The chance of each code, between 0 and 1."""
@@ -180,8 +185,49 @@ def logistic_regressions(
     return fit.x[: c * d].reshape(c, d) * step @ directions, fit.x[c * d :] * bias_step
 
 
+def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[torch.Tensor, "b d"]:
+    """The numbers that a probe reads of ECGs that may lack leads: an absent lead counts as an average lead.
+
+    The representations "heart" and "summary" are made of the leads that are there, whichever they are. "per_lead" has
+    a place for each of the twelve leads, in the order of LEADS; the places of an absent lead take the probe's mean,
+    so that (features - mean) / scale = 0: what is not known speaks neither for a code nor against it. Zeros there
+    would be read as a lead that no patient has. 64-bit, on the CPU; a gradient flows through to the embedding.
+    """
+    if probe.representation != "per_lead":
+        x = chosen_latents(embedding, probe.representation).cpu().double()
+        probe.check_width(x.shape[1])
+        return x
+    width = embedding.per_lead.shape[-1]
+    probe.check_width(2 * len(LEADS) * width + embedding.summary.shape[1])
+    both = torch.stack([embedding.per_lead, embedding.per_lead_spread], dim=1).cpu().double()
+    places = torch.from_numpy(probe.mean[: 2 * len(LEADS) * width].astype(np.float64))
+    average = rearrange(places, "(two l d) -> l 1 two d", two=2, l=len(LEADS)).expand(-1, len(both), -1, -1)
+    rows = {name: row for row, name in enumerate(batch.leads)}
+    present = batch.present.cpu()
+    known = [
+        torch.where(present[:, rows[name], None, None], both[:, :, rows[name]], mean) if name in rows else mean
+        for name, mean in zip(LEADS, average, strict=True)
+    ]
+    leads = rearrange(torch.stack(known, dim=2), "b two l d -> b (two l d)")
+    return torch.cat([leads, embedding.summary.cpu().double()], dim=1)
+
+
+def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[torch.Tensor, "b c"]:
+    """The log-odds of each code for ECGs that may lack leads, as a tensor: a gradient flows through to the embedding.
+
+    `Probe.logits` of `probe_features`.
+    """
+    mean, scale, weight, bias = (
+        torch.from_numpy(values.astype(np.float64)) for values in (probe.mean, probe.scale, probe.weight, probe.bias)
+    )
+    return (probe_features(embedding, batch, probe) - mean) / scale @ weight.T + bias
+
+
 @torch.inference_mode()
 def predict(model: LAMAE, probe: Probe, batch: Batch) -> pd.DataFrame:
-    """The chance of each code for each ECG of a batch: one row per ECG, one column per code."""
-    x = features(model.eval().embed(batch), probe.representation)
-    return pd.DataFrame(probe.chances(x), columns=list(probe.codes))
+    """The chance of each code for each ECG of a batch: one row per ECG, one column per code.
+
+    Leads may come in any order and may be absent (see `probe_features`).
+    """
+    chances = log_odds(model.eval().embed(batch), batch, probe).sigmoid()
+    return pd.DataFrame(chances.numpy(), columns=list(probe.codes))
