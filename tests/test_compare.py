@@ -183,6 +183,13 @@ def test_the_plans_of_ptbxl_rotate_over_folds_1_to_8_and_leave_9_and_10_alone(co
         PLANS["ptbxl"](cohort)
 
 
+def test_the_ablation_of_a_cohort_in_mv_leaves_its_test_folds_alone(cohort):
+    plan = PLANS["ablation"](cohort)
+    usual, (split,) = Split.of(cohort), plan.splits
+    assert split.test == usual.validation and not set(usual.test) & set(split.folds)
+    assert set(plan.tasks) == {"codes"} and plan.tasks["codes"]
+
+
 @pytest.mark.parametrize(
     "name", [path.stem for path in sorted(GOLDEN.glob("*.json")) if "macro" in json.loads(path.read_text())]
 )
