@@ -5,9 +5,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
-ecg files download channels formats readers signal quality icd10 heart conditions rhythm waves simulate batch store
-parts prepare datasets explore config masking layers taps latents checkpoint model baselines train metrics probe evaluate
-explain saliency leak supervised handmade plans scores compare ranking plots cohort_plots report recipes rivals small
+ecg files download channels formats readers signal quality paper paper_plots icd10 heart conditions rhythm waves simulate batch store
+parts prepare datasets explore config masking layers latents checkpoint model taps baselines train metrics probe evaluate
+explain shapley subsets lead_credit saliency faithfulness leak supervised handmade plans scores compare ranking plots cohort_plots report recipes rivals small
 commands prepare_commands cli widgets
 """.split()  # noqa: SIM905
 NEVER_TRAIN = {"taps", "explain", "saliency", "plots", "widgets"}
