@@ -1,58 +1,27 @@
-"""What the model looked at: lead weights and latent attention, read off while it runs.
+"""What the model looked at: lead weights and latent attention, read off while it runs, and rolled up to leads.
 
 Weights and attention show what the model combined, not why a code was predicted: they are a first
 look, to be checked against what changes when a lead is taken away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange, reduce
+from einops import einsum, rearrange, reduce, repeat
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamae_toolkit.batch import Batch, collate
 from lamae_toolkit.ecg import ECGError, Recording
-from lamae_toolkit.layers import Attention
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, predict
 from lamae_toolkit.signal import crop
-
-
-@contextmanager
-def watch_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, list[Tensor]]]:
-    """Record the softmax of every attention whose name starts with `prefix`, while the model runs.
-
-    Yields a dictionary from the attention's name ("latent_attention.0.attention") to its recordings,
-    (b, h, m, m) each, one per call; after the block, of those that ran. ECGError if none did, and on a
-    compiled model, whose attention cannot be watched.
-    """
-    if hasattr(model, "_orig_mod"):
-        raise ECGError("A compiled model cannot be watched: explain the model that was given to torch.compile.")
-    watched = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, Attention) and name.startswith(prefix)
-    }
-    record: dict[str, list[Tensor]] = {name: [] for name in watched}
-    try:
-        for name, module in watched.items():
-            module.tap = record[name].append
-        yield record
-    finally:
-        for module in watched.values():
-            module.tap = None
-    for name in [name for name, calls in record.items() if not calls]:
-        del record[name]
-    if not record:
-        raise ECGError(
-            f"No attention was recorded{f' under the name {prefix!r}' if prefix else ''}:"
-            " run the model inside the `with` block, and check the name."
-        )
+from lamae_toolkit.taps import watch_attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +31,15 @@ class Explanation:
     leads: the leads that it had. lead_weights: (h, l), the share of each lead in the heart token, per
     head; rows sum to 1. lead_attention: (layers, h, l, l), how much the latents of the row's lead took
     from those of the column's lead; rows sum to 1. chances: each code's chance, or None without a probe.
+    rolled_up: (l, l), and into_heart: (l,): all layers together, as `roll_up` says; rows sum to 1.
     """
 
     recording: Recording
     lead_weights: Float[np.ndarray, "h l"]
     lead_attention: Float[np.ndarray, "layers h l l"]
     chances: pd.Series | None
+    rolled_up: Float[np.ndarray, "l l"]
+    into_heart: Float[np.ndarray, " l"]
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -90,6 +62,8 @@ class Explanation:
         layer, head: one of them, counted from 1; the mean over all of them where None.
         """
         chosen = self.lead_attention
+        if not len(chosen):
+            raise ECGError("This model has no latent attention (latent_depth 0): its leads meet in the pooling only.")
         for name, number, axis in (("layer", layer, 0), ("head", head, 1)):
             if number is not None:
                 if not 1 <= number <= chosen.shape[axis]:
@@ -116,18 +90,116 @@ def lead_attention(attention: Float[Tensor, "b h i j"], leads: int) -> Float[Ten
 
 @torch.inference_mode()
 def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], Float[Tensor, "b layers h l k"]]:
-    """Lead weights and 12 x 12 latent attention of several ECGs at once (an absent lead has the weight 0)."""
+    """Lead weights and 12 x 12 latent attention of several ECGs at once (an absent lead has the weight 0).
+
+    A model without latent attention gives 0 layers.
+    """
+    weights, record = watched_embedding(model, batch)
+    recorded = [attention for name, attention in record.items() if name.startswith("latent_attention")]
+    if any(len(attention) != len(batch) for attention in recorded):
+        raise ECGError(f"The leads of {type(model).__name__} never meet, so it has no attention between leads.")
+    if model.config.tokens == "induced":
+        recorded = through_latents(recorded)
+    leads = len(batch.leads)
+    if not recorded:
+        return weights, weights.new_zeros(len(batch), 0, model.config.heads, leads, leads)
+    return weights, rearrange([lead_attention(one, leads) for one in recorded], "layer b h l k -> b layer h l k")
+
+
+class RolledUp(NamedTuple):
+    """Latent attention of all layers, tokens and heads together, lead by lead; see `roll_up`.
+
+    between_leads: (b, l, k), how much of lead l, as it is pooled, came from lead k, as it was encoded on its own.
+    into_heart: (b, k), how much of the heart token came from lead k by way of all leads.
+    """
+
+    between_leads: Float[Tensor, "b l k"]
+    into_heart: Float[Tensor, "b k"]
+
+
+@torch.inference_mode()
+def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
+    """Where the latents of each lead, and the heart token, come from, over all layers of latent attention together.
+
+    between_leads = P . S_last . ... . S_first . P', S = (mean over heads of A + identity) / 2. Precisely:
+
+    - *Tokens.* Each lead has m tokens: its CLS token and one for each patch. A is the softmax between all l m tokens,
+      a row for the token that looks. It stays at this size until all layers are multiplied.
+    - *Heads* are averaged, since each layer joins its heads by one linear map.
+    - *Layers* are multiplied, the last on the left. Half of each is the identity, for the residual connection past
+      the attention (attention rollout, Abnar and Zuidema, arXiv 2005.00928): a convention, not a measurement.
+    - *Tokens to leads.* P takes the mean over the m tokens of the lead that looks, just as the model makes one latent
+      of each lead; P' sums over the m tokens of the lead that is looked at.
+    - *Into the heart token*: the lead weights (mean over the pooling's heads) times between_leads. Without residual,
+      as the pooling has none.
+
+    With tokens "cls" only CLS tokens look; patches keep what they have, so the mean over the m tokens leaves a lead
+    mostly its own. With "induced" A is the product of two steps: what tokens take from the learned latents, times
+    what these gathered from tokens (heads averaged in each; the learned latents' own residual carries no lead).
+    Without latent attention between_leads is the identity and into_heart the lead weights. Rows sum to 1; what an
+    absent lead gives is 0, and so is its row. Feed-forward layers, norms and the size of values are not part of it.
+    """
+    weights, record = watched_embedding(model, batch)
+    leads = len(batch.leads)
+    m = record["encoder.0.attention"].shape[-1]
+    own = repeat(torch.eye(leads, device=weights.device) / m, "l k -> b l k m", b=len(batch), m=m)
+    latent = [heads.mean(dim=1) for name, heads in record.items() if name.startswith("latent_attention")]
+    if model.config.tokens == "induced":
+        latent = through_latents(latent)
+    between = reduce(descend(own, latent, half_residual), "b l k m -> b l k", "sum") * batch.present[:, :, None]
+    return RolledUp(between, einsum(weights.mean(dim=1), between, "b l, b l k -> b k"))
+
+
+def watched_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], dict[str, Tensor]]:
+    """The lead weights, and the softmax of each attention by its name, of one run of `embed`."""
+    with at_rest(model), watch_attention(model) as record:
+        weights = model.embed(batch).lead_weights
+    return weights, {name: calls[0] for name, calls in record.items()}
+
+
+@contextmanager
+def at_rest(model: LAMAE) -> Iterator[None]:
+    """The model as it is explained: not in training, in float32 (ECGError if its weights are not); then as before."""
+    kind = next(model.parameters()).dtype
+    if kind != torch.float32:
+        raise ECGError(f"The model's weights are {kind}, but explanations are computed in float32: use model.float().")
     was_training = model.training
     model.eval()
-    with watch_attention(model, "latent_attention") as record:
-        weights = model.embed(batch).lead_weights
-    model.train(was_training)
-    recorded = [calls[0] for calls in record.values()]
-    if model.config.tokens == "induced":
-        # Two steps a layer: what the learned latents gathered from the tokens, and what the tokens took from them.
-        recorded = [spread @ gather for gather, spread in zip(recorded[::2], recorded[1::2], strict=True)]
-    layers = [lead_attention(attention, len(batch.leads)) for attention in recorded]
-    return weights, rearrange(layers, "layer b h l k -> b layer h l k")
+    try:
+        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def through_latents(recorded: list[Tensor]) -> list[Tensor]:
+    """Attention by way of learned latents as one step a layer: what tokens took from them, of what they gathered."""
+    return [spread @ gather for gather, spread in zip(recorded[::2], recorded[1::2], strict=True)]
+
+
+def half_residual(attention: Float[Tensor, "b i j"]) -> Float[Tensor, "b i j"]:
+    """Half of what a token is comes from where it looked, half stays its own (arXiv 2005.00928)."""
+    return (attention + torch.eye(attention.shape[-1], device=attention.device)) / 2
+
+
+def descend(
+    rows: Float[Tensor, "b r l m"], layers: Iterable[Tensor], step: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "b r l m"]:
+    """Follow shares of the last layer's tokens down to those of the first: rows . step(A_last) . ... . step(A_first).
+
+    layers: first to last, heads joined; each ((b l), m, m) within leads, (b, l m, l m) between all tokens, or
+    (b, l, l) between CLS tokens, which its shape tells.
+    """
+    b, _, l, m = rows.shape
+    for attention in reversed(list(layers)):
+        layer = step(attention)
+        if layer.shape == (b * l, m, m):
+            rows = einsum(rows, rearrange(layer, "(b l) i j -> b l i j", b=b), "b r l i, b l i j -> b r l j")
+        elif layer.shape == (b, l * m, l * m):
+            rows = rearrange(rearrange(rows, "b r l m -> b r (l m)") @ layer, "b r (l m) -> b r l m", l=l)
+        else:
+            rows = torch.cat([(rows[..., 0] @ layer)[..., None], rows[..., 1:]], dim=-1)
+    return rows
 
 
 def explain_ecg(model: LAMAE, recording: Recording, probe: Probe | None = None) -> Explanation:
@@ -140,6 +212,7 @@ def explain_ecg(model: LAMAE, recording: Recording, probe: Probe | None = None) 
     chances = None if probe is None else predict(model, probe, batch).iloc[0]
     # Only the leads that are there: an absent lead has no weight and no attention to show.
     leads = tuple(name for name in batch.leads if name in recording.leads)
-    weights, attention = explain_batch(model, batch.select(leads))
+    batch = batch.select(leads)
+    arrays = [tensor[0].cpu().numpy() for tensor in (*explain_batch(model, batch), *roll_up(model, batch))]
     read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
-    return Explanation(read, weights[0].cpu().numpy(), attention[0].cpu().numpy(), chances)
+    return Explanation(read, *arrays[:2], chances, *arrays[2:])

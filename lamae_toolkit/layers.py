@@ -1,4 +1,8 @@
-"""The building blocks of the model: attention, transformer blocks, and lead pooling."""
+"""The building blocks of the model: attention, transformer blocks, and lead pooling.
+
+`tap` is where attention can be read and edited (see `lamae_toolkit.taps`): a function that is given the softmax
+and returns what to use instead, or None if it only looks.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,13 +13,14 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+Tap = Callable[[Tensor], Tensor | None]
+
 
 class Attention(nn.Module):
     """Every token gathers what it needs from the others: softmax(q k^T / sqrt(e)) v, in several heads.
 
     Source: Vaswani et al., arXiv 1706.03762. One class, two paths with equal results: fused when nobody
-    watches, and explicit when `tap` is set (by `lamae_toolkit.explain`), which then receives the softmax,
-    (b, h, m, m), each row summing to 1.
+    watches, and explicit when `tap` is set, which then receives the softmax, (b, h, i, j), each row summing to 1.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -24,7 +29,7 @@ class Attention(nn.Module):
         # No bias: on the keys it would cancel in the softmax and never learn.
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
-        self.tap: Callable[[Float[Tensor, "b h m m"]], None] | None = None
+        self.tap: Tap | None = None
 
     def forward(
         self,
@@ -43,13 +48,18 @@ class Attention(nn.Module):
         if self.tap is None:
             gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         else:
-            scores = einsum(q, k, "b h i e, b h j e -> b h i j") / math.sqrt(q.shape[-1])
+            scores = einsum(q / math.sqrt(q.shape[-1]), k, "b h i e, b h j e -> b h i j")
             if allowed is not None:
                 scores = scores.masked_fill(~allowed, -math.inf)
-            attention = scores.softmax(dim=-1)
-            self.tap(attention)
+            attention = tapped(scores.softmax(dim=-1), self.tap)
             gathered = einsum(attention, v, "b h i j, b h j e -> b h i e")
         return self.out(rearrange(gathered, "b h m e -> b m (h e)"))
+
+
+def tapped(attention: Tensor, tap: Tap | None) -> Tensor:
+    """The softmax, or what its tap makes of it."""
+    edited = None if tap is None else tap(attention)
+    return attention if edited is None else edited
 
 
 class Block(nn.Module):
@@ -105,6 +115,7 @@ class LeadPooling(nn.Module):
         self.key = nn.Linear(width, width, bias=False) if adaptive else None
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
+        self.tap: Tap | None = None
 
     def weigh(self, lead_latents: Float[Tensor, "b l d"], seen: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b h l"]:
         """The weight of each lead, per head; each row sums to 1."""
@@ -115,7 +126,7 @@ class LeadPooling(nn.Module):
             scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
         if seen is not None:
             scores = scores.masked_fill(~seen[:, None], -math.inf)
-        return scores.softmax(dim=-1)
+        return tapped(scores.softmax(dim=-1), self.tap)
 
     def add_up(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
         """The heart token: the leads added up by their weights."""
