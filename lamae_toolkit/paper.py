@@ -29,6 +29,9 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 EDGE_MM, CALIBRATION_S = 5.0, 0.2
 QRS_QUANTILE, LEAST_MV, MOST_MV, CALIBRATION_MV = 0.0005, 0.4, 3.0, 1.0
+ROOM_MV, LEAST_ROOM_MV = 15.0, 2.0
+"""What all rows share out, and the least of it that a row gets where its waves need it."""
+
 WHOLE_ECG = "ECG"
 """The key of flags that concern the whole ECG."""
 
@@ -118,7 +121,7 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
     """Lay an ECG out on paper: 10 s a page, columns one after the other in time.
 
     Of an ECG too short for that, the columns that would be less than half full repeat its end. The room for the rows
-    follows from the heights of the waves, so that neighbours seldom touch.
+    follows from the heights of the waves, so that neighbours seldom touch; very large waves may overlap, as on paper.
     """
     if layout not in LAYOUTS:
         raise ECGError(f"There is no layout {layout!r}; choose {', '.join(LAYOUTS)}.")
@@ -137,6 +140,7 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
             strips.append(Strip(name, number, at_s, from_s, min(from_s + width_s, shown_s), there))
     up, down = _heights_mv(recording, strips, len(rows))
     pitch_mv = max((below + above for below, above in zip(down, up[1:], strict=False)), default=0.0)
+    pitch_mv = min(pitch_mv, max(ROOM_MV / len(rows), LEAST_ROOM_MV))
     return Page(tuple(strips), columns * column_s, len(rows), max(up[0], CALIBRATION_MV), pitch_mv, down[-1])
 
 

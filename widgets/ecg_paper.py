@@ -29,6 +29,7 @@ from lamae_toolkit.paper import (
 from lamae_toolkit.paper_plots import check_paper, page_start_s, paper_figure, paper_svg
 
 HERE = Path(__file__).parent
+SCRIPTS = ("ecg_paper_paint", "ecg_paper_save", "ecg_paper")
 COLOURS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
 KEYWORDS = {
     "layout": ("lead_layout", "3x4"),
@@ -48,10 +49,11 @@ class ECGPaper(anywidget.AnyWidget):
 
     Arguments and errors as of `paper_figure`. They are attributes too, which may be set and read at any time:
     recording, lead_layout (ipywidgets has taken the name layout), mm_per_s, mm_per_mv, overlay, hidden, flags, start_s,
-    calipers, view, rate_bpm and title. Panning and zooming need no kernel; the view is sent here once it rests.
+    calipers, view, rate_bpm and title; `show` changes the ECG and all that belongs to it at once. Panning and zooming
+    need no kernel; the view is sent here once it rests.
     """
 
-    _esm = (HERE / "ecg_paper_paint.js").read_text("utf-8") + (HERE / "ecg_paper.js").read_text("utf-8")
+    _esm = "\n".join((HERE / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     _css = (HERE / "ecg_paper.css").read_text("utf-8")
 
     recording = traitlets.Instance(Recording)
@@ -103,8 +105,26 @@ class ECGPaper(anywidget.AnyWidget):
             mm_per_mv=mm_per_mv, start_s=page_start_s(recording, start_s), calipers=calipers, view=view,
             rate_bpm=rate_bpm, title=title,
         )  # fmt: skip
+        self.on_msg(lambda *_: self.send("here"))  # by which the browser knows that Python is there
         self._kept = [name for name in self.keys if not name.startswith(("_model", "_view", "_dom", "_anywidget"))
                       and name not in ("layout", "tooltip", "tabbable")]  # fmt: skip
+
+    def show(
+        self,
+        recording: Recording,
+        *,
+        overlay: Recording | None = None,
+        hidden: Bool[np.ndarray, "l n"] | None = None,
+        flags: Mapping[str, Sequence[str]] | None = None,
+        rate_bpm: float | int | None = None,
+        title: str = "",
+    ) -> None:
+        """Put another ECG on the paper, in the layout, speed and gain that it has; calipers are put away."""
+        check_paper(recording, self.lead_layout, self.mm_per_s, self.mm_per_mv, hidden)
+        with self.hold_sync():  # one message to the browser
+            self.calipers = self.view = self.overlay = self.hidden = self.flags = None
+            self.recording, self.rate_bpm, self.title = recording, rate_bpm, title
+            self.overlay, self.hidden, self.flags = overlay, hidden, flags
 
     def figure(self) -> go.Figure:
         """The present view as a plotly Figure that needs no kernel."""
@@ -164,8 +184,6 @@ class ECGPaper(anywidget.AnyWidget):
             self._pages = {layout: _sent_page(recording, layout) for layout in LAYOUTS}
             self._note = _note(recording)
         self.start_s = page_start_s(recording, self.start_s)
-        if self.calipers is not None and self.calipers[0] not in recording.leads:
-            self.calipers = None
 
     @traitlets.observe("recording", "overlay", "hidden", "flags", "rate_bpm")
     def _draw_more(self, _) -> None:
@@ -184,8 +202,6 @@ class ECGPaper(anywidget.AnyWidget):
         """The same sentences for what is set later as for what is given at the beginning."""
         names = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "hidden", "calipers", "view")
         now = {name: getattr(self, name) for name in names} | {proposal["trait"].name: proposal["value"]}
-        if proposal["trait"].name == "recording":
-            now["calipers"] = None  # they are put away with the ECG that they measured
         check_paper(*now.values())
         return proposal["value"]
 

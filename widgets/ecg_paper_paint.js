@@ -1,5 +1,5 @@
-// The page of an ECG in millimetres and how it is painted, on a canvas or as SVG. Joined with ecg_paper.js by Python;
-// the places of the strips come from lamae_toolkit/paper.py, and the arithmetic of `geometry` is that of its Page.
+// The page of an ECG in millimetres and how it is painted. Python joins this file, ecg_paper_save.js and ecg_paper.js
+// to one module. The strips come from lamae_toolkit/paper.py, and the arithmetic of `geometry` is that of its Page.
 
 const EDGE_MM = 5, CALIBRATION_S = 0.2, PAGE_S = 10, TEXT_MM = 3.2, TRACE_MM = 0.35;
 
@@ -59,14 +59,17 @@ function paint(pen, state) {
   for (const strip of sheet.strips) {
     const y = geo.rowY(strip.row), x = geo.left + strip.at_s * geo.speed;
     const end = x + (strip.to_s - strip.from_s) * geo.speed;
-    if (end < pen.view.left || x > pen.view.right || y + geo.pitch < pen.view.top || y - geo.pitch > pen.view.bottom) continue;
+    const { left, right, top, bottom } = pen.view;
+    if (end < left || x > right || y + 2 * geo.pitch < top || y - 2 * geo.pitch > bottom) continue;
     const xOf = (time) => x + (time - startS - strip.from_s) * geo.speed;
     if (strip.recorded) {
       const row = ecg.leads.indexOf(strip.lead), level = ecg.levels[row];
       const from = startS + strip.from_s, to = startS + strip.to_s;
-      const stretches = hidden ? hiddenStretches(hidden, row).map(([a, b]) => [Math.max(a, from), Math.min(b, to)])
-        .filter(([a, b]) => a < b) : [[from, to]];
-      if (hidden) for (const [a, b] of stretches) pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, colour.shade);
+      const whole = [[from, to]], within = ([a, b]) => [Math.max(a, from), Math.min(b, to)];
+      const stretches = hidden ? hiddenStretches(hidden, row).map(within).filter(([a, b]) => a < b) : whole;
+      const fillHidden = ([a, b]) =>
+        pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, colour.shade);
+      if (hidden) stretches.forEach(fillHidden);
       const draw = (signal, a, b, ink) => pen.trace(samplesOf(signal, strip.lead), {
         first: Math.max(0, Math.ceil(a * signal.rate_hz - 1e-6)),
         last: Math.min(signal.samples - 1, Math.floor(b * signal.rate_hz + 1e-6)),
@@ -74,13 +77,14 @@ function paint(pen, state) {
         y0: y + strip.sign * level * geo.gain, dy: -strip.sign * signal.scale_mv * geo.gain,
       }, ink);
       draw(ecg, from, to, colour.ink);
-      if (overlay && overlay.leads.includes(strip.lead)) for (const [a, b] of stretches) draw(overlay, a, b, colour.overlay);
+      if (overlay && overlay.leads.includes(strip.lead))
+        for (const [a, b] of stretches) draw(overlay, a, b, colour.overlay);
     } else {
       pen.line([[x, y], [end, y]], colour.faint, true);
     }
     if (strip.at_s) for (const up of [-1, 1]) pen.line([[x, y + 4 * up], [x, y + 7 * up]], colour.ink);
     // The name stays in sight while any of its strip does.
-    const nameX = Math.max(x, Math.min(pen.view.left, end - 30)) + 1, flags = ecg.flags[strip.lead];
+    const nameX = Math.max(x, Math.min(left, end - 30)) + 1, flags = ecg.flags[strip.lead];
     const width = pen.text(nameX, y - 0.32 * geo.pitch, strip.name.replace("-", "−"), colour.ink, { bold: true });
     if (flags) pen.text(nameX + width + 1, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, colour.flag);
     if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", colour.faint);
@@ -110,7 +114,8 @@ function paintCalipers(pen, { geo, ecg, calipers, startS, colours }, strip, xOf,
     pen.line([[xOf(time), y - geo.pitch / 2], [xOf(time), y + geo.pitch / 2]], colours.caliper);
     pen.line([[xOf(start), yOf(mv)], [xOf(end), yOf(mv)]], colours.caliper);
   }
-  pen.text(xOf(Math.max(start, end)) + 1, y - 0.42 * geo.pitch, reading(calipers), colours.caliper);
+  const top = Math.max(y - 0.42 * geo.pitch, Math.min(pen.view.top + 3, y + 0.42 * geo.pitch));
+  pen.text(xOf(Math.max(start, end)) + 1, top, reading(calipers), colours.caliper);
 }
 
 /** Whether a strip shows both ends of the calipers. */
@@ -119,12 +124,29 @@ function calipersFit(strip, startS, [lead, start, end]) {
   return strip.recorded && strip.lead === lead && Math.min(start, end) >= from && Math.max(start, end) <= to;
 }
 
+/** The lead, time and voltage at a point of the page, in the given strip or the nearest that was recorded. */
+function place({ geo, sheet, ecg, startS }, x, y, strip = null) {
+  const left = (one) => geo.left + one.at_s * geo.speed;
+  const right = (one) => left(one) + (one.to_s - one.from_s) * geo.speed;
+  const far = (one) => Math.abs(geo.rowY(one.row) - y) + Math.max(0, left(one) - x, x - right(one));
+  strip ||= sheet.strips.filter((one) => one.recorded).sort((a, b) => far(a) - far(b))[0];
+  const level = ecg.levels[ecg.leads.indexOf(strip.lead)], from = startS + strip.from_s, to = startS + strip.to_s;
+  const time = Math.min(Math.max(from + (x - left(strip)) / geo.speed, from), to);
+  return { strip, level, from, to, time, mv: level + (strip.sign * (geo.rowY(strip.row) - y)) / geo.gain };
+}
+
+/** Calipers of 0.4 s on the baseline of the strip that is nearest to a point of the page. */
+function calipersAt(state, x, y) {
+  const { strip, from, to, time, level } = place(state, x, y);
+  return [strip.lead, Math.max(from, time - 0.2), Math.min(to, time + 0.2), level, level];
+}
+
 /** A pen that paints a view on a canvas, `scale` device pixels a millimetre; `dpr` of them are one CSS pixel. */
 function canvasPen(ctx, view, scale, dpr) {
   const X = (mm) => (mm - view.left) * scale, Y = (mm) => (mm - view.top) * scale;
   const stroke = (colour, mm) => {
     ctx.strokeStyle = colour;
-    ctx.lineWidth = Math.max(mm * scale, 1.1 * dpr);
+    ctx.lineWidth = Math.min(Math.max(mm * scale, 1.1 * dpr), 2 * dpr); // enlarged, a line shows more, not thicker
     ctx.stroke();
   };
   const fontPx = Math.min(Math.max(TEXT_MM * scale, 10 * dpr), 15 * dpr);
@@ -184,38 +206,5 @@ function canvasPen(ctx, view, scale, dpr) {
       ctx.fillText(words, X(x), Y(y));
       return ctx.measureText(words).width / scale;
     },
-  };
-}
-
-/** A pen that writes a view as SVG in millimetres; `svg()` gives the file. */
-function svgPen(view) {
-  const parts = [], width = view.right - view.left, height = view.bottom - view.top;
-  const escaped = (words) => words.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-  const path = (d, colour, mm, more = "") => parts.push(`<path d="${d}" stroke="${colour}" stroke-width="${mm}"${more}/>`);
-  return {
-    view,
-    fill: (x, y, w, h, colour) => parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${colour}"/>`),
-    grid(step, geo, colour, mm) {
-      let d = "";
-      for (let x = 0; x <= geo.width; x += step) d += `M${x} 0v${geo.height}`;
-      for (let y = 0; y <= geo.height; y += step) d += `M0 ${y}h${geo.width}`;
-      path(d, colour, mm);
-    },
-    line: (points, colour, dashed) =>
-      path(`M${points.map((at) => at.map((mm) => mm.toFixed(2)).join(" ")).join("L")}`, colour, TRACE_MM, dashed ? ' stroke-dasharray="1 1"' : ""),
-    trace(samples, { first, last, x0, dx, y0, dy }, colour) {
-      const points = [];
-      for (let i = first; i <= last; i++) points.push(`${(x0 + i * dx).toFixed(2)} ${(y0 + samples[i] * dy).toFixed(2)}`);
-      if (points.length) path(`M${points.join("L")}`, colour, TRACE_MM);
-    },
-    text(x, y, words, colour, { bold = false, end = false } = {}) {
-      if (!words) return 0;
-      const look = `${bold ? ' font-weight="bold"' : ""}${end ? ' text-anchor="end"' : ""}`;
-      parts.push(`<text x="${x.toFixed(2)}" y="${(y + TEXT_MM / 3).toFixed(2)}" fill="${colour}"${look} xml:space="preserve">${escaped(words)}</text>`);
-      return 0.62 * TEXT_MM * words.length;
-    },
-    svg: () => `<svg xmlns="http://www.w3.org/2000/svg" width="${width}mm" height="${height}mm" ` +
-      `viewBox="${view.left} ${view.top} ${width} ${height}" font-family="Arial, Helvetica, sans-serif" ` +
-      `font-size="${TEXT_MM}" fill="none" stroke-linejoin="round">\n${parts.join("\n")}\n</svg>\n`,
   };
 }

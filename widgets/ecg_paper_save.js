@@ -1,0 +1,82 @@
+// What the buttons save: the view as PNG or SVG, the widget with its present state as a page of its own.
+
+/** The part of the page in sight, without what lies beyond its edges. */
+const onPage = (view, geo) =>
+  ({ ...view, right: Math.min(view.right, geo.width), bottom: Math.min(view.bottom, geo.height) });
+
+/** Hand a file to the browser. */
+function download(blob, title, ending) {
+  const name = `${(title || "ecg").replace(/[^\w-]+/g, "_")}.${ending}`;
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** The view as a picture of at least 300 dots an inch. */
+function savePng(state, seen, pxPerMm) {
+  const view = onPage(seen, state.geo), scale = Math.max(300 / 25.4, pxPerMm);
+  const width = (view.right - view.left) * scale, height = (view.bottom - view.top) * scale;
+  const picture = element("canvas", { width, height });
+  paint(canvasPen(picture.getContext("2d"), view, scale, scale / 4), state);
+  picture.toBlob((blob) => download(blob, state.title, "png"));
+}
+
+/** The view as SVG, in millimetres. */
+function saveSvg(state, seen) {
+  const pen = svgPen(onPage(seen, state.geo));
+  paint(pen, state);
+  download(new Blob([pen.svg()], { type: "image/svg+xml" }), state.title, "svg");
+}
+
+/** A page that works without Python; `save` in ecg_paper.py fills the same template. */
+function saveHtml(model) {
+  const letters = (view) => Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+  const base64 = (view) => btoa(letters(view).map((byte) => String.fromCharCode(byte)).join(""));
+  const plain = (_, value) => (value instanceof DataView ? { base64: base64(value) } : value);
+  const state = Object.fromEntries(model.get("_kept").map((name) => [name, model.get(name)]));
+  const parts = {
+    CSS: model.get("_css"), ESM: model.get("_esm"), STATE: JSON.stringify(state, plain).replaceAll("<", "\\u003c"),
+  };
+  const page = model.get("_template").replace(/\/\*(CSS|ESM|STATE)\*\//g, (_, name) => parts[name]);
+  download(new Blob([page], { type: "text/html" }), model.get("title"), "html");
+}
+
+/** A pen that writes a view as SVG in millimetres; `svg()` gives the file. */
+function svgPen(view) {
+  const parts = [], width = view.right - view.left, height = view.bottom - view.top;
+  const escaped = (words) => words.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  const path = (d, colour, mm, more = "") =>
+    parts.push(`<path d="${d}" stroke="${colour}" stroke-width="${mm}"${more}/>`);
+  const at = ([x, y]) => `${x.toFixed(2)} ${y.toFixed(2)}`;
+  return {
+    view,
+    fill: (x, y, w, h, colour) =>
+      parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${colour}"/>`),
+    grid(step, geo, colour, mm) {
+      let d = "";
+      for (let x = 0; x <= geo.width; x += step) d += `M${x} 0v${geo.height}`;
+      for (let y = 0; y <= geo.height; y += step) d += `M0 ${y}h${geo.width}`;
+      path(d, colour, mm);
+    },
+    line(points, colour, dashed) {
+      path(`M${points.map(at).join("L")}`, colour, TRACE_MM, dashed ? ' stroke-dasharray="1 1"' : "");
+    },
+    trace(samples, { first, last, x0, dx, y0, dy }, colour) {
+      const points = [];
+      for (let i = first; i <= last; i++) points.push(at([x0 + i * dx, y0 + samples[i] * dy]));
+      if (points.length) path(`M${points.join("L")}`, colour, TRACE_MM);
+    },
+    text(x, y, words, colour, { bold = false, end = false } = {}) {
+      if (!words) return 0;
+      const place = `x="${x.toFixed(2)}" y="${(y + TEXT_MM / 3).toFixed(2)}" xml:space="preserve"`;
+      const look = `fill="${colour}"${bold ? ' font-weight="bold"' : ""}${end ? ' text-anchor="end"' : ""}`;
+      parts.push(`<text ${place} ${look}>${escaped(words)}</text>`);
+      return 0.62 * TEXT_MM * words.length;
+    },
+    svg: () => [
+      `<svg xmlns="http://www.w3.org/2000/svg" width="${width}mm" height="${height}mm"`,
+      ` viewBox="${view.left} ${view.top} ${width} ${height}" font-family="Arial, Helvetica, sans-serif"`,
+      ` font-size="${TEXT_MM}" fill="none" stroke-linejoin="round">\n${parts.join("\n")}\n</svg>\n`,
+    ].join(""),
+  };
+}
