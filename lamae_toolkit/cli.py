@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lamae_toolkit import commands
+from lamae_toolkit.audit_commands import add_audit
 from lamae_toolkit.checkpoint import shipped_or_own
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.ecg import ECGError
@@ -144,6 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--stop-after", type=int, default=None, help="new cells to compute at most")
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
     _add_device(sub)
+
+    add_audit(subcommands)
 
     sub = command("small", "Train the weights that come with the toolkit, on simulated ECGs and PTB-XL.")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on in it")

@@ -1,0 +1,87 @@
+"""Which explanation to trust for what: a stated rule, applied to the scores."""
+
+import math
+from dataclasses import dataclass
+
+from lamae_toolkit.audit_scores import AGREES, FORGOT, LEAD_KIND, MOMENT, OTHER_ECG, PATCH_KIND, Summary
+from lamae_toolkit.credit import LEAD_METHODS, PATCH_METHODS, RANDOM, SIGNAL, STAGES
+from lamae_toolkit.metrics import Estimate
+
+ALIKE = 0.5
+"""A picture that keeps a rank correlation of this much with the learned one shows too little of what was learned."""
+LAST_STAGE = f"{FORGOT} {list(STAGES)[-1]}"
+
+RULE = (
+    "A method passes deletion or insertion if the 95 % interval of its area lies above 0, which is chance. It passes"
+    " localisation if the interval of its AUROC lies above 0.5, and that of its distance to the height of the signal,"
+    " which asks no model, above 0. It passes forgetting if the interval of the rank correlation between its pictures"
+    f" of the learned model and of one that forgot all lies below {ALIKE:g}. It passes agreement if two models'"
+    " pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted for what the prediction"
+    " rests on: passes deletion, insertion and forgetting. Trusted for where the condition shows: passes localisation"
+    " and forgetting."
+)
+RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
+NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "forgetting")}
+METHODS = {
+    LEAD_KIND: tuple(name for name in LEAD_METHODS if name not in (SIGNAL, RANDOM)),
+    PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), MOMENT),
+}
+"""The methods that are judged; the signal's height and chance are what they are judged by."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a method passed (None: not tried), and what it is trusted for."""
+
+    kind: str
+    method: str
+    passes: dict[str, bool | None]
+
+    @property
+    def trusted_for(self) -> tuple[str, ...]:
+        """What the rule trusts this method for."""
+        return tuple(use for use, tests in NEEDS.items() if all(self.passes[test] for test in tests))
+
+    @property
+    def untested_for(self) -> tuple[str, ...]:
+        """What it might be trusted for: it fails no test, but was not tried on all."""
+        outcomes = {use: [self.passes[test] for test in tests] for use, tests in NEEDS.items()}
+        return tuple(use for use, passed in outcomes.items() if None in passed and False not in passed)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        refused = [use for use in NEEDS if use not in (*self.trusted_for, *self.untested_for)]
+        failed = [test for test, passed in self.passes.items() if passed is False]
+        parts = [("trust it for ", self.trusted_for), ("untested for ", self.untested_for), ("not for ", refused)]
+        text = "; ".join(what + " and ".join(uses) for what, uses in parts if uses)
+        fails = f"; it fails {', '.join(failed)}" if failed else ""
+        return f"{self.method} ({self.kind}): {text}{fails}."
+
+
+def verdicts(summary: Summary) -> list[Verdict]:
+    """The verdict on every method, by `RULE`."""
+    return [
+        Verdict(kind, method, _passes(summary, kind, method)) for kind, methods in METHODS.items() for method in methods
+    ]
+
+
+def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
+    deletion, insertion, place, forgot = (
+        summary.of(kind, metric, method) for metric in ("deletion", "insertion", "localisation", LAST_STAGE)
+    )
+    beyond_height = summary.difference(kind, ("localisation", method), ("localisation", SIGNAL))
+    about_this_ecg = summary.difference(kind, (AGREES, method), (OTHER_ECG, method))
+    by_chance, by_height = _above(place, 0.5), _above(beyond_height, 0)
+    return {
+        "deletion": _above(deletion, 0),
+        "insertion": _above(insertion, 0),
+        "localisation": None if by_chance is None or by_height is None else by_chance and by_height,
+        "forgetting": None if forgot is None or math.isnan(forgot.value) else forgot.high < ALIKE,
+        "agreement": _above(about_this_ecg, 0),
+    }
+
+
+def _above(found: Estimate | None, bound: float) -> bool | None:
+    """Whether the whole interval lies above; None if there is no number."""
+    return None if found is None or math.isnan(found.value) else found.low > bound
