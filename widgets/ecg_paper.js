@@ -66,8 +66,8 @@ function render({ model, el }) {
     element("span", { className: "ecg-paper-gap" }),
     button("PNG", "Save what is shown as PNG", () => savePng(state, seen(), view.scale * window.devicePixelRatio)),
     button("SVG", "Save what is shown as SVG, in millimetres", () => saveSvg(state, seen())),
-    button("HTML", "Save as a page that works without Python", () => saveHtml(model)),
-    button("Code", "The line of Python for this view", () => (code.hidden = !code.hidden)),
+    button("HTML", "Save as an HTML page that works without Python", () => saveHtml(model)),
+    button("Code", "Code: the line of Python for this view", () => (code.hidden = !code.hidden)),
     button("?", "Keys (?)", () => (help.hidden = !help.hidden)));
   // JupyterLab leaves the keys alone under an element that asks for it.
   const ownKeys = { className: "ecg-paper", role: "group", "data-lm-suppress-shortcuts": "true" };
