@@ -1,25 +1,30 @@
-"""What a model would predict from every subset of an ECG's leads: encode the leads once, then connect each subset.
+"""What a model would predict from every subset of an ECG's leads: encode the leads once, then connect each subset."""
 
-No lead hears of another before latent attention, so that twelve leads are encoded once, not 4,096 times. Only latent
-attention, pooling and the probe run for each subset.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from einops import rearrange
-from jaxtyping import Float
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.baselines import IndependentMAE
+from lamae_toolkit.batch import Batch, collate
+from lamae_toolkit.ecg import LEADS, ECGError, Recording
+from lamae_toolkit.explain import at_rest
 from lamae_toolkit.latents import Embedding, Latents, mean_and_spread
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, log_odds
 from lamae_toolkit.shapley import subset_members
-
-CHUNK_TOKENS = 20_000
-"""How many tokens of different subsets are connected at a time; bounds the memory."""
+from lamae_toolkit.subset_latents import (
+    SubsetLatents,
+    blocks_of_subsets,
+    latents_by_cls,
+    latents_by_connecting,
+    latents_in_one_layer,
+    latents_of_leads_apart,
+)
 
 
 @torch.inference_mode()
@@ -28,21 +33,21 @@ def subset_log_odds(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "
 
     s = 2^leads: bit i of the subset's number says whether the i-th present lead of the batch is in it. The empty
     subset is the probe at its mean features, that is its bias: nothing known. The same as `model.embed` and the probe
-    on `batch.select(leads)`, one by one. All ECGs of the batch must have the same leads.
+    on `batch.select(leads)`, subset by subset, to float32's accuracy. All ECGs of the batch must have the same leads.
     """
-    model.eval()
     batch = batch.select(present_leads(batch))
-    members = torch.from_numpy(subset_members(len(batch.leads)).copy()).to(batch.signal_mv.device)
-    tables = []
-    for row in range(len(batch)):
-        one = Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
-        table = torch.empty(len(members), len(probe.codes), dtype=torch.float64)
-        table[0] = torch.from_numpy(probe.bias)
-        for rows, embedding in _embeddings(model, one, members):
-            with_absent = Batch(batch.signal_mv.new_zeros(len(rows), len(batch.leads), 0), members[rows], batch.leads)
-            table[rows] = log_odds(embedding, with_absent, probe)
-        tables.append(table)
-    return torch.stack(tables)
+    members = torch.tensor(subset_members(len(batch.leads)), device=batch.signal_mv.device)
+    tables = torch.empty(len(batch), len(members), len(probe.codes), dtype=torch.float64)
+    read_out = _ReadOut.of(probe, batch.leads, model.config.width)
+    with at_rest(model):
+        for row, table in enumerate(tables):
+            one = Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
+            for latents in _subset_latents(model, one, members):
+                there = members[latents.rows]
+                whole = _heart(model, latents, there) if probe.representation == "heart" else _summary(latents, there)
+                table[latents.rows.cpu()] = read_out(latents, there, whole)
+            table[0] = torch.from_numpy(probe.bias)
+    return tables
 
 
 def present_leads(batch: Batch) -> tuple[str, ...]:
@@ -55,29 +60,8 @@ def present_leads(batch: Batch) -> tuple[str, ...]:
     return leads
 
 
-def _embeddings(model: LAMAE, one: Batch, members: Tensor) -> Iterator[tuple[Tensor, Embedding]]:
-    latents = encode(model, one)
-    _, leads, tokens, _ = latents.tokens.shape
-    size = members.sum(dim=1)
-    for count in range(1, leads + 1):
-        for rows in (size == count).nonzero()[:, 0].split(max(1, CHUNK_TOKENS // (count * tokens))):
-            chosen = rearrange(members[rows].nonzero()[:, 1], "(s k) -> s k", k=count)
-            part = Latents(latents.tokens[0, chosen], None, latents.position[0, chosen])
-            embedding = embed_latents(model, part)
-            yield rows, _with_absent(embedding, chosen, leads)
-
-
-def _with_absent(embedding: Embedding, chosen: Tensor, leads: int) -> Embedding:
-    spread_out = []
-    for x in (embedding.per_lead, embedding.per_lead_spread):
-        whole = x.new_zeros(len(x), leads, x.shape[-1])
-        whole[torch.arange(len(x))[:, None], chosen] = x
-        spread_out.append(whole)
-    return embedding._replace(per_lead=spread_out[0], per_lead_spread=spread_out[1])
-
-
 def encode(model: LAMAE, batch: Batch) -> Latents:
-    """The leads, each on its own."""
+    """The first half of `model.embed`: every lead encoded on its own, nothing hidden."""
     patches = model.patches(batch)
     return model.encode_leads(patches, batch, mask=None, keep=patches.shape[2])
 
@@ -88,3 +72,132 @@ def embed_latents(model: LAMAE, latents: Latents) -> Embedding:
     heart, weights, _ = model.pool(latents, latents.position.shape[2], moments=False)
     spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
     return Embedding(heart, model.lead_latents(latents), weights, spread, model.summary(latents, spread))
+
+
+def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
+    """The quickest way that this model allows, with the same result."""
+    config = model.config
+    if config.normalisation == "record":
+        yield from _latents_by_encoding(model, one, members)
+        return
+    encoded = encode(model, one)
+    if isinstance(model, IndependentMAE) or config.latent_depth == 0:
+        yield from latents_of_leads_apart(model.connect(encoded), members)
+    elif config.tokens == "cls":
+        yield from latents_by_cls(model, encoded, members)
+    elif config.tokens == "all" and config.latent_depth == 1:
+        yield from latents_in_one_layer(model, encoded, members)
+    else:
+        yield from latents_by_connecting(model, encoded, members)
+
+
+def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
+    """Where the scale of a lead depends on which others there are, leads must be encoded anew for each subset."""
+    for rows, there in blocks_of_subsets(members[1:]):
+        batch = Batch(one.signal_mv.expand(len(rows), -1, -1), there, one.leads)
+        connected = model.connect(encode(model, batch))
+        tokens, seen = connected.moments()
+        spread = mean_and_spread(tokens, seen)[1] * there[..., None]
+        heartbeat, _ = mean_and_spread(rearrange(tokens, "s l n d -> n s l d"), rearrange(seen, "s l n -> n s l"))
+        yield SubsetLatents(rows + 1, model.lead_latents(connected), spread, heartbeat)
+
+
+def _heart(model: LAMAE, latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s d"]:
+    """The heart token of each subset, by the model's own pooling."""
+    # One token a lead, of which the lead's latent is the mean.
+    position = latents.rows.new_empty(*there.shape, 0)
+    return model.pool(Latents(latents.per_lead[:, :, None], there[..., None], position), 0, moments=False)[0]
+
+
+def _summary(latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
+    """The summary of each subset, as in `LAMAE.summary`."""
+    mean, over_leads = mean_and_spread(latents.per_lead, there)
+    over_time = (latents.heartbeat - latents.heartbeat.mean(dim=0)).square_().mean(dim=0).add_(1e-8).sqrt_()
+    change = latents.heartbeat.diff(dim=0).abs_().mean(dim=0)
+    return torch.cat([mean, over_leads, mean_and_spread(latents.spread, there)[0], over_time, change], dim=1)
+
+
+class _ReadOut(NamedTuple):
+    """A probe as it reads subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
+
+    log-odds = known + whole . by_whole + for each lead in the subset its latent . by_lead + its spread . by_spread
+    - average. whole: heart token or summary. 64-bit, on the CPU.
+    """
+
+    known: Float[Tensor, " c"]
+    by_whole: Float[Tensor, "w c"]
+    by_lead: Float[Tensor, "ld c"] | None
+    by_spread: Float[Tensor, "ld c"] | None
+    average: Float[Tensor, "l c"] | None
+
+    @classmethod
+    def of(cls, probe: Probe, leads: Sequence[str], width: int) -> "_ReadOut":
+        """ECGError if the probe was fitted on a model of another width."""
+        weight, mean = torch.from_numpy((probe.weight / probe.scale).T), torch.from_numpy(probe.mean)
+        in_places = 2 * len(LEADS) * width if probe.representation == "per_lead" else 0
+        probe.check_width(in_places + width * (1 if probe.representation == "heart" else 5))
+        known = torch.from_numpy(probe.bias) - mean[in_places:] @ weight[in_places:]
+        if not in_places:
+            return cls(known, weight, None, None, None)
+        here = [LEADS.index(name) for name in leads]
+        places = rearrange(weight[:in_places], "(two l d) c -> two l d c", two=2, l=len(LEADS))[:, here]
+        means = rearrange(mean[:in_places], "(two l d) -> two l d", two=2, l=len(LEADS))[:, here]
+        average = einsum(means, places, "two l d, two l d c -> l c")
+        by_lead, by_spread = rearrange(places, "two l d c -> two (l d) c")
+        return cls(known, weight[in_places:], by_lead, by_spread, average)
+
+    def __call__(
+        self, latents: SubsetLatents, there: Bool[Tensor, "s l"], whole: Float[Tensor, "s w"]
+    ) -> Float[Tensor, "s c"]:
+        odds = self.known + whole.cpu().double() @ self.by_whole
+        if self.average is None:
+            return odds
+        for x, weight in ((latents.per_lead, self.by_lead), (latents.spread, self.by_spread)):
+            odds += x.flatten(1).cpu().double() @ weight
+        return odds - there.cpu().double() @ self.average
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedECG:
+    """An ECG whose leads are encoded, so that a prediction from some of them takes a few milliseconds.
+
+    For widgets in which leads are turned off and on. See `encoded_ecg`.
+    """
+
+    model: LAMAE
+    probe: Probe
+    batch: Batch
+    latents: Latents
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads that the ECG has."""
+        return self.batch.leads
+
+    @torch.inference_mode()
+    def log_odds(self, leads: Sequence[str]) -> Float[Tensor, " c"]:
+        """The log-odds of each code if the ECG had only these leads, in any order; of none, the probe's bias."""
+        if not leads:
+            return torch.from_numpy(self.probe.bias)
+        batch = self.batch.select(leads)
+        with at_rest(self.model):
+            if self.model.config.normalisation == "record":  # each lead's scale depends on which others there are
+                embedding = self.model.embed(batch)
+            else:
+                rows = [self.batch.leads.index(name) for name in leads]
+                tokens, _, position = self.latents
+                embedding = embed_latents(self.model, Latents(tokens[:, rows], None, position[:, rows]))
+            return log_odds(embedding, batch, self.probe)[0]
+
+
+@torch.inference_mode()
+def encoded_ecg(model: LAMAE, probe: Probe, recording: Recording) -> EncodedECG:
+    """Encode the leads of an ECG once, for `EncodedECG.log_odds` of any of them.
+
+    The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
+    """
+    device = next(model.parameters()).device
+    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
+    batch = batch.select(present_leads(batch))
+    with at_rest(model):
+        return EncodedECG(model, probe, batch, encode(model, batch))
