@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
+from scipy.special import expit
 from tqdm.auto import tqdm
 
 from lamae_toolkit.checkpoint import check_rate
@@ -88,6 +89,27 @@ def embed_rows(
     return Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model says of the test ECGs, ECG by ECG, beside the codes that they have.
+
+    rows: where each ECG is in its store. logits: the log-odds of each code; chance = sigmoid(logit).
+    """
+
+    codes: tuple[str, ...]
+    rows: Int[np.ndarray, " b"]
+    patient_ids: Int[np.ndarray, " b"]
+    labels: UInt8[np.ndarray, "b c"]
+    logits: Float[np.ndarray, "b c"]
+
+    def of_code(self, code: str) -> tuple[UInt8[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+        """The labels of one code, and the chances that the model gives it; ECGError if it predicts no such code."""
+        if code not in self.codes:
+            raise ECGError(f"This model does not predict {code}; choose from {', '.join(self.codes)}.")
+        column = self.codes.index(code)
+        return self.labels[:, column], expit(self.logits[:, column])
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How well one frozen model predicts the codes of unseen patients."""
@@ -99,6 +121,7 @@ class Evaluation:
     prevalence: Float[np.ndarray, " c"]
     test_ecgs: int
     test_patients: int
+    predictions: Predictions
 
     def table(self) -> pd.DataFrame:
         """One row per code: positives among the test ECGs, prevalence, AUROC and AUPRC with their intervals."""
@@ -175,17 +198,33 @@ def evaluate(
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
     probe = fit_probe(x, labels, codes, train, validation, representation=representation)
-    patients = index.patient_id.to_numpy()[test]
+    return score_probe(probe, x[test], index.iloc[test], name=name, replicates=replicates, seed=seed)
+
+
+def score_probe(
+    probe: Probe,
+    x: Float[np.ndarray, "b d"],
+    index: pd.DataFrame,
+    *,
+    name: str = "LAMAE",
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Score a probe on ECGs that it was not fitted on: x is what it reads of each, index their rows of the store's."""
+    if len(index) == 0:
+        raise ECGError("There is no ECG to score the probe on; choose folds of the cohort that have some.")
+    patients = index.patient_id.to_numpy()
     weights = patient_bootstrap(patients, replicates, seed)
-    logits = probe.logits(x[test])
+    labels, logits = label_matrix(index.codes.tolist(), probe.codes), probe.logits(x)
     return Evaluation(
         name,
         probe,
-        auroc(labels[test], logits, weights),
-        auprc(labels[test], logits, weights),
-        labels[test].mean(axis=0),
-        len(test),
+        auroc(labels, logits, weights),
+        auprc(labels, logits, weights),
+        labels.mean(axis=0),
+        len(index),
         len(np.unique(patients)),
+        Predictions(probe.codes, index.index.to_numpy(), patients, labels, logits),
     )
 
 

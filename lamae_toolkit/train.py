@@ -4,6 +4,7 @@ import json
 import math
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -90,6 +91,7 @@ def pretrain(
     config: TrainConfig,
     *,
     stop_after: int | None = None,
+    watch: Callable[[int, dict | None], bool] | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> PretrainedModel:
@@ -97,7 +99,9 @@ def pretrain(
 
     If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit
     as if it had not (on CPU); one of another configuration is refused (ECGError). `stop_after`: pause
-    after that step. Ctrl-C or a kill loses at most `save_every` steps.
+    after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`: called after every step with the
+    number of steps done and the row of the log, None where none is due; it may look at the model, and if it returns
+    True, the run pauses there as with `stop_after`.
 
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
     `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
@@ -125,7 +129,7 @@ def pretrain(
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optim.step()
-            done = step + 1
+            done, row = step + 1, None
             if done % config.log_every == 0 or done == config.steps:
                 ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                 row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
@@ -133,11 +137,14 @@ def pretrain(
                 _refuse_infinite(row["loss"], row["gradient_norm"], done, saved, folder)
                 _log(folder, row)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-            if done % config.save_every == 0 or done == last:
+            pause = watch is not None and watch(done, row)
+            if done % config.save_every == 0 or done == last or pause:
                 _refuse_infinite(loss.item(), norm.item(), done, saved, folder)
                 _save(folder, model, optim, generator, config, data, done)
                 saved = done
             bar.update()
+            if pause:
+                break
     except KeyboardInterrupt:
         # Whole steps only: what was under way when the key was pressed is done again after resuming.
         tqdm.write(f"Interrupted; the checkpoint of step {saved} is in {folder}, and the same command goes on from it.")
