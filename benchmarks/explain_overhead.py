@@ -1,0 +1,83 @@
+"""What it costs to record all attention while lamae-small reads ECGs, against reading them unwatched.
+
+    python benchmarks/explain_overhead.py [--threads 2] [--rounds 15] [--calls 5]
+
+Unwatched and watched runs of `embed` take turns in one process, so that whatever else the machine does meets both;
+a round is the fastest of `--calls` calls of each. Median and range of the time and of its ratio over rounds, for one
+ECG and for 16. Beside them `explain_batch` and `roll_up`, which record the same and roll it up, and the largest
+difference between the watched and the unwatched heart token.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.checkpoint import golden_signal
+from lamae_toolkit.explain import explain_batch, roll_up
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.taps import watch_attention
+
+
+def fastest_ms(function: Callable[[], object], calls: int) -> float:
+    """Milliseconds of the fastest of several calls."""
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+@torch.inference_mode()
+def measure(model: LAMAE, batch: Batch, rounds: int, calls: int) -> None:
+    """Print one row per way of reading this batch."""
+
+    def watched() -> torch.Tensor:
+        with watch_attention(model):
+            return model.embed(batch).heart
+
+    ways = {
+        "unwatched": lambda: model.embed(batch).heart,
+        "watched": watched,
+        "explain_batch": lambda: explain_batch(model, batch),
+        "roll_up": lambda: roll_up(model, batch),
+    }
+    off = float((ways["unwatched"]() - watched()).abs().max())
+    for function in ways.values():  # the first call of each is slower
+        function()
+    taken = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, function in ways.items():
+            taken[name].append(fastest_ms(function, calls))
+    print(f"\n{len(batch)} ECG(s); watched and unwatched heart token differ by at most {off:.1e}")
+    for name, times in taken.items():
+        ratios = [ours / plain for ours, plain in zip(times, taken["unwatched"], strict=True)]
+        print(
+            f"  {name:14s} {statistics.median(times):7.1f} ms ({min(times):.1f} to {max(times):.1f}),"
+            f" {statistics.median(ratios):.2f} times unwatched ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+def main() -> None:
+    """Measure one ECG and sixteen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--calls", type=int, default=5)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    print(f"{platform.processor() or platform.machine()}, {chosen.threads} threads, torch {torch.__version__}")
+    model = LAMAE.from_pretrained("lamae-small")
+    one = golden_signal(model.config)
+    for ecgs in (1, 16):
+        batch = Batch(one.signal_mv.repeat(ecgs, 1, 1), one.present.repeat(ecgs, 1), one.leads)
+        measure(model, batch, chosen.rounds, chosen.calls)
+
+
+if __name__ == "__main__":
+    main()
