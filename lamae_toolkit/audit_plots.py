@@ -20,6 +20,11 @@ TITLES = {
     LAST_STAGE: "like the picture of a<br>model that forgot",
     AGREES: "like the picture of<br>another seed",
 }
+JUDGED = tuple(dict.fromkeys(name for methods in METHODS.values() for name in methods))
+LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GREY), strict=False)) | {
+    SIGNAL: (GREY, "square-open"), RANDOM: (GREY, "circle-open"), CHANCE: (GREY, "line-ew"),
+}  # fmt: skip
+"""Colour and mark of each method in all figures; what asks no model is grey."""
 FLOORS = {"deletion": 0.0, "insertion": 0.0, "localisation": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
 
 
@@ -57,16 +62,15 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
 def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[float], title: str = "") -> go.Figure:
     """Mean log-odds as leads, in the order of their credit, are taken away or added, and as patches are hidden."""
     figure = make_subplots(rows=2, cols=2, subplot_titles=list(curves), vertical_spacing=0.16, horizontal_spacing=0.09)
-    names = list(dict.fromkeys(name for of_method in curves.values() for name in of_method))
     for panel, (what, of_method) in enumerate(curves.items()):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         leads = what.startswith("leads")
         for name, curve in of_method.items():
-            colour, symbol = (GREY, "circle") if name in (CHANCE, RANDOM) else MANY[names.index(name)]
+            colour, symbol = LOOK[name]
             figure.add_scatter(
                 x=np.arange(len(curve)) if leads else np.array(shares), y=curve, name=name, legendgroup=name,
                 showlegend=panel == 0, mode="lines+markers", marker={"size": 6, "color": colour, "symbol": symbol},
-                line={"color": colour, "width": 1.6, "dash": "dot" if name in (CHANCE, RANDOM) else "solid"},
+                line={"color": colour, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>", **place,
             )  # fmt: skip
         figure.update_xaxes(title_text="leads" if leads else "share of the patches", **place)
@@ -99,15 +103,15 @@ def forgetting_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
     """How alike each method's picture stays as the model forgets from the top down, with 95 % intervals."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=[LEAD_KIND, PATCH_KIND])
     stages = list(STAGES)
-    names = list(dict.fromkeys([*METHODS[LEAD_KIND], SIGNAL, *METHODS[PATCH_KIND]]))
     for column, kind in enumerate((LEAD_KIND, PATCH_KIND), start=1):
         for number, name in enumerate((*METHODS[kind], SIGNAL)):
             rows = scores[(scores.kind == kind) & (scores.method == name)].set_index("metric")
             rows = rows.reindex([f"{FORGOT} {stage}" for stage in stages])
-            colour, symbol = MANY[names.index(name)]
+            colour, symbol = LOOK[name]
             figure.add_scatter(
                 x=np.arange(len(stages)) + 0.05 * (number - 4), y=rows.value, error_y=_bars(rows), name=name,
-                legendgroup=name, showlegend=column == 1 or name not in METHODS[LEAD_KIND], mode="lines+markers",
+                legendgroup=name, showlegend=column == 1 or name not in (*METHODS[LEAD_KIND], SIGNAL),
+                mode="lines+markers",
                 marker={"size": 8, "color": colour, "symbol": symbol}, line={"width": 1.5}, row=1, col=column,
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
             )  # fmt: skip
@@ -125,6 +129,6 @@ def _bars(rows: pd.DataFrame) -> dict:
 def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     figure.update_layout(
         title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"}, height=height, template="plotly_white",
-        margin={"l": 20, "r": 20, "t": 110, "b": 45}, font={"size": 13},
+        margin={"l": 20, "r": 20, "t": 130 if title else 60, "b": 45}, font={"size": 13},
     )  # fmt: skip
     return figure.update_annotations(font_size=12)

@@ -22,7 +22,7 @@ from lamae_toolkit.audit_scores import (
     by_code,
     curves,
 )
-from lamae_toolkit.audit_verdict import LAST_STAGE, METHODS, RULE, verdicts
+from lamae_toolkit.audit_verdict import LAST_STAGE, METHODS, RESTS, RULE, SHOWS, verdicts
 from lamae_toolkit.credit import RANDOM, SIGNAL
 from lamae_toolkit.files import write_json
 from lamae_toolkit.ranking import machine
@@ -67,21 +67,22 @@ def audit_results(audited: Audited, command: str = "", replicates: int = 1000) -
     """All numbers of an audit as plain values, for JSON."""
     config = load_model(audited.plan, audited.out, 0).config
     scores = all_scores(audited, config.patch_samples / config.sampling_rate_hz)
-    summary = Summary(audited, scores, replicates)
+    patients = np.array([case.patient_id for case in audited.cases])
+    summary = Summary(patients, scores, replicates)
     explained = sorted({case.code for case in audited.cases})
     return {
         "command": command, "date": date.today().isoformat(), "machine": machine(),
         "plan": asdict(audited.plan), "models": list(audited.plan.names),
         "data": f"{audited.store.meta['source']}, {len(audited.store)} ECGs",
         "ecgs": len({case.row for case in audited.cases}),
-        "patients": len({case.patient_id for case in audited.cases}),
+        "patients": len(np.unique(patients)),
         "predictions": len(audited.cases),
         "auroc_by_model": {code: _rounded(aurocs) for code, aurocs in audited.probes.items()},
         "explained_codes": explained,
         "rule": RULE, "caveats": CAVEATS,
         "verdicts": [
             {"kind": one.kind, "method": one.method, "passes": one.passes, "trusted_for": list(one.trusted_for),
-             "sentence": one.sentence}
+             "untested_for": list(one.untested_for), "sentence": one.sentence}
             for one in verdicts(summary)
         ],
         "scores": _rounded_rows(summary.table().to_dict("records")),
@@ -137,13 +138,19 @@ def readable_scores(results: dict, kind: str) -> pd.DataFrame:
     return table
 
 
+def _trust(verdict: dict, use: str) -> str:
+    return "yes" if use in verdict["trusted_for"] else "untested" if use in verdict["untested_for"] else "no"
+
+
 def audit_report(results: dict, path: Path | str) -> Path:
     """Write the report of an audit; returns its path."""
     scores, codes = pd.DataFrame(results["scores"]), pd.DataFrame(results["by_code"])
     tests = list(results["verdicts"][0]["passes"])
+    told = {True: "passes", False: "fails", None: "not tried"}
     passes = pd.DataFrame(
-        [{test: {True: "passes", False: "fails", None: ""}[one["passes"][test]] for test in tests}
-         | {"trust it for": " and ".join(one["trusted_for"]) or "neither"} for one in results["verdicts"]],
+        [{test: told[one["passes"][test]] for test in tests}
+         | {f"trust it for {use}": _trust(one, use) for use in (RESTS, SHOWS)}
+         for one in results["verdicts"]],
         index=[f"{one['method']} ({one['kind']})" for one in results["verdicts"]],
     )  # fmt: skip
     sections = [

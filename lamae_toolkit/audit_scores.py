@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from lamae_toolkit.audit_plan import LEARNED, Audited
 from lamae_toolkit.conditions import CONDITIONS
@@ -150,7 +150,7 @@ def _agreement(models: list[Said], kind: str, audited: Audited) -> Scores:
     return found
 
 
-def another_patient(patients: np.ndarray) -> np.ndarray:
+def another_patient(patients: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
     """For each case the place of a case of another patient, half the cases away."""
     places = np.arange(len(patients))
     for step in range(len(patients)):
@@ -177,9 +177,9 @@ def _forgetting(audited: Audited, learned: Said, kind: str) -> Scores:
 class Summary:
     """Scores as numbers with intervals; differences are paired over the same predictions and draws of patients."""
 
-    def __init__(self, audited: Audited, scores: Scores, replicates: int = 1000, seed: int = 0) -> None:
+    def __init__(self, patients: Int[np.ndarray, " b"], scores: Scores, replicates: int = 1000, seed: int = 0) -> None:
         self.scores = scores
-        self.weights = patient_bootstrap(np.array([case.patient_id for case in audited.cases]), replicates, seed)
+        self.weights = patient_bootstrap(patients, replicates, seed)
 
     def of(self, kind: str, metric: str, method: str) -> Estimate | None:
         """A score of a method, or None if it was not tried."""

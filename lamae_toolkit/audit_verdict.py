@@ -53,8 +53,12 @@ class Verdict:
         """The verdict in one sentence."""
         refused = [use for use in NEEDS if use not in (*self.trusted_for, *self.untested_for)]
         failed = [test for test, passed in self.passes.items() if passed is False]
-        parts = [("trust it for ", self.trusted_for), ("untested for ", self.untested_for), ("not for ", refused)]
-        text = "; ".join(what + " and ".join(uses) for what, uses in parts if uses)
+        parts = [
+            f"trust it for {' and '.join(self.trusted_for)}" if self.trusted_for else "",
+            f"untested for {' and '.join(self.untested_for)}" if self.untested_for else "",
+            f"do not trust it for {' or '.join(refused)}" if refused else "",
+        ]
+        text = "; ".join(part for part in parts if part)
         fails = f"; it fails {', '.join(failed)}" if failed else ""
         return f"{self.method} ({self.kind}): {text}{fails}."
 
