@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.special import expit
 
 from lamae_toolkit.batch import Batch, collate
 from lamae_toolkit.ecg import ECGError, Recording
@@ -96,10 +95,6 @@ class LeadCredit:
             },
             index=pd.Index(there, name="leads"),
         )
-
-    def chance(self, log_odds: float) -> float:
-        """Log-odds as a chance between 0 and 1."""
-        return float(expit(log_odds))
 
 
 def explain_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCredit:
