@@ -23,7 +23,7 @@ from lamae_toolkit.paper import (
 
 INK, PAPER, FINE, BOLD = "#1b1b1b", "#fffdfc", "#f9e0e0", "#ecb4b4"
 # Blue, orange-red and grey differ in lightness too, from each other and from the pink grid.
-OVERLAY, FLAG, SHADE, CALIPER, FAINT = "#0072B2", "#a63a00", "rgba(70,70,80,0.17)", "#6a3d9a", "#777777"
+OVERLAY, FLAG, SHADE, CALIPER, FAINT = "#0072B2", "#a63a00", "rgba(70,70,80,0.17)", "#6a3d9a", "#696969"
 MM_PER_INCH = 25.4
 TRACE_MM, TEXT_MM = 0.35, 3.2
 

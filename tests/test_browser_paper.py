@@ -35,6 +35,23 @@ ipywidgets.VBox([paper, said, ipywidgets.HBox([fewer, hide])])
 """
 
 
+PAN_AND_COMPARE = """(sent) => {
+    const ecg = decoded({ ...sent.ecg, data: new DataView(new Uint8Array(sent.ecg.data).buffer) });
+    const sheet = sent.pages["6x2"], geo = geometry(sheet, 25, 10);
+    const state = { ecg, sheet, geo, colours: sent.colours, overlay: null, hidden: null, startS: 0 };
+    const shifted = keptPaper(), scale = 5.3;
+    const pixels = (paper, left, top) => {
+        const view = { left: left / scale, top: top / scale, right: (left + 700) / scale, bottom: (top + 400) / scale };
+        return paper(state, view, scale, 1, 700, 400).getContext("2d").getImageData(0, 0, 700, 400).data;
+    };
+    pixels(shifted, 200, 100);
+    return [[231, 100], [190, 113], [150, 60], [163, 41]].map(([left, top]) => {
+        const panned = pixels(shifted, left, top), anew = pixels(keptPaper(), left, top);
+        return panned.filter((value, i) => Math.abs(value - anew[i]) > 40).length;
+    });
+}"""
+
+
 def simulated(duration_s: float = 10.0) -> Recording:
     rng = np.random.default_rng(0)
     return simulate_ecg(sample_patient(1, rng), rng, codes={"I44.7": 1.0}, duration_s=duration_s).recording
@@ -188,8 +205,13 @@ def test_a_saved_page_works_without_python(chromium, tmp_path):
         page.goto(files["HTML"].as_uri())
         expect(page.locator(".ecg-paper-code")).to_have_text(line, use_inner_text=False)
 
-        # The arithmetic of the page is written twice, in Python and in JavaScript.
+        # After panning, the picture is what painting it anew gives: no seam where new edges were added.
         page.add_script_tag(content=(HERE / "ecg_paper_paint.js").read_text("utf-8"))
+        sent = {name: getattr(ECGPaper(simulated()), f"_{name}") for name in ("ecg", "pages", "colours")}
+        sent["ecg"] = {**sent["ecg"], "data": list(sent["ecg"]["data"])}
+        assert page.evaluate(PAN_AND_COMPARE, sent) == [0, 0, 0, 0]
+
+        # The arithmetic of the page is written twice, in Python and in JavaScript.
         for layout, speed, gain in product(LAYOUTS, SPEEDS_MM_PER_S, GAINS_MM_PER_MV):
             sheet = paper.page(recording, layout)
             width, height = sheet.size_mm(speed, gain)

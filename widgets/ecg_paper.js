@@ -33,7 +33,7 @@ function render({ model, el }) {
   let state, home, drag = null, measuring = false, own = false, silence = "";
   let settle = 0, waiting = 0, frame = 0;
 
-  const canvas = element("canvas", { tabIndex: 0, role: "img" });
+  const canvas = element("canvas", { tabIndex: 0, role: "img" }), paper = keptPaper();
   const status = element("p", { className: "ecg-paper-status", role: "status" });
   const table = element("table", { className: "ecg-paper-hidden" });
   const help = element("dl", { className: "ecg-paper-help", hidden: true, role: "note" });
@@ -156,18 +156,19 @@ function render({ model, el }) {
     const { geo } = state, widest = Math.max(geo.width, shownMm(home.scale)[0]);
     view.scale = Math.min(Math.max(view.scale, canvas.clientWidth / widest), canvas.clientWidth / MIN_VIEW_MM);
     const [width, height] = shownMm();
-    view.left = Math.max(0, Math.min(view.left, geo.width - width));
-    view.top = Math.max(0, Math.min(view.top, geo.height - height));
+    // On whole device pixels, so that what is painted can be shifted.
+    const pixel = 1 / (view.scale * window.devicePixelRatio), snapped = (mm) => Math.round(mm / pixel) * pixel;
+    view.left = snapped(Math.max(0, Math.min(view.left, geo.width - width)));
+    view.top = snapped(Math.max(0, Math.min(view.top, geo.height - height)));
   }
 
   /** Paint with the next frame. */
   function draw() {
     frame ||= requestAnimationFrame(() => {
       frame = 0;
-      const dpr = window.devicePixelRatio, ctx = canvas.getContext("2d", { alpha: false });
-      ctx.fillStyle = "#fff";
-      ctx.fillRect(0, 0, canvas.width, canvas.height);
-      paint(canvasPen(ctx, seen(), view.scale * dpr, dpr), state);
+      const dpr = window.devicePixelRatio, scale = view.scale * dpr, ctx = canvas.getContext("2d", { alpha: false });
+      ctx.drawImage(paper(state, seen(), scale, dpr, canvas.width, canvas.height), 0, 0);
+      paintSigns(canvasPen(ctx, seen(), scale, dpr), state);
     });
   }
 

@@ -18,11 +18,17 @@ function geometry(sheet, speed, gain) {
   };
 }
 
-/** A signal that Python sent, its bytes copied to where numbers of two bytes may lie. */
+/** A signal that Python sent, its bytes copied to where numbers of two bytes may lie, and each lead's range in mV. */
 function decoded(signal) {
   if (!signal) return null;
   const { buffer, byteOffset, byteLength } = signal.data;
-  return { ...signal, values: new Int16Array(buffer.slice(byteOffset, byteOffset + byteLength)) };
+  const values = new Int16Array(buffer.slice(byteOffset, byteOffset + byteLength));
+  const copied = { ...signal, values };
+  copied.ranges = signal.leads.map((lead) => {
+    const samples = samplesOf(copied, lead), extreme = (choose) => samples.reduce((a, b) => choose(a, b));
+    return (extreme(Math.max) - extreme(Math.min)) * signal.scale_mv;
+  });
+  return copied;
 }
 
 /** The samples of one lead. */
@@ -50,49 +56,60 @@ function reading([, start, end, startMv, endMv]) {
   return `${ms.toFixed(0)} ms    ${rate}    ${mv < 0 ? "" : "+"}${mv.toFixed(2)} mV`;
 }
 
-/** Paint the page with a pen, which knows the part of the page that it sees. */
-function paint(pen, state) {
-  const { geo, sheet, ecg, overlay, hidden, calipers, startS, colours: colour, title, rate } = state;
+/** The strips that reach into what a pen sees, each with where it lies on the page in millimetres. */
+function inSight({ geo, sheet, ecg, startS }, { left, right, top, bottom }) {
+  const placed = sheet.strips.map((strip) => {
+    const x = geo.left + strip.at_s * geo.speed, end = x + (strip.to_s - strip.from_s) * geo.speed;
+    const row = ecg.leads.indexOf(strip.lead), reach = Math.max(geo.pitch, (ecg.ranges[row] || 0) * geo.gain);
+    const xOf = (time) => x + (time - startS - strip.from_s) * geo.speed;
+    return { strip, row, x, end, y: geo.rowY(strip.row), reach, xOf };
+  });
+  return placed.filter(({ x, end, y, reach }) => end >= left && x <= right && y + reach >= top && y - reach <= bottom);
+}
+
+/** Paint grid, hidden patches and traces: what moves with the paper. */
+function paintPaper(pen, state) {
+  const { geo, sheet, ecg, overlay, hidden, startS, colours: colour } = state;
   pen.fill(0, 0, geo.width, geo.height, colour.paper);
   pen.grid(1, geo, colour.fine, 0.15);
   pen.grid(5, geo, colour.bold, 0.2);
-  for (const strip of sheet.strips) {
-    const y = geo.rowY(strip.row), x = geo.left + strip.at_s * geo.speed;
-    const end = x + (strip.to_s - strip.from_s) * geo.speed;
-    const { left, right, top, bottom } = pen.view;
-    if (end < left || x > right || y + 2 * geo.pitch < top || y - 2 * geo.pitch > bottom) continue;
-    const xOf = (time) => x + (time - startS - strip.from_s) * geo.speed;
-    if (strip.recorded) {
-      const row = ecg.leads.indexOf(strip.lead), level = ecg.levels[row];
-      const from = startS + strip.from_s, to = startS + strip.to_s;
-      const whole = [[from, to]], within = ([a, b]) => [Math.max(a, from), Math.min(b, to)];
-      const stretches = hidden ? hiddenStretches(hidden, row).map(within).filter(([a, b]) => a < b) : whole;
-      const fillHidden = ([a, b]) =>
-        pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, colour.shade);
-      if (hidden) stretches.forEach(fillHidden);
-      const draw = (signal, a, b, ink) => pen.trace(samplesOf(signal, strip.lead), {
-        first: Math.max(0, Math.ceil(a * signal.rate_hz - 1e-6)),
-        last: Math.min(signal.samples - 1, Math.floor(b * signal.rate_hz + 1e-6)),
-        x0: xOf(0), dx: geo.speed / signal.rate_hz,
-        y0: y + strip.sign * level * geo.gain, dy: -strip.sign * signal.scale_mv * geo.gain,
-      }, ink);
-      draw(ecg, from, to, colour.ink);
-      if (overlay && overlay.leads.includes(strip.lead))
-        for (const [a, b] of stretches) draw(overlay, a, b, colour.overlay);
-    } else {
-      pen.line([[x, y], [end, y]], colour.faint, true);
-    }
+  for (const { strip, row, x, end, y, xOf } of inSight(state, pen.view)) {
     if (strip.at_s) for (const up of [-1, 1]) pen.line([[x, y + 4 * up], [x, y + 7 * up]], colour.ink);
-    // The name stays in sight while any of its strip does.
-    const nameX = Math.max(x, Math.min(left, end - 30)) + 1, flags = ecg.flags[strip.lead];
-    const width = pen.text(nameX, y - 0.32 * geo.pitch, strip.name.replace("-", "−"), colour.ink, { bold: true });
-    if (flags) pen.text(nameX + width + 1, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, colour.flag);
-    if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", colour.faint);
-    if (calipers && calipers[0] === strip.lead) paintCalipers(pen, state, strip, xOf, y);
+    if (!strip.recorded) {
+      pen.line([[x, y], [end, y]], colour.faint, true);
+      continue;
+    }
+    const from = startS + strip.from_s, to = startS + strip.to_s;
+    const within = ([a, b]) => [Math.max(a, from), Math.min(b, to)];
+    const shaded = hidden ? hiddenStretches(hidden, row).map(within).filter(([a, b]) => a < b) : [];
+    for (const [a, b] of shaded)
+      pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, colour.shade);
+    const draw = (signal, [a, b], ink) => pen.trace(samplesOf(signal, strip.lead), {
+      first: Math.max(0, Math.ceil(a * signal.rate_hz - 1e-6)),
+      last: Math.min(signal.samples - 1, Math.floor(b * signal.rate_hz + 1e-6)),
+      x0: xOf(0), dx: geo.speed / signal.rate_hz,
+      y0: y + strip.sign * ecg.levels[row] * geo.gain, dy: -strip.sign * signal.scale_mv * geo.gain,
+    }, ink);
+    draw(ecg, [from, to], colour.ink);
+    if (overlay && overlay.leads.includes(strip.lead))
+      for (const stretch of hidden ? shaded : [[from, to]]) draw(overlay, stretch, colour.overlay);
   }
   for (let row = 0; row < sheet.rows; row++) {
     const start = EDGE_MM + 2.5, end = geo.left - 2.5, y = geo.rowY(row), up = y - geo.gain;
     pen.line([[EDGE_MM, y], [start, y], [start, up], [end, up], [end, y], [geo.left, y]], colour.ink);
+  }
+}
+
+/** Paint names, flags, calipers and what stands on the edges: what is written on the paper. */
+function paintSigns(pen, state) {
+  const { geo, ecg, overlay, hidden, calipers, startS, colours: colour, title, rate } = state;
+  for (const { strip, x, end, y, xOf } of inSight(state, pen.view)) {
+    // The name stays in sight while any of its strip does.
+    const nameX = Math.max(x, Math.min(pen.view.left, end - 30)) + 1, flags = ecg.flags[strip.lead];
+    const width = pen.text(nameX, y - 0.32 * geo.pitch, strip.name.replace("-", "−"), colour.ink, { bold: true });
+    if (flags) pen.text(nameX + width + 1, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, colour.flag);
+    if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", colour.faint);
+    if (calipers && calipersFit(strip, startS, calipers)) paintCalipers(pen, state, strip, xOf, y);
   }
   const shown = Math.min(PAGE_S, ecg.duration_s - startS);
   const footer = [`${geo.speed} mm/s`, `${geo.gain} mm/mV`, `${ecg.rate_hz} Hz`,
@@ -105,10 +122,50 @@ function paint(pen, state) {
   pen.text(geo.width - EDGE_MM, 3.5, (ecg.flags.ECG || []).join(", "), colour.flag, { end: true });
 }
 
-/** The calipers in a strip that shows both their ends. */
-function paintCalipers(pen, { geo, ecg, calipers, startS, colours }, strip, xOf, y) {
+/** All of a page. */
+function paint(pen, state) {
+  paintPaper(pen, state);
+  paintSigns(pen, state);
+}
+
+/** A painter that keeps its picture: when the view was only moved, it shifts it and paints what has come into sight. */
+function keptPaper() {
+  let picture = document.createElement("canvas"), other = document.createElement("canvas"), last = {};
+  return (state, view, scale, dpr, width, height) => {
+    const same = last.state === state && last.scale === scale && picture.width === width && picture.height === height;
+    const dx = Math.round((last.left - view.left) * scale), dy = Math.round((last.top - view.top) * scale);
+    last = { state, scale, left: view.left, top: view.top };
+    if (same && !dx && !dy) return picture;
+    [picture, other] = [other, picture];
+    if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
+    const ctx = picture.getContext("2d", { alpha: false });
+    const part = (x, y, wide, high) => {
+      if (wide <= 0 || high <= 0) return;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(x, y, wide, high);
+      ctx.clip();
+      ctx.fillStyle = "#fff";
+      ctx.fillRect(x, y, wide, high);
+      const left = view.left + (x - 3) / scale, top = view.top + (y - 3) / scale; // a stroke is wider than its line
+      const seen = { left, top, right: left + (wide + 6) / scale, bottom: top + (high + 6) / scale };
+      paintPaper(canvasPen(ctx, view, scale, dpr, seen), state);
+      ctx.restore();
+    };
+    if (same && Math.abs(dx) < width && Math.abs(dy) < height) {
+      ctx.drawImage(other, dx, dy);
+      part(dx > 0 ? 0 : width + dx, 0, Math.abs(dx), height);
+      part(0, dy > 0 ? 0 : height + dy, width, Math.abs(dy));
+    } else {
+      part(0, 0, width, height);
+    }
+    return picture;
+  };
+}
+
+/** The calipers and what they measure, in a strip that shows both their ends. */
+function paintCalipers(pen, { geo, ecg, calipers, colours }, strip, xOf, y) {
   const [lead, start, end, startMv, endMv] = calipers, level = ecg.levels[ecg.leads.indexOf(lead)];
-  if (!calipersFit(strip, startS, calipers)) return;
   const yOf = (mv) => y - strip.sign * (mv - level) * geo.gain;
   for (const [time, mv] of [[start, startMv], [end, endMv]]) {
     pen.line([[xOf(time), y - geo.pitch / 2], [xOf(time), y + geo.pitch / 2]], colours.caliper);
@@ -141,8 +198,11 @@ function calipersAt(state, x, y) {
   return [strip.lead, Math.max(from, time - 0.2), Math.min(to, time + 0.2), level, level];
 }
 
-/** A pen that paints a view on a canvas, `scale` device pixels a millimetre; `dpr` of them are one CSS pixel. */
-function canvasPen(ctx, view, scale, dpr) {
+/**
+ * A pen that paints a view on a canvas, `scale` device pixels a millimetre; `dpr` of them are one CSS pixel.
+ * `seen`: the part of the view that has to be painted.
+ */
+function canvasPen(ctx, view, scale, dpr, seen = view) {
   const X = (mm) => (mm - view.left) * scale, Y = (mm) => (mm - view.top) * scale;
   const stroke = (colour, mm) => {
     ctx.strokeStyle = colour;
@@ -153,7 +213,7 @@ function canvasPen(ctx, view, scale, dpr) {
   ctx.lineJoin = "round";
   ctx.textBaseline = "middle";
   return {
-    view,
+    view: seen,
     fill(x, y, width, height, colour) {
       ctx.fillStyle = colour;
       ctx.fillRect(X(x), Y(y), width * scale, height * scale);
@@ -161,12 +221,14 @@ function canvasPen(ctx, view, scale, dpr) {
     grid(step, geo, colour) {
       if (step * scale < 2.5 * dpr) return; // finer than the eye
       const thick = Math.max(1, Math.round(dpr * Math.min(1, scale / dpr / 8)));
-      const right = Math.min(geo.width, view.right), bottom = Math.min(geo.height, view.bottom);
+      const offX = Math.round(view.left * scale), offY = Math.round(view.top * scale);
+      const left = Math.max(0, seen.left), right = Math.min(geo.width, seen.right);
+      const top = Math.max(0, seen.top), bottom = Math.min(geo.height, seen.bottom);
       ctx.fillStyle = colour;
-      for (let x = Math.max(0, Math.ceil(view.left / step) * step); x <= right; x += step)
-        ctx.fillRect(Math.round(X(x)), Y(Math.max(0, view.top)), thick, (bottom - Math.max(0, view.top)) * scale);
-      for (let y = Math.max(0, Math.ceil(view.top / step) * step); y <= bottom; y += step)
-        ctx.fillRect(X(Math.max(0, view.left)), Math.round(Y(y)), (right - Math.max(0, view.left)) * scale, thick);
+      for (let x = Math.ceil(left / step) * step; x <= right; x += step)
+        ctx.fillRect(Math.round(x * scale) - offX, Y(top), thick, (bottom - top) * scale);
+      for (let y = Math.ceil(top / step) * step; y <= bottom; y += step)
+        ctx.fillRect(X(left), Math.round(y * scale) - offY, (right - left) * scale, thick);
     },
     line(points, colour, dashed) {
       ctx.beginPath();
@@ -176,10 +238,10 @@ function canvasPen(ctx, view, scale, dpr) {
       ctx.setLineDash([]);
     },
     trace(samples, { first, last, x0, dx, y0, dy }, colour) {
-      first = Math.max(first, Math.floor((view.left - x0) / dx) - 1);
-      last = Math.min(last, Math.ceil((view.right - x0) / dx) + 1);
       const x = X(x0), y = Y(y0), kx = dx * scale, ky = dy * scale;
-      const step = Math.floor(0.75 / kx); // samples that fall on one pixel: their extremes are all there is to see
+      const step = Math.max(1, Math.floor(0.75 / kx)); // samples on one pixel: their extremes are all there is to see
+      first = Math.max(first, step * (Math.floor((seen.left - x0) / dx / step) - 1));
+      last = Math.min(last, step * (Math.ceil((seen.right - x0) / dx / step) + 1) - 1);
       ctx.beginPath();
       if (step < 3) {
         for (let i = first; i <= last; i++) ctx.lineTo(x + i * kx, y + samples[i] * ky);
