@@ -24,7 +24,7 @@ METHODS = {
         "times an even share",
     ),
     "gradient_attention": (
-        "Gradient times attention: pieces that attention brings to what speaks for {code}",
+        "Gradient times attention: pieces that speak for {code}, as attention carries them",
         "relevance (no unit)",
     ),
     "gradient_input": (

@@ -94,7 +94,8 @@ def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], F
 
     A model without latent attention gives 0 layers.
     """
-    weights, record = watched_embedding(model, batch)
+    with at_rest(model):
+        weights, record = watched_embedding(model, batch)
     recorded = [attention for name, attention in record.items() if name.startswith("latent_attention")]
     if any(len(attention) != len(batch) for attention in recorded):
         raise ECGError(f"The leads of {type(model).__name__} never meet, so it has no attention between leads.")
@@ -139,27 +140,27 @@ def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
     Without latent attention between_leads is the identity and into_heart the lead weights. Rows sum to 1; what an
     absent lead gives is 0, and so is its row. Feed-forward layers, norms and the size of values are not part of it.
     """
-    weights, record = watched_embedding(model, batch)
-    leads = len(batch.leads)
-    m = record["encoder.0.attention"].shape[-1]
-    own = repeat(torch.eye(leads, device=weights.device) / m, "l k -> b l k m", b=len(batch), m=m)
-    latent = [heads.mean(dim=1) for name, heads in record.items() if name.startswith("latent_attention")]
-    if model.config.tokens == "induced":
-        latent = through_latents(latent)
-    between = reduce(descend(own, latent, half_residual), "b l k m -> b l k", "sum") * batch.present[:, :, None]
-    return RolledUp(between, einsum(weights.mean(dim=1), between, "b l, b l k -> b k"))
+    with at_rest(model):
+        weights, record = watched_embedding(model, batch)
+        m = record["encoder.0.attention"].shape[-1]
+        own = repeat(torch.eye(len(batch.leads), device=weights.device) / m, "l k -> b l k m", b=len(batch), m=m)
+        latent = [heads.mean(dim=1) for name, heads in record.items() if name.startswith("latent_attention")]
+        if model.config.tokens == "induced":
+            latent = through_latents(latent)
+        between = reduce(descend(own, latent, half_residual), "b l k m -> b l k", "sum") * batch.present[:, :, None]
+        return RolledUp(between, einsum(weights.mean(dim=1), between, "b l, b l k -> b k"))
 
 
 def watched_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], dict[str, Tensor]]:
     """The lead weights, and the softmax of each attention by its name, of one run of `embed`."""
-    with at_rest(model), watch_attention(model) as record:
+    with watch_attention(model) as record:
         weights = model.embed(batch).lead_weights
     return weights, {name: calls[0] for name, calls in record.items()}
 
 
 @contextmanager
 def at_rest(model: LAMAE) -> Iterator[None]:
-    """The model as it is explained: not in training, in float32 (ECGError if its weights are not); then as before."""
+    """The model as it is explained: not in training, in float32 (ECGError if its weights are not)."""
     kind = next(model.parameters()).dtype
     if kind != torch.float32:
         raise ECGError(f"The model's weights are {kind}, but explanations are computed in float32: use model.float().")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from einops import reduce
+from einops import reduce, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.explain import at_rest, descend, half_residual, through_latents, watched_embedding
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, log_odds
-from lamae_toolkit.taps import watch_attention
+from lamae_toolkit.taps import attention_names, edit_attention, watch_attention
 
 
 @torch.inference_mode()
@@ -31,11 +31,12 @@ def attention_rollout(model: LAMAE, batch: Batch) -> Float[Tensor, "b l n"]:
     scaled up, so that the patches of an ECG sum to 1. Positive, and the same for every code: no probe is asked.
     Source: attention rollout, Abnar and Zuidema, arXiv 2005.00928.
     """
-    weights, record = watched_embedding(model, batch)
-    m = record["encoder.0.attention"].shape[-1]
-    pooled = (weights.mean(dim=1) / m)[:, None, :, None].expand(-1, -1, -1, m)
-    layers = _layers({name: heads.mean(dim=1) for name, heads in record.items()}, model)
-    share = descend(pooled, layers, half_residual)[:, 0, :, 1:]
+    with at_rest(model):
+        weights, record = watched_embedding(model, batch)
+        m = record["encoder.0.attention"].shape[-1]
+        pooled = repeat(weights.mean(dim=1) / m, "b l -> b 1 l m", m=m)
+        layers = _layers({name: heads.mean(dim=1) for name, heads in record.items()}, model)
+        share = descend(pooled, layers, half_residual)[:, 0, :, 1:]
     return share / share.sum(dim=(1, 2), keepdim=True)
 
 
@@ -65,8 +66,9 @@ def gradient_input(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float
 
     saliency = sum over the samples of a patch of x . d(log-odds)/dx, x the signal as the model reads it: each lead
     less its mean, divided by its spread. Above 0 the patch speaks for the code, below 0 against it; a flat patch
-    gets 0. It is a slope at this one ECG, and the patches do not add up to the log-odds. Mean, spread and the height
-    that some models are told besides are held fixed. Source: gradient times input, Simonyan et al., arXiv 1312.6034.
+    gets 0. It is a slope at this one ECG: all patches together are the slope when the whole ECG is scaled, not the
+    log-odds. Mean, spread and the height that some models are told besides are held fixed. Source: gradient times
+    input, Shrikumar et al., arXiv 1605.01713.
     """
     with _traced(model, probe, batch, code) as run:
         (gradient,) = _gradients(run, [run.patches])
@@ -105,13 +107,19 @@ def _traced(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Iterator[_Ru
             model.norm.register_forward_hook(catch_tokens),
         )
         try:
-            with watch_attention(model) as record:
+            # Attention that a caller's edit made constant has a gradient, too.
+            read = [name for name in attention_names(model) if not name.startswith("decoder")]
+            with edit_attention(model, dict.fromkeys(read, _with_gradient)), watch_attention(model) as record:
                 all_codes = log_odds(model.embed(batch), batch, probe)
         finally:
             for hook in hooks:
                 hook.remove()
         attention = {name: calls[0] for name, calls in record.items() if name != "pooling"}
         yield _Run(caught["patches"], caught["tokens"], attention, all_codes[:, probe.codes.index(code)])
+
+
+def _with_gradient(attention: Tensor) -> Tensor:
+    return attention if attention.requires_grad else attention.requires_grad_()
 
 
 def _gradients(run: _Run, of: list[Tensor]) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Watching changes nothing, silence is an error, and what is shown adds up."""
+"""What is shown of attention adds up, and is the roll-up that is documented."""
 
 from dataclasses import replace
 
@@ -7,12 +7,13 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
+from lamae_toolkit.baselines import AverageJoint, IndependentMAE
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.explain import explain_batch, explain_ecg, lead_attention, watch_attention
-from lamae_toolkit.layers import Attention
+from lamae_toolkit.explain import explain_batch, explain_ecg, lead_attention, roll_up
+from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plots import (
     ecg_figure,
     lead_attention_figure,
@@ -21,6 +22,7 @@ from lamae_toolkit.plots import (
     learning_curve_figure,
     reconstruction_figure,
 )
+from lamae_toolkit.taps import watch_attention
 
 SMALL = LAMAEConfig(
     width=32,
@@ -32,51 +34,6 @@ SMALL = LAMAEConfig(
     latent_depth=2,
     decoder_depth=1,
 )
-
-
-@torch.inference_mode()
-def test_watched_and_unwatched_attention_are_equal(cohort):
-    model, batch = random_encoder(SMALL), cohort.batch([0, 1])
-    plain = model.embed(batch)
-    with watch_attention(model) as record:
-        watched = model.embed(batch)
-    torch.testing.assert_close(watched.heart, plain.heart, atol=1e-5, rtol=0)
-    assert set(record) >= {"encoder.0.attention", "latent_attention.1.attention"}
-    torch.testing.assert_close(model.embed(batch).heart, plain.heart, atol=0, rtol=0)
-    for recorded in record.values():
-        torch.testing.assert_close(recorded[0].sum(-1), torch.ones_like(recorded[0][..., 0]))
-
-
-@torch.inference_mode()
-def test_the_two_paths_agree_when_some_tokens_must_not_be_looked_at():
-    torch.manual_seed(0)
-    attention, x = Attention(32, 4), torch.randn(3, 7, 32)
-    keys = torch.rand(3, 7) < 0.6
-    keys[:, 0] = True
-    fused, seen = attention(x, keys), []
-    attention.tap = seen.append
-    torch.testing.assert_close(attention(x, keys), fused, atol=1e-5, rtol=0)
-    assert seen[0][:, :, :, :][~keys[:, None, None].expand_as(seen[0])].max() == 0
-
-
-def test_silence_is_an_error(cohort):
-    model = random_encoder(SMALL)
-    with pytest.raises(ECGError, match="No attention was recorded: run the model"), watch_attention(model):
-        pass
-    with pytest.raises(ECGError, match="under the name 'nowhere'"), watch_attention(model, "nowhere"):
-        model.embed(cohort.batch([0]))
-    with pytest.raises(RuntimeError, match="the model's own"), watch_attention(model):
-        raise RuntimeError("the model's own")
-    assert all(module.tap is None for module in model.modules() if isinstance(module, Attention))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_a_compiled_model_is_refused():
-    with (
-        pytest.raises(ECGError, match="A compiled model cannot be watched"),
-        watch_attention(torch.compile(random_encoder(SMALL))),
-    ):
-        pass
 
 
 def test_attention_between_leads_is_the_roll_up_that_is_documented():
@@ -98,8 +55,90 @@ def test_an_explanation_adds_up(cohort, tokens):
     assert explanation.lead_weights.shape == (4, 4) and explanation.lead_attention.shape == (2, 4, 4, 4)
     weights, attention = explanation.weight_table(), explanation.attention_table()
     assert np.allclose(weights.sum(), 1) and np.allclose(attention.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(explanation.rolled_up.sum(axis=1), 1, atol=1e-5) and np.isclose(explanation.into_heart.sum(), 1)
     assert np.allclose(weights.weight, weights.drop(columns="weight").mean(axis=1))
     assert explanation.chances is None
+
+
+def by_hand(model: LAMAE, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The roll-up of one ECG, token by token, as the docstring says; written otherwise than the code."""
+    with watch_attention(model) as record:
+        weights = model.embed(batch).lead_weights[0].mean(dim=0)
+    mean = {name: calls[0][0].mean(dim=0) for name, calls in record.items()}
+    leads, n = len(batch.leads), record["encoder.0.attention"][0].shape[-1]
+    through = torch.eye(leads * n)
+    for layer in range(model.config.latent_depth):
+        name = f"latent_attention.{layer}"
+        if model.config.tokens == "induced":
+            took = mean[f"{name}.spread.attention"] @ mean[f"{name}.gather.attention"]
+        elif model.config.tokens == "cls":
+            took = torch.eye(leads * n)
+            for row in range(leads):
+                took[row * n] = 0.0
+                for column in range(leads):
+                    took[row * n, column * n] = mean[f"{name}.attention"][row, column]
+        else:
+            took = mean[f"{name}.attention"]
+        through = (0.5 * took + 0.5 * torch.eye(leads * n)) @ through
+    parts = [[through[i * n : (i + 1) * n, j * n : (j + 1) * n] for j in range(leads)] for i in range(leads)]
+    between = torch.tensor([[part.sum(dim=1).mean() for part in row] for row in parts])
+    return between, weights @ between
+
+
+@pytest.mark.parametrize("choice", [{"tokens": "all"}, {"tokens": "cls"}, {"tokens": "induced"}, {"latent_depth": 0}])
+@torch.inference_mode()
+def test_the_roll_up_over_layers_is_the_one_that_is_documented(cohort, choice):
+    model, batch = random_encoder(replace(SMALL, **choice)), cohort.batch([0, 1]).select(("V2", "I", "aVF"))
+    batch = Batch(3 * batch.signal_mv[:, :, :500], batch.present, batch.leads)
+    rolled = roll_up(model, batch)
+    for row in range(2):
+        between, heart = by_hand(
+            model, Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
+        )
+        torch.testing.assert_close(rolled.between_leads[row], between, atol=1e-5, rtol=0)
+        torch.testing.assert_close(rolled.into_heart[row], heart, atol=1e-5, rtol=0)
+
+
+def test_without_latent_attention_leads_keep_their_own_and_the_table_is_refused(cohort):
+    for model in (random_encoder(replace(SMALL, latent_depth=0)), AverageJoint(SMALL)):
+        explanation = explain_ecg(model, cohort.recording(0))
+        assert np.allclose(explanation.rolled_up, np.eye(len(explanation.leads)))
+        assert np.allclose(explanation.into_heart, explanation.lead_weights.mean(axis=0))
+        with pytest.raises(ECGError, match="no latent attention"):
+            explanation.attention_table()
+
+
+def test_leads_that_never_meet_have_no_attention_between_them(cohort):
+    model, leads = IndependentMAE(SMALL), cohort.recording(0).leads
+    with pytest.raises(ECGError, match="IndependentMAE never meet"):
+        explain_batch(model, cohort.batch([0]))
+    rolled = roll_up(model, cohort.batch([0]).select(leads)).between_leads[0]
+    torch.testing.assert_close(rolled, torch.eye(len(leads)), atol=1e-5, rtol=0)
+
+
+def test_an_absent_lead_has_no_share(cohort):
+    batch = cohort.batch([0, 1])
+    present = batch.present.clone()
+    present[1, [2, 5]] = False
+    batch = Batch(batch.signal_mv, present, batch.leads)
+    model = random_encoder(SMALL)
+    rolled = roll_up(model, batch)
+    assert rolled.between_leads[1, :, [2, 5]].abs().max() == 0 and rolled.between_leads[1, [2, 5]].abs().max() == 0
+    assert rolled.into_heart[1, [2, 5]].abs().max() == 0
+    torch.testing.assert_close(rolled.into_heart.sum(dim=1), torch.ones(2))
+    there = [lead for row, lead in enumerate(LEADS) if row not in (2, 5)]
+    alone = roll_up(model, Batch(batch.signal_mv[1:], present[1:], batch.leads).select(there))
+    torch.testing.assert_close(rolled.into_heart[1, present[1]], alone.into_heart[0], atol=1e-5, rtol=0)
+
+
+def test_explanations_are_computed_in_float32_and_leave_the_model_as_it_was(cohort):
+    model = random_encoder(SMALL).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        explain_batch(model, cohort.batch([0]))
+        assert roll_up(model, cohort.batch([0])).into_heart.dtype == torch.float32
+    assert model.training
+    with pytest.raises(ECGError, match=r"torch.bfloat16, but .* use model.float\(\)"):
+        roll_up(model.bfloat16(), cohort.batch([0]))
 
 
 def test_lead_weights_follow_the_leads_names(cohort):
