@@ -10,7 +10,7 @@ parts prepare datasets explore config masking layers latents checkpoint model ta
 explain whatif missing_leads wave_scores shapley subset_latents subsets lead_credit saliency lead_differences faithfulness hiding credit leak supervised handmade plans scores compare ranking plots picture board_plots map_plots monitor attention_plots whatif_plots shapley_plots cohort_plots report recipes rivals small
 audit_plan audit audit_scores audit_verdict audit_plots audit_report commands prepare_commands audit_commands cli widgets
 """.split()  # noqa: SIM905
-NEVER_TRAIN = {"taps", "explain", "saliency", "plots", "widgets"}
+NEVER_TRAIN = {"taps", "explain", "saliency", "lead_differences", "plots", "attention_plots", "widgets"}
 
 
 def rooms() -> dict[str, list[Path]]:
