@@ -16,6 +16,7 @@ from lamae_toolkit.paper import (
     Calipers,
     Page,
     Strip,
+    describe,
     found_flags,
     level_mv,
     page,
@@ -87,7 +88,8 @@ def paper_figure(
         draw.text(EDGE_MM, 3.5, f"<b>{escape(title)}</b>", INK)
     if flags.get(WHOLE_ECG):
         draw.text(width_mm - EDGE_MM, 3.5, escape(", ".join(flags[WHOLE_ECG])), FLAG, anchor="right")
-    return draw.figure(view or (0.0, 0.0, width_mm, height_mm))
+    figure = draw.figure(view or (0.0, 0.0, width_mm, height_mm))
+    return figure.update_layout(meta=describe(recording, flags, rate_bpm, overlay, hidden))
 
 
 def page_start_s(recording: Recording, start_s: float) -> float:
@@ -249,7 +251,8 @@ def paper_svg(figure: go.Figure) -> str:
     (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
     width, height = right - left, bottom - top
     px_per_mm = figure.layout.width / width
-    parts = [f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="{PAPER}"/>']
+    parts = [f"<title>{escape(figure.layout.meta)}</title>"]  # for those who do not see it
+    parts += [f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="{PAPER}"/>']
     for step, colour, thick in ((1, FINE, 0.15), (5, BOLD, 0.2)):
         across = [f"M{x} {top:g}v{height:g}" for x in range(-int(-left // step) * step, int(right) + 1, step)]
         down = [f"M{left:g} {y}h{width:g}" for y in range(-int(-top // step) * step, int(bottom) + 1, step)]
@@ -269,7 +272,7 @@ def paper_svg(figure: go.Figure) -> str:
         place = f'x="{note.x:.2f}" y="{note.y + TEXT_MM / 3:.2f}"{end}'
         parts.append(f'<text {place} fill="{note.font.color}" xml:space="preserve">{text}</text>')
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}mm" height="{height:g}mm"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}mm" height="{height:g}mm"'
         f' viewBox="{left:g} {top:g} {width:g} {height:g}" font-family="Arial, Helvetica, sans-serif"'
         f' font-size="{TEXT_MM}" fill="none" stroke-linejoin="round">\n' + "\n".join(parts) + "\n</svg>\n"
     )

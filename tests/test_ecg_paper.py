@@ -92,6 +92,7 @@ def test_svg_is_in_millimetres_and_holds_every_trace():
     root = ET.fromstring(paper_svg(figure))
     width, height = page(ecg(), "3x4").size_mm(25, 10)
     assert root.get("width") == f"{width:g}mm" and root.get("viewBox") == f"0 0 {width:g} {height:g}"
+    assert root.find("{*}title").text == "ECG of 12 leads, 10.0 s at 500 Hz. Flags: V1 noisy."
     paths = root.findall("{*}path")
     assert len(paths) == 2 + len(figure.data)
     texts = ["".join(text.itertext()) for text in root.findall("{*}text")]

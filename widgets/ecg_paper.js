@@ -81,6 +81,7 @@ function render({ model, el }) {
       ecg: decoded(get("_ecg")), overlay, hidden: get("_hidden"), calipers: get("calipers"), sheet,
       geo: geometry(sheet, get("mm_per_s"), get("mm_per_mv")),
       startS: get("start_s"), colours: get("_colours"), title: get("title"), rate: get("rate_bpm"),
+      text: get("_text"),
     };
     choices.forEach((select) => select.show());
     turners.forEach((turner) => (turner.hidden = state.ecg.duration_s <= PAGE_S));

@@ -23,7 +23,7 @@ function savePng(state, seen, pxPerMm) {
 
 /** The view as SVG, in millimetres. */
 function saveSvg(state, seen) {
-  const pen = svgPen(onPage(seen, state.geo));
+  const pen = svgPen(onPage(seen, state.geo), state.text);
   paint(pen, state);
   download(new Blob([pen.svg()], { type: "image/svg+xml" }), state.title, "svg");
 }
@@ -42,7 +42,7 @@ function saveHtml(model) {
 }
 
 /** A pen that writes a view as SVG in millimetres; `svg()` gives the file. */
-function svgPen(view) {
+function svgPen(view, description) {
   const parts = [], width = view.right - view.left, height = view.bottom - view.top;
   const escaped = (words) => words.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
   const path = (d, colour, mm, more = "") =>
@@ -74,9 +74,10 @@ function svgPen(view) {
       return 0.62 * TEXT_MM * words.length;
     },
     svg: () => [
-      `<svg xmlns="http://www.w3.org/2000/svg" width="${width}mm" height="${height}mm"`,
+      `<svg xmlns="http://www.w3.org/2000/svg" role="img" width="${width}mm" height="${height}mm"`,
       ` viewBox="${view.left} ${view.top} ${width} ${height}" font-family="Arial, Helvetica, sans-serif"`,
-      ` font-size="${TEXT_MM}" fill="none" stroke-linejoin="round">\n${parts.join("\n")}\n</svg>\n`,
+      ` font-size="${TEXT_MM}" fill="none" stroke-linejoin="round">\n<title>${escaped(description)}</title>\n`,
+      `${parts.join("\n")}\n</svg>\n`,
     ].join(""),
   };
 }
