@@ -141,11 +141,12 @@ def score(cohort: Cohort, scenario: str, models: dict[str, LAMAE], seed: int) ->
 
 
 def as_rows(tables: list[pd.DataFrame]) -> list[dict]:
-    """Rows as plain values to four digits; what is undefined is left out."""
+    """Rows as plain values to four digits, differences of LAMAE alone; what is undefined is left out."""
     rows = pd.concat(tables).to_dict(orient="records")
     return [
         {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()
-         if not (isinstance(value, float) and np.isnan(value))}
+         if not (isinstance(value, float) and np.isnan(value))
+         and not (name.startswith("difference") and row["method"] != "LAMAE")}
         for row in rows
     ]  # fmt: skip
 

@@ -144,14 +144,14 @@ def lead_figure(
         "correlation": "correlation with the true lead",
     }
     table = pd.DataFrame(rows)
-    table = table[(table.cohort == cohort) & (table.lead == "all")].assign(panel=names[measure])
+    table = table[(table.cohort == cohort) & (table.lead == "all")]
     figure = go.Figure()
     scenarios = list(dict.fromkeys(table.scenario))
     for method in dict.fromkeys(table.method):
         part = table[table.method == method].set_index("scenario").reindex(scenarios)
         _add_bars(figure, part, scenarios, method, measure, True)
     figure.update_yaxes(title_text=names[measure], rangemode="tozero")
-    return _finish(figure.update_layout(barmode="group"), f"{title} {cohort}", height=430)
+    return _finish(figure.update_layout(barmode="group"), f"{title} ({cohort})", height=430)
 
 
 def _panels(table: pd.DataFrame, places: list[str], along: str, measure: str, title: str) -> go.Figure:
