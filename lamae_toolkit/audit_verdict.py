@@ -12,16 +12,16 @@ ALIKE = 0.5
 LAST_STAGE = f"{FORGOT} {list(STAGES)[-1]}"
 
 RULE = (
-    "A method passes deletion or insertion if the 95 % interval of its area lies above 0, which is chance. It passes"
-    " localisation if the interval of its AUROC lies above 0.5, and that of its distance to the height of the signal,"
-    " which asks no model, above 0. It passes forgetting if the interval of the rank correlation between its pictures"
-    f" of the learned model and of one that forgot all lies below {ALIKE:g}. It passes agreement if two models'"
-    " pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted for what the prediction"
-    " rests on: passes deletion, insertion and forgetting. Trusted for where the condition shows: passes localisation"
-    " and forgetting."
+    "A method passes deletion or insertion if the 95 % interval of its area lies above 0, which is chance;"
+    " localisation, if the interval of its AUROC lies above 0.5; beyond height, if the interval of that AUROC minus the"
+    " one of the signal's height, which asks no model, lies above 0; forgetting, if the interval of the rank correlation"
+    f" between its pictures of the learned model and of one that forgot all lies below {ALIKE:g}; agreement, if two"
+    " models' pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted for what the"
+    " prediction rests on: passes deletion, insertion and forgetting. Trusted for where the condition shows: passes"
+    " localisation, beyond height and forgetting."
 )
 RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
-NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "forgetting")}
+NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "beyond height", "forgetting")}
 METHODS = {
     LEAD_KIND: tuple(name for name in LEAD_METHODS if name not in (SIGNAL, RANDOM)),
     PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), MOMENT),
@@ -76,11 +76,11 @@ def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
     )
     beyond_height = summary.difference(kind, ("localisation", method), ("localisation", SIGNAL))
     about_this_ecg = summary.difference(kind, (AGREES, method), (OTHER_ECG, method))
-    by_chance, by_height = _above(place, 0.5), _above(beyond_height, 0)
     return {
         "deletion": _above(deletion, 0),
         "insertion": _above(insertion, 0),
-        "localisation": None if by_chance is None or by_height is None else by_chance and by_height,
+        "localisation": _above(place, 0.5),
+        "beyond height": _above(beyond_height, 0),
         "forgetting": None if forgot is None or math.isnan(forgot.value) else forgot.high < ALIKE,
         "agreement": _above(about_this_ecg, 0),
     }
