@@ -17,7 +17,7 @@ from torch import Tensor
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.explain import roll_up, watched_embedding
+from lamae_toolkit.explain import at_rest, roll_up
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe
 from lamae_toolkit.saliency import attention_rollout, gradient_attention, gradient_input
@@ -43,7 +43,8 @@ def _rollout(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tenso
 
 @torch.inference_mode()
 def _lead_weights(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
-    return watched_embedding(model, batch)[0].mean(dim=1)
+    with at_rest(model):
+        return model.embed(batch).lead_weights.mean(dim=1)
 
 
 def _latent_attention(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
