@@ -1,6 +1,7 @@
 """What each subcommand of `lamae` does: a few lines over the library, given the words that were parsed."""
 
 import argparse
+import shlex
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def compare_command(arguments: argparse.Namespace) -> None:
     # A GPU is kept busy by one cell at a time; cores work side by side.
     workers = arguments.workers if arguments.device == "cpu" else 1
     results = compare_rivals(
-        plan, store, arguments.out, command="lamae " + " ".join(sys.argv[1:]), workers=workers,
+        plan, store, arguments.out, command="lamae " + shlex.join(sys.argv[1:]), workers=workers,
         device=arguments.device, stop_after=arguments.stop_after, replicates=arguments.replicates,
     )  # fmt: skip
     for task in plan.tasks:

@@ -30,6 +30,16 @@ def golden_results(name: str = "ptbxl") -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def joined(results: dict, more: dict) -> dict:
+    """The results of two runs of one comparison in one table: of a variant that both have, the first run's rows."""
+    if results["plan"]["splits"] != more["plan"]["splits"] or results["plan"]["tasks"] != more["plan"]["tasks"]:
+        raise ECGError("These results are of different comparisons: their patients or classes are not the same.")
+    there = results["plan"]["variants"]
+    new = {name: variant for name, variant in more["plan"]["variants"].items() if name not in there}
+    rows = {part: results[part] + [row for row in more[part] if row["variant"] in new] for part in ("macro", "classes")}
+    return results | rows | {"plan": results["plan"] | {"variants": there | new}}
+
+
 MAIN = ("per_lead", "trained")
 """What figures and tables with one value per variant show: a probe on all lead latents, or training on labels."""
 
