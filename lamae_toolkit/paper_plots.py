@@ -1,7 +1,9 @@
 """The ECG as on paper, to true scale: a plotly Figure, and the same as an SVG file in millimetres."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from numbers import Real
 
 import numpy as np
 import plotly.graph_objects as go
@@ -93,7 +95,9 @@ def paper_figure(
 
 
 def page_start_s(recording: Recording, start_s: float) -> float:
-    """Where the page begins that holds this moment, moved so that it lies inside the ECG."""
+    """Where the page begins that holds this moment, moved so that it lies inside the ECG; ECGError for no number."""
+    if math.isnan(start_s):
+        raise ECGError("The page begins at a time that is not a number; give seconds from the beginning of the ECG.")
     return float(min(max(start_s, 0.0), max(recording.duration_s - 10.0, 0.0)))
 
 
@@ -109,15 +113,18 @@ def check_paper(recording, layout, mm_per_s, mm_per_mv, hidden=None, calipers=No
             f"The hidden patches have the shape {hidden.shape}; give one row of patches for each of the"
             f" {len(recording.leads)} leads."
         )
-    if calipers is not None:
-        try:
-            lead, *ends = Calipers(*calipers)
-        except TypeError:
-            lead, ends = None, []
-        if lead not in recording.leads or not np.isfinite(ends).all():
-            raise ECGError("Calipers are a recorded lead and four numbers: two times in s, then two voltages in mV.")
-    if view is not None and (len(view) != 4 or not np.isfinite(view).all() or min(view[2:]) <= 0):
+    measured = calipers if isinstance(calipers, (list, tuple)) and calipers else (None,)
+    if calipers is not None and not (measured[0] in recording.leads and _are_numbers(measured[1:], 4)):
+        raise ECGError("Calipers are a recorded lead and four numbers: two times in s, then two voltages in mV.")
+    if view is not None and not (_are_numbers(view, 4) and min(view[2:]) > 0):
         raise ECGError("A view is left, top, width and height in mm, of which the last two are above zero.")
+
+
+def _are_numbers(values: object, number: int) -> bool:
+    """Whether these are so many finite numbers in a sequence."""
+    if not isinstance(values, (list, tuple)) or len(values) != number:
+        return False
+    return all(isinstance(value, Real) and math.isfinite(value) for value in values)
 
 
 class _Drawing:

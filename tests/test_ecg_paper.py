@@ -174,6 +174,10 @@ REFUSED = [
     ({"hidden": np.zeros((11, 40), dtype=bool)}, "one row of patches for each of the 12 leads"),
     ({"calipers": ("X", 0, 1, 0, 0)}, "Calipers are a recorded lead"),
     ({"calipers": ("II", 0, 1)}, "Calipers are a recorded lead"),
+    ({"calipers": []}, "Calipers are a recorded lead"),
+    ({"calipers": ("II", None, 1, 0, 0)}, "Calipers are a recorded lead"),
+    ({"view": (0, 0, float("nan"), 10)}, "A view is left, top, width and height"),
+    ({"start_s": float("nan")}, "begins at a time that is not a number"),
     ({"view": (0, 0, 0, 10)}, "A view is left, top, width and height"),
 ]
 
