@@ -118,7 +118,7 @@ def _log_odds_axis(low: float, high: float) -> dict:
     return {
         "range": [low - room, high + room],
         "tickvals": ticks,
-        "ticktext": [f"{tick:+.2g}<br>{100 * expit(tick):.3g}%" for tick in ticks],
+        "ticktext": [f"{tick:.2g}<br>{100 * expit(tick):.3g}%" for tick in ticks],
         "title_text": LOG_ODDS_AXIS,
         "zeroline": False,
     }
