@@ -15,10 +15,10 @@ RULE = (
     "A method passes deletion or insertion if the 95 % interval of its area lies above 0, which is chance;"
     " localisation, if the interval of its AUROC lies above 0.5; beyond height, if the interval of that AUROC minus the"
     " one of the signal's height, which asks no model, lies above 0; forgetting, if the interval of the rank"
-    f" correlation between its pictures of the learned model and of one that forgot all lies below {ALIKE:g}; agreement, if"
-    " two models' pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted for what the"
-    " prediction rests on: passes deletion, insertion and forgetting. Trusted for where the condition shows: passes"
-    " localisation, beyond height and forgetting."
+    f" correlation between its pictures of the learned model and of one that forgot all lies below {ALIKE:g};"
+    " agreement, if two models' pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted"
+    " for what the prediction rests on: passes deletion, insertion and forgetting. Trusted for where the condition"
+    " shows: passes localisation, beyond height and forgetting."
 )
 RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
 NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "beyond height", "forgetting")}
