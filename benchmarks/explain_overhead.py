@@ -1,11 +1,11 @@
 """What it costs to record all attention while lamae-small reads ECGs, against reading them unwatched.
 
-    python benchmarks/explain_overhead.py [--threads 2] [--rounds 15] [--calls 5]
+    python benchmarks/explain_overhead.py [--rounds 30]
 
-Unwatched and watched runs of `embed` take turns in one process, so that whatever else the machine does meets both;
-a round is the fastest of `--calls` calls of each. Median and range of the time and of its ratio over rounds, for one
-ECG and for 16. Beside them `explain_batch` and `roll_up`, which record the same and roll it up, and the largest
-difference between the watched and the unwatched heart token.
+Unwatched and watched runs of `embed` take turns in one process, on one thread. Times are processor time, which other
+work on the machine disturbs little. Median and range over rounds, of the time and of its ratio to the unwatched run of
+the same round, for one ECG and for 16. Beside them `explain_batch` and `roll_up`, which record the same and roll it up,
+and the largest difference between the watched and the unwatched heart token.
 """
 
 import argparse
@@ -23,18 +23,15 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.taps import watch_attention
 
 
-def fastest_ms(function: Callable[[], object], calls: int) -> float:
-    """Milliseconds of the fastest of several calls."""
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return 1000 * min(times)
+def taken_ms(function: Callable[[], object]) -> float:
+    """Milliseconds of processor time of one call."""
+    start = time.process_time()
+    function()
+    return 1000 * (time.process_time() - start)
 
 
 @torch.inference_mode()
-def measure(model: LAMAE, batch: Batch, rounds: int, calls: int) -> None:
+def measure(model: LAMAE, batch: Batch, rounds: int) -> None:
     """Print one row per way of reading this batch."""
 
     def watched() -> torch.Tensor:
@@ -53,7 +50,7 @@ def measure(model: LAMAE, batch: Batch, rounds: int, calls: int) -> None:
     taken = {name: [] for name in ways}
     for _ in range(rounds):
         for name, function in ways.items():
-            taken[name].append(fastest_ms(function, calls))
+            taken[name].append(taken_ms(function))
     print(f"\n{len(batch)} ECG(s); watched and unwatched heart token differ by at most {off:.1e}")
     for name, times in taken.items():
         ratios = [ours / plain for ours, plain in zip(times, taken["unwatched"], strict=True)]
@@ -66,17 +63,15 @@ def measure(model: LAMAE, batch: Batch, rounds: int, calls: int) -> None:
 def main() -> None:
     """Measure one ECG and sixteen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=30)
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    print(f"{platform.processor() or platform.machine()}, {chosen.threads} threads, torch {torch.__version__}")
+    torch.set_num_threads(1)
+    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
     model = LAMAE.from_pretrained("lamae-small")
     one = golden_signal(model.config)
     for ecgs in (1, 16):
         batch = Batch(one.signal_mv.repeat(ecgs, 1, 1), one.present.repeat(ecgs, 1), one.leads)
-        measure(model, batch, chosen.rounds, chosen.calls)
+        measure(model, batch, chosen.rounds)
 
 
 if __name__ == "__main__":
