@@ -1,0 +1,158 @@
+"""One ECG as it is explored: what was done to it, and what the model makes of the leads that are left, quickly."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange, reduce, repeat
+
+from lamae_toolkit.batch import Batch, collate
+from lamae_toolkit.ecg import ECGError, Recording
+from lamae_toolkit.explain import (
+    Explanation,
+    at_rest,
+    descend,
+    explain_ecg,
+    half_residual,
+    lead_attention,
+    through_latents,
+)
+from lamae_toolkit.latents import Latents
+from lamae_toolkit.lead_credit import LeadCredit, explain_credit
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.probe import Probe, log_odds
+from lamae_toolkit.shapley import subset_members
+from lamae_toolkit.signal import crop
+from lamae_toolkit.subsets import embed_latents, encode, present_leads
+from lamae_toolkit.taps import watch_attention
+from lamae_toolkit.whatif import attenuated, electrodes_exchanged
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is done to an ECG before the model reads it: first electrodes exchanged, then leads made lower or higher.
+
+    exchanged: two electrodes, as for `electrodes_exchanged`. scaled: leads whose voltages are multiplied by factor.
+    """
+
+    exchanged: tuple[str, str] | None = None
+    scaled: tuple[str, ...] = ()
+    factor: float = 1.0
+
+    def __call__(self, recording: Recording) -> Recording:
+        """The ECG as it is with these changes; leads to be scaled that it lacks are passed over."""
+        if self.exchanged:
+            recording = electrodes_exchanged(recording, *self.exchanged)
+        there = [lead for lead in self.scaled if lead in recording.leads]
+        return attenuated(recording, there, self.factor) if there and self.factor != 1.0 else recording
+
+    def lines(self, recording: Recording) -> list[str]:
+        """The same as lines of Python that change `recording`."""
+        found = []
+        if self.exchanged:
+            found.append(f"recording = electrodes_exchanged(recording, {self.exchanged[0]!r}, {self.exchanged[1]!r})")
+        there = [lead for lead in self.scaled if lead in recording.leads]
+        if there and self.factor != 1.0:
+            found.append(f"recording = attenuated(recording, {there}, {self.factor:g})")
+        return found
+
+    def in_words(self) -> str:
+        """The same as a sentence, empty if nothing is changed."""
+        said = []
+        if self.exchanged:
+            said.append(f"electrodes {self.exchanged[0]} and {self.exchanged[1]} exchanged")
+        if self.scaled and self.factor != 1.0:
+            said.append(f"{', '.join(self.scaled)} at {self.factor:.0%} of their height")
+        text = " and ".join(said)
+        return f"{text[0].upper()}{text[1:]}." if said else ""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedLeads:
+    """An ECG whose leads have been encoded once, so that turning leads off and on takes a few milliseconds.
+
+    `explain(leads)` is `explain_ecg(model, recording.select(leads), probe)`, to float32's accuracy. See
+    `encoded_leads`.
+    """
+
+    model: LAMAE
+    probe: Probe | None
+    recording: Recording
+    batch: Batch
+    latents: Latents
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads that the ECG has."""
+        return self.batch.leads
+
+    def explain(self, leads: Sequence[str]) -> Explanation:
+        """Lead weights, latent attention and chances if the ECG had only these leads. ECGError if there are none."""
+        leads = tuple(lead for lead in self.leads if lead in leads)
+        if not leads:
+            raise ECGError("Every lead is taken away: turn at least one back on.")
+        if self.model.config.normalisation == "record":  # each lead's scale depends on which others there are
+            return explain_ecg(self.model, self.recording.select(leads), self.probe)
+        batch, (tokens, _, position) = self.batch.select(leads), self.latents
+        rows = [self.leads.index(lead) for lead in leads]
+        latents = Latents(tokens[:, rows], None, position[:, rows])
+        with torch.inference_mode(), at_rest(self.model), watch_attention(self.model) as record:
+            embedding = embed_latents(self.model, latents)
+            recorded = [calls[0] for name, calls in record.items() if name.startswith("latent_attention")]
+            chances = None
+            if self.probe is not None:
+                chances = log_odds(embedding, batch, self.probe).sigmoid()[0].numpy()
+        return _explanation(self, leads, embedding.lead_weights, recorded, chances)
+
+
+def _explanation(ecg: EncodedLeads, leads, weights, recorded, chances) -> Explanation:
+    """What was recorded, put together as `explain_batch` and `roll_up` do."""
+    induced, m = ecg.model.config.tokens == "induced", ecg.latents.tokens.shape[2]
+    own = repeat(torch.eye(len(leads), device=weights.device) / m, "l k -> 1 l k m", m=m)
+    means = [heads.mean(dim=1) for heads in recorded]
+    rows = descend(own, through_latents(means) if induced else means, half_residual)
+    between = reduce(rows, "1 l k m -> l k", "sum")
+    by_layer = [lead_attention(one, len(leads)) for one in (through_latents(recorded) if induced else recorded)]
+    if by_layer:
+        attention = rearrange(by_layer, "layer 1 h l k -> layer h l k")
+    else:
+        attention = weights.new_zeros(0, ecg.model.config.heads, len(leads), len(leads))
+    arrays = (weights[0], attention, between, weights[0].mean(dim=0) @ between)
+    weights, attention, between, into_heart = (tensor.cpu().numpy() for tensor in arrays)
+    chances = None if chances is None else pd.Series(chances, index=list(ecg.probe.codes))
+    return Explanation(ecg.recording.select(leads), weights, attention, chances, between, into_heart)
+
+
+@torch.inference_mode()
+def encoded_leads(model: LAMAE, recording: Recording, probe: Probe | None = None) -> EncodedLeads:
+    """Encode the leads of an ECG once, for `EncodedLeads.explain` of any of them.
+
+    The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
+    """
+    device = next(model.parameters()).device
+    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
+    batch = batch.select(present_leads(batch))
+    read = crop(recording, 0.0, min(model.config.duration_s, recording.duration_s))
+    with at_rest(model):
+        return EncodedLeads(model, probe, read, batch, encode(model, batch))
+
+
+def independent_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCredit:
+    """`explain_credit`, on a copy of the model, so that it may run beside explanations, which tap the model itself."""
+    return explain_credit(deepcopy(model), probe, recording)
+
+
+def credit_of(credit: LeadCredit, leads: Sequence[str]) -> LeadCredit:
+    """What each of these leads adds if the ECG had no others, from what all its subsets are worth.
+
+    The subsets of fewer leads are among those of all leads, so that nothing is computed again.
+    """
+    kept = [lead for lead in credit.leads if lead in leads]
+    if not kept:
+        raise ECGError("There is no lead to give credit to; keep at least one.")
+    bits = np.array([1 << credit.leads.index(lead) for lead in kept])
+    rows = subset_members(len(kept)) @ bits
+    return LeadCredit(credit.recording.select(kept), credit.codes, credit.log_odds[rows])
