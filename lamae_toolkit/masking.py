@@ -1,5 +1,8 @@
 """Masks: which patches the model must not see. True means hidden; randomness comes in as an argument."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -63,3 +66,25 @@ def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden:
         raise ECGError(f"Lead {unknown[0]} cannot be hidden: it is not among {', '.join(leads)}.")
     row = torch.tensor([name in hidden for name in leads])
     return row[None, :, None].expand(shape)
+
+
+def range_mask(
+    shape: tuple[int, int, int], leads: tuple[str, ...], hidden: Mapping[str, Sequence[tuple[int, int]]]
+) -> Mask:
+    """Hide stretches of patches of the leads named in `hidden`, as (first, end) counted from 0, without the end."""
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for name, stretches in hidden.items():
+        if name not in leads:
+            raise ECGError(f"Lead {name} cannot be hidden: it is not among {', '.join(leads)}.")
+        for first, end in stretches:
+            if not 0 <= first < end <= shape[2]:
+                raise ECGError(f"Patches {first} to {end} of lead {name} are not among the patches 0 to {shape[2]}.")
+            mask[:, leads.index(name), first:end] = True
+    return mask
+
+
+def hidden_ranges(mask: Bool[np.ndarray, "l n"], leads: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
+    """What a mask hides as stretches of patches by lead, from which `range_mask` makes it again."""
+    steps = np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1))), axis=1)
+    edges = {name: np.flatnonzero(row).reshape(-1, 2).tolist() for name, row in zip(leads, steps, strict=True)}
+    return {name: [(first, end) for first, end in pairs] for name, pairs in edges.items() if pairs}
