@@ -127,6 +127,7 @@ def _add_curve(
         figure.add_scatter(
             x=points[x], y=points[y], customdata=points.threshold.clip(upper=1.0), mode=mode, hovertemplate=hover,
             name=name, legendgroup=name, showlegend=False, line={"color": colour, "width": 2}, row=1, col=column,
+            cliponaxis=mode == "lines",
             marker={"color": colour, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
         )  # fmt: skip
 

@@ -54,7 +54,7 @@ def map_figure(
     for name, where, symbol, size in rings:
         where = np.asarray(where, dtype=int)
         figure.add_scatter(x=places[where, 0], y=places[where, 1], mode="markers", name=name, hoverinfo="skip",
-                           showlegend=len(where) > 0,
+                           showlegend=len(where) > 0, unselected={"marker": {"opacity": 1}},
                            marker={"symbol": symbol, "size": size, "color": "black", "line": {"width": 2}})  # fmt: skip
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
@@ -70,8 +70,8 @@ def _kinds(index: pd.DataFrame, colour: str) -> tuple[list, dict]:
         known = np.isfinite(ages)
         if not known.any():
             raise ECGError("No ECG of this cohort has an age; colour by sex or by a code instead.")
-        marker = {"color": np.where(known, ages, np.nan), "symbol": "circle", "colorscale": AGE_SCALE, "showscale": True,
-                  "cmin": float(ages[known].min()), "cmax": float(ages[known].max()),
+        marker = {"color": np.where(known, ages, np.nan), "symbol": "circle", "colorscale": AGE_SCALE,
+                  "showscale": True, "cmin": float(ages[known].min()), "cmax": float(ages[known].max()),
                   "colorbar": {"title": "age in years"}}  # fmt: skip
         return [], marker
     if colour == "sex":

@@ -69,6 +69,15 @@ def nearest(
     return pd.DataFrame({"place": found, "similarity": similarity[found], "same_patient": same})
 
 
+def inside(places: Float[np.ndarray, "b 2"], outline: Float[np.ndarray, "k 2"]) -> Int[np.ndarray, " m"]:
+    """Which places a closed outline holds: those from which a line to the right crosses it an odd number of times."""
+    (x, y), crossings = places.T, np.zeros(len(places), dtype=int)
+    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        between = (y0 <= y) != (y1 <= y)
+        crossings += between & (x < x0 + (y - y0) * (x1 - x0) / ((y1 - y0) or 1.0))
+    return np.flatnonzero(crossings % 2)
+
+
 def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"]) -> pd.DataFrame:
     """Which codes the chosen ECGs have, and how often the rest has them; the greatest difference of shares first.
 

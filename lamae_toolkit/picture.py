@@ -13,6 +13,7 @@ from lamae_toolkit.ecg import ECGError
 WIDTH_IN, PX_PER_IN = 10.0, 100
 MARKS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "triangle-up": "^",
          "star": "*", "pentagon": "p", "hexagon": "h", "line-ns": "|"}  # fmt: skip
+KINDS = ("scatter", "scattergl", "bar", "heatmap")
 DASHES = {"dot": ":", "dash": "--", "dashdot": "-."}
 ALIGN = {"left": "left", "right": "right", "center": "center", "auto": "center", None: "center"}
 UPRIGHT = {"top": "top", "bottom": "bottom", "middle": "center", "auto": "center", None: "center"}
@@ -24,6 +25,9 @@ def picture(figure: go.Figure, kind: str = "png") -> bytes:
     For the kinds of trace that the toolkit's figures have: lines and marks with error bars, bars, and heat maps, in
     any arrangement of axes. What the page alone has (hovering, a menu) is left out. ECGError for other traces.
     """
+    other = [trace.type for trace in figure.data if trace.type not in KINDS]
+    if other:
+        raise ECGError(f"A trace of the kind {other[0]} cannot be drawn as a picture; save the figure as .html.")
     height_px = figure.layout.height or 450
     page = Figure(figsize=(WIDTH_IN, height_px / PX_PER_IN), dpi=PX_PER_IN, layout=None)
     axes = {name: _axes(figure, page, *name) for name in dict.fromkeys(map(_axis_names, figure.data))}
@@ -80,12 +84,10 @@ def _draw(ax: Axes, trace) -> None:
         draw = ax.barh if trace.orientation == "h" else ax.bar
         along, values = (trace.y, trace.x) if trace.orientation == "h" else (trace.x, trace.y)
         draw(along, values, color=_colour(trace.marker.color, "#0072B2"), label=name)
-    elif trace.type == "heatmap":
+    else:
         ax.pcolormesh(np.arange(len(trace.x) + 1) - 0.5, np.arange(len(trace.y) + 1) - 0.5, np.asarray(trace.z, float))
         ax.set_xticks(range(len(trace.x)), trace.x)
         ax.set_yticks(range(len(trace.y)), trace.y)
-    else:
-        raise ECGError(f"A trace of the kind {trace.type} cannot be drawn as a picture; save the figure as .html.")
 
 
 def _draw_marks(ax: Axes, trace, x: np.ndarray, y: np.ndarray, name: str | None) -> None:
@@ -98,15 +100,16 @@ def _draw_marks(ax: Axes, trace, x: np.ndarray, y: np.ndarray, name: str | None)
     for symbol in dict.fromkeys(symbols):
         which = symbols == symbol
         colour = _colours(trace, which)
-        numbers = isinstance(colour, np.ndarray) and colour.dtype.kind == "f"
+        numbers = isinstance(colour, np.ndarray)
         if numbers:
             look = {"c": colour, "cmap": "cividis", "vmin": trace.marker.cmin, "vmax": trace.marker.cmax}
         else:
             hollow = symbol.endswith("-open") and not symbol.startswith("line")
             look = {"facecolors": "none", "edgecolors": colour} if hollow else {"color": colour}
         faded = opacity[which] if trace.selectedpoints is not None else trace.marker.opacity
+        width = trace.marker.line.width or 0.5
         drawn = ax.scatter(x[which], y[which], s=(0.7 * size[which]) ** 2, marker=MARKS[symbol.removesuffix("-open")],
-                           label=name, alpha=faded, linewidths=trace.marker.line.width or 0.5, zorder=3, **look)  # fmt: skip
+                           label=name, alpha=faded, linewidths=width, zorder=3, **look)  # fmt: skip
         if numbers and trace.marker.showscale:
             ax.figure.colorbar(drawn, ax=ax, label=_plain(trace.marker.colorbar.title.text), fraction=0.03, pad=0.01)
         name = None

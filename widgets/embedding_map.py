@@ -13,11 +13,11 @@ from lamae_toolkit.explore import code_table
 from lamae_toolkit.icd10 import label_matrix, name_of
 from lamae_toolkit.latents import Embedding
 from lamae_toolkit.map_plots import map_figure
-from lamae_toolkit.neighbours import map_places, nearest, selection_table, variance_shown
+from lamae_toolkit.neighbours import inside, map_places, nearest, selection_table, variance_shown
 from lamae_toolkit.probe import features
 from lamae_toolkit.store import Store
 
-SHOWN_CODES, MAP_WIDTH_PX = 12, 760
+SHOWN_CODES, MAP_WIDTH_PX = 12, 700
 METHOD_NAMES = (("principal components", "pca"), ("t-SNE", "t-sne"))
 READS = (("heart token", "heart"), ("summary of the latents", "summary"))
 
@@ -48,13 +48,13 @@ class EmbeddingMap(Shell):
         self.colour = widgets.Dropdown(
             options=[("sex", "sex"), ("age", "age"), *codes], description="Colour", **wording
         )
-        self.select = widgets.Dropdown(options=[("by lasso on the map", None), *codes], description="Select", **wording)
+        self.select = widgets.Dropdown(options=[("by lasso on the map", ""), *codes], description="Select", **wording)
         self.clear = widgets.Button(description="Clear selection")
         self.count = widgets.BoundedIntText(value=8, min=1, max=50, description="Neighbours",
                                             style={"description_width": "80px"}, layout={"width": "150px"})  # fmt: skip
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
         self.list, self.neighbour_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
-        self._map = live(self.figures()[0], self.name).update_layout(width=MAP_WIDTH_PX)
+        self._map = live(self.figures()[0], self.name, MAP_WIDTH_PX)
         self._listen()
         row = widgets.Layout(flex_flow="row wrap")
         beside = widgets.HBox([self._map, self.list], layout=row)
@@ -74,9 +74,10 @@ class EmbeddingMap(Shell):
         for control in (self.reads, self.method, self.colour, self.count):
             control.observe(lambda _: self.attempt(self._update), names="value")
         self.select.observe(lambda _: self.attempt(self._select_code), names="value")
-        self.clear.on_click(lambda _: self.attempt(lambda: self.choose([])))
+        self.clear.on_click(lambda _: self.attempt(self._clear))
         ecgs = self._map.data[0]
-        ecgs.on_selection(lambda _, points, __: self.attempt(lambda: self.choose(points.point_inds)))
+        # Not on_selection: while the kernel is busy, the next movement of the mouse takes the place of that message.
+        self._map.layout.on_change(lambda *_: self.attempt(self._lassoed), "selections")
         ecgs.on_click(lambda _, points, __: points.point_inds and self.attempt(lambda: self.ask(points.point_inds[0])))
         self.previous.on_click(lambda _: self.attempt(lambda: self._step(-1)))
         self.next.on_click(lambda _: self.attempt(lambda: self._step(1)))
@@ -160,11 +161,25 @@ class EmbeddingMap(Shell):
         self._update()
         self.list.value = self._selection_list() if len(self.chosen) else ""
 
+    def _lassoed(self) -> None:
+        """Select what the outlines hold that are drawn on the map, lassos or boxes."""
+        # From the page's own words: plotly's Python makes no object of an outline that has no colour of its own.
+        outlines = [_corners(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
+        if outlines:
+            self.choose(np.concatenate([inside(self.places, outline) for outline in outlines]))
+        elif len(self.chosen):
+            self.choose([])
+
+    def _clear(self) -> None:
+        self._map.plotly_relayout({"selections": []})
+        self.select.value = ""
+        self.choose([])
+
     def _select_code(self) -> None:
-        if self.select.value is not None:
+        if self.select.value:
             self.choose(np.flatnonzero(label_matrix(self.index.codes.tolist(), [self.select.value])[:, 0]))
 
-    def ask(self, place: int) -> None:
+    def ask(self, place: int | np.integer) -> None:
         """Show the ECG at this place among the rows, and its nearest neighbours."""
         self.asked = int(place)
         open_ecg(self._ecg, self.store, int(self.rows[self.asked]))
@@ -193,9 +208,17 @@ class EmbeddingMap(Shell):
             return ""
         ecgs = self.index.iloc[near.place]
         shown = pd.DataFrame({
-            "row": self.rows[near.place], "similarity": near.similarity.map("{:.3f}".format),
+            "row": self.rows[near.place], "similarity": [f"{one:.3f}" for one in near.similarity],
             "patient": ["the same patient" if same else "another" for same in near.same_patient],
             "sex": ecgs.sex.to_numpy(), "age": ecgs.age_years.to_numpy().round(),
             "codes": [", ".join(codes) or "no code" for codes in ecgs.codes],
         }, index=range(1, len(near) + 1))  # fmt: skip
         return f"<b>Nearest to row {self.rows[self.asked]}</b>{shown.to_html(border=0)}"
+
+
+def _corners(drawn: dict) -> np.ndarray:
+    """The corners of what was drawn on the map: a path such as "M1,2L3,4L5,6Z", or a box."""
+    if "path" in drawn:
+        return np.array([corner.split(",") for corner in drawn["path"].strip("MZ").split("L")], dtype=float)
+    (x0, x1), (y0, y1) = ((drawn[f"{axis}0"], drawn[f"{axis}1"]) for axis in "xy")
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], dtype=float)

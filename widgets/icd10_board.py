@@ -25,7 +25,7 @@ from lamae_toolkit.store import Store
 
 PERCENT = (*(n / 10 for n in range(1, 10)), *(n / 2 for n in range(2, 20)), *range(10, 90),
            *(90 + n / 2 for n in range(18)), *(99 + n / 10 for n in range(10)))  # fmt: skip
-CHANCES = [(f"{percent:g} %", percent / 100) for percent in PERCENT]
+CHANCES = [(f"{percent:g} %", round(percent / 100, 4)) for percent in PERCENT]
 """The thresholds and prevalences that a slider goes through: finer near 0 and 100 %."""
 OWN = "as in these ECGs"
 GROUPS = {"missed": (1, False), "false alarms": (0, True), "found": (1, True), "rightly passed over": (0, False)}
@@ -56,12 +56,11 @@ class ICD10Board(Shell):
     def _build(self, first: Evaluation) -> None:
         narrow, wide = widgets.Layout(width="330px"), widgets.Layout(width="560px")
         wording = {"style": {"description_width": "90px"}}
-        best = first.table().auroc.sort_values(ascending=False).index
+        codes = [(name_of(code), code) for code in sorted(first.probe.codes)]
         self.model = widgets.Dropdown(options=list(self.evaluations), description="Model", layout=narrow, **wording)
-        others = [("no other", None), *((name, name) for name in self.evaluations)]
-        self.rival = widgets.Dropdown(options=others, value=None, description="beside", layout=narrow, **wording)
-        self.code_choice = widgets.Dropdown(options=[(name_of(code), code) for code in best], description="Code",
-                                            layout=wide, **wording)  # fmt: skip
+        others = [("no other", ""), *((name, name) for name in self.evaluations)]
+        self.rival = widgets.Dropdown(options=others, description="Beside", layout=narrow, **wording)
+        self.code_choice = widgets.Dropdown(options=codes, description="Code", layout=wide, **wording)
         slider = {"layout": wide, "continuous_update": True, **wording}
         self.threshold = widgets.SelectionSlider(options=CHANCES, value=0.5, description="Threshold", **slider)
         self.prevalence = widgets.SelectionSlider(
@@ -71,7 +70,8 @@ class ICD10Board(Shell):
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
         self.numbers, self.difference = widgets.HTML(), widgets.HTML()
         self._ecg = widgets.VBox()
-        self._overview, self._board = (live(figure, self.name) for figure in self._figures_of_a_defined_code())
+        self.code_choice.value = self._frequent_code(first)
+        self._board, self._overview = (live(figure, self.name) for figure in self.figures())
         self._listen()
         row = widgets.Layout(flex_flow="row wrap")
         super().__init__(
@@ -87,14 +87,14 @@ class ICD10Board(Shell):
         )  # fmt: skip
         self._update()
 
-    def _figures_of_a_defined_code(self) -> list[go.Figure]:
-        """The first figures; the code is one that some but not all ECGs have, as those can be drawn."""
-        for _, code in self.code_choice.options:
-            labels, _ = self.evaluation.predictions.of_code(code)
-            if labels.min() < labels.max():
-                self.code_choice.value = code
-                return self.figures()[::-1]
-        raise ECGError("No code is on some but not all of these ECGs, so there is nothing to show; score more ECGs.")
+    @staticmethod
+    def _frequent_code(evaluation: Evaluation) -> str:
+        """The code that most ECGs have, but not all of them."""
+        share = dict(zip(evaluation.probe.codes, evaluation.prevalence, strict=True))
+        drawable = {code: value for code, value in share.items() if 0 < value < 1}
+        if not drawable:
+            raise ECGError("No code is on some but not all of these ECGs, so nothing can be drawn; score more ECGs.")
+        return max(drawable, key=drawable.get)
 
     def _listen(self) -> None:
         for control in (self.code_choice, self.threshold, self.prevalence):
@@ -201,7 +201,9 @@ class ICD10Board(Shell):
         cells = [[point.true_positives, point.false_positives], [point.false_negatives, point.true_negatives]]
         counts = pd.DataFrame(cells, index=["called", "not called"], columns=["with the code", "without"])
         heading = f"<b>Called from {point.threshold:.1%} on; prevalence {point.prevalence:.1%}</b>"
-        return heading + _table(measures.rename(columns={"low": "95 % from", "high": "to"})) + _table(counts)
+        words = f"<p style='max-width: 24em'>{html.escape(point.in_words())}</p>"
+        tables = _table(measures.rename(columns={"low": "95 % from", "high": "to"})), _table(counts) + words
+        return f"{heading}<div style='display: flex; gap: 3em'>{tables[0]}<div>{tables[1]}</div></div>"
 
     def _difference(self) -> str:
         """The paired difference to the model beside it."""
@@ -243,7 +245,7 @@ class ICD10Board(Shell):
         """The next ECG of the chosen cell of the confusion table, the most surprising or the surest first."""
         rows = self._rows_of_group()
         if not rows:
-            raise ECGError(f"No ECG is {self.group.value} at this threshold; move it or choose other ECGs.")
+            raise ECGError(f"No ECG is among the {self.group.value} at this threshold; move it or choose other ECGs.")
         place = rows.index(self.opened) + by if self.opened in rows else 0
         self.open_row(rows[place % len(rows)])
 

@@ -21,11 +21,15 @@ STYLE = """<style>
 .lamae-shell button:focus-visible, .lamae-shell select:focus-visible, .lamae-shell .noUi-handle:focus-visible
   { outline: 3px solid #0072B2; outline-offset: 1px; }
 .lamae-shell p { line-height: 1.45; margin: 0.3em 0; max-width: 70em; }
-.lamae-shell table { margin: 0.3em 0; } .lamae-shell td, .lamae-shell th { text-align: right; padding: 1px 8px; }
-.lamae-shell tbody th { text-align: left; }
+.lamae-shell table { margin: 0.3em 0; } .lamae-shell td, .lamae-shell th { text-align: right; padding: 0 8px;
+  line-height: 1.5; } .lamae-shell tbody th { text-align: left; }
 /* The picture that stands above a widget in a saved notebook is not needed while the widget lives. */
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .lamae-displayed) { display: none; }
 </style>"""
+
+
+WIDTH_PX = 940
+"""Of a figure: what a notebook shows on a laptop without scrolling sideways."""
 
 
 class Shell(widgets.VBox):
@@ -41,7 +45,7 @@ class Shell(widgets.VBox):
     def __init__(self, parts: Sequence[widgets.Widget]) -> None:
         self.words, self._message = widgets.HTML(), widgets.HTML()
         self._shown_code = widgets.HTML()
-        show_code = widgets.ToggleButton(description="Code of this view", icon="code")
+        show_code = widgets.ToggleButton(description="Code of this view", icon="code", layout={"width": "170px"})
         kind = widgets.Dropdown(options=["HTML", "PNG", "SVG"], layout={"width": "80px"})
         save = widgets.Button(description="Save as", icon="download", layout={"width": "95px"})
         self._show_code, self._picture_id = show_code, None
@@ -120,11 +124,13 @@ class Shell(widgets.VBox):
         return {"image/png": picture(self.figures()[0], "png"), "text/plain": self.describe()}
 
 
-def live(figure: go.Figure, file_name: str) -> go.FigureWidget:
+def live(figure: go.Figure, file_name: str, width: int = WIDTH_PX) -> go.FigureWidget:
     """A figure on the page that Python can change; its camera keeps it as SVG."""
-    shown = go.FigureWidget(figure)
+    shown = go.FigureWidget(figure).update_layout(width=width)
     image = {"toImageButtonOptions": {"format": "svg", "filename": file_name}}
-    shown._config = shown._config | image | {"displaylogo": False}
+    # Plotly's own button would send the figure, patients and all, to a server of theirs.
+    private = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
+    shown._config = shown._config | image | private
     shown._drawn = figure
     return shown
 

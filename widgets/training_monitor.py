@@ -28,7 +28,7 @@ class TrainingMonitor(Shell):
     reaches Python at once: the step under way is finished, the checkpoint written, and "Go on" resumes exactly there.
     `monitor.wait()` waits for it, as a notebook does that runs from its first cell to its last; the notebook's own stop
     button (an interrupt) stops both in the same clean way. Whoever wants no thread gives `watch=monitor.watch` to
-    `pretrain`; the figures live then as well.
+    `pretrain`; the figures live then as well, but the button cannot be heard until the cell has ended.
     """
 
     name = "training-monitor"
@@ -49,9 +49,12 @@ class TrainingMonitor(Shell):
             raise ECGError(f"The store has no row {row}, only 0 to {len(store) - 1}; watch one of these.")
         self.model, self.row, self.every, self.seed = model, row, every, seed
         self.watched = WatchedECG.of(store, row, model, seed)
-        self.log, self.drawings, self.steps = list(log), [], None
+        self.logged, self.drawings, self.steps = list(log), [], None
         self._last: Drawing | None = None
-        self._halt, self._thread, self._training, self._error = threading.Event(), None, None, None
+        # Not the thread but an event says that training has ended: Python 3.11 takes a thread for ended when the wait
+        # for it is interrupted.
+        self._halt, self._ended, self._training, self._error = threading.Event(), threading.Event(), None, None
+        self._ended.set()
         self._state = "Not started."
         self.button = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.bar = widgets.IntProgress(description="Steps", layout={"width": "400px"})
@@ -64,7 +67,7 @@ class TrainingMonitor(Shell):
 
     def figures(self) -> list[go.Figure]:
         """The learning curve, and the watched ECG as it was last drawn."""
-        return [progress_figure(self.log, self.drawings, self.steps), drawing_figure(self.watched, self._last)]
+        return [progress_figure(self.logged, self.drawings, self.steps), drawing_figure(self.watched, self._last)]
 
     def code(self) -> str:
         """The curve from the log on disk, and the ECG drawn by the model as it is now; `folder` is that of the run."""
@@ -79,8 +82,8 @@ class TrainingMonitor(Shell):
     def describe(self) -> str:
         """How far training is, and how well it draws."""
         text = self._state
-        if self.log:
-            text += f" Step {self.log[-1]['step']}: loss {self.log[-1]['loss']:.3f}."
+        if self.logged:
+            text += f" Step {self.logged[-1]['step']}: loss {self.logged[-1]['loss']:.3f}."
         if self.drawings:
             first, last = self.drawings[0], self.drawings[-1]
             text += f" The watched ECG is drawn with an error of {last.error:.3f} (step {last.step})"
@@ -90,7 +93,9 @@ class TrainingMonitor(Shell):
     def watch(self, step: int, row: dict | None) -> bool:
         """What `pretrain` calls after every step; True once the stop button was pressed."""
         if row is not None:
-            self.log = [old for old in self.log if old["step"] < row["step"]] + [row]
+            self.logged = [old for old in self.logged if old["step"] < row["step"]] + [row]
+        if not self.running:
+            self._state = "Training in a cell, which the notebook's own stop button interrupts."
         if step % self.every == 0 or self._halt.is_set():
             self._show(step)
         return self._halt.is_set()
@@ -125,21 +130,22 @@ class TrainingMonitor(Shell):
     @property
     def running(self) -> bool:
         """Whether training is under way."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._ended.is_set()
 
     def stop(self) -> None:
         """Finish the step under way, write the checkpoint and pause; returns at once."""
-        self._halt.set()
-        self._say_state("Stopping after this step.", "Stopping", disabled=True)
+        if self.running:
+            self._say_state("Stopping after this step.", "Stopping", disabled=True)
+            self._halt.set()  # only now, so that the thread has the last word
 
     def wait(self) -> None:
         """Wait until training has ended or paused; an error in it is raised here. An interrupt stops it cleanly."""
         try:
             while self.running:
-                self._thread.join(0.2)
+                self._ended.wait(0.2)
         except KeyboardInterrupt:
             self.stop()
-            self._thread.join()
+            self._ended.wait()
         self.renew_picture()
         if self._error is not None:
             raise self._error
@@ -154,16 +160,16 @@ class TrainingMonitor(Shell):
         self._halt.clear()
         self._error = None
         self._say_state("Training.", "Stop")
-        self._thread = threading.Thread(target=self._run, name="training", daemon=True)
-        self._thread.start()
+        self._ended.clear()
+        threading.Thread(target=self._run, name="training", daemon=True).start()
 
     def _run(self) -> None:
         """In the thread: train, and say how it ended."""
         try:
             if not self.drawings:
-                self._show(self.log[-1]["step"] if self.log else 0)
+                self._show(self.logged[-1]["step"] if self.logged else 0)
             self._training()
-            done = self.log[-1]["step"] if self.log else 0
+            done = self.logged[-1]["step"] if self.logged else 0
             if self._halt.is_set():
                 self._say_state("Paused; the checkpoint is whole, and going on resumes exactly here.", "Go on")
             else:
@@ -173,6 +179,8 @@ class TrainingMonitor(Shell):
             self._error = error
             self._say_state("Training ended with an error; the last checkpoint is kept.", "Go on")
             self.say(str(error), alert=True)
+        finally:
+            self._ended.set()
         self.renew_picture()
 
     def _say_state(self, state: str, label: str, disabled: bool = False) -> None:
