@@ -1,29 +1,64 @@
-"""The picture of the README, from the report of a demo:
+"""The pictures of the README:
 
     python start.py demo
     .venv/bin/python docs/picture.py lamae_demo/report.html
 
-Needs Chromium. Draws the first figure of lead weights at its size on the page.
+Needs Chromium. The lead weights are the first figure of that report; paper and credit are of a simulated ECG.
 """
 
 import argparse
 import shutil
+import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+import numpy as np
+from playwright.sync_api import Browser, sync_playwright
+
+from lamae_toolkit.checkpoint import WEIGHTS
+from lamae_toolkit.conditions import sample_patient
+from lamae_toolkit.explain import explain_ecg
+from lamae_toolkit.lead_credit import explain_credit
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.paper_plots import paper_figure, paper_svg
+from lamae_toolkit.probe import Probe
+from lamae_toolkit.shapley_plots import credit_figure
+from lamae_toolkit.simulate import simulate_ecg
+
+DOCS = Path(__file__).parent
+CODE = "I45.10"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("lead_weights.png"))
+    parser.add_argument("report", type=Path, nargs="?", help="report of a demo; without it the other two are drawn")
     chosen = parser.parse_args()
-    with sync_playwright() as playwright:
+    rng = np.random.default_rng(4)
+    ecg = simulate_ecg(sample_patient(1, rng), rng, codes={CODE: 0.9}).recording
+    model, probe = LAMAE.from_pretrained("lamae-small"), Probe.load(WEIGHTS / "lamae-small")
+    credit = credit_figure(explain_credit(model, probe, ecg), CODE, explain_ecg(model, ecg, probe))
+    credit_html = credit.update_layout(width=1000, height=560).to_html(include_plotlyjs=True)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 900, "height": 900}, color_scheme="light")
-        page.goto(chosen.report.resolve().as_uri())
-        page.locator(".plotly-graph-div", has_text="colour of its lead's weight").first.screenshot(path=chosen.out)
+        for name, html, what in (
+            ("ecg_paper", f"<meta charset=utf-8>{paper_svg(paper_figure(ecg))}", "svg"),
+            ("lead_credit", credit_html, ".plotly-graph-div"),
+        ):
+            page = Path(folder) / f"{name}.html"
+            page.write_text(html, encoding="utf-8")
+            _shoot(browser, page, what, DOCS / f"{name}.png")
+        if chosen.report:
+            _shoot(
+                browser, chosen.report, ".plotly-graph-div", DOCS / "lead_weights.png", "colour of its lead's weight"
+            )
         browser.close()
+
+
+def _shoot(browser: Browser, page: Path, what: str, out: Path, text: str | None = None) -> None:
+    """Keep what the page shows of its first element of this kind that holds the text."""
+    tab = browser.new_page(viewport={"width": 1040, "height": 900}, color_scheme="light")
+    tab.goto(page.resolve().as_uri())
+    tab.locator(what, has_text=text).first.screenshot(path=out)
+    tab.close()
 
 
 if __name__ == "__main__":
