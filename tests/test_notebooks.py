@@ -52,7 +52,7 @@ def test_it_runs_and_so_do_its_solutions(path, folder, tmp_path):
 
 
 def test_they_are_numbered_with_room_between():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["10", "20", "30", "35", "40", "50"]
+    assert [path.name[:2] for path in NOTEBOOKS] == ["00", "10", "20", "30", "35", "40", "50", "60", "70"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -76,6 +76,11 @@ def test_it_teaches(path):
     for part in ("**Predict, then look.**", "## Exercise", "*Hint:*", "## What to remember", "**Next:**"):
         assert part in text, f"it lacks {part}"
     assert solutions(notebook)
+    # Every exercise has a function that explains a wrong answer, and every solution has its answer checked by it.
+    names = set(re.findall(r"^def (check\w*)\(", text, flags=re.MULTILINE))
+    assert names
+    for code in solutions(notebook):
+        assert any(f"{name}(" in code for name in names), "a solution is not checked"
 
 
 def test_every_notebook_that_is_next_exists():
