@@ -45,7 +45,10 @@ def chosen_latents(embedding: Embedding, representation: str) -> Float[torch.Ten
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A linear read-out of a frozen model: chance of code = sigmoid(weight . (features - mean) / scale + bias)."""
+    """A linear read-out of a frozen model: chance of code = sigmoid(weight . (features - mean) / scale + bias).
+
+    mean, scale: of the training ECGs, for each lead's places of those that have the lead.
+    """
 
     codes: tuple[str, ...]
     representation: str
@@ -59,7 +62,7 @@ class Probe:
     def logits(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The log-odds of each code."""
         self.check_width(x.shape[1])
-        return ((x - self.mean) / self.scale) @ self.weight.T + self.bias
+        return standardised(x, self.mean, self.scale, self.representation) @ self.weight.T + self.bias
 
     def check_width(self, width: int) -> None:
         """ECGError if the probe cannot read so many numbers per ECG: it was fitted on another model."""
@@ -95,6 +98,27 @@ class Probe:
             raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
 
 
+def standardised(
+    x: Float[np.ndarray, "b d"], mean: Float[np.ndarray, " d"], scale: Float[np.ndarray, " d"], representation: str
+) -> Float[np.ndarray, "b d"]:
+    """What a probe multiplies by its weights: (features - mean) / scale, and 0 in the places of an absent lead.
+
+    Absent is what is exactly 0 in "per_lead" (see `Embedding`): the spread of a lead that is there never is.
+    """
+    z = (x - mean) / scale
+    if representation == "per_lead":
+        z[x == 0] = 0
+    return z
+
+
+def _mean_and_scale(x: np.ndarray, representation: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each place, of the ECGs that have its lead; of a lead that none has, 0."""
+    known: np.ndarray | bool = True
+    if representation == "per_lead":
+        known = (x != 0) | ~(x != 0).any(axis=0)
+    return np.mean(x, axis=0, where=known), np.std(x, axis=0, where=known) + 1e-6
+
+
 def _rounded(values: np.ndarray) -> list:
     """The numbers to ten digits, more than the latents have that they are multiplied with."""
     values = values.astype(np.float64)
@@ -112,7 +136,7 @@ def fit_probe(
     representation: str = "heart",
     penalties: Sequence[float] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0),
 ) -> Probe:
-    """Fit one logistic regression per code on the training ECGs.
+    """Fit one logistic regression per code on the training ECGs. An absent lead counts as an average lead.
 
     The penalty is one for all codes: the inverse penalty C goes up from the smallest of `penalties` for as long
     as that raises the macro AUROC on the validation ECGs. train, validation: row numbers of x.
@@ -120,8 +144,8 @@ def fit_probe(
     for code, column in zip(codes, labels[train].T, strict=True):
         if column.min() == column.max():
             raise ECGError(f"No probe can learn {code}: {'no' if column.max() == 0 else 'every'} training ECG has it.")
-    mean, scale = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
-    axes = principal_axes((x[train] - mean) / scale)
+    mean, scale = _mean_and_scale(x[train], representation)
+    axes = principal_axes(standardised(x[train], mean, scale, representation))
     best, best_score = None, -np.inf
     for penalty in sorted(penalties):
         weight, bias = logistic_regressions(axes, labels[train], penalty)
@@ -229,5 +253,9 @@ def predict(model: LAMAE, probe: Probe, batch: Batch) -> pd.DataFrame:
 
     Leads may come in any order and may be absent (see `probe_features`).
     """
-    chances = log_odds(model.eval().embed(batch), batch, probe).sigmoid()
+    was_training = model.training
+    try:
+        chances = log_odds(model.eval().embed(batch), batch, probe).sigmoid()
+    finally:
+        model.train(was_training)
     return pd.DataFrame(chances.numpy(), columns=list(probe.codes))

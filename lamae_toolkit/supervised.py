@@ -96,10 +96,14 @@ class FineTuned(nn.Module):
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(weight))
             self.head.bias.copy_(torch.from_numpy(probe.bias - weight @ probe.mean))
+        self.register_buffer("average", torch.from_numpy(probe.mean).float(), persistent=False)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
-        """The log-odds of each class."""
-        return self.head(chosen_latents(self.model.embed(batch), self.representation))
+        """The log-odds of each class. An absent lead counts as an average lead, as to the probe."""
+        x = chosen_latents(self.model.embed(batch), self.representation)
+        if self.representation == "per_lead":
+            x = torch.where(x == 0, self.average, x)
+        return self.head(x)
 
 
 def fit_supervised(

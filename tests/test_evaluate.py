@@ -193,6 +193,44 @@ def test_prediction_gives_a_chance_for_each_code(cohort):
     assert chances.shape == (2, len(codes)) and ((chances > 0) & (chances < 1)).all().all()
 
 
+def test_a_prediction_leaves_the_model_as_it_was(cohort):
+    model = random_encoder(SMALL).train()
+    fitting, other = (
+        Probe(("I10",), "heart", np.zeros(d), np.ones(d), np.ones((1, d)), np.zeros(1), 1.0) for d in (32, 8)
+    )
+    predict(model, fitting, cohort.batch([0]))
+    assert model.training
+    with pytest.raises(ECGError, match="use the probe that was fitted on this model"):
+        predict(model, other, cohort.batch([0]))
+    assert model.training
+
+
+def test_an_absent_lead_is_an_average_lead_to_the_fit_as_to_the_prediction(cohort):
+    """Every second ECG lacks V1: the probe's mean of V1 is that of the others, and logits are what is predicted."""
+    model, rows = random_encoder(SMALL), np.arange(40)
+    whole = cohort.batch(rows)
+    present = whole.present.clone()
+    present[::2, LEADS.index("V1")] = False
+    batch = replace(whole, present=present)
+    with torch.inference_mode():
+        x = features(model.embed(batch), "per_lead")
+    places = np.arange(LEADS.index("V1") * 32, LEADS.index("V2") * 32)
+    assert (x[::2, places] == 0).all() and (x[1::2, 12 * 32 + places] != 0).all()
+    labels = np.random.default_rng(0).integers(0, 2, (40, 1), dtype=np.uint8)
+    probe = fit_probe(x, labels, ["I10"], rows[:30], rows[30:], representation="per_lead")
+    for at in (places, 12 * 32 + places):
+        of_others = x[1:30:2, at]
+        np.testing.assert_allclose(probe.mean[at], of_others.mean(axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(probe.scale[at], of_others.std(axis=0) + 1e-6, rtol=1e-3)
+    np.testing.assert_allclose(probe.chances(x), predict(model, probe, batch), atol=1e-4)
+    # Where all leads are there, nothing is otherwise than with the plain mean.
+    complete = (x != 0).all(axis=1)
+    x, labels = x[complete], labels[complete]
+    probe = fit_probe(x, labels, ["I10"], rows[:12], rows[12 : len(x)], representation="per_lead")
+    np.testing.assert_array_equal(probe.mean, x[:12].mean(axis=0))
+    np.testing.assert_array_equal(probe.scale, x[:12].std(axis=0) + 1e-6)
+
+
 def test_principal_axes_where_the_fast_algorithm_fails(monkeypatch):
     x = np.random.default_rng(0).normal(size=(30, 12)) @ np.random.default_rng(1).normal(size=(12, 12))
     usual = probe_module.principal_axes(x)

@@ -9,7 +9,7 @@ from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import embed_rows, random_encoder
 from lamae_toolkit.metrics import auroc
-from lamae_toolkit.probe import features, fit_probe
+from lamae_toolkit.probe import features, fit_probe, predict
 from lamae_toolkit.supervised import FineTuned, SupervisedConfig, XResNet1d, fit_supervised, supervised_logits
 
 QUICK = SupervisedConfig(epochs=6, batch_size=16, learning_rate=3e-3)
@@ -53,6 +53,17 @@ def test_fine_tuning_starts_at_the_probe_and_keeps_the_model_that_it_was_given(c
     config = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3)
     fit_supervised(network, cohort, rows[:70], rows[70:90], fast, config, progress=False)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_fine_tuning_takes_an_absent_lead_for_an_average_one_as_the_probe_does(cohort, fast):
+    model, rows = random_encoder(SMALL), np.arange(len(cohort))
+    x = features(embed_rows(model, cohort, rows, progress=False), "per_lead")
+    probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90], representation="per_lead")
+    batch = cohort.batch([0, 1])
+    batch.present[:, [0, 7]] = False
+    with torch.inference_mode():
+        chances = FineTuned(model, probe)(batch).sigmoid().numpy()
+    np.testing.assert_allclose(chances, predict(model, probe, batch), atol=1e-4)
 
 
 def test_of_epochs_that_spoil_a_network_the_start_is_kept(cohort, fast):
