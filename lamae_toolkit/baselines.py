@@ -115,6 +115,7 @@ class AlignmentInfoNCE(AlignmentMAE):
     """Alignment by contrast with the other ECGs of the batch."""
 
     align = staticmethod(info_nce_alignment)
+    ecgs_meet_in_loss = True
 
 
 class AverageJoint(LAMAE):

@@ -51,6 +51,8 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
     config: LAMAEConfig
     progress: float = 0.0
     """The share of pretraining after warm-up that is done, 0 to 1, for losses that follow a schedule."""
+    ecgs_meet_in_loss: bool = False
+    """Whether the loss compares the ECGs of a batch with each other, so that it does not follow from parts of it."""
 
     def embed(self, batch: Batch) -> Any:
         """The heart token, the lead latents and the lead weights of each ECG."""

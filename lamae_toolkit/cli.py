@@ -17,7 +17,9 @@ from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.plans import PLANS
 from lamae_toolkit.prepare_commands import add_prepare
 from lamae_toolkit.probe import REPRESENTATIONS
+from lamae_toolkit.processes import processes_started
 from lamae_toolkit.recipes import METRICS_FILE
+from lamae_toolkit.step import PRECISIONS, Compute
 from lamae_toolkit.train import TrainConfig
 
 HELP = {
@@ -50,6 +52,9 @@ HELP = {
     "seed": "start of the random numbers",
     "log_every": "steps between rows of the log",
     "save_every": "steps between checkpoints",
+    "accumulation": "parts in which a batch is computed one after the other, to save memory",
+    "precision": "of matrix products; parameters stay in float32",
+    "compile": "compile the model by torch.compile first",
 }
 
 
@@ -62,6 +67,8 @@ def main(words: list[str] | None = None) -> int:
     # A lead that is left out is said in one line, without Python's source lines around it.
     warnings.showwarning = lambda message, *_, **__: print(f"lamae: {message}", file=sys.stderr)
     try:
+        if processes_started() > 1 and arguments.run is not commands.pretrain_command:
+            raise ECGError("Several processes can share `lamae pretrain` alone; start this command without torchrun.")
         return arguments.run(arguments) or 0
     except ECGError as error:
         print(f"lamae: {error}", file=sys.stderr)
@@ -103,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run: log.jsonl and checkpoint/")
     _add_device(sub)
-    for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model")):
+    choices = CHOICES | {"precision": PRECISIONS}
+    for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (Compute, "hardware")):
         group = sub.add_argument_group(title)
         for field in fields(config):
             option = f"--{field.name.replace('_', '-')}"
@@ -114,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
                     option,
                     type=field.type,
                     default=field.default,
-                    choices=CHOICES.get(field.name),
+                    choices=choices.get(field.name),
                     help=HELP[field.name],
                 )
 

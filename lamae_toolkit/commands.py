@@ -26,11 +26,13 @@ from lamae_toolkit.latents import Embedding
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import PLANS
 from lamae_toolkit.probe import Probe
+from lamae_toolkit.processes import is_first_process
 from lamae_toolkit.readers import find_ecgs
 from lamae_toolkit.recipes import REPORT_FILE, demo, evaluate_beside_random, explanation_sections
 from lamae_toolkit.report import write_report
 from lamae_toolkit.rivals import RESULTS_FILE, compare_rivals, main_rows, readable
 from lamae_toolkit.small import train_small
+from lamae_toolkit.step import Compute
 from lamae_toolkit.store import Store
 from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain
 
@@ -53,11 +55,14 @@ def pretrain_command(arguments: argparse.Namespace) -> None:
     chosen = vars(arguments)
     model_config = LAMAEConfig(**{field.name: chosen[field.name] for field in fields(LAMAEConfig)})
     train_config = TrainConfig(**{field.name: chosen[field.name] for field in fields(TrainConfig)})
+    compute = Compute(**{field.name: chosen[field.name] for field in fields(Compute)})
     store = Store.open(arguments.store)
     torch.manual_seed(train_config.seed)
     model = LAMAE(model_config)
-    pretrain(model, store, store.rows(Split.of(store).train), arguments.out, train_config, device=arguments.device)
-    print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
+    rows = store.rows(Split.of(store).train)
+    pretrain(model, store, rows, arguments.out, train_config, compute=compute, device=arguments.device)
+    if is_first_process():
+        print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
 
 
 def _model(folder: Path) -> LAMAE:

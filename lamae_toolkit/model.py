@@ -9,7 +9,7 @@ are not public: this is a reconstruction from its abstract, and its open choices
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lamae_toolkit.batch import Batch
@@ -63,20 +63,29 @@ class LAMAE(PretrainedModel):
         batch: Batch,
         mask: Bool[Tensor, "b l n"] | None = None,
         generator: torch.Generator | None = None,
+        *,
+        keep: int | None = None,
+        divisor: Float[Tensor, ""] | None = None,
     ) -> Reconstruction:
         """Hide patches, reconstruct them, and score the reconstruction on the hidden patches alone.
 
         loss = mean over hidden patches of (prediction - target)^2, in units of each lead's variance.
-        mask: True where hidden; drawn from `generator` as the config says if it is None.
+        mask: True where hidden; drawn from `generator` as the config says if it is None. keep: what `draw_mask`
+        returned with it; nothing is then checked, so that a GPU is not waited for. divisor: what the sum over the
+        hidden patches is divided by, if not by their number: of parts of a batch, by the number that each has on
+        average, so that the mean of their losses is the loss of the whole.
         """
-        patches = self.patches(batch)
-        mask, keep = self._mask(batch, patches, mask, generator)
-        latents = self.connect(self.encode_leads(patches, batch, mask, keep))
+        patches = self.patches(batch) if keep is None else self._cut(batch)
+        if mask is None:
+            mask, keep = self.draw_mask(batch, generator)
+        even = keep is not None
+        keep = self._most_visible(batch, patches, mask) if keep is None else keep
+        latents = self.connect(self.encode_leads(patches, batch, mask, keep, even))
         heart, _, moments = self.pool(latents, patches.shape[2])
         prediction = self.decode(latents, heart, moments, batch)
         error = (prediction - patches).square().mean(dim=-1)
         hidden = mask & batch.present[:, :, None]
-        loss = (error * hidden).sum() / hidden.sum()
+        loss = (error * hidden).sum() / (hidden.sum() if divisor is None else divisor)
         return Reconstruction(loss + self.auxiliary_loss(latents), prediction, hidden)
 
     def auxiliary_loss(self, latents: Latents) -> Tensor | float:
@@ -85,9 +94,17 @@ class LAMAE(PretrainedModel):
 
     def embed(self, batch: Batch) -> Embedding:
         """The whole ECG, nothing hidden, as a heart token, one latent per lead and the lead weights."""
+        return self.embed_latents(self.encode(batch))
+
+    def encode(self, batch: Batch) -> Latents:
+        """The first half of `embed`: every lead encoded on its own, nothing hidden, before the leads meet."""
         patches = self.patches(batch)
-        latents = self.connect(self.encode_leads(patches, batch, mask=None, keep=patches.shape[2]))
-        heart, weights, _ = self.pool(latents, patches.shape[2], moments=False)
+        return self.encode_leads(patches, batch, mask=None, keep=patches.shape[2])
+
+    def embed_latents(self, encoded: Latents) -> Embedding:
+        """The second half of `embed`, from the leads that were encoded whole, or from some of them."""
+        latents = self.connect(encoded)
+        heart, weights, _ = self.pool(latents, latents.position.shape[2], moments=False)
         spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
         return Embedding(heart, self.lead_latents(latents), weights, spread, self.summary(latents, spread))
 
@@ -104,6 +121,11 @@ class LAMAE(PretrainedModel):
 
     def patches(self, batch: Batch) -> Float[Tensor, "b l n p"]:
         """Normalise each lead and cut it into patches."""
+        if not bool(batch.present.any(dim=1).all()):
+            raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+        return self._cut(batch)
+
+    def _cut(self, batch: Batch) -> Tensor:
         cut = self._whole_patches(batch)
         mean, scale = lead_statistics(cut, self.config.normalisation)
         normalised = (cut.signal_mv - mean) / scale * cut.present[:, :, None]
@@ -115,16 +137,17 @@ class LAMAE(PretrainedModel):
         batch: Batch,
         mask: Bool[Tensor, "b l n"] | None,
         keep: int,
+        even: bool = False,
     ) -> Latents:
         """Encode the visible patches of each lead on their own: no information crosses leads here.
 
-        keep: the largest number of visible patches that any lead has.
+        keep: the largest number of visible patches that any lead has. even: every lead has that many or none at all.
         """
         b, l, n, _ = patches.shape
         tokens = self.embed_patch(patches) + self.encoder_time[:n]
         cls = repeat(self.lead_cls, "d -> b l 1 d", b=b, l=l)
         if self.lead_name is not None:
-            name = self.lead_name(_lead_index(batch))[None, :, None]
+            name = _of_leads(self.lead_name, batch)[None, :, None]
             tokens, cls = tokens + name, cls + name
         if self.lead_height is not None:
             _, height_mv = lead_statistics(self._whole_patches(batch), "lead")
@@ -137,11 +160,14 @@ class LAMAE(PretrainedModel):
             position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
             tokens = tokens.gather(2, repeat(position, "b l k -> b l k d", d=tokens.shape[-1]))
             visible = ~mask.gather(2, position) & batch.present[:, :, None]
-        seen = None if bool(visible.all()) else torch.cat([visible.any(-1, keepdim=True), visible], dim=2)
+        # To ask a tensor is to wait for the GPU, so what is known is not asked: with leads hidden, not all is seen.
+        leads_hidden = even and min(self.config.hidden_leads, l - 1) > 0
+        all_seen = not leads_hidden and bool(visible.all())
+        seen = None if all_seen else torch.cat([visible.any(-1, keepdim=True), visible], dim=2)
         x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
         # A lead of which nothing is seen is left out later. One that is seen in part must not look at its padding.
-        in_part = visible.any(dim=-1) & ~visible.all(dim=-1)
-        keys = rearrange(with_cls(seen), "b l m -> (b l) m") if seen is not None and bool(in_part.any()) else None
+        in_part = not (all_seen or even or mask is None) and bool((visible.any(dim=-1) & ~visible.all(dim=-1)).any())
+        keys = rearrange(with_cls(seen), "b l m -> (b l) m") if in_part else None
         for block in self.encoder:
             x = block(x, keys)
         return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), seen, position)
@@ -221,14 +247,14 @@ class LAMAE(PretrainedModel):
         if seen is not None:
             own = torch.where(seen[..., None], own, self.mask_token)
         n = self._patch_count(batch)
-        canvas = repeat(self.mask_token, "d -> b l n d", b=b, l=l, n=n)
+        canvas = repeat(self.mask_token.to(own.dtype), "d -> b l n d", b=b, l=l, n=n)
         canvas = canvas.scatter(2, repeat(position, "b l k -> b l k d", d=own.shape[-1]), own[:, :, 1:])
         canvas = canvas + self.decoder_time[:n]
         if moments is not None:
             canvas = canvas + self.heart_to_decoder(moments)[:, None]
         whole = [] if heart is None else [repeat(self.heart_to_decoder(heart), "b d -> b l 1 d", l=l)]
         x = torch.cat([*whole, own[:, :, :1], canvas], dim=2)
-        x = rearrange(x + self.decoder_lead_name(_lead_index(batch))[None, :, None], "b l m d -> (b l) m d")
+        x = rearrange(x + _of_leads(self.decoder_lead_name, batch)[None, :, None], "b l m d -> (b l) m d")
         for block in self.decoder:
             x = block(x)
         drawn = self.draw_patch(self.decoder_norm(x[:, -n:]))
@@ -244,32 +270,42 @@ class LAMAE(PretrainedModel):
                 f"These ECGs have {batch.signal_mv.shape[2]} samples a lead, but the model needs at least"
                 f" {2 * self.config.patch_samples} at {self.config.sampling_rate_hz:g} Hz; give longer ECGs."
             )
-        if not bool(batch.present.any(dim=1).all()):
-            raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
         return n
 
     def _whole_patches(self, batch: Batch) -> Batch:
         samples = self._patch_count(batch) * self.config.patch_samples
         return Batch(batch.signal_mv[:, :, :samples], batch.present, batch.leads)
 
-    def _mask(self, batch: Batch, patches: Tensor, mask: Tensor | None, generator: torch.Generator | None):
-        """The mask, and the largest number of patches that it leaves visible in a lead."""
+    def draw_mask(
+        self, batch: Batch, generator: torch.Generator | None = None, *, of: int | None = None, first: int = 0
+    ) -> tuple[Bool[Tensor, "b l n"], int]:
+        """Draw what to hide as the config says; returns the mask and how many patches of a lead it leaves visible.
+
+        It leaves all leads that many, or none at all. of, first: the batch is a part of a larger one of `of` ECGs and
+        begins at its ECG number `first`: its mask is what it is within the whole, and the generator goes on as after
+        the whole.
+        """
+        here, ratio = slice(first, first + len(batch)), self.config.mask_ratio
+        shape, device = (of or len(batch), len(batch.leads), self._patch_count(batch)), batch.present.device
+        mask = torch.zeros(shape, dtype=torch.bool, device=device)
+        if ratio:
+            mask = random_mask(shape, ratio, generator, device)
+        if self.config.hidden_leads:
+            present = torch.ones(shape[:2], dtype=torch.bool, device=device)
+            present[here] = batch.present
+            hidden = min(self.config.hidden_leads, shape[1] - 1)
+            mask = mask | whole_lead_mask(shape, hidden, generator, device, present)
+        return mask[here], visible_patches(shape[2], ratio) if ratio else shape[2]
+
+    def _most_visible(self, batch: Batch, patches: Tensor, mask: Tensor) -> int:
+        """The largest number of patches that a mask leaves visible in a lead; ECGError if it does not fit."""
         shape = tuple(patches.shape[:3])
-        if mask is None:
-            ratio = self.config.mask_ratio
-            mask = torch.zeros(shape, dtype=torch.bool, device=patches.device)
-            if ratio:
-                mask = random_mask(shape, ratio, generator, patches.device)
-            if self.config.hidden_leads:
-                hidden = min(self.config.hidden_leads, shape[1] - 1)
-                mask = mask | whole_lead_mask(shape, hidden, generator, patches.device, batch.present)
-            return mask, visible_patches(shape[2], ratio) if ratio else shape[2]
         if tuple(mask.shape) != shape:
             raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")
         visible = ~mask & batch.present[:, :, None]
         if not bool(visible.any(dim=2).any(dim=1).all()):
             raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
-        return mask, int(visible.sum(dim=-1).max())
+        return int(visible.sum(dim=-1).max())
 
 
 def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
@@ -287,8 +323,11 @@ def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
     return mean, (variance + 0.01**2).sqrt()
 
 
-def _lead_index(batch: Batch) -> Int[Tensor, " l"]:
-    return torch.tensor([LEADS.index(name) for name in batch.leads], device=batch.signal_mv.device)
+def _of_leads(names: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:
+    """The name of each lead of the batch; those of all leads in their order need no look-up, which a GPU waits for."""
+    if batch.leads == LEADS:
+        return names.weight
+    return names(torch.tensor([LEADS.index(name) for name in batch.leads], device=batch.signal_mv.device))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -118,8 +118,11 @@ class Store:
         return float(self.meta["sampling_rate_hz"])
 
     def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Batch:
-        """These ECGs, scaled to mV on the device."""
-        stored = torch.from_numpy(self.signals[np.asarray(rows, dtype=np.int64)]).to(device)
+        """These ECGs, scaled to mV on the device; ECGError if one has no lead."""
+        packed = self.signals[np.asarray(rows, dtype=np.int64)]
+        if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
+            raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+        stored = torch.from_numpy(packed).to(device)
         present = stored[:, :, 0] != int(ABSENT)
         return Batch(stored * present[:, :, None] * MV_PER_UNIT, present)
 

@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 from lamae_toolkit.checkpoint import PretrainedModel, check_rate
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import written_whole
+from lamae_toolkit.processes import training_together
+from lamae_toolkit.step import Compute, gradients
 from lamae_toolkit.store import Store
 
 CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
@@ -80,7 +82,9 @@ def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+    # Fused is faster on a GPU; on CPU it would round otherwise than in the runs that are published.
+    fused = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=fused)
 
 
 def pretrain(
@@ -90,6 +94,7 @@ def pretrain(
     folder: Path | str,
     config: TrainConfig,
     *,
+    compute: Compute | None = None,
     stop_after: int | None = None,
     watch: Callable[[int, dict | None], bool] | None = None,
     device: torch.device | str = "cpu",
@@ -98,59 +103,74 @@ def pretrain(
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
 
     If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit
-    as if it had not (on CPU); one of another configuration is refused (ECGError). `stop_after`: pause
-    after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`: called after every step with the
-    number of steps done and the row of the log, None where none is due; it may look at the model, and if it returns
-    True, the run pauses there as with `stop_after`.
+    as if it had not (on CPU); one of another configuration is refused (ECGError). compute: precision and parts of a
+    step. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`: called after
+    every step with the number of steps done and the row of the log, None where none is due; it may look at the model,
+    and if it returns True, the run pauses there as with `stop_after`.
+
+    Under torchrun, each of its processes computes its share of every batch, and the first one logs and saves: ECGs,
+    masks and, up to rounding, losses are those of one process. A run may go on with another number of processes.
 
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
     `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
     """
-    folder = Path(folder)
+    folder, compute = Path(folder), compute or Compute()
     check_rate(model, store.sampling_rate_hz)
-    model.to(device).train()
-    optim = optimiser(model, config)
-    generator = torch.Generator(device=device)
-    generator.manual_seed(config.seed)
-    data = f"{store.meta['source']}, {len(store)} ECGs, rows {zlib.crc32(np.sort(rows).astype(np.int64).tobytes()):08x}"
-    first = _resume(folder, model, optim, generator, config, data)
-    last = config.steps if stop_after is None else min(stop_after, config.steps)
-    bar = tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not progress)
-    saved = first
-    step, start = first, time.perf_counter()
-    try:
-        for step in range(first, last):
-            for group in optim.param_groups:
-                group["lr"] = learning_rate(step, config)
-            model.progress = progress_after_warmup(step, config)
-            batch = store.batch(shuffled_rows(rows, config.batch_size, config.seed, step), device)
-            loss, _, _ = model(batch, generator=generator)
-            optim.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optim.step()
-            done, row = step + 1, None
-            if done % config.log_every == 0 or done == config.steps:
-                ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
-                row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
-                       "gradient_norm": norm.item(), "ecgs_per_s": round(ecgs_per_s, 1)}  # fmt: skip
-                _refuse_infinite(row["loss"], row["gradient_norm"], done, saved, folder)
-                _log(folder, row)
-                bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-            pause = watch is not None and watch(done, row)
-            if done % config.save_every == 0 or done == last or pause:
-                _refuse_infinite(loss.item(), norm.item(), done, saved, folder)
-                _save(folder, model, optim, generator, config, data, done)
-                saved = done
-            bar.update()
-            if pause:
-                break
-    except KeyboardInterrupt:
-        # Whole steps only: what was under way when the key was pressed is done again after resuming.
-        tqdm.write(f"Interrupted; the checkpoint of step {saved} is in {folder}, and the same command goes on from it.")
-        raise
-    finally:
-        bar.close()
+    with training_together(device) as processes:
+        compute.check(model, config.batch_size, processes.count)
+        if watch is not None and processes.count > 1:
+            raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
+        device = processes.device
+        model.to(device).train()
+        optim = optimiser(model, config)
+        generator = torch.Generator(device=device)
+        generator.manual_seed(config.seed)
+        run = _Run(folder, model, optim, generator, config, compute.precision, _name_of(store, rows))
+        first = run.resume(processes.first)
+        if processes.mean(torch.tensor(float(first), device=device)) != first:
+            raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
+        prepared = compute.prepared(model, processes)
+        last = config.steps if stop_after is None else min(stop_after, config.steps)
+        hide = not (progress and processes.first)
+        bar = tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=hide)
+        saved = first
+        start = time.perf_counter()
+        try:
+            for step in range(first, last):
+                for group in optim.param_groups:
+                    group["lr"] = learning_rate(step, config)
+                model.progress = progress_after_warmup(step, config)
+                chosen = processes.share(shuffled_rows(rows, config.batch_size, config.seed, step))
+                optim.zero_grad(set_to_none=True)
+                loss = gradients(prepared, model, store.batch(chosen, device), generator, compute, processes)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optim.step()
+                done, row = step + 1, None
+                if done % config.log_every == 0 or done == config.steps:
+                    ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
+                    row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
+                           "gradient_norm": norm.item(), "ecgs_per_s": round(ecgs_per_s, 1)}  # fmt: skip
+                    _refuse_infinite(row["loss"], row["gradient_norm"], done, saved, folder)
+                    if processes.first:
+                        _log(folder, row)
+                    bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+                pause = watch is not None and watch(done, row)
+                if done % config.save_every == 0 or done == last or pause:
+                    _refuse_infinite(loss.item(), norm.item(), done, saved, folder)
+                    if processes.first:
+                        run.save(done)
+                    saved = done
+                bar.update()
+                if pause:
+                    break
+        except KeyboardInterrupt:
+            # Whole steps only: what was under way when the key was pressed is done again after resuming.
+            if processes.first:
+                tqdm.write(f"Interrupted; the checkpoint of step {saved} is in {folder}, and the same command goes on"
+                           " from it.")  # fmt: skip
+            raise
+        finally:
+            bar.close()
     return model.eval()
 
 
@@ -177,69 +197,75 @@ def _log(folder: Path, row: dict) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def _save(
-    folder: Path,
-    model: PretrainedModel,
-    optim: torch.optim.Optimizer,
-    generator: torch.Generator,
-    config: TrainConfig,
-    data: str,
-    step: int,
-) -> None:
-    """Write `folder/checkpoint`: the model, and all that it takes to go on exactly from here."""
-    state = {
-        "step": step,
-        "train_config": asdict(config),
-        "data": data,
-        "optimiser": optim.state_dict(),
-        "generator": generator.get_state(),
-    }
-    try:
-        with written_whole(folder / CHECKPOINT, replaces=STATE_FILE) as partial:
-            model.save_pretrained(partial)
-            torch.save(state, partial / STATE_FILE)
-    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
-        raise ECGError(f"The checkpoint could not be written to {folder} ({error}); make room.") from error
-    model.train()
+def _name_of(store: Store, rows: np.ndarray) -> str:
+    """By what a run knows again the ECGs that it learns from."""
+    return f"{store.meta['source']}, {len(store)} ECGs, rows {zlib.crc32(np.sort(rows).astype(np.int64).tobytes()):08x}"
 
 
-def _resume(
-    folder: Path,
-    model: PretrainedModel,
-    optim: torch.optim.Optimizer,
-    generator: torch.Generator,
-    config: TrainConfig,
-    data: str,
-) -> int:
-    """Take up the run in `folder`, if there is one; returns the number of steps that are done."""
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.exists():
-        # Log rows without a checkpoint are from a run that ended before its first one.
-        (folder / LOG_FILE).unlink(missing_ok=True)
-        return 0
-    device = next(model.parameters()).device
-    try:
-        state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
-    trained = type(model).from_pretrained(checkpoint)
-    if trained.config != model.config or state["train_config"] != asdict(config):
-        theirs = trained.config.to_dict() | state["train_config"]
-        ours = model.config.to_dict() | asdict(config)
-        name = next(name for name in ours if ours[name] != theirs.get(name))
-        raise ECGError(
-            f"{folder} holds a run with {name} = {theirs.get(name)!r}, not {ours[name]!r};"
-            " choose another folder, or the same configuration to go on."
-        )
-    if state.get("data") != data:
-        raise ECGError(
-            f"{folder} holds a run on other ECGs ({state.get('data')}) than these ({data}); choose another folder."
-        )
-    model.load_state_dict(trained.state_dict())
-    optim.load_state_dict(state["optimiser"])
-    generator.set_state(state["generator"].cpu())
-    if (folder / LOG_FILE).exists():
-        kept = [row for row in read_log(folder) if row["step"] <= state["step"]]
-        with written_whole(folder / LOG_FILE) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    return state["step"]
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """All that it takes to go on exactly from where a run stopped."""
+
+    folder: Path
+    model: PretrainedModel
+    optim: torch.optim.Optimizer
+    generator: torch.Generator
+    config: TrainConfig
+    precision: str
+    data: str
+
+    def save(self, step: int) -> None:
+        """Write `folder/checkpoint`."""
+        state = {
+            "step": step,
+            "train_config": asdict(self.config),
+            "precision": self.precision,
+            "data": self.data,
+            "optimiser": self.optim.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        try:
+            with written_whole(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
+                self.model.save_pretrained(partial)
+                torch.save(state, partial / STATE_FILE)
+        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+            raise ECGError(f"The checkpoint could not be written to {self.folder} ({error}); make room.") from error
+        self.model.train()
+
+    def resume(self, tidy: bool) -> int:
+        """Take up the run in the folder, if there is one; returns the number of steps that are done.
+
+        tidy: whether to take from the log what came after the checkpoint.
+        """
+        checkpoint, log = self.folder / CHECKPOINT, self.folder / LOG_FILE
+        if not checkpoint.exists():
+            if tidy:  # log rows without a checkpoint are from a run that ended before its first one
+                log.unlink(missing_ok=True)
+            return 0
+        device = next(self.model.parameters()).device
+        try:
+            state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
+        trained = type(self.model).from_pretrained(checkpoint)
+        theirs = trained.config.to_dict() | state["train_config"] | {"precision": state.get("precision", "float32")}
+        ours = self.model.config.to_dict() | asdict(self.config) | {"precision": self.precision}
+        if ours != theirs:
+            name = next(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+            raise ECGError(
+                f"{self.folder} holds a run with {name} = {theirs.get(name)!r}, not {ours.get(name)!r};"
+                " choose another folder, or the same configuration to go on."
+            )
+        if state.get("data") != self.data:
+            raise ECGError(
+                f"{self.folder} holds a run on other ECGs ({state.get('data')}) than these ({self.data});"
+                " choose another folder."
+            )
+        self.model.load_state_dict(trained.state_dict())
+        self.optim.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        if tidy and log.exists():
+            kept = [row for row in read_log(self.folder) if row["step"] <= state["step"]]
+            with written_whole(log) as partial:
+                partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        return state["step"]
