@@ -26,7 +26,7 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, log_odds
 from lamae_toolkit.shapley import subset_members
 from lamae_toolkit.signal import crop
-from lamae_toolkit.subsets import embed_latents, encode, present_leads
+from lamae_toolkit.subsets import present_leads
 from lamae_toolkit.taps import watch_attention
 from lamae_toolkit.whatif import attenuated, electrodes_exchanged
 
@@ -100,7 +100,7 @@ class EncodedLeads:
         rows = [self.leads.index(lead) for lead in leads]
         latents = Latents(tokens[:, rows], None, position[:, rows])
         with torch.inference_mode(), at_rest(self.model), watch_attention(self.model) as record:
-            embedding = embed_latents(self.model, latents)
+            embedding = self.model.embed_latents(latents)
             recorded = [calls[0] for name, calls in record.items() if name.startswith("latent_attention")]
             chances = None
             if self.probe is not None:
@@ -137,7 +137,7 @@ def encoded_leads(model: LAMAE, recording: Recording, probe: Probe | None = None
     batch = batch.select(present_leads(batch))
     read = crop(recording, 0.0, min(model.config.duration_s, recording.duration_s))
     with at_rest(model):
-        return EncodedLeads(model, probe, read, batch, encode(model, batch))
+        return EncodedLeads(model, probe, read, batch, model.encode(batch))
 
 
 def independent_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCredit:

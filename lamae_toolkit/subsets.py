@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
@@ -13,7 +14,7 @@ from lamae_toolkit.baselines import IndependentMAE
 from lamae_toolkit.batch import Batch, collate
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.explain import at_rest
-from lamae_toolkit.latents import Embedding, Latents, mean_and_spread
+from lamae_toolkit.latents import Latents, mean_and_spread
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, log_odds
 from lamae_toolkit.shapley import subset_members
@@ -64,27 +65,13 @@ def present_leads(batch: Batch) -> tuple[str, ...]:
     return leads
 
 
-def encode(model: LAMAE, batch: Batch) -> Latents:
-    """The first half of `model.embed`: every lead encoded on its own, nothing hidden."""
-    patches = model.patches(batch)
-    return model.encode_leads(patches, batch, mask=None, keep=patches.shape[2])
-
-
-def embed_latents(model: LAMAE, latents: Latents) -> Embedding:
-    """The second half of `model.embed`: from encoded leads to an embedding."""
-    latents = model.connect(latents)
-    heart, weights, _ = model.pool(latents, latents.position.shape[2], moments=False)
-    spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
-    return Embedding(heart, model.lead_latents(latents), weights, spread, model.summary(latents, spread))
-
-
 def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
     """The quickest way that this model allows, with the same result."""
     config = model.config
     if config.normalisation == "record":
         yield from _latents_by_encoding(model, one, members)
         return
-    encoded = encode(model, one)
+    encoded = model.encode(one)
     if isinstance(model, IndependentMAE) or config.latent_depth == 0:
         yield from latents_of_leads_apart(model.connect(encoded), members)
     elif config.tokens == "cls":
@@ -100,7 +87,7 @@ def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"])
     for row in range(1, len(members)):
         there = members[row]
         leads = [name for name, is_in in zip(one.leads, there.tolist(), strict=True) if is_in]
-        connected = model.connect(encode(model, one.select(leads)))
+        connected = model.connect(model.encode(one.select(leads)))
         tokens, seen = connected.moments()
         per_lead, spread = one.signal_mv.new_zeros(2, 1, len(one.leads), tokens.shape[-1])
         per_lead[:, there], spread[:, there] = model.lead_latents(connected), mean_and_spread(tokens, seen)[1]
@@ -117,7 +104,7 @@ def _heart(model: LAMAE, latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> 
 
 
 def _summary(latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
-    """The summary of each subset, as in `LAMAE.summary`."""
+    """The summary of each subset: `LAMAE.summary` where every patch of a lead is there, twenty times as fast."""
     mean, over_leads = mean_and_spread(latents.per_lead, there)
     over_time = (latents.heartbeat - latents.heartbeat.mean(dim=0)).square_().mean(dim=0).add_(1e-8).sqrt_()
     change = latents.heartbeat.diff(dim=0).abs_().mean(dim=0)
@@ -140,10 +127,14 @@ class _ReadOut(NamedTuple):
     @classmethod
     def of(cls, probe: Probe, leads: Sequence[str], width: int) -> "_ReadOut":
         """ECGError if the probe was fitted on a model of another width."""
-        weight, mean = torch.from_numpy((probe.weight / probe.scale).T), torch.from_numpy(probe.mean)
+        mean, scale, weight, bias = (
+            torch.from_numpy(values.astype(np.float64))
+            for values in (probe.mean, probe.scale, probe.weight, probe.bias)
+        )
+        weight = (weight / scale).T
         in_places = 2 * len(LEADS) * width if probe.representation == "per_lead" else 0
         probe.check_width(in_places + width * (1 if probe.representation == "heart" else 5))
-        known = torch.from_numpy(probe.bias) - mean[in_places:] @ weight[in_places:]
+        known = bias - mean[in_places:] @ weight[in_places:]
         if not in_places:
             return cls(known, weight, None, None, None)
         here = [LEADS.index(name) for name in leads]
@@ -185,7 +176,7 @@ class EncodedECG:
     def log_odds(self, leads: Sequence[str]) -> Float[Tensor, " c"]:
         """The log-odds of each code if the ECG had only these leads, in any order; of none, the probe's bias."""
         if not leads:
-            return torch.from_numpy(self.probe.bias)
+            return torch.from_numpy(self.probe.bias.astype(np.float64))
         batch = self.batch.select(leads)
         with at_rest(self.model):
             if self.model.config.normalisation == "record":  # each lead's scale depends on which others there are
@@ -193,7 +184,7 @@ class EncodedECG:
             else:
                 rows = [self.batch.leads.index(name) for name in leads]
                 tokens, _, position = self.latents
-                embedding = embed_latents(self.model, Latents(tokens[:, rows], None, position[:, rows]))
+                embedding = self.model.embed_latents(Latents(tokens[:, rows], None, position[:, rows]))
             return log_odds(embedding, batch, self.probe)[0]
 
 
@@ -207,4 +198,4 @@ def encoded_ecg(model: LAMAE, probe: Probe, recording: Recording) -> EncodedECG:
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
     batch = batch.select(present_leads(batch))
     with at_rest(model):
-        return EncodedECG(model, probe, batch, encode(model, batch))
+        return EncodedECG(model, probe, batch, model.encode(batch))

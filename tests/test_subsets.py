@@ -125,6 +125,16 @@ def test_the_shipped_weights_with_all_twelve_leads(cohort, name):
     torch.testing.assert_close(table[subsets], one_by_one(model, [probe], batch, subsets)[0], atol=1e-5, rtol=0)
 
 
+def test_a_probe_is_read_in_whatever_precision_it_was_fitted():
+    """A fresh probe has mean and scale in float32, one that was loaded in float64."""
+    model, batch = stirred(random_encoder(TINY)), some_ecgs()
+    for representation in REPRESENTATIONS:
+        probe = some_probe(12, representation)
+        fresh = replace(probe, mean=probe.mean.astype(np.float32), scale=probe.scale.astype(np.float32))
+        table = subset_log_odds(model, fresh, batch)
+        torch.testing.assert_close(table, subset_log_odds(model, probe, batch), atol=1e-5, rtol=1e-5)
+
+
 def test_bits_follow_the_order_of_the_batch():
     model, probe, batch = stirred(random_encoder(TINY)), some_probe(12, "per_lead"), some_ecgs(absent=())
     table = subset_log_odds(model, probe, batch)[0]
