@@ -2,7 +2,7 @@
 
     python benchmarks/calibrate_small.py --ptbxl PTB-XL --out lamae_toolkit/weights/lamae-small
 
-Scored on PTB-XL's folds 9 and 10, which neither the weights nor the probe have seen, in fifths of the ECGs by chance.
+Scored on PTB-XL's folds 9 and 10, which neither the weights nor the probe have seen, in groups of similar chance.
 There is nothing random in it. What the lead explorer draws as intervals of the chances is read from this file.
 """
 

@@ -10,9 +10,11 @@ import pandas as pd
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import Evaluation
 from lamae_toolkit.files import written_whole
-from lamae_toolkit.operating import calibration_curve
+from lamae_toolkit.operating import wilson_interval
 
 CALIBRATION_FILE = "calibration.json"
+EDGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
+"""The groups by chance. They are not of equal size: of a rare code that would put 10 % and 90 % into one group."""
 COLUMNS = ("observed", "low", "high", "ECGs", "patients")
 
 
@@ -20,7 +22,7 @@ COLUMNS = ("observed", "low", "high", "ECGs", "patients")
 class Calibration:
     """For each code, groups of unseen patients' ECGs by the chance that a probe gave them, and what they had.
 
-    groups: by code, a row per group, the lowest chances first; columns: chance (its mean), observed (the share that had
+    groups: by code, a row per group of `EDGES` that has ECGs; columns: group (its number), observed (the share that had
     the code), low and high (Wilson's 95 % interval with the patients as n), ECGs and patients.
 
     The interval says how far to trust a chance *among patients like those that were scored*. It is none of this
@@ -30,26 +32,29 @@ class Calibration:
     groups: dict[str, pd.DataFrame]
 
     @classmethod
-    def of(cls, evaluation: Evaluation, groups: int = 5) -> "Calibration":
-        """From the predictions for unseen patients, in groups of equal size."""
-        predictions = evaluation.predictions
-        return cls(
-            {
-                code: calibration_curve(*predictions.of_code(code), predictions.patient_ids, groups)
-                for code in predictions.codes
-            }
-        )
+    def of(cls, evaluation: Evaluation) -> "Calibration":
+        """From a probe's predictions for unseen patients."""
+        predictions, groups = evaluation.predictions, {}
+        for code in predictions.codes:
+            labels, chances = predictions.of_code(code)
+            number, rows = _group(chances), []
+            for group in np.unique(number):
+                there = number == group
+                observed, n = float(labels[there].mean()), len(np.unique(predictions.patient_ids[there]))
+                rows.append((int(group), observed, *wilson_interval(observed, n), int(there.sum()), n))
+            groups[code] = pd.DataFrame(rows, columns=["group", *COLUMNS])
+        return cls(groups)
 
     def intervals(self, chances: pd.Series) -> pd.DataFrame:
-        """For each code the group whose mean chance is nearest to the chance given, a row each.
+        """For each code what became of the group that a chance belongs to, a row each; none where the group is empty.
 
-        chances: by code; codes that were not scored are left out. Columns: observed, low, high, ECGs, patients.
+        chances: by code. Columns: observed, low, high, ECGs, patients.
         """
         rows = {}
-        for code, chance in chances.items():
-            if code in self.groups:
-                group = self.groups[code]
-                rows[code] = group.iloc[int(np.abs(group.chance - chance).argmin())][list(COLUMNS)]
+        for (code, _), group in zip(chances.items(), _group(chances.to_numpy()), strict=True):
+            found = self.groups[code] if code in self.groups else pd.DataFrame({"group": []})
+            if (found.group == group).any():
+                rows[code] = found[found.group == group].iloc[0][list(COLUMNS)]
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS))
 
     def save(self, folder: Path | str) -> None:
@@ -66,9 +71,14 @@ class Calibration:
             return None
         try:
             groups = {
-                code: pd.DataFrame(group)[["chance", *COLUMNS]]
+                code: pd.DataFrame(group)[["group", *COLUMNS]]
                 for code, group in json.loads(path.read_text(encoding="utf-8")).items()
             }
         except (ValueError, KeyError, AttributeError) as error:
             raise ECGError(f"{path} is damaged; write it anew or delete it.") from error
         return cls(groups)
+
+
+def _group(chances: np.ndarray) -> np.ndarray:
+    """The number of the group of each chance, from 0."""
+    return np.searchsorted(EDGES[1:-1], chances, side="right")

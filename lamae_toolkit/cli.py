@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lamae_toolkit import commands
+from lamae_toolkit.app_commands import add_app
 from lamae_toolkit.audit_commands import add_audit
 from lamae_toolkit.checkpoint import shipped_or_own
 from lamae_toolkit.config import CHOICES, LAMAEConfig
@@ -176,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
     sub.add_argument("--out", type=Path, default=None, help="the HTML report; explain_RECORD.html if not given")
     _add_reading(sub)
+
+    add_app(subcommands)
     return parser
 
 

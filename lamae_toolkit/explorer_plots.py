@@ -61,8 +61,10 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain", "line": {"color": PAPER_BOLD}}
         for x in edges
     ]
-    _finish(figure, title, height=360)
-    return figure.update_layout(shapes=lines, margin={"l": 5, "r": 5, "t": 40, "b": 5}, hovermode="closest")
+    _finish(figure, title, height=360 if title else 325)
+    return figure.update_layout(
+        shapes=lines, margin={"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}, hovermode="closest"
+    )
 
 
 def colour_strips(figure: go.Figure, weights: pd.Series) -> go.Figure:

@@ -40,7 +40,7 @@ class LeadControls(widgets.VBox):
         narrow = {"width": "58px", "margin": "1px"}
         self.leads = {lead: widgets.ToggleButton(value=True, description=lead, layout=narrow) for lead in LEADS}
         self.as_recorded = widgets.Button(description="As recorded", icon="undo", layout={"width": "130px"})
-        exchanges = [("none", None), *((f"{one} and {other}", (one, other)) for one, other in EXCHANGES)]
+        exchanges = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in EXCHANGES)]
         self.exchange = widgets.Dropdown(options=exchanges, description="Exchange", **WORDING)
         self.scaled = widgets.Dropdown(options=list(SCALED), description="Attenuate", **WORDING)
         self.percent = widgets.IntSlider(
@@ -64,8 +64,8 @@ class LeadControls(widgets.VBox):
     @property
     def changes(self) -> Changes:
         """What is done to the ECG."""
-        scaled, factor = SCALED[self.scaled.value], self.percent.value / 100
-        return Changes(self.exchange.value, scaled, factor) if scaled and factor != 1 else Changes(self.exchange.value)
+        exchanged, scaled, factor = self.exchange.value or None, SCALED[self.scaled.value], self.percent.value / 100
+        return Changes(exchanged, scaled, factor) if scaled and factor != 1 else Changes(exchanged)
 
     @property
     def on(self) -> list[str]:
@@ -101,7 +101,7 @@ class LeadControls(widgets.VBox):
     def reset(self) -> None:
         """All leads on and nothing changed; nobody is told."""
         with self.quietly():
-            self.exchange.value, self.scaled.value = None, NONE
+            self.exchange.value, self.scaled.value = (), NONE
             for button in self.leads.values():
                 button.value = True
 

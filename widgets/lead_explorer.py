@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from lamae_toolkit.widgets.background import Background
 from lamae_toolkit.widgets.lead_controls import LeadControls
 from lamae_toolkit.widgets.lead_panel import LeadPanel, View
+from lamae_toolkit.widgets.plots import Plots
 from lamae_toolkit.widgets.shell import Shell
 
 from lamae_toolkit.calibration import Calibration
@@ -72,9 +73,9 @@ class LeadExplorer(Shell):
         self._as_recorded: dict[str, tuple[pd.Series, pd.DataFrame | None]] = {}
         self._lock, self.background = threading.RLock(), Background()
         self.controls = LeadControls(model.config, recordings, probe.codes if probe is not None else ())
-        self.panel, self.pinned = LeadPanel(self._first_view()), None
-        self._notes, self._place = widgets.HTML(), widgets.VBox([self.panel])
-        super().__init__([self.controls, self._notes, self._place])
+        self.plots, self._notes, self._waiting = Plots(), widgets.HTML(), widgets.HTML()
+        self.panel, self.pinned = LeadPanel(self.plots, "live", self._first_view()), None
+        super().__init__([self.controls, self._notes, self.plots, self._waiting])
         self._show(self.view)
         self._ask_for_credit(self.view)
         self.controls.listen(self._update, lambda sentence: self.say(sentence, alert=True))
@@ -194,16 +195,15 @@ class LeadExplorer(Shell):
         if view.credit is not None:
             self.background.ask(SHORT_PAUSE_S, lambda newest: self._draw_credit(newest))
         elif self.probe is not None:
-            self.panel.credit_state.value = (
-                f"<p role='status'>Shapley values follow: all {2 ** len(view.recording.leads):,} subsets of the leads"
-                " are being computed.</p>"
-            )
+            subsets = f"all {2 ** len(view.recording.leads):,} subsets of the leads"
+            self._waiting.value = f"<p role='status'>Shapley values follow: {subsets} are being computed.</p>"
             self.background.ask(PAUSE_S, lambda newest: self._find_credit(view, newest))
 
     def _draw_credit(self, newest: Callable[[], bool]) -> None:
         with self._lock:
             if newest():
                 self.panel.show_credit()
+                self._waiting.value = ""
 
     def _find_credit(self, view: View, newest: Callable[[], bool]) -> None:
         """In the background: what all subsets of the leads are worth; the credit after any toggle follows from it."""
@@ -213,21 +213,17 @@ class LeadExplorer(Shell):
             _keep_the_last(self._credits)
             if newest():
                 self._show(replace(self.view, credit=credit_of(credit, self.view.explanation.leads)))
-                self.panel.show_credit()
+                self._draw_credit(newest)
 
     def _pin(self) -> None:
         """Keep the present view on the left and go on with another on the right, or have one alone again."""
         with self._lock:
-            self.panel.arrange(narrow=self.controls.pin.value)
             if self.controls.pin.value:
-                self.pinned = LeadPanel(self.view)
-                self.pinned.show_credit()
-                self.pinned.arrange(narrow=True)
-                self._place.children = [widgets.HBox([self.pinned, self.panel])]
+                self.pinned = LeadPanel(self.plots, "pinned", self.view, narrow=True)
             else:
-                self._place.children = [self.panel]
-                self.pinned.close()
+                self.pinned.take_away()
                 self.pinned = None
+            self.panel.arrange(narrow=self.controls.pin.value)
             self.changed()
 
 

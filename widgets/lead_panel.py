@@ -1,12 +1,11 @@
 """The figures of one ECG in the lead explorer: the ECG, lead weights on the body, chances, latent attention, credit."""
 
-import html
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
-from lamae_toolkit.widgets.shell import WIDTH_PX, live, redraw
+from lamae_toolkit.widgets.plots import Plots
+from lamae_toolkit.widgets.shell import WIDTH_PX
 
 from lamae_toolkit.ecg import LEADS, Recording
 from lamae_toolkit.explain import Explanation
@@ -135,71 +134,72 @@ class View:
         return " ".join(said)
 
 
-class LeadPanel(widgets.VBox):
-    """The figures of one view, side by side or, when two panels are, one below the other."""
+class LeadPanel:
+    """The figures of one view in a group of `Plots`: the live one, or the one that is pinned beside it."""
 
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self._heading, self.credit_state = widgets.HTML(), widgets.HTML()
-        self._ecg = live(strips_figure(view.recording), view.name)
-        self._body = live(geometry_figure(*view.on_the_body), "lead_geometry", HALF_PX)
-        self._chances = self._attention = self._credit = None
-        if view.recorded is not None:
-            first = chances_figure(view.explanation.chances, view.recorded, view.intervals, view.code)
-            self._chances = live(first, "chances", HALF_PX)
-        if len(view.explanation.lead_attention):
-            heat = lead_attention_figure(view.explanation)
-            heat.update_layout(height=ATTENTION_PX, margin={"l": 10, "r": 10, "t": 40, "b": 10})
-            self._attention = live(heat, "latent_attention", HALF_PX)
-        self._credit_box = widgets.VBox([self.credit_state])
-        super().__init__()
-        self.narrow = False
+    def __init__(self, plots: Plots, group: str, view: View, narrow: bool = False) -> None:
+        self.view, self.narrow, self._plots, self._group = view, narrow, plots, group
+        self._ecg = self._body = self._chances = self._attention = None
         self.show(view)
-        self.arrange(narrow=False)
-
-    def arrange(self, narrow: bool) -> None:
-        """One column of half the width, or two columns and the ECG across both."""
-        self.narrow, width = narrow, HALF_PX if narrow else WIDTH_PX
-        for figure in (self._ecg, self._credit):
-            if figure is not None:
-                figure.layout.width = width
-        right = [part for part in (self._chances, self._attention) if part is not None]
-        if narrow:
-            self.children = [self._heading, self._ecg, self._body, *right, self._credit_box]
-        else:
-            middle = widgets.HBox([self._body, widgets.VBox(right)])
-            self.children = [self._heading, self._ecg, middle, self._credit_box]
+        self.show_credit()
 
     def show(self, view: View) -> None:
-        """Show another view; only what differs is sent to the browser."""
-        if view.recording is not self.view.recording:
-            redraw(self._ecg, strips_figure(view.recording))
-        self.view, explanation = view, view.explanation
-        self._heading.value = f"<b>{html.escape(view.name)}</b>"
-        with self._ecg.batch_update():
-            colour_strips(self._ecg, view.weights)
-        with self._body.batch_update():
-            show_values(self._body, *view.on_the_body)
-        if self._chances is not None:
-            with self._chances.batch_update():
-                show_chances(self._chances, explanation.chances, view.recorded, view.intervals, view.code)
-        if self._attention is not None:
-            with self._attention.batch_update():
-                table, heat = explanation.attention_table(view.layer, view.head), self._attention.data[0]
-                heat.z, heat.x, heat.y = table.to_numpy(), list(table.columns), list(table.index)
-        if view.credit is None:
-            self._credit_box.children = [self.credit_state]
+        """Show another view, all but its credit: known figures are changed, which is quicker than to draw them anew."""
+        explanation = view.explanation
+        if self._ecg is None or view.recording is not self.view.recording:
+            self._ecg = strips_figure(view.recording)
+        self.view = view
+        self._put("ecg", colour_strips(self._ecg, view.weights), f"ECG {view.name}, leads coloured by weight")
+        values, measure = view.on_the_body
+        if self._body is None:
+            self._body = geometry_figure(values, measure)
+        self._put("body", show_values(self._body, values, measure), f"Lead {measure}: {_listed(values)}", HALF_PX)
+        if view.recorded is not None:
+            chances = (explanation.chances, view.recorded, view.intervals, view.code)
+            self._chances = chances_figure(*chances) if self._chances is None else show_chances(self._chances, *chances)
+            self._put("chances", self._chances, f"Chances, in per cent: {_listed(100 * explanation.chances)}", HALF_PX)
+        if len(explanation.lead_attention):
+            table = explanation.attention_table(view.layer, view.head)
+            if self._attention is None:
+                self._attention = lead_attention_figure(explanation)
+                self._attention.update_layout(height=ATTENTION_PX, margin={"l": 10, "r": 10, "t": 40, "b": 10})
+            heat = self._attention.data[0]
+            heat.z, heat.x, heat.y = table.to_numpy(), list(table.columns), list(table.index)
+            taken = table.idxmax(axis=1)
+            words = ", ".join(f"{lead} from {other}" for lead, other in taken.items())
+            self._put("attention", self._attention, f"Latent attention; each lead took most {words}", HALF_PX)
+        self._plots.show(self._group, "credit", None, words="Shapley values follow", stale=True, **self._about)
+        self._plots.send_all()
 
     def show_credit(self) -> None:
         """Draw the credit of the view, if it is known; apart from `show`, since it takes as long as all the rest."""
         view = self.view
-        if view.credit is None:
-            return
-        figure = credit_figure(view.credit, view.code, view.explanation)
-        if self._credit is None:
-            self._credit = live(figure, "credit", HALF_PX if self.narrow else WIDTH_PX)
-        else:
-            redraw(self._credit, figure)
-        self.credit_state.value = ""
-        if len(self._credit_box.children) == 1:
-            self._credit_box.children = [self.credit_state, self._credit]
+        if view.credit is not None:
+            figure = credit_figure(view.credit, view.code, view.explanation)
+            self._put("credit", figure, f"Shapley values: {_listed(view.credit.table(view.code).credit)}")
+            self._plots.send_all()
+
+    def arrange(self, narrow: bool) -> None:
+        """One column of half the width, or two columns and the ECG across both."""
+        self.narrow = narrow
+        self.show(self.view)
+        self.show_credit()
+
+    def take_away(self) -> None:
+        """Take all its figures off the page."""
+        self._plots.take_away(self._group)
+        self._plots.send_all()
+
+    @property
+    def _about(self) -> dict:
+        return {"heading": self.view.name, "narrow": self.narrow}
+
+    def _put(self, name: str, figure: go.Figure, words: str, width_px: int = WIDTH_PX) -> None:
+        figure.layout.width = HALF_PX if self.narrow else width_px
+        self._plots.show(self._group, name, figure, words=words, **self._about)
+
+
+def _listed(values: pd.Series) -> str:
+    """The values in words, the largest first."""
+    order = values.reindex(values.abs().sort_values(ascending=False, kind="stable").index)
+    return ", ".join(f"{name} {value:.3g}" for name, value in order.items())

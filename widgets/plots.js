@@ -1,0 +1,91 @@
+// Plotly figures of one or two groups, side by side. Python sends each figure whole at first and then what differs.
+// PLOTLY stands before this text, as `Plotly`.
+function render({ model, el }) {
+  el.classList.add("lamae-plots");
+  const groups = new Map(); // by name: its element, heading and figures
+
+  function groupOf(name) {
+    if (!groups.has(name)) {
+      const root = document.createElement("section");
+      root.className = `lamae-group lamae-group-${name}`;
+      const heading = document.createElement("h3");
+      root.append(heading);
+      if (name === "pinned") el.prepend(root);
+      else el.append(root);
+      groups.set(name, { root, heading, figures: new Map() });
+    }
+    return groups.get(name);
+  }
+
+  function figureOf(group, name) {
+    if (!group.figures.has(name)) {
+      const root = document.createElement("div");
+      root.className = `lamae-figure lamae-figure-${name}`;
+      root.setAttribute("role", "img");
+      group.root.append(root);
+      group.figures.set(name, { root, data: [], layout: {} });
+    }
+    return group.figures.get(name);
+  }
+
+  const image = (format, scale) => (graph) =>
+    Plotly.downloadImage(graph, { format, scale, filename: graph.parentElement.dataset.name });
+  const config = {
+    displaylogo: false,
+    modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d"],
+    modeBarButtonsToAdd: [
+      { name: "Save as SVG", icon: Plotly.Icons.camera, click: image("svg", 1) },
+      { name: "Save as PNG", icon: Plotly.Icons.disk, click: image("png", 2) },
+    ],
+  };
+
+  function draw({ group: of, name, heading, narrow, words, stale, data, layout }) {
+    const group = groupOf(of);
+    group.heading.textContent = heading;
+    group.root.classList.toggle("lamae-narrow", narrow);
+    const figure = figureOf(group, name);
+    figure.root.classList.toggle("lamae-stale", stale);
+    figure.root.setAttribute("aria-label", words);
+    if (!data) return;
+    // A whole figure has all traces; of a patch, an empty one leaves its trace alone. null takes a key away.
+    figure.data = data.map((keys, number) => merged(figure.data[number], keys));
+    figure.layout = merged(figure.layout, layout);
+    if (!figure.graph) {
+      figure.root.dataset.name = `${of}_${name}`;
+      figure.graph = figure.root.appendChild(document.createElement("div"));
+    }
+    Plotly.react(figure.graph, figure.data, figure.layout, config);
+  }
+
+  function merged(old, keys) {
+    if (old && !Object.keys(keys).length) return old;
+    const found = { ...old, ...keys };
+    for (const key in found) if (found[key] === null) delete found[key];
+    return found;
+  }
+
+  function remove(name) {
+    const group = groups.get(name);
+    if (!group) return;
+    for (const figure of group.figures.values()) if (figure.graph) Plotly.purge(figure.graph);
+    group.root.remove();
+    groups.delete(name);
+  }
+
+  function receive(message) {
+    for (const part of message.parts) {
+      if (part.gone) remove(part.group);
+      else if (part.whole || groups.has(part.group)) draw(part);
+    }
+    el.dataset.shown = message.number; // by which tests and benchmarks know that the page has got so far
+  }
+
+  model.on("msg:custom", receive);
+  model.send("here");
+  return () => {
+    model.off("msg:custom", receive);
+    for (const name of [...groups.keys()]) remove(name);
+  };
+}
+
+export default { render };

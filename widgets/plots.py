@@ -1,0 +1,96 @@
+"""Several plotly figures on a page that Python can change: plotly is sent once, then of a figure only what differs.
+
+`plotly.graph_objects.FigureWidget` brings plotly along for every figure, 5 MB each, which a browser needs seconds to
+read; a page that is opened or moved later shows it as it was first made.
+"""
+
+import json
+from pathlib import Path
+
+import anywidget
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+HERE = Path(__file__).parent
+STYLE = """
+.lamae-plots { display: flex; gap: 10px; align-items: flex-start; overflow-x: auto; }
+.lamae-group { flex: none; }
+.lamae-group { display: grid; grid-template-columns: 470px 470px; grid-auto-flow: row; align-items: start; }
+.lamae-group h3 { grid-column: 1 / -1; font-size: 1em; margin: 0.4em 0 0; }
+.lamae-figure-ecg, .lamae-figure-credit { grid-column: 1 / -1; }
+.lamae-figure-body { grid-row: span 2; }
+.lamae-narrow { grid-template-columns: 470px; }
+.lamae-narrow .lamae-figure-body { grid-row: auto; }
+.lamae-stale { opacity: 0.25; }
+"""
+
+
+class Plots(anywidget.AnyWidget):
+    """Figures by group and name, drawn in the order in which they came first; groups stand side by side.
+
+    What is shown is collected by `show` and goes to the browser with `send_all`, in one message.
+    """
+
+    # plotly finds a module here, as in Node, whatever else the page has loaded.
+    _esm = (
+        "const module = { exports: {} }, exports = module.exports, define = undefined;\n"
+        f"{get_plotlyjs()}\nconst Plotly = module.exports;\n{(HERE / 'plots.js').read_text('utf-8')}"
+    )
+    _css = STYLE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: dict[tuple[str, str], dict] = {}
+        self._parts, self.number = [], 0
+        self.on_msg(lambda *_: self._send_whole())  # a page has been opened
+
+    def show(
+        self,
+        group: str,
+        name: str,
+        figure: go.Figure | None,
+        *,
+        words: str,
+        heading: str = "",
+        narrow: bool = False,
+        stale: bool = False,
+    ) -> None:
+        """Show a figure, or the one of before where None. words: what it shows, for those who do not see it.
+
+        heading, narrow: of its group, in one column or two. stale: it is shown pale, since a newer one is on its way.
+        """
+        before = self._shown.get((group, name))
+        if figure is None and before is None:
+            return
+        about = {"group": group, "name": name, "heading": heading, "narrow": narrow, "words": words, "stale": stale}
+        now = about | (
+            {key: before[key] for key in ("data", "layout")} if figure is None else json.loads(figure.to_json())
+        )
+        self._shown[group, name] = now
+        if before is None or len(before["data"]) != len(now["data"]):
+            self._parts.append(now | {"whole": True})
+        elif figure is None:
+            self._parts.append(about)
+        else:
+            traces = [_differing(*pair) for pair in zip(before["data"], now["data"], strict=True)]
+            self._parts.append(about | {"data": traces, "layout": _differing(before["layout"], now["layout"])})
+
+    def take_away(self, group: str) -> None:
+        """Take a group with all its figures off the page."""
+        self._shown = {place: figure for place, figure in self._shown.items() if place[0] != group}
+        self._parts.append({"group": group, "gone": True})
+
+    def send_all(self) -> None:
+        """Send what was collected to all pages that are open."""
+        self.number += 1
+        self.send({"parts": self._parts, "number": self.number})
+        self._parts = []
+
+    def _send_whole(self) -> None:
+        parts = [figure | {"whole": True} for figure in self._shown.values()]
+        self.send({"parts": parts, "number": self.number})
+
+
+def _differing(before: dict, now: dict) -> dict:
+    """The keys of the new one that differ from the old one; None for those that are gone."""
+    return {key: now.get(key) for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
