@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 
 from lamae_toolkit.batch import Batch
-from lamae_toolkit.ecg import LEADS, LIMB_LEADS, PRECORDIAL_LEADS, ECGError
+from lamae_toolkit.ecg import LEADS, LIMB_LEADS, PRECORDIAL_LEADS, ECGError, check_leads
 from lamae_toolkit.explain import at_rest
 from lamae_toolkit.masking import named_lead_mask
 from lamae_toolkit.metrics import Estimate, estimate
@@ -43,6 +43,8 @@ class Task:
     missing: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_leads(self.visible)
+        check_leads(self.missing)
         both = [name for name in self.missing if name in self.visible]
         if both or not self.visible or not self.missing:
             raise ECGError(
@@ -144,16 +146,15 @@ def drawn_by_model(
     if model.config.normalisation != "lead":
         raise ECGError("This model draws all leads in units of one scale; give one whose normalisation is 'lead'.")
     visible_mv = _rows(signal_mv, leads, task.visible)
-    names = (*task.visible, *task.missing)
-    parts = []
+    names, device, parts = (*task.visible, *task.missing), next(model.parameters()).device, []
     with at_rest(model):
         for start in range(0, len(visible_mv), batch_size):
             seen = torch.from_numpy(visible_mv[start : start + batch_size].astype(np.float32))
             asked = seen.new_zeros(len(seen), len(task.missing), seen.shape[2])  # the truth stays outside
-            batch = Batch(torch.cat([seen, asked], dim=1), torch.ones(len(seen), len(names), dtype=torch.bool), names)
-            shape = tuple(model.patches(batch).shape[:3])
-            drawn = model(batch, named_lead_mask(shape, names, task.missing)).prediction
-            parts.append(drawn[:, len(task.visible) :].flatten(2).numpy())
+            present = torch.ones(len(seen), len(names), dtype=torch.bool)
+            batch = Batch(torch.cat([seen, asked], dim=1), present, names).to(device)
+            mask = named_lead_mask(tuple(model.patches(batch).shape[:3]), names, task.missing).to(device)
+            parts.append(model(batch, mask).prediction[:, len(task.visible) :].flatten(2).cpu().numpy())
     return np.concatenate(parts).astype(np.float64) * amplitudes.scale_mv(visible_mv)[:, :, None]
 
 
@@ -228,6 +229,8 @@ def _rows(signal_mv: np.ndarray, leads: Sequence[str], names: Sequence[str]) -> 
     absent = [name for name in names if name not in leads]
     if absent:
         raise ECGError(f"Lead {absent[0]} is not among {', '.join(leads)}; choose another set of leads.")
+    if not len(signal_mv):
+        raise ECGError("There is no ECG to learn or draw from; give at least one that has all these leads.")
     return signal_mv[:, [list(leads).index(name) for name in names]].astype(np.float64)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lamae_toolkit.baselines import IndependentMAE
+from lamae_toolkit.batch import Batch
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.datasets.ludb import Mark, read_ludb, read_marks
 from lamae_toolkit.datasets.ptbxl import filtered
@@ -58,6 +59,8 @@ def test_scenarios_never_show_what_is_to_be_drawn():
         Task(("I", "II"), ("II",))
     with pytest.raises(ECGError, match="at least one of each"):
         Task(("I",), ())
+    with pytest.raises(ECGError, match="Unknown lead name 'v1'"):
+        Task(("I",), ("v1",))
 
 
 def test_the_inverse_of_the_published_matrix_is_the_published_inverse():
@@ -135,9 +138,21 @@ def test_a_model_never_sees_the_lead_that_it_draws(ecgs_mv):
     other[:, LEADS.index("II")] = ecgs_mv[:4, LEADS.index("II")]
     assert np.abs(drawn_by_model(model, amplitudes, other, LEADS) - drawn).max() > 1e-4
     assert drawn.shape == (4, 2, 1000)
+    for nothing in (lambda: drawn_by_model(model, amplitudes, ecgs_mv[:0], LEADS),
+                    lambda: linear_regression(ecgs_mv[:0], LEADS, task)):  # fmt: skip
+        with pytest.raises(ECGError, match="There is no ECG to learn or draw from"):
+            nothing()
     by_record = random_encoder(LAMAEConfig(**{**SMALL.to_dict(), "normalisation": "record"}))
     with pytest.raises(ECGError, match="normalisation is 'lead'"):
         drawn_by_model(by_record, amplitudes, ecgs_mv[:1], LEADS)
+
+
+def test_the_ecgs_go_where_the_model_is(ecgs_mv, monkeypatch):
+    """No GPU is needed to see it: what is not taken to the model's device stays where it is."""
+    taken, task = [], Task(("I", "II", "V2"), ("V1",))
+    monkeypatch.setattr(Batch, "to", lambda batch, device: taken.append(device) or batch)
+    drawn_by_model(random_encoder(SMALL), Amplitudes.fit(ecgs_mv[:40], LEADS, task), ecgs_mv[:20], LEADS)
+    assert taken == [torch.device("cpu")] * 2, "each of the two batches"
 
 
 def test_the_independent_twin_draws_the_same_shape_for_everybody(ecgs_mv):
