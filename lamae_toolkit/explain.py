@@ -90,9 +90,10 @@ def lead_attention(attention: Float[Tensor, "b h i j"], leads: int) -> Float[Ten
 
 @torch.inference_mode()
 def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], Float[Tensor, "b layers h l k"]]:
-    """Lead weights and 12 x 12 latent attention of several ECGs at once (an absent lead has the weight 0).
+    """Lead weights and 12 x 12 latent attention of several ECGs at once.
 
-    A model without latent attention gives 0 layers.
+    An absent lead has the weight 0, and its row and its column of the attention are 0. A model without latent
+    attention gives 0 layers.
     """
     with at_rest(model):
         weights, record = watched_embedding(model, batch)
@@ -104,7 +105,8 @@ def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], F
     leads = len(batch.leads)
     if not recorded:
         return weights, weights.new_zeros(len(batch), 0, model.config.heads, leads, leads)
-    return weights, rearrange([lead_attention(one, leads) for one in recorded], "layer b h l k -> b layer h l k")
+    between = rearrange([lead_attention(one, leads) for one in recorded], "layer b h l k -> b layer h l k")
+    return weights, between * rearrange(batch.present, "b l -> b 1 1 l 1")
 
 
 class RolledUp(NamedTuple):

@@ -41,7 +41,7 @@ def attention_rollout(model: LAMAE, batch: Batch) -> Float[Tensor, "b l n"]:
 
 
 def gradient_attention(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
-    """Which patches the attention brought to the tokens that speak for this code: positive, in log-odds.
+    """Which patches the attention brought to the tokens that speak for this code: positive, and without a unit.
 
     saliency = start . R_last . ... . R_first, R = identity + mean over heads of (A . dA)+, dA the gradient of the
     probe's log-odds, (x)+ = max(x, 0): gradient times attention, Chefer et al., arXiv 2103.15679. The paper starts

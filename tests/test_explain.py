@@ -125,6 +125,10 @@ def test_an_absent_lead_has_no_share(cohort):
     rolled = roll_up(model, batch)
     assert rolled.between_leads[1, :, [2, 5]].abs().max() == 0 and rolled.between_leads[1, [2, 5]].abs().max() == 0
     assert rolled.into_heart[1, [2, 5]].abs().max() == 0
+    weights, attention = explain_batch(model, batch)
+    assert (weights[1, :, [2, 5]] == 0).all()
+    assert (attention[1, :, :, [2, 5]] == 0).all() and (attention[1, :, :, :, [2, 5]] == 0).all()
+    torch.testing.assert_close(attention[1, :, :, present[1]].sum(dim=-1), torch.ones(2, 4, 10))
     torch.testing.assert_close(rolled.into_heart.sum(dim=1), torch.ones(2))
     there = [lead for row, lead in enumerate(LEADS) if row not in (2, 5)]
     alone = roll_up(model, Batch(batch.signal_mv[1:], present[1:], batch.leads).select(there))
