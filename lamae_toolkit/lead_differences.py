@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.checkpoint import check_rate
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.explain import Explanation, roll_up
+from lamae_toolkit.explain import Explanation, at_rest, roll_up
 from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.metrics import patient_bootstrap
 from lamae_toolkit.model import LAMAE
@@ -90,13 +90,16 @@ def lead_shares(
 ) -> LeadShares:
     """Lead weights and rolled-up attention of these ECGs of a store, all at full length and with nothing hidden."""
     check_rate(model, store.sampling_rate_hz)
-    model.to(device).eval()
+    if not len(rows):
+        raise ECGError("No ECG was chosen; give the rows of at least one.")
+    model.to(device)
     parts: list[tuple[np.ndarray, ...]] = []
     with tqdm(total=len(rows), desc="lead shares", unit="ECG", disable=not progress) as bar:
         for start in range(0, len(rows), batch_size):
             batch = store.batch(rows[start : start + batch_size], device).select(leads)
-            weights, rolled = model.embed(batch).lead_weights.mean(dim=1), roll_up(model, batch)
-            shares = (batch.present.all(dim=1), weights, rolled.between_leads, rolled.into_heart)
+            with at_rest(model):
+                weights = model.embed(batch).lead_weights.mean(dim=1)
+            shares = (batch.present.all(dim=1), weights, *roll_up(model, batch))
             parts.append(tuple(share.cpu().numpy() for share in shares))
             bar.update(len(batch))
     return LeadShares(tuple(leads), *(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -62,7 +62,12 @@ def test_the_shares_of_a_store_are_those_of_its_ecgs(cohort, model):
         assert np.allclose(shares.into_heart[place], rolled.into_heart[0], atol=1e-5)
         assert shares.complete[place] == (len(cohort.recording(int(row)).leads) == 12)
     assert not shares.complete.all() and shares.complete.any(), "the cohort has an ECG that lacks a lead"
+    with pytest.raises(ECGError, match="No ECG was chosen"):
+        lead_shares(model, cohort, rows[:0], progress=False)
+    model.train()
     few = lead_shares(model, cohort, rows, leads=("V1", "I"), progress=False)
+    assert model.training, "left as it was"
+    model.eval()
     assert few.lead_weights.shape == (3, 2) and few.complete.all()
 
 
