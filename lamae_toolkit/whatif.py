@@ -24,7 +24,7 @@ from lamae_toolkit.simulate import ELECTRODES, LEADS_FROM_ELECTRODES
 Change = Callable[[Recording], Recording]
 AS_IT_IS = "as it is"
 EINTHOVEN_MV = 0.05
-LIMB_EXCHANGES = (("RA", "LA"), ("RA", "LL"), ("LA", "LL"), ("RA", "RL"))
+LIMB_EXCHANGES = (("RA", "LA"), ("RA", "LL"), ("LA", "LL"), ("RA", "RL"), ("LA", "RL"))
 """The exchanges of limb electrodes that matter: the two leg electrodes differ by next to nothing."""
 
 
@@ -55,6 +55,8 @@ def leads_exchanged(recording: Recording, one: str, other: str) -> Recording:
     Two chest electrodes that are exchanged do the same; for limb electrodes take `electrodes_exchanged`.
     """
     _check_there(recording, (one, other))
+    if one == other:
+        raise ECGError(f"An exchange needs two leads, and {one} was given twice.")
     renamed = {one: other, other: one}
     signal_mv = np.stack([recording.lead(renamed.get(name, name)) for name in recording.leads])
     return replace(recording, signal_mv=signal_mv)

@@ -91,6 +91,8 @@ def drawn_leads_figure(
 
     drawn: a recording for each method that holds these leads, at any rate.
     """
+    if not leads:
+        raise ECGError("No lead was named; give at least one.")
     figure = make_subplots(rows=len(leads), cols=1, shared_xaxes=True, vertical_spacing=0.03)
     for row, lead in enumerate(leads, start=1):
         lines = [("recorded", recording, "#222222", 2.4), *((m, r, _colour(m, drawn), 1.5) for m, r in drawn.items())]

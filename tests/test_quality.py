@@ -6,18 +6,14 @@ import pytest
 from lamae_toolkit.ecg import LEADS, Recording
 from lamae_toolkit.quality import FLAG_COLUMNS, quality_columns, suspected_swap
 from lamae_toolkit.readers import read_ecg
+from lamae_toolkit.whatif import electrodes_exchanged
 
 
 def exchanged(ecg: Recording, electrodes: str) -> Recording:
-    """The twelve leads as they come out when two limb electrodes are exchanged (the chest leads stay)."""
-    lead = {name: ecg.lead(name) for name in LEADS}
-    i, ii, iii = lead["I"], lead["II"], lead["III"]
-    silent = np.random.default_rng(0).normal(0, 1e-3, len(i))  # between the two legs
-    one, two = {"RA-LA": (-i, iii), "RA-LL": (-iii, -ii), "RA-RL": (-iii, silent), "LA-RL": (ii, ii + silent)}[
-        electrodes
-    ]
-    lead |= {"I": one, "II": two, "III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-    return Recording(np.stack([lead[name] for name in LEADS]), ecg.sampling_rate_hz, LEADS)
+    """The twelve leads as they come out when two limb electrodes are exchanged, with a little noise of their own."""
+    found = electrodes_exchanged(ecg, *electrodes.split("-"))
+    noise = np.random.default_rng(0).normal(0, 1e-3, found.signal_mv.shape)  # the two legs differ by a little
+    return Recording(found.signal_mv + noise, ecg.sampling_rate_hz, ecg.leads)
 
 
 @pytest.fixture(scope="module")
