@@ -64,7 +64,7 @@ class LeadCredit:
         return self.codes.index(code)
 
     def table(self, code: str) -> pd.DataFrame:
-        """One row per lead: its credit, what it adds alone to nothing, and what the other eleven lose without it."""
+        """One row per lead: its credit, what it adds alone to nothing, and what the others lose without it."""
         odds = self.log_odds[:, self.column(code)]
         bits = 1 << np.arange(len(self.leads))
         return pd.DataFrame(
@@ -79,9 +79,15 @@ class LeadCredit:
     def group_table(self, code: str, groups: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
         """The credit of groups of leads, each group one player; by default the limb leads as one, each chest lead one.
 
-        Beside it, `sum`, the sum of its leads' own credits. Leads that the ECG lacks are left out of their groups.
+        Beside it, `sum`, the sum of its leads' own credits. Leads that the ECG lacks are left out of their groups;
+        each lead that it has must be in one of them (ECGError).
         """
         groups = LIMB_AND_CHEST if groups is None else groups
+        for lead in self.leads:
+            times = sum(list(leads).count(lead) for leads in groups.values())
+            if times != 1:
+                where = "twice or more in the" if times else "in none of the"
+                raise ECGError(f"Lead {lead} is {where} groups; put each lead of the ECG into one group.")
         there = {
             name: [self.leads.index(lead) for lead in leads if lead in self.leads] for name, leads in groups.items()
         }
