@@ -71,7 +71,8 @@ def error_figure(
     highest = np.nan_to_num(np.stack(list(errors.values()))).max(axis=0)
     top = max(1.2, 1.15 * float(highest.max()))
     figure.add_scatter(
-        x=leads, y=[highest[row] + 0.05 * top if mask[row].all() else np.nan for row in rows], mode="markers",
+        x=[lead for lead, row in zip(leads, rows, strict=True) if mask[row].all()],
+        y=[highest[row] + 0.05 * top for row in rows if mask[row].all()], mode="markers",
         marker={"symbol": "star", "size": 9, "color": BLACK}, name="hidden altogether", hoverinfo="skip",
     )  # fmt: skip
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"}, annotation_text="guessing the mean of the lead")

@@ -26,7 +26,7 @@ function render({ model, el }) {
   const table = element("table", { className: "mask-grid-hidden" });
   // JupyterLab leaves the keys alone under an element that asks for it.
   const root = element("div", { className: "mask-grid", "data-lm-suppress-shortcuts": "true" },
-    legend, canvas, element("p", {}, HOW), status, table);
+    element("p", {}, HOW), legend, canvas, status, table);
   el.append(root);
   let ecg, truth, drawn, mask, at, drag = null, hover = null, frame = 0, waiting = 0, silence = "", moved = false;
 
@@ -35,22 +35,14 @@ function render({ model, el }) {
     ecg = get("_ecg");
     drag = hover = null;
     truth = decoded(ecg.data);
-    const sample = (colour, dash) => `<svg width="28" height="6" aria-hidden="true"><path d="M0 3h28" stroke="${colour}" ` +
-      `stroke-width="2" stroke-dasharray="${dash.join(" ")}"/></svg>`;
-    legend.innerHTML = sample(INK, []);
-    legend.append("the ECG");
-    for (const { name, colour, dash } of get("_models")) {
-      legend.insertAdjacentHTML("beforeend", sample(colour, dash));
-      legend.append(name);
-    }
-    legend.append("  ·  grey: hidden  ·  beside a lead: the error where it is hidden, 1 is guessing the mean");
     resize();
   }
 
   /** What Python knows of mask, cursor and drawings. */
   function read() {
-    const { data, errors, scale_mv: scaleMv } = get("_drawn");
+    const { data, errors, means, scale_mv: scaleMv } = get("_drawn");
     drawn = { data: decoded(data), errors, scaleMv };
+    paintLegend(means);
     at = { index: Math.max(0, ecg.leads.indexOf(get("cursor")[0])), patch: get("cursor")[1] };
     if (!drag) mask = get("hidden").map((row) => [...row].map(Number)); // while dragging, the page knows more
     canvas.setAttribute("aria-label", `${get("_text")} ${HOW}`);
@@ -59,6 +51,19 @@ function render({ model, el }) {
     table.replaceChildren(element("caption", {}, "Hidden patches and errors"), ...[["Lead", "Hidden", ...names], ...rows]
       .map((row, number) => element("tr", {}, ...row.map((cell) => element(number ? "td" : "th", {}, cell)))));
     draw();
+  }
+
+  /** How each trace looks, and each model's error over all that is hidden. */
+  function paintLegend(means) {
+    const known = get("_models").map((one, number) =>
+      ({ ...one, words: one.name + (means[number] === null ? "" : `: error ${figure(means[number])}`) }));
+    legend.replaceChildren();
+    for (const { colour, dash, words } of [{ colour: INK, dash: [], words: "the ECG" }, ...known]) {
+      legend.insertAdjacentHTML("beforeend", `<svg width="28" height="6" aria-hidden="true"><path d="M0 3h28" ` +
+        `stroke="${colour}" stroke-width="2" stroke-dasharray="${dash.join(" ")}"/></svg>`);
+      legend.append(element("b", {}, words));
+    }
+    legend.append(" (on what is hidden, grey; 0 is exact, 1 is guessing the mean)");
   }
 
   const count = (index) => mask[index].reduce((sum, one) => sum + one, 0);

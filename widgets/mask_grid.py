@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 from jaxtyping import Bool, Float
 
+from lamae_toolkit.drawing import mean_error
 from lamae_toolkit.ecg import LEADS, Recording
 from lamae_toolkit.mask_plots import LOOKS
 
@@ -60,12 +61,13 @@ class MaskGrid(anywidget.AnyWidget):
         """What is hidden, what the models draw there, their errors, and all that in words."""
         rows = self._rows()
         steps, scale_mv = _in_two_bytes(np.stack([drawing.signal_mv[rows] for drawing in drawings.values()]))
-        numbers = [[None if np.isnan(one) else float(one) for one in of[rows]] for of in errors.values()]
+        numbers = [_sent(of[rows]) for of in errors.values()]
+        means = _sent([mean_error(of, mask) for of in errors.values()])
         self._text = text
         self.hidden = ["".join("01"[int(patch)] for patch in mask[row]) for row in rows]
         # Counted, so that the page hears of every answer, even of one that changes nothing.
         count = self._drawn.get("count", 0) + 1
-        self._drawn = {"data": steps, "scale_mv": scale_mv, "errors": numbers, "count": count}
+        self._drawn = {"data": steps, "scale_mv": scale_mv, "errors": numbers, "means": means, "count": count}
 
     def mask(self) -> Bool[np.ndarray, "l n"]:
         """What is hidden on the page, a row for each lead of the recording."""
@@ -75,6 +77,11 @@ class MaskGrid(anywidget.AnyWidget):
     def _rows(self) -> list[int]:
         """Where each lead of the page is in the recording."""
         return [self.leads.index(name) for name in LEADS if name in self.leads]
+
+
+def _sent(errors) -> list[float | None]:
+    """Errors as JSON has them, None where nothing is hidden."""
+    return [None if np.isnan(one) else float(one) for one in errors]
 
 
 def _in_two_bytes(signal_mv: np.ndarray) -> tuple[bytes, float]:

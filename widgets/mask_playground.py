@@ -21,6 +21,8 @@ AMPLITUDE = (
     "A model draws shapes: mean and height in mV are taken from the lead itself, so the amplitude of a hidden lead is"
     " given, not inferred."
 )
+BARS_PX = 860
+"""The bars are as wide as the grid in a JupyterLab whose sidebar is open."""
 
 
 class MaskPlayground(Shell):
@@ -43,7 +45,7 @@ class MaskPlayground(Shell):
         self.grid, self._about = MaskGrid(), widgets.HTML()
         self._build(ratio)
         self.show(recording)
-        self._bars = live(self._error_figure(), self.name)
+        self._bars = live(self._error_figure(), self.name, BARS_PX)
         rows = widgets.Layout(flex_flow="row wrap")
         controls = widgets.HBox([self.ratio, self.another, self.chest, self.only, self.keep, self.clear], layout=rows)
         super().__init__([self._about, controls, self.grid, self._bars])
@@ -134,7 +136,7 @@ class MaskPlayground(Shell):
         self._hide_leads(chest)
 
     def _hide_leads(self, leads: tuple[str, ...]) -> None:
-        self.hide(named_lead_mask(self.shape, self.recording.leads, leads)[0].numpy())
+        self.hide(named_lead_mask(self.shape, self.recording.leads, leads)[0].clone().numpy())
 
     def _name_lead(self) -> None:
         """The buttons for one lead follow the cursor."""
@@ -151,15 +153,14 @@ class MaskPlayground(Shell):
         """The mask, the drawings and both figures; `recording` is the ECG, `models` what the playground was given."""
         if self._random:
             ratio, seed = self._random
-            imports, made = (
-                "random_mask",
-                f"random_mask({self.shape}, {ratio:g}, torch.Generator().manual_seed({seed}))",
-            )
+            draw = f"torch.Generator().manual_seed({seed})"
+            imports, made = "random_mask", f"random_mask({self.shape}, {ratio:g}, {draw})"
         else:
             ranges = hidden_ranges(self.mask, self.recording.leads)
             imports, made = "range_mask", f"range_mask({self.shape}, recording.leads, {ranges})"
         return (
-            ("import torch\n" if self._random else "") + "from lamae_toolkit.drawing import draw_hidden, shipped_pair\n"
+            ("import torch\n" if self._random else "")
+            + f"from lamae_toolkit.drawing import draw_hidden{', shipped_pair' if self._shipped else ''}\n"
             "from lamae_toolkit.mask_plots import error_figure, mask_figure\n"
             f"from lamae_toolkit.masking import {imports}\n"
             + ("models = shipped_pair()\n" if self._shipped else "")
