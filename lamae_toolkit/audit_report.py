@@ -35,7 +35,7 @@ CAVEATS = (
     " one lead away and one lead alone are made, too: these three have the advantage of the question. Localisation is"
     " asked of the leads where a reader looks, for conditions that change the shape of QRS, ST or T; a model may well"
     " read another lead, since every lead sees the whole heart, and the six limb leads are two leads written six ways."
-    " Log-odds fall little when single patches are hidden, for other leads and other beats show the same. When the"
+    " Patches repeat each other, lead by lead and beat by beat, so hiding them by lot costs little. When the"
     " probe reads the summary, the pooling is not on the way from the ECG to the prediction: neither are the lead"
     " weights, nor the last step of the two roll-ups, which ends in the heart token. Intervals are over patients, for"
     " these models; forgetting is tried on the first model alone."
