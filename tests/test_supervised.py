@@ -1,5 +1,8 @@
 """Networks that learn from labels: they learn, keep their best epoch, and fine-tuning starts at the probe."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,8 @@ from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import embed_rows, random_encoder
 from lamae_toolkit.metrics import auroc
 from lamae_toolkit.probe import features, fit_probe, predict
-from lamae_toolkit.supervised import FineTuned, SupervisedConfig, XResNet1d, fit_supervised, supervised_logits
+from lamae_toolkit.supervised import FineTuned, SupervisedConfig, XResNet1d, fit_supervised, layers, supervised_logits
+from lamae_toolkit.train import shuffled_rows
 
 QUICK = SupervisedConfig(epochs=6, batch_size=16, learning_rate=3e-3)
 
@@ -64,6 +68,70 @@ def test_fine_tuning_takes_an_absent_lead_for_an_average_one_as_the_probe_does(c
     with torch.inference_mode():
         chances = FineTuned(model, probe)(batch).sigmoid().numpy()
     np.testing.assert_allclose(chances, predict(model, probe, batch), atol=1e-4)
+
+
+def started(cohort, fast) -> FineTuned:
+    model, rows = random_encoder(replace(SMALL, lead_embedding=True)), np.arange(len(cohort))
+    x = features(embed_rows(model, cohort, rows, progress=False))
+    return FineTuned(model, fit_probe(x, fast, ["fast"], rows[:70], rows[70:90]))
+
+
+def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, fast):
+    network = started(cohort, fast)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = [[names[id(parameter)] for parameter in layer] for layer in layers(network)]
+    assert sorted(sum(found, [])) == sorted(names.values())
+    parts = [sorted({".".join(name.split(".")[1:3]) for name in layer}) for layer in found[1:-1]]
+    assert parts == [["encoder.0"], ["encoder.1"], ["latent_attention.0"], ["latent_attention.1"]]
+    assert found[0] == [
+        "model.lead_cls",
+        "model.embed_patch.weight",
+        "model.embed_patch.bias",
+        "model.lead_name.weight",
+    ]
+    assert {"head.weight", "model.pooling.query", "model.norm.weight", "model.mask_token"} <= set(found[-1])
+
+
+def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, fast, monkeypatch):
+    config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(cohort))
+    # The network as it is after its last step, whether or not that was its best.
+    monkeypatch.setattr("lamae_toolkit.supervised._score", lambda *_, score=iter(range(99)): next(score))
+    network = started(cohort, fast)
+    plain, before = copy.deepcopy(network).train(), copy.deepcopy(network)
+    optim = torch.optim.AdamW(plain.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, config.learning_rate, total_steps=4)
+    for step in range(4):
+        chosen = shuffled_rows(rows[:70], 16, 0, step)
+        target = torch.from_numpy(fast[chosen].astype(np.float32))
+        optim.zero_grad(set_to_none=True)
+        torch.nn.functional.binary_cross_entropy_with_logits(plain(cohort.batch(chosen)), target).backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optim.step()
+        schedule.step()
+    fitted = {
+        decay: fit_supervised(
+            copy.deepcopy(network), cohort, rows[:70], rows[70:90], fast, config, layer_decay=decay, progress=False
+        )
+        for decay in (1.0, 0.5)
+    }
+    ours, theirs = fitted[1.0].state_dict(), plain.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    def moved(network, layer) -> float:
+        """How far a layer went: with AdamW, a step is about as long as the rate."""
+        pairs = zip(layers(network)[layer], layers(before)[layer], strict=True)
+        return float(np.mean([(after - start).abs().mean().item() for after, start in pairs]))
+
+    shares = [moved(fitted[0.5], layer) / moved(fitted[1.0], layer) for layer in range(5)]
+    assert shares == pytest.approx([0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5], rel=0.25)
+
+
+def test_layer_decay_without_layers_is_refused(cohort, fast):
+    arguments = (cohort, np.arange(70), np.arange(70, 90), fast, QUICK)
+    with pytest.raises(ECGError, match="Only a pretrained model is fine-tuned layer by layer"):
+        fit_supervised(XResNet1d(1), *arguments, layer_decay=0.8)
+    with pytest.raises(ECGError, match="layer_decay is 0, but it lies above 0"):
+        fit_supervised(started(cohort, fast), *arguments, layer_decay=0.0)
 
 
 def test_of_epochs_that_spoil_a_network_the_start_is_kept(cohort, fast):
