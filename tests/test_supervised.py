@@ -1,6 +1,7 @@
 """Networks that learn from labels: they learn, keep their best epoch, and fine-tuning starts at the probe."""
 
 import copy
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -80,22 +81,19 @@ def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, f
     network = started(cohort, fast)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     found = [[names[id(parameter)] for parameter in layer] for layer in layers(network)]
-    assert sorted(sum(found, [])) == sorted(names.values())
+    assert sorted(name for layer in found for name in layer) == sorted(names.values())
     parts = [sorted({".".join(name.split(".")[1:3]) for name in layer}) for layer in found[1:-1]]
     assert parts == [["encoder.0"], ["encoder.1"], ["latent_attention.0"], ["latent_attention.1"]]
-    assert found[0] == [
-        "model.lead_cls",
-        "model.embed_patch.weight",
-        "model.embed_patch.bias",
-        "model.lead_name.weight",
-    ]
+    first = ["lead_cls", "embed_patch.weight", "embed_patch.bias", "lead_name.weight"]
+    assert found[0] == [f"model.{name}" for name in first]
     assert {"head.weight", "model.pooling.query", "model.norm.weight", "model.mask_token"} <= set(found[-1])
 
 
 def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, fast, monkeypatch):
     config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(cohort))
     # The network as it is after its last step, whether or not that was its best.
-    monkeypatch.setattr("lamae_toolkit.supervised._score", lambda *_, score=iter(range(99)): next(score))
+    score = itertools.count()
+    monkeypatch.setattr("lamae_toolkit.supervised._score", lambda *_: next(score))
     network = started(cohort, fast)
     plain, before = copy.deepcopy(network).train(), copy.deepcopy(network)
     optim = torch.optim.AdamW(plain.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
