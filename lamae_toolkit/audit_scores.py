@@ -25,13 +25,12 @@ from lamae_toolkit.faithfulness import (
     insertion_curve,
     localisation_auroc,
     order_by_credit,
-    over_patients,
     patches_in_spans,
     pointing_game,
     random_curve,
     rank_correlation,
 )
-from lamae_toolkit.metrics import Estimate, patient_bootstrap
+from lamae_toolkit.metrics import Estimate, over_patients, patient_bootstrap
 
 LEAD_KIND, PATCH_KIND = "leads", "patches"
 MOMENT = "one moment away"
@@ -178,13 +177,18 @@ class Summary:
     """Scores as numbers with intervals; differences are paired over the same predictions and draws of patients."""
 
     def __init__(self, patients: Int[np.ndarray, " b"], scores: Scores, replicates: int = 1000, seed: int = 0) -> None:
-        self.scores = scores
+        self.scores, self.patients = scores, patients
         self.weights = patient_bootstrap(patients, replicates, seed)
 
     def of(self, kind: str, metric: str, method: str) -> Estimate | None:
         """A score of a method, or None if it was not tried."""
         values = self.scores.get((kind, metric, method))
         return None if values is None else over_patients(_over_models(values), self.weights)
+
+    def tried_on(self, kind: str, metric: str, method: str) -> int:
+        """On how many patients a score of a method is defined; 0 if it was not tried."""
+        values = self.scores.get((kind, metric, method))
+        return 0 if values is None else len(np.unique(self.patients[np.isfinite(values).any(axis=0)]))
 
     def difference(self, kind: str, one: tuple[str, str], other: tuple[str, str]) -> Estimate | None:
         """By how much one (metric, method) is above another, paired."""

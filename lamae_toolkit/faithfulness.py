@@ -12,8 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
-from lamae_toolkit.metrics import Estimate, estimate
-
 
 def order_by_credit(credit: Float[np.ndarray, "b k"], seed: int = 0) -> Int[np.ndarray, "b k"]:
     """Which lead or patch comes first, second and so on: the highest credit first, equal ones by lot."""
@@ -138,18 +136,3 @@ def patches_in_spans(
     for begin, end in spans_s:
         covered += np.clip(np.minimum(end, start + patch_s) - np.maximum(begin, start), 0.0, None)
     return covered > share * patch_s
-
-
-def over_patients(values: Float[np.ndarray, " b"], weights: Float[np.ndarray, "r b"]) -> Estimate:
-    """The mean over explained predictions with its 95 % interval; what is undefined (NaN) is left out.
-
-    weights: from `metrics.patient_bootstrap`: how often each prediction counts in each draw of patients. The same
-    weights for the difference of two methods give a paired interval.
-    """
-    defined = np.isfinite(values)
-    if not defined.any():
-        return Estimate(float("nan"), float("nan"), float("nan"))
-    counts = weights[:, defined]
-    total = counts.sum(axis=1)
-    means = np.divide(counts @ values[defined], total, out=np.full(len(total), np.nan), where=total > 0)
-    return estimate(values[defined].mean(), means)

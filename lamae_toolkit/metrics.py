@@ -118,3 +118,15 @@ def estimate(value: float, replicates: np.ndarray) -> Estimate:
     """A value with the 95 % percentiles of its replicates."""
     low, high = np.nanpercentile(replicates, [2.5, 97.5]) if np.isfinite(replicates).any() else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))
+
+
+def over_patients(values: Float[np.ndarray, " b"], weights: Float[np.ndarray, "r b"]) -> Estimate:
+    """The mean of what is defined, with its 95 % interval; weights: from `patient_bootstrap`.
+
+    The same weights for the difference of two methods on the same ECGs give a paired interval. A replicate that drew
+    no patient with a defined value counts for nothing; NaN if there is no defined value at all.
+    """
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        replicates = weights @ np.where(defined, values, 0.0) / (weights @ defined)
+    return estimate(mean_of_defined(values), replicates)

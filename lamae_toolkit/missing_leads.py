@@ -18,7 +18,7 @@ from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, LIMB_LEADS, PRECORDIAL_LEADS, ECGError, check_leads
 from lamae_toolkit.explain import at_rest
 from lamae_toolkit.masking import named_lead_mask
-from lamae_toolkit.metrics import Estimate, estimate
+from lamae_toolkit.metrics import Estimate, over_patients
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.simulate import DOWER
 
@@ -177,17 +177,6 @@ def lead_scores(
         correlation = np.where(flat, np.nan, (drawn * true).mean(axis=2) / (spread * true_spread))
         relative = np.where(true_spread < 1e-6, np.nan, error / true_spread)
     return {"rmse_mv": error, "relative_rmse": relative, "correlation": correlation}
-
-
-def over_patients(values: Float[np.ndarray, " b"], weights: Float[np.ndarray, "r b"]) -> Estimate:
-    """The mean over ECGs where the value is defined, with its 95 % interval; weights: from `patient_bootstrap`."""
-    defined = np.isfinite(values)
-    if not defined.any():
-        return Estimate(float("nan"), float("nan"), float("nan"))
-    known = np.where(defined, values, 0.0)
-    with np.errstate(invalid="ignore"):
-        replicates = weights @ known / (weights @ defined)
-    return estimate(float(known.sum() / defined.sum()), replicates)
 
 
 def score_table(

@@ -8,8 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from lamae_toolkit.datasets.ludb import Mark
-from lamae_toolkit.metrics import Estimate
-from lamae_toolkit.missing_leads import named, over_patients
+from lamae_toolkit.metrics import Estimate, over_patients
+from lamae_toolkit.missing_leads import named
 
 SURVIVES_CORRELATION, SURVIVES_FACTOR = 0.7, 2.0
 LEAST_SAMPLES = 4

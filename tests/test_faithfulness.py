@@ -16,13 +16,12 @@ from lamae_toolkit.faithfulness import (
     insertion_curve,
     localisation_auroc,
     order_by_credit,
-    over_patients,
     patches_in_spans,
     pointing_game,
     random_curve,
     rank_correlation,
 )
-from lamae_toolkit.metrics import patient_bootstrap
+from lamae_toolkit.metrics import over_patients, patient_bootstrap
 
 LEADS = 5
 

@@ -15,7 +15,7 @@ from lamae_toolkit.datasets.ludb import Mark, read_ludb, read_marks
 from lamae_toolkit.datasets.ptbxl import filtered
 from lamae_toolkit.ecg import LEADS, LIMB_LEADS, PRECORDIAL_LEADS, ECGError, einthoven_error_mv
 from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.metrics import patient_bootstrap
+from lamae_toolkit.metrics import over_patients, patient_bootstrap
 from lamae_toolkit.missing_leads import (
     LEAD_VECTORS,
     SCENARIOS,
@@ -25,7 +25,6 @@ from lamae_toolkit.missing_leads import (
     drawn_by_model,
     lead_scores,
     linear_regression,
-    over_patients,
     score_table,
     through_dipole,
 )
