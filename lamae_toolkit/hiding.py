@@ -12,7 +12,7 @@ from torch import Tensor
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.explain import at_rest
-from lamae_toolkit.latents import Embedding, Latents, mean_and_spread
+from lamae_toolkit.latents import Embedding, Latents
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, log_odds
 
@@ -31,10 +31,8 @@ def embed_visible(model: LAMAE, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Em
     if not bool(reduce(visible, "b l n -> b", "any").all()):
         raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
     keep = int(visible.sum(dim=-1).max())
-    latents = _in_their_places(model.connect(model.encode_leads(patches, batch, mask, keep)), visible)
-    heart, weights, _ = model.pool(latents, patches.shape[2], moments=False)
-    spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
-    return Embedding(heart, model.lead_latents(latents), weights, spread, model.summary(latents, spread))
+    connected = model.connect(model.encode_leads(patches, batch, mask, keep))
+    return model.embed_latents(_in_their_places(connected, visible))
 
 
 def _in_their_places(latents: Latents, visible: Bool[Tensor, "b l n"]) -> Latents:

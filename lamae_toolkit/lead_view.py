@@ -100,7 +100,7 @@ class EncodedLeads:
         rows = [self.leads.index(lead) for lead in leads]
         latents = Latents(tokens[:, rows], None, position[:, rows])
         with torch.inference_mode(), at_rest(self.model), watch_attention(self.model) as record:
-            embedding = self.model.embed_latents(latents)
+            embedding = self.model.embed_latents(self.model.connect(latents))
             recorded = [calls[0] for name, calls in record.items() if name.startswith("latent_attention")]
             chances = None
             if self.probe is not None:

@@ -94,16 +94,15 @@ class LAMAE(PretrainedModel):
 
     def embed(self, batch: Batch) -> Embedding:
         """The whole ECG, nothing hidden, as a heart token, one latent per lead and the lead weights."""
-        return self.embed_latents(self.encode(batch))
+        return self.embed_latents(self.connect(self.encode(batch)))
 
     def encode(self, batch: Batch) -> Latents:
-        """The first half of `embed`: every lead encoded on its own, nothing hidden, before the leads meet."""
+        """Every lead encoded on its own, nothing hidden, as it is before the leads meet."""
         patches = self.patches(batch)
         return self.encode_leads(patches, batch, mask=None, keep=patches.shape[2])
 
-    def embed_latents(self, encoded: Latents) -> Embedding:
-        """The second half of `embed`, from the leads that were encoded whole, or from some of them."""
-        latents = self.connect(encoded)
+    def embed_latents(self, latents: Latents) -> Embedding:
+        """What is made of the latents once the leads have met: of all of them, or of some leads or patches."""
         heart, weights, _ = self.pool(latents, latents.position.shape[2], moments=False)
         spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
         return Embedding(heart, self.lead_latents(latents), weights, spread, self.summary(latents, spread))

@@ -184,7 +184,8 @@ class EncodedECG:
             else:
                 rows = [self.batch.leads.index(name) for name in leads]
                 tokens, _, position = self.latents
-                embedding = self.model.embed_latents(Latents(tokens[:, rows], None, position[:, rows]))
+                latents = self.model.connect(Latents(tokens[:, rows], None, position[:, rows]))
+                embedding = self.model.embed_latents(latents)
             return log_odds(embedding, batch, self.probe)[0]
 
 
