@@ -28,7 +28,7 @@ class EmbeddingMap(Shell):
     store, rows: the cohort and which of its ECGs; embedding: these ECGs as from `evaluate.embed_rows`, in that order.
     """
 
-    name = "embedding-map"
+    name, heading = "embedding-map", "Embedding map"
 
     def __init__(self, store: Store, rows: Sequence[int] | np.ndarray, embedding: Embedding) -> None:
         self.store, self.rows, self.embedding = store, np.asarray(rows, dtype=np.int64), embedding

@@ -40,7 +40,7 @@ class ICD10Board(Shell):
     from `evaluate.evaluate` or, for a checkpoint with its probe, `evaluate.score_probe`.
     """
 
-    name = "icd10-board"
+    name, heading = "icd10-board", "ICD-10 board"
 
     def __init__(self, store: Store, evaluations: Evaluation | Sequence[Evaluation], replicates: int = 1000) -> None:
         evaluations = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
@@ -154,11 +154,24 @@ class ICD10Board(Shell):
         """The code's scores and what the threshold does."""
         code, point, row = self.code_choice.value, self.operating_point, self._row
         few = f" Only {row.positives:.0f} ECGs have it: read the intervals with care." if row.positives < FEW else ""
+        opened = f" The ECG in row {self.opened} is opened and ringed." if self.opened is not None else ""
         return (
             f"{name_of(code)}, {self.model.value}: AUROC {row.auroc:.3f} ({row.auroc_low:.3f} to {row.auroc_high:.3f}),"
             f" AUPRC {row.auprc:.3f} ({row.auprc_low:.3f} to {row.auprc_high:.3f}), on {row.positives:.0f} of"
             f" {self.evaluation.test_ecgs} ECGs with the code.{few} ECGs are called from a chance of"
-            f" {self.threshold.value:.1%} on. {point.in_words()}"
+            f" {self.threshold.value:.1%} on. {point.in_words()}{self._beside()}{opened}"
+        )
+
+    def _beside(self) -> str:
+        if self.rival_evaluation is None:
+            return ""
+        try:
+            difference = self._paired().loc["AUROC"]
+        except ECGError:  # said beside the numbers
+            return f" Beside it is {self.rival.value}."
+        return (
+            f" The AUROC is {difference.difference:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}) from that of"
+            f" {self.rival.value}, on the same patients."
         )
 
     @property
@@ -205,18 +218,21 @@ class ICD10Board(Shell):
         tables = _table(measures.rename(columns={"low": "95 % from", "high": "to"})), _table(counts) + words
         return f"{heading}<div style='display: flex; gap: 3em'>{tables[0]}<div>{tables[1]}</div></div>"
 
-    def _difference(self) -> str:
-        """The paired difference to the model beside it."""
-        if self.rival_evaluation is None:
-            return ""
+    def _paired(self) -> pd.DataFrame:
+        """The paired differences to the model beside it."""
         ours, theirs, code = self.evaluation.predictions, self.rival_evaluation.predictions, self.code_choice.value
         make = lambda: paired_differences(ours, theirs, code, self._replicates)  # noqa: E731
+        return self._keep("difference", make, self.model.value, self.rival.value, code)
+
+    def _difference(self) -> str:
+        """The same as a table, or why there is none."""
+        if self.rival_evaluation is None:
+            return ""
+        names = {"ours": self.model.value, "theirs": self.rival.value, "low": "95 % from", "high": "to"}
         try:
-            table = self._keep("difference", make, self.model.value, self.rival.value, code)
+            return "<b>Paired difference on the same patients</b>" + _table(self._paired().rename(columns=names))
         except ECGError as error:
             return f"<p role='alert'>{html.escape(str(error))}</p>"
-        names = {"ours": self.model.value, "theirs": self.rival.value, "low": "95 % from", "high": "to"}
-        return "<b>Paired difference on the same patients</b>" + _table(table.rename(columns=names))
 
     def _click_code(self, trace, points, _) -> None:
         if points.point_inds:

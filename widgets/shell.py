@@ -40,7 +40,7 @@ class Shell(widgets.VBox):
     sentences. In a notebook that is opened without a kernel, or on GitHub, a picture of the first figure stands there.
     """
 
-    name = "widget"
+    name, heading = "widget", "Widget"
 
     def __init__(self, parts: Sequence[widgets.Widget]) -> None:
         self.words, self._message = widgets.HTML(), widgets.HTML()
@@ -71,17 +71,13 @@ class Shell(widgets.VBox):
         """Keep the present view: all figures as one .html file that works offline, or the first as .png or .svg."""
         path = Path(path)
         if path.suffix == ".html":
-            section = Section(self.title(), self.describe(), self.figures())
-            return write_report(path, self.title(), f"To draw this again: {self.code()}", [section])
+            section = Section(self.heading, self.describe(), self.figures())
+            return write_report(path, self.heading, f"To draw this again: {self.code()}", [section])
         if path.suffix not in (".png", ".svg"):
             raise ECGError(f"{path.name} ends in none of .html, .png and .svg; give it one of these endings.")
         with written_whole(path) as partial:
             partial.write_bytes(picture(self.figures()[0], path.suffix[1:]))
         return path
-
-    def title(self) -> str:
-        """The name of the widget as a heading."""
-        return self.name.replace("-", " ").capitalize()
 
     def say(self, message: str, alert: bool = False) -> None:
         """A sentence below the figures; an alert is read out at once by a screen reader."""
@@ -113,7 +109,7 @@ class Shell(widgets.VBox):
     def _ipython_display_(self) -> None:
         self.add_class("lamae-displayed")
         self._picture_id = display(self._still(), raw=True, display_id=True).display_id
-        display({"text/plain": self.title(), **widgets.VBox._repr_mimebundle_(self)}, raw=True)
+        display({"text/plain": self.heading, **widgets.VBox._repr_mimebundle_(self)}, raw=True)
 
     def renew_picture(self) -> None:
         """Let the picture that is kept in the notebook show the present view."""
@@ -158,13 +154,12 @@ def ecg_title(store: Store, row: int) -> str:
     return f"row {row}, patient {ecg.patient_id}, {ecg.sex or 'sex unknown'}, {age}: {codes}"
 
 
-def open_ecg(place: widgets.Box, store: Store, row: int | None, note: str = "") -> None:
-    """Show this ECG of the store in a box, in place of the one before; None empties the box."""
-    for old in place.children:
-        old.close()
-    if row is None:
-        place.children = ()
-        return
+def open_ecg(place: widgets.Box, store: Store, row: int, note: str = "") -> None:
+    """Show this ECG of the store in a box, in place of the one before."""
     heading = html.escape(f"{ecg_title(store, row)}{'. ' if note else ''}{note}")
-    figure = live(ecg_figure(store.recording(row)), f"ecg-row-{row}")
-    place.children = (widgets.HTML(f"<p role='status'><b>{heading}</b></p>"), figure)
+    words, figure = f"<p role='status'><b>{heading}</b></p>", ecg_figure(store.recording(row))
+    if place.children and len(place.children[1].data) == len(figure.data):
+        place.children[0].value = words
+        redraw(place.children[1], figure)
+    else:  # the figure before, of other leads, is not closed: its view on the page may still have something to say
+        place.children = (widgets.HTML(words), live(figure, "ecg"))

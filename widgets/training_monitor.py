@@ -31,7 +31,7 @@ class TrainingMonitor(Shell):
     `pretrain`; the figures live then as well, but the button cannot be heard until the cell has ended.
     """
 
-    name = "training-monitor"
+    name, heading = "training-monitor", "Training monitor"
 
     def __init__(
         self,
