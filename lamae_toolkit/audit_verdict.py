@@ -1,6 +1,5 @@
 """Which explanation to trust for what: a stated rule, applied to the scores."""
 
-import math
 from dataclasses import dataclass
 
 from lamae_toolkit.audit_scores import AGREES, FORGOT, LEAD_KIND, MOMENT, OTHER_ECG, PATCH_KIND, Summary
@@ -9,6 +8,8 @@ from lamae_toolkit.metrics import Estimate
 
 ALIKE = 0.5
 """A picture that keeps a rank correlation of this much with the learned one shows too little of what was learned."""
+FEWEST_PATIENTS = 10
+"""An interval over fewer patients is no ground for a verdict."""
 LAST_STAGE = f"{FORGOT} {list(STAGES)[-1]}"
 
 RULE = (
@@ -18,7 +19,8 @@ RULE = (
     f" correlation between its pictures of the learned model and of one that forgot all lies below {ALIKE:g};"
     " agreement, if two models' pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted"
     " for what the prediction rests on: passes deletion, insertion and forgetting. Trusted for where the condition"
-    " shows: passes localisation, beyond height and forgetting."
+    " shows: passes localisation, beyond height and forgetting. What fewer than"
+    f" {FEWEST_PATIENTS} patients bear on counts as untested."
 )
 RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
 NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "beyond height", "forgetting")}
@@ -71,8 +73,12 @@ def verdicts(summary: Summary) -> list[Verdict]:
 
 
 def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
+    def enough(metric: str, found: Estimate | None) -> Estimate | None:
+        return found if summary.tried_on(kind, metric, method) >= FEWEST_PATIENTS else None
+
     deletion, insertion, place, forgot = (
-        summary.of(kind, metric, method) for metric in ("deletion", "insertion", "localisation", LAST_STAGE)
+        enough(metric, summary.of(kind, metric, method))
+        for metric in ("deletion", "insertion", "localisation", LAST_STAGE)
     )
     beyond_height = summary.difference(kind, ("localisation", method), ("localisation", SIGNAL))
     about_this_ecg = summary.difference(kind, (AGREES, method), (OTHER_ECG, method))
@@ -80,12 +86,12 @@ def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
         "deletion": _above(deletion, 0),
         "insertion": _above(insertion, 0),
         "localisation": _above(place, 0.5),
-        "beyond height": _above(beyond_height, 0),
-        "forgetting": None if forgot is None or math.isnan(forgot.value) else forgot.high < ALIKE,
-        "agreement": _above(about_this_ecg, 0),
+        "beyond height": _above(enough("localisation", beyond_height), 0),
+        "forgetting": None if forgot is None else forgot.high < ALIKE,
+        "agreement": _above(enough(AGREES, about_this_ecg), 0),
     }
 
 
 def _above(found: Estimate | None, bound: float) -> bool | None:
-    """Whether the whole interval lies above; None if there is no number."""
-    return None if found is None or math.isnan(found.value) else found.low > bound
+    """Whether the whole interval lies above; None if the test was not tried."""
+    return None if found is None else found.low > bound

@@ -215,22 +215,24 @@ def test_an_audit_goes_on_where_it_was_interrupted(tiny, tiny_plan):
         audit(replace(tiny_plan, ecgs=4), folder, progress=False)
 
 
-def summary_of(rows: dict) -> Summary:
-    """A summary of made-up scores of 30 patients, one prediction each, with a spread of 0.05."""
-    noise = np.random.default_rng(0).normal(0, 0.05, 30)
+def summary_of(rows: dict, patients: int) -> Summary:
+    """A summary of made-up scores, one prediction of each patient, with a spread of 0.05."""
+    noise = np.random.default_rng(0).normal(0, 0.05, patients)
     scores = {key: np.array([value + noise]) for key, value in rows.items()}
-    return Summary(np.arange(30), scores, 200)
+    return Summary(np.arange(patients), scores, 200)
 
 
 def test_the_rule_of_the_verdict():
-    def judged(**given) -> Verdict:
+    def judged(patients: int = 30, **given) -> Verdict:
         shapley = {"deletion": 1.0, "insertion": 1.0, "localisation": 0.8, LAST_STAGE: 0.1, AGREES: 0.6, OTHER_ECG: 0.2}
         rows = {(kind, "localisation", method): 0.7 for kind, methods in METHODS.items() for method in methods}
         rows |= {(kind, "localisation", SIGNAL): 0.6 for kind in METHODS}
         rows |= {
             (LEAD_KIND, metric, "Shapley"): value for metric, value in (shapley | given).items() if value is not None
         }
-        return next(one for one in verdicts(summary_of(rows)) if (one.kind, one.method) == (LEAD_KIND, "Shapley"))
+        return next(
+            one for one in verdicts(summary_of(rows, patients)) if (one.kind, one.method) == (LEAD_KIND, "Shapley")
+        )
 
     assert judged().trusted_for == (RESTS, SHOWS)
     assert judged().sentence == f"Shapley (leads): trust it for {RESTS} and {SHOWS}."
@@ -241,6 +243,8 @@ def test_the_rule_of_the_verdict():
     assert low.sentence.endswith("it fails beyond height.")
     assert judged(**{LAST_STAGE: 0.5}).trusted_for == ()
     assert judged(**{AGREES: 0.2}).passes["agreement"] is False
+    few = judged(patients=9)
+    assert set(few.passes.values()) == {None} and few.sentence == f"Shapley (leads): untested for {RESTS} and {SHOWS}."
     untried = judged(**{"deletion": None, AGREES: None})
     assert untried.passes["deletion"] is None and untried.passes["agreement"] is None
     assert untried.untested_for == (RESTS,) and f"untested for {RESTS}" in untried.sentence
