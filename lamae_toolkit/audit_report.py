@@ -53,7 +53,7 @@ def audit(
 ) -> dict:
     """Audit all explanation methods, and write `out/results.json` and `out/report.html`.
 
-    Command: `lamae audit`. Cost: about 20 minutes on two cores, three pretrainings included. An interrupted audit goes
+    Command: `lamae audit`. Cost: about 26 minutes of one core, three pretrainings included. An interrupted audit goes
     on. Returns the results.
     """
     audited = run_audit(plan, out, workers=workers, progress=progress)
