@@ -133,7 +133,7 @@ def _add_curve(
 
 
 def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
-    """For each tenth of the ECGs by chance, the share that has the code."""
+    """For groups of ECGs of similar chance, the share that has the code."""
     colour, symbol = look
     labels, chances = model.predictions.of_code(code)
     groups = calibration_curve(labels, chances, model.predictions.patient_ids)
@@ -146,7 +146,7 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
         "<br>%{customdata[2]} ECGs of %{customdata[3]} patients<extra></extra>",
     )  # fmt: skip
     top = max(1.03 * min(max(groups.chance.max(), groups.high.max()), 1.0), (figure.layout.xaxis3.range or (0, 0))[1])
-    figure.update_xaxes(title_text="predicted chance, mean of each tenth", range=[-0.02 * top, top], row=2, col=1)
+    figure.update_xaxes(title_text="predicted chance, mean of each group", range=[-0.02 * top, top], row=2, col=1)
     figure.update_yaxes(title_text="share with the code", range=[-0.02 * top, top], row=2, col=1)
 
 

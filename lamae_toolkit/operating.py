@@ -111,16 +111,16 @@ def operating_point(
 
 
 def calibration_curve(
-    labels: Labels, chances: Chances, patient_ids: Int[np.ndarray, " b"], bins: int = 10
+    labels: Labels, chances: Chances, patient_ids: Int[np.ndarray, " b"], bins: int | None = None
 ) -> pd.DataFrame:
     """Do chances come true? For each group of ECGs of similar chance the mean chance, and the share that has the code.
 
-    The groups are tenths of the ECGs by chance (`bins` equal parts; equal chances stay together). Columns: chance,
-    observed, low, high, ECGs, patients. The interval is Wilson's 95 % interval with the number of patients, not of
-    ECGs, as n: unlike a bootstrap it has a width where no ECG of a group has the code.
+    The groups are `bins` equal parts of the ECGs by chance, equal chances together: by default ten, or fewer of 20 ECGs
+    each. Columns: chance, observed, low, high, ECGs, patients. The interval is Wilson's 95 % interval with the number of
+    patients, not of ECGs, as n: unlike a bootstrap it has a width where no ECG of a group has the code.
     """
     rows = []
-    group = _groups(chances, bins)
+    group = _groups(chances, bins or _default_bins(len(chances)))
     for number in np.unique(group):
         members = group == number
         observed, n = float(labels[members].mean()), len(np.unique(patient_ids[members]))
@@ -145,12 +145,13 @@ def brier_score(labels: Labels, chances: Chances, weights: Weights) -> Estimate:
     return estimate(float(error.mean()), weights @ error / weights.sum(axis=1))
 
 
-def calibration_error(labels: Labels, chances: Chances, weights: Weights, bins: int = 10) -> Estimate:
+def calibration_error(labels: Labels, chances: Chances, weights: Weights, bins: int | None = None) -> Estimate:
     """Expected calibration error: how far the groups of `calibration_curve` are from their chance, in the mean.
 
     ECE = sum over groups of (its share of the ECGs) |observed - mean chance| (Naeini et al., AAAI 2015, with groups of
     equal size). With few ECGs it is above 0 for perfect chances, too, and more so in bootstrap replicates.
     """
+    bins = bins or _default_bins(len(chances))
     member = (_groups(chances, bins)[:, None] == np.arange(bins)).astype(np.float64)
     apart = (labels - chances)[:, None] * member
     all_weights = np.vstack([np.ones((1, len(labels))), weights])
@@ -182,6 +183,10 @@ def paired_differences(
         difference = estimate(one - other, replicate)
         table[name] = (one, other, difference.value, difference.low, difference.high)
     return pd.DataFrame.from_dict(table, orient="index", columns=["ours", "theirs", "difference", "low", "high"])
+
+
+def _default_bins(ecgs: int) -> int:
+    return int(np.clip(ecgs // 20, 2, 10))
 
 
 def _groups(chances: Chances, bins: int) -> np.ndarray:

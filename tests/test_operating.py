@@ -102,6 +102,8 @@ def test_calibration_is_scikit_learns():
     np.testing.assert_allclose(curve.observed, observed)
     np.testing.assert_allclose(curve.chance, mean)
     assert (curve.low <= curve.observed).all() and (curve.observed <= curve.high).all()
+    few = calibration_curve(labels[:60], chances[:60], patients[:60])
+    assert len(few) == 3 and few.ECGs.min() >= 19, "fewer ECGs, fewer groups"
     assert curve.ECGs.sum() == len(labels) and (curve.patients <= curve.ECGs).all()
     weights = patient_bootstrap(patients, 100)
     brier, error = brier_score(labels, chances, weights), calibration_error(labels, chances, weights)
