@@ -124,6 +124,7 @@ def wave_figure(
         "correlation": "correlation within the wave",
         "amplitude_ratio": "height of the wave, drawn / true",
     }
+    _check_known("measure", measure, names)
     table = pd.DataFrame(rows)
     figure = _panels(table, ["P", "QRS", "T"], "wave", measure, title)
     figure.update_yaxes(title_text=names[measure], title_font={"size": 11}, col=1)
@@ -145,7 +146,9 @@ def lead_figure(
         "relative_rmse": "error / spread of the true lead",
         "correlation": "correlation with the true lead",
     }
+    _check_known("measure", measure, names)
     table = pd.DataFrame(rows)
+    _check_known("cohort", cohort, dict.fromkeys(table.cohort))
     table = table[(table.cohort == cohort) & (table.lead == "all")]
     figure = go.Figure()
     scenarios = list(dict.fromkeys(table.scenario))
@@ -154,6 +157,11 @@ def lead_figure(
         _add_bars(figure, part, scenarios, method, measure, True)
     figure.update_yaxes(title_text=names[measure], rangemode="tozero")
     return _finish(figure.update_layout(barmode="group"), f"{title} ({cohort})", height=430)
+
+
+def _check_known(what: str, name: str, known: Mapping) -> None:
+    if name not in known:
+        raise ECGError(f"There is no {what} {name!r}; choose from {', '.join(known)}.")
 
 
 def _panels(table: pd.DataFrame, places: list[str], along: str, measure: str, title: str) -> go.Figure:

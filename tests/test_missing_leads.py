@@ -268,6 +268,13 @@ def test_the_results_are_whole_and_drawn():
     # The six limb leads hold two signals: regression gives each back from the others.
     exact = leads[(leads.scenario == "one lead at a time") & (leads.method == "linear regression")]
     assert exact[exact.lead.isin(LIMB_LEADS)].rmse_mv.max() < 0.01
+    for draw, complaint in (
+        (lambda: lead_figure(results["leads"], "ptbxl"), "no cohort 'ptbxl'; choose from simulated, PTB-XL, LUDB"),
+        (lambda: lead_figure(results["leads"], "PTB-XL", "mae"), "no measure 'mae'; choose from rmse_mv"),
+        (lambda: wave_figure(results["waves"], "mae"), "no measure 'mae'; choose from survives"),
+    ):
+        with pytest.raises(ECGError, match=complaint):
+            draw()
     figure = wave_figure(results["waves"])
     assert len(figure.data) == len(SCENARIOS) * leads.method.nunique()
     bars = lead_figure(results["leads"], "PTB-XL").data
