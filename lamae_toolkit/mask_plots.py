@@ -75,9 +75,9 @@ def error_figure(
         y=[highest[row] + 0.05 * top for row in rows if mask[row].all()], mode="markers",
         marker={"symbol": "star", "size": 9, "color": BLACK}, name="hidden altogether", hoverinfo="skip",
     )  # fmt: skip
-    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"}, annotation_text="guessing the mean of the lead")
-    figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, len(leads) - 0.4])
-    figure.update_yaxes(title_text="error on hidden patches", range=[0, top])
+    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
+    figure.update_yaxes(title_text="error on hidden patches <br>(1 = guessing the mean)", range=[0, top])
     return _finish(figure, title, height=280)
 
 

@@ -131,7 +131,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         # Python stops: shading goes on, and the page says that nothing is drawn.
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
         page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(state="detached")
+        page.get_by_role("button", name="No Kernel").first.wait_for()
         canvas.focus()
         page.keyboard.press("Space")
         expect(status).to_have_text(re.compile("Python does not answer"))

@@ -169,7 +169,7 @@ def test_the_code_draws_the_view_again(playground, recording, models):
 
 def test_saved_pages_and_pictures(playground, tmp_path):
     page = playground.save(tmp_path / "mask.html").read_text("utf-8")
-    assert page.count("plotly-graph-div") == 2 and "LAMAE" in page and "Error there" in page
+    assert page.count("plotly-graph-div") == 2 and "<h1>Mask playground</h1>" in page and "Error there" in page
     assert not re.search(r"<script[^>]+src=", page)
     playground.show(playground.recording.select(("I", "II")))
     assert playground.save(tmp_path / "mask.png").read_bytes()[:4] == b"\x89PNG"

@@ -38,8 +38,9 @@ function render({ model, el }) {
     resize();
   }
 
-  /** What Python knows of mask, cursor and drawings. */
+  /** What Python knows: ECG, mask, cursor and drawings, which come together. */
   function read() {
+    if (ecg !== get("_ecg")) readEcg();
     const { data, errors, means, scale_mv: scaleMv } = get("_drawn");
     drawn = { data: decoded(data), errors, scaleMv };
     paintLegend(means);
@@ -285,16 +286,14 @@ function render({ model, el }) {
     deed();
   };
 
-  const heard = [["change:_ecg", readEcg], ["change:_drawn", answered]];
-  for (const [event, deed] of heard) model.on(event, deed);
+  model.on("change:_drawn", answered); // all that Python changes comes with it
   const observer = new ResizeObserver(() => ecg && resize());
   observer.observe(root);
-  readEcg();
   read();
   return () => {
     observer.disconnect();
     clearTimeout(waiting);
-    for (const [event, deed] of heard) model.off(event, deed);
+    model.off("change:_drawn", answered);
   };
 }
 

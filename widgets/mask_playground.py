@@ -34,7 +34,7 @@ class MaskPlayground(Shell):
     drew, and its error in each lead. `show` opens another ECG, `hide` hides any mask.
     """
 
-    name = "mask-playground"
+    name, heading = "mask-playground", "Mask playground"
 
     def __init__(
         self, recording: Recording, models: Mapping[str, LAMAE] | None = None, *, ratio: float = 0.75, seed: int = 0
@@ -49,6 +49,9 @@ class MaskPlayground(Shell):
         rows = widgets.Layout(flex_flow="row wrap")
         controls = widgets.HBox([self.ratio, self.another, self.chest, self.only, self.keep, self.clear], layout=rows)
         super().__init__([self._about, controls, self.grid, self._bars])
+        # What is refused is said right below the grid, where one looks.
+        order = [part for part in self.children if part is not self._message]
+        self.children = (*order[:4], self._message, *order[4:])
         self.changed()
 
     def _build(self, ratio: float) -> None:
@@ -185,7 +188,9 @@ class MaskPlayground(Shell):
             table = np.stack(list(self.errors.values()))[:, self.mask.any(axis=1)]
             wins = np.bincount(table.argmin(axis=0), minlength=len(table))
             best = ", ".join(f"{name} in {number}" for name, number in zip(self.errors, wins, strict=True))
-            said += f" Nearest to the truth, of {table.shape[1]} leads: {best}."
+            said += f" Nearest to the truth, by leads: {best}."
+        if whole:
+            said += " The height in mV of a lead hidden altogether is taken from that lead, its shape is drawn."
         return said
 
     def _notes(self, config) -> list[str]:
