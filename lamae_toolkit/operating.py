@@ -116,7 +116,7 @@ def calibration_curve(
     """Do chances come true? For each group of ECGs of similar chance the mean chance, and the share that has the code.
 
     The groups are `bins` equal parts of the ECGs by chance, equal chances together: by default ten, or fewer of 20 ECGs
-    each. Columns: chance, observed, low, high, ECGs, patients. The interval is Wilson's 95 % interval with the number of
+    each. Columns: chance, observed, low, high, ECGs, patients. The interval is Wilson's 95 % one with the number of
     patients, not of ECGs, as n: unlike a bootstrap it has a width where no ECG of a group has the code.
     """
     rows = []
