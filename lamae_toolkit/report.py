@@ -50,4 +50,7 @@ def write_report(path: Path | str, title: str, introduction: str, sections: Sequ
 def _as_html(part: go.Figure | pd.DataFrame) -> str:
     if isinstance(part, pd.DataFrame):
         return f'<div class="wide">{part.to_html(float_format="{:.3f}".format, border=0)}</div>'
-    return part.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+    # A page stays on this computer: without these two settings plotly offers to upload the figure.
+    private = {"showSendToCloud": False, "plotlyServerURL": ""}
+    config = {"displaylogo": False, "responsive": True} | private
+    return part.to_html(full_html=False, include_plotlyjs=False, config=config)
