@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import secrets
 import socket
 import tempfile
@@ -60,14 +59,19 @@ def app_command(arguments: argparse.Namespace) -> None:
     if not ecgs:
         print(f"{arguments.folder} holds no ECG; ECGs can be uploaded.")
     port, token = _port(arguments.port), secrets.token_urlsafe(32)
+
+    class App(Voila):
+        def launch_browser(self) -> None:
+            """Called once it listens: the address is printed, for the user to open."""
+            print(f"Open http://{LOOPBACK}:{port}/?token={token}\nStop with Ctrl-C.", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="lamae_app_") as folder:
         notebook = Path(folder) / NOTEBOOK
         write_app_notebook(notebook, ecgs.root, arguments.checkpoint.resolve())
-        voila = Voila(config=_config(notebook, port, token), log_level=logging.WARNING)
-        voila.initialize([])
-        voila.template_paths.insert(0, str(TEMPLATE))
-        print(f"Open http://{LOOPBACK}:{port}/?token={token}\nStop with Ctrl-C.", flush=True)
-        voila.start()
+        app = App(config=_config(notebook, port, token), log_level=logging.WARNING)
+        app.initialize([])
+        app.template_paths.insert(0, str(TEMPLATE))
+        app.start()
 
 
 def write_app_notebook(path: Path, folder: Path, checkpoint: Path) -> None:
@@ -93,7 +97,6 @@ def _config(notebook: Path, port: int, token: str) -> dict:
                 "port": port,
                 "port_retries": 0,
                 "token": token,
-                "open_browser": False,
                 "notebook_path": str(notebook),
                 "config_file_paths": [],
                 "tornado_settings": {
@@ -102,7 +105,7 @@ def _config(notebook: Path, port: int, token: str) -> dict:
                     "websocket_max_message_size": int((UPLOAD_MB + 1) * 1e6),
                 },
             },
-            "KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"},
+            "KernelManager": {"transport_encryption": "auto"},
             "VoilaKernelManager": {"fill_delay": 10.0},  # the next kernel waits until the page is there
             "VoilaConfiguration": {
                 "strip_sources": True,

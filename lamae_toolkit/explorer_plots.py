@@ -58,7 +58,16 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     figure.update_yaxes(range=[bottom, top], dtick=0.5, **grid)
     edges = sorted({strip.at_s for strip in sheet.strips} - {0.0})
     lines = [
-        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain", "line": {"color": PAPER_BOLD}}
+        {
+            "type": "line",
+            "x0": x,
+            "x1": x,
+            "y0": 0,
+            "y1": 1,
+            "xref": "x",
+            "yref": "y domain",
+            "line": {"color": PAPER_BOLD},
+        }
         for x in edges
     ]
     _finish(figure, title, height=360 if title else 325)
@@ -129,7 +138,7 @@ def show_chances(
     if chosen is not None and chosen not in codes:
         codes[-1] = chosen
     codes.reverse()
-    rows = np.arange(len(codes))
+    rows = list(range(len(codes)))
     spans, changes = _segments(), _segments()
     for row, code in zip(rows, codes, strict=True):
         if intervals is not None and code in intervals.index:

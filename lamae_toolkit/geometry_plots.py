@@ -78,7 +78,8 @@ def show_values(figure: go.Figure, values: pd.Series, measure: str = "weight", t
     unknown = [lead for lead in values.index if lead not in LEADS]
     if unknown or not len(values):
         raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
-    size = np.abs(values.to_numpy(dtype=float))
+    values = values.astype(float)
+    size = np.abs(values.to_numpy())
     share = pd.Series(size / max(float(size.max()), 1e-12), index=values.index)
     sizes, colours, symbols, texts = [], [], [], []
     for lead in LEADS:

@@ -29,7 +29,7 @@ class BrowserFiles(anywidget.AnyWidget):
         self._received = received
         self.on_msg(self._receive)
 
-    def _receive(self, _, content: dict, buffers: list) -> None:
+    def _receive(self, _, content: object, buffers: list) -> None:
         names = content.get("names") if isinstance(content, dict) else None
         if isinstance(names, list) and len(names) == len(buffers) and all(isinstance(name, str) for name in names):
             self._received({name: bytes(buffer) for name, buffer in zip(names, buffers, strict=True)})

@@ -4,6 +4,7 @@ import html
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
@@ -25,6 +26,8 @@ from lamae_toolkit.whatif import normalisation_note
 PAUSE_S, SHORT_PAUSE_S = 0.5, 0.1
 """After the last change: until Shapley values are computed, and until known ones are drawn."""
 KEPT_ECGS = 12
+ByName = Mapping[str, Any]
+"""Recordings by name, read when they are asked for: nobody may look at them before, not even to check a type."""
 IMPORTS = (
     "from lamae_toolkit.explain import explain_ecg\n"
     "from lamae_toolkit.explorer_plots import chances_figure, weighted_strips_figure\n"
@@ -39,7 +42,7 @@ IMPORTS = (
 
 def lead_attention_explorer(
     model: LAMAE,
-    recordings: Mapping[str, Recording] | Sequence[Recording],
+    recordings: ByName | Sequence[Recording],
     probe: Probe | None = None,
     calibration: Calibration | None = None,
 ) -> "LeadExplorer":
@@ -61,7 +64,7 @@ class LeadExplorer(Shell):
     def __init__(
         self,
         model: LAMAE,
-        recordings: Mapping[str, Recording],
+        recordings: ByName,
         probe: Probe | None = None,
         calibration: Calibration | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class LeadExplorer(Shell):
         super().__init__([self.controls, self._notes, self.plots, self._waiting])
         self._show(self.view)
         self._ask_for_credit(self.view)
+        self.say(self._unread, alert=True)
         self.controls.listen(self._update, lambda sentence: self.say(sentence, alert=True))
         self.controls.as_recorded.on_click(lambda _: self.reset())
         self.controls.pin.observe(lambda _: self._pin(), names="value")
@@ -88,9 +92,12 @@ class LeadExplorer(Shell):
         for name in self.recordings:
             try:
                 self.controls.ecg.value = name
-                return self._view()
+                view = self._view()
             except ECGError as error:
                 errors.append(error)
+            else:
+                self._unread = str(errors[0]) if errors else ""
+                return view
         raise errors[0]
 
     @property

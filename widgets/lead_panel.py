@@ -118,6 +118,9 @@ class View:
         said += [self.changes.in_words()] if self.changes.in_words() else []
         best = self.weights.sort_values(ascending=False, kind="stable").head(3)
         said.append("Largest lead weights: " + ", ".join(f"{lead} {value:.1%}" for lead, value in best.items()) + ".")
+        if self.layer or self.head:
+            which = [f"{name} {number}" for name, number in (("layer", self.layer), ("head", self.head)) if number]
+            said.append(f"Latent attention of {', '.join(which)} alone.")
         if self.recorded is not None:
             now, before = self.explanation.chances[self.code], self.recorded[self.code]
             said.append(f"{name_of(self.code)}: chance {now:.1%}, as recorded {before:.1%}.")

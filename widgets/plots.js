@@ -47,7 +47,8 @@ function render({ model, el }) {
     figure.root.classList.toggle("lamae-stale", stale);
     figure.root.setAttribute("aria-label", words);
     if (!data) return;
-    // A whole figure has all traces; of a patch, an empty one leaves its trace alone. null takes a key away.
+    // What differs, key by key: null takes a key away, and a trace without keys stays as it is.
+    if (data.length !== figure.data.length) Object.assign(figure, { data: [], layout: {} });
     figure.data = data.map((keys, number) => merged(figure.data[number], keys));
     figure.layout = merged(figure.layout, layout);
     if (!figure.graph) {
@@ -72,10 +73,14 @@ function render({ model, el }) {
     groups.delete(name);
   }
 
+  let begun = false; // what differs is of use only to a page that has all the rest
+
   function receive(message) {
+    begun ||= message.all;
+    if (!begun) return;
     for (const part of message.parts) {
       if (part.gone) remove(part.group);
-      else if (part.whole || groups.has(part.group)) draw(part);
+      else draw(part);
     }
     el.dataset.shown = message.number; // by which tests and benchmarks know that the page has got so far
   }

@@ -68,7 +68,7 @@ class Plots(anywidget.AnyWidget):
         )
         self._shown[group, name] = now
         if before is None or len(before["data"]) != len(now["data"]):
-            self._parts.append(now | {"whole": True})
+            self._parts.append(now)
         elif figure is None:
             self._parts.append(about)
         else:
@@ -83,12 +83,11 @@ class Plots(anywidget.AnyWidget):
     def send_all(self) -> None:
         """Send what was collected to all pages that are open."""
         self.number += 1
-        self.send({"parts": self._parts, "number": self.number})
+        self.send({"parts": self._parts, "number": self.number, "all": False})
         self._parts = []
 
     def _send_whole(self) -> None:
-        parts = [figure | {"whole": True} for figure in self._shown.values()]
-        self.send({"parts": parts, "number": self.number})
+        self.send({"parts": list(self._shown.values()), "number": self.number, "all": True})
 
 
 def _differing(before: dict, now: dict) -> dict:
