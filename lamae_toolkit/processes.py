@@ -1,5 +1,6 @@
 """Several processes that train one model together, as `torchrun` starts them; a process on its own is one of one."""
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator
@@ -63,10 +64,11 @@ def is_first_process() -> bool:
 
 @contextmanager
 def training_together(device: torch.device | str) -> Iterator[Processes]:
-    """Meet the other processes that `torchrun` started, by gloo on CPU and nccl on GPUs, and part from them at the end.
+    """Meet the other processes that `torchrun` started, by gloo on CPU and nccl on GPUs, and wait for all at the end.
 
-    Without torchrun there is nobody to meet. On GPUs each process of a machine takes one of its own. If another
-    process ends early, this one ends with an ECGError that says so.
+    They part when they exit, so that several models can be trained one after the other. Without torchrun there is
+    nobody to meet. On GPUs each process of a machine takes one of its own. If another process ends early, this one
+    ends with an ECGError that says so.
     """
     device, count = torch.device(device), processes_started()
     if count == 1:
@@ -90,7 +92,9 @@ def training_together(device: torch.device | str) -> Iterator[Processes]:
             " from the last checkpoint."
         )
 
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
     usual = signal.signal(signal.SIGTERM, stop)
     try:
         yield Processes(rank, count, device)
@@ -98,9 +102,9 @@ def training_together(device: torch.device | str) -> Iterator[Processes]:
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):  # what they make of a partner that is gone
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it now, but it is still to be said why
+            atexit.unregister(dist.destroy_process_group)
             stop()
         raise
     finally:
         if signal.getsignal(signal.SIGTERM) is stop:
             signal.signal(signal.SIGTERM, usual)
-        dist.destroy_process_group()

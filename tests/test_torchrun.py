@@ -23,6 +23,13 @@ OPTIONS = """
 --pooling-heads 4 --decoder-width 16 --decoder-heads 4 --encoder-depth 1 --latent-depth 1
 """.split()  # noqa: SIM905
 
+TWO_RUNS = """
+import sys
+from lamae_toolkit import cli
+
+sys.exit(sum(cli.main([*sys.argv[2:], "--out", sys.argv[1] + name]) for name in ("/first", "/second")))
+"""
+
 DIES_IN_STEP_4 = """
 import os, signal, sys
 from lamae_toolkit import cli
@@ -66,12 +73,14 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.fixture(scope="module")
 def together(uneven, tmp_path_factory) -> Path:
-    """A run of two processes."""
-    out = tmp_path_factory.mktemp("together") / "run"
-    done = torchrun("-m", "lamae_toolkit.cli", "pretrain", "--store", uneven.folder, "--out", out, *OPTIONS)
+    """A run of two processes, the second of the same that they made."""
+    out = tmp_path_factory.mktemp("together")
+    (out / "two_runs.py").write_text(TWO_RUNS, encoding="utf-8")
+    done = torchrun(out / "two_runs.py", out, "pretrain", "--store", uneven.folder, *OPTIONS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("The checkpoint is in") == 1
-    return out
+    assert done.stdout.count("The checkpoint is in") == 2  # said by one process
+    assert losses(out / "first") == losses(out / "second")
+    return out / "second"
 
 
 def test_two_processes_have_the_losses_and_the_model_of_one(uneven, together, tmp_path):
