@@ -129,6 +129,7 @@ def test_scores_do_not_depend_on_the_labels_of_the_test_ecgs(plan, cohort):
             np.testing.assert_array_equal(score[name], changed[name])
 
 
+@pytest.mark.slow
 def test_a_class_that_the_labelled_ecgs_lack_is_scored_as_guessing(cohort, tmp_path):
     plan = plan_of("random encoder", tasks={"codes": ("I48.91", "Q99.9")})
     scores = probe_scores(plan, cohort, Variant("random encoder").model(TINY).eval(), SPLITS[0], 0, progress=False)

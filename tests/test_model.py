@@ -140,7 +140,9 @@ def test_every_parameter_gets_a_gradient(model):
     assert silent == ([] if model.config.mask_ratio else ["to_decoder.weight", "to_decoder.bias"])
 
 
-@pytest.mark.parametrize("name", ["all, moments", "all, token", "cls"])
+@pytest.mark.parametrize(
+    "name", ["all, moments", *(pytest.param(name, marks=pytest.mark.slow) for name in ("all, token", "cls"))]
+)
 def test_it_overfits_four_ecgs(name, cohort):
     torch.manual_seed(0)
     model, batch = LAMAE(VARIANTS[name]), cohort.batch([0, 1, 2, 3])

@@ -141,6 +141,7 @@ def test_a_board_of_one_code_and_of_codes_that_no_ecg_has(cohort, evaluations):
     assert board._message.value == ""
 
 
+@pytest.mark.slow
 def test_it_is_saved_as_html_png_and_svg(board, tmp_path, monkeypatch):
     page = board.save(tmp_path / "board.html").read_text()
     assert "<h1>ICD-10 board</h1>" in page

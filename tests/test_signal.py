@@ -96,7 +96,10 @@ def test_leads_do_not_mix():
     recording = noise()
     shuffled = recording.select(LEADS[::-1])
     for function in (lambda r: resample(r, 100), bandpass):
-        np.testing.assert_array_equal(function(shuffled).select(LEADS).signal_mv, function(recording).signal_mv)
+        # Not to the last bit: some processors compute several rows at once, and sum them in another order.
+        np.testing.assert_allclose(
+            function(shuffled).select(LEADS).signal_mv, function(recording).signal_mv, rtol=0, atol=2e-6
+        )
 
 
 def test_ptbxl_at_500_hz_becomes_ptbxl_at_100_hz(real_data):

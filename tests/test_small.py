@@ -10,6 +10,7 @@ from test_model import SMALL as TINY
 
 import lamae_toolkit.small as recipe
 from lamae_toolkit.baselines import IndependentMAE
+from lamae_toolkit.calibration import CALIBRATION_FILE
 from lamae_toolkit.checkpoint import SHIPPED, WEIGHTS
 from lamae_toolkit.cli import main
 from lamae_toolkit.datasets.ptbxl import SUPERCLASSES
@@ -32,7 +33,8 @@ def test_shipped_weights_load_offline_by_name_and_are_small(name, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     model = KINDS[name].from_pretrained(name)
     assert not model.training
-    assert sorted(path.name for path in (WEIGHTS / name).iterdir()) == sorted(SHIPPED_FILES)
+    calibrated = (CALIBRATION_FILE,) if name == "lamae-small" else ()
+    assert sorted(path.name for path in (WEIGHTS / name).iterdir()) == sorted((*SHIPPED_FILES, *calibrated))
     assert (WEIGHTS / name / "model.safetensors").stat().st_size <= 8_000_000
     card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     assert "not for diagnosis" in card and "CC BY 4.0" in card and "10.1038/s41597-020-0495-6" in card

@@ -89,6 +89,7 @@ def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, f
     assert {"head.weight", "model.pooling.query", "model.norm.weight", "model.mask_token"} <= set(found[-1])
 
 
+@pytest.mark.slow
 def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, fast, monkeypatch):
     config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(cohort))
     # The network as it is after its last step, whether or not that was its best.

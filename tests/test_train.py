@@ -103,6 +103,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(cohort,
     assert state["step"] == 4 and not (tmp_path / "other" / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(cohort, tmp_path):
     config = TrainConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20)
     pretrain(random_encoder(replace(SMALL, hidden_leads=0)), cohort, np.arange(100), tmp_path, config, progress=False)
