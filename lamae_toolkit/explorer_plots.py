@@ -39,17 +39,19 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
             drawn_mv = base_mv + recording.lead(strip.lead)[first:last] - np.float32(level_mv(recording, strip.lead))
         else:
             drawn_mv = np.full(2, base_mv, dtype=np.float32)
-        step_s = 1 / rate_hz if strip.recorded else strip.to_s - strip.from_s
+        time_s = np.linspace(
+            strip.at_s, strip.at_s + strip.to_s - strip.from_s, len(drawn_mv), endpoint=not strip.recorded
+        )
         traces.append(
             go.Scatter(
-                x0=strip.at_s, dx=step_s, y=drawn_mv.astype(np.float32), mode="lines", name=strip.lead,
+                x=time_s.astype(np.float32), y=drawn_mv.astype(np.float32), mode="lines", name=strip.lead,
                 line={"color": OFF, "width": 1.4, "dash": "solid" if strip.recorded else "dot"},
                 hoverinfo="name", showlegend=False,
             )
         )  # fmt: skip
         texts.append(
             {"x": strip.at_s + 0.04, "y": base_mv + 0.42 * pitch_mv, "text": strip.lead, "showarrow": False,
-             "xanchor": "left", "yanchor": "middle", "bgcolor": "rgba(255,255,255,0.8)", "borderpad": 1}
+             "xref": "x", "yref": "y", "borderpad": 1, "xanchor": "left", "yanchor": "middle", "bgcolor": "rgba(255,255,255,0.8)"}
         )  # fmt: skip
     figure = go.Figure(traces, go.Layout(annotations=texts))
     top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)

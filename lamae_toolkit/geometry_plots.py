@@ -61,7 +61,14 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     labels = [{"x": x, "y": y, "xanchor": anchor} for x, y, anchor in places]
     grey = {"font": {"color": "#555555", "size": 12}}
     sides = [{"x": x, "y": y, "text": text, "xanchor": anchor, **grey} for x, y, text, anchor in SIDES]
-    same = {"showarrow": False, "yanchor": "middle", "bgcolor": "rgba(255,255,255,0.7)", "borderpad": 0}
+    same = {
+        "showarrow": False,
+        "xref": "x",
+        "yref": "y",
+        "yanchor": "middle",
+        "bgcolor": "rgba(255,255,255,0.7)",
+        "borderpad": 0,
+    }
     figure.update_layout(annotations=[{**same, **words} for words in (*labels, *sides)])
     hidden = {"visible": False, "fixedrange": True}
     figure.update_xaxes(range=[-2.1, 2.3], **hidden)

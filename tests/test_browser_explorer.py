@@ -1,20 +1,15 @@
 """The lead explorer in a real JupyterLab, and as an app in a real Voila, worked by mouse and keyboard."""
 
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from lab import browser_page, run_all_cells, screenshot
 from playwright.sync_api import Locator, expect
+from served_app import served
 from test_explorer import SMALL, probe_of
 from written_ecgs import ecg_counts, muse_xml, wfdb_header, wfdb_signals
 
@@ -84,6 +79,8 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
 
         # Code, layer, head, and what the discs stand for.
         picture = heat.locator(".hm image").get_attribute("href")
+        choose(explorer, "Code", "I21.09 ST elevation myocardial infarction of the anterior wall")
+        expect(said).to_contain_text("code=I21.09")
         choose(explorer, "Code", "I44.7 Left bundle-branch block, unspecified")
         choose(explorer, "Layer", "2")
         choose(explorer, "Head", "3")
@@ -132,42 +129,6 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         expect(explorer.get_by_role("alert")).to_contain_text("turn at least one back on")
         expect(said).to_contain_text("'V5'] code")
         expect(heat.locator(".xtick")).to_have_count(1)
-
-
-@contextmanager
-def served(folder: Path, checkpoint: Path, log: Path) -> Iterator[str]:
-    """`lamae app` as a program of its own; gives the address that it prints."""
-    words = [
-        sys.executable,
-        "-m",
-        "lamae_toolkit.cli",
-        "app",
-        str(folder),
-        "--checkpoint",
-        str(checkpoint),
-        "--port",
-        "0",
-    ]
-    own = {
-        name: str(log.parent / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "TMPDIR")
-    }
-    Path(own["TMPDIR"]).mkdir()
-    with open(log, "wb") as errors:
-        app = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=errors, env=os.environ | own, start_new_session=True
-        )
-    try:
-        line = app.stdout.readline().decode()
-        assert line.startswith("Open http://127.0.0.1:"), (line, log.read_text())
-        yield line.split()[1]
-        app.send_signal(signal.SIGTERM)
-        assert app.wait(30) == 0
-        assert list(Path(own["TMPDIR"]).iterdir()) == []  # neither the notebook nor connections nor an upload is left
-    finally:
-        if app.poll() is None:
-            os.killpg(app.pid, signal.SIGKILL)
-            app.wait()
-        app.stdout.close()
 
 
 def answer(address: str, **headers: str) -> tuple[int, str, str]:

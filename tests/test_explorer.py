@@ -205,6 +205,7 @@ def test_what_cannot_be_read_is_said_and_the_next_ecg_is_shown(explorer):
 
 def test_a_lead_is_taken_away_and_all_that_is_shown_follows(explorer):
     full = explorer.view
+    assert full.code == full.recorded.idxmax()
     assert full.credit is not None and "Most credit" in explorer.describe()
     explorer.controls.leads["V1"].value = False
     view = explorer.view

@@ -79,6 +79,9 @@ class LeadExplorer(Shell):
         self.plots, self._notes, self._waiting = Plots(), widgets.HTML(), widgets.HTML()
         self.panel, self.pinned = LeadPanel(self.plots, "live", self._first_view()), None
         super().__init__([self.controls, self._notes, self.plots, self._waiting])
+        # What went wrong is said beside the controls, not below figures that reach further than the screen.
+        style, *parts = (part for part in self.children if part not in (self.controls, self._message))
+        self.children = [style, self.controls, self._message, *parts]
         self._show(self.view)
         self._ask_for_credit(self.view)
         self.say(self._unread, alert=True)
@@ -97,7 +100,9 @@ class LeadExplorer(Shell):
                 errors.append(error)
             else:
                 self._unread = str(errors[0]) if errors else ""
-                return view
+                if view.recorded is not None:
+                    self.controls.code.value = view.recorded.idxmax()
+                return self._view()
         raise errors[0]
 
     @property

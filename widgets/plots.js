@@ -1,5 +1,8 @@
 // Plotly figures of one or two groups, side by side. Python sends each figure whole at first and then what differs.
 // PLOTLY stands before this text, as `Plotly`.
+const KINDS = { f4: Float32Array, f8: Float64Array, i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array,
+  i4: Int32Array, u4: Uint32Array };
+
 function render({ model, el }) {
   el.classList.add("lamae-plots");
   const groups = new Map(); // by name: its element, heading and figures
@@ -61,8 +64,18 @@ function render({ model, el }) {
   function merged(old, keys) {
     if (old && !Object.keys(keys).length) return old;
     const found = { ...old, ...keys };
-    for (const key in found) if (found[key] === null) delete found[key];
+    for (const key in found) {
+      if (found[key] === null) delete found[key];
+      else found[key] = decoded(found[key]);
+    }
     return found;
+  }
+
+  // Numbers are decoded once, not by plotly at each change, which would then take them for new ones.
+  function decoded(value) {
+    if (!value.bdata || value.shape) return value;
+    const bytes = Uint8Array.from(atob(value.bdata), (letter) => letter.charCodeAt(0));
+    return new KINDS[value.dtype](bytes.buffer);
   }
 
   function remove(name) {
