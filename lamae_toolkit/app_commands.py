@@ -68,7 +68,7 @@ def app_command(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="lamae_app_") as folder:
         notebook = Path(folder) / NOTEBOOK
         write_app_notebook(notebook, ecgs.root, arguments.checkpoint.resolve())
-        app = App(config=_config(notebook, port, token), log_level=logging.WARNING)
+        app = App(config=_config(notebook, port, token), log_level=logging.ERROR)
         app.initialize([])
         app.template_paths.insert(0, str(TEMPLATE))
         app.start()

@@ -51,7 +51,8 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         )  # fmt: skip
         texts.append(
             {"x": strip.at_s + 0.04, "y": base_mv + 0.42 * pitch_mv, "text": strip.lead, "showarrow": False,
-             "xref": "x", "yref": "y", "borderpad": 1, "xanchor": "left", "yanchor": "middle", "bgcolor": "rgba(255,255,255,0.8)"}
+             "xref": "x", "yref": "y", "borderpad": 1, "xanchor": "left", "yanchor": "middle",
+             "bgcolor": "rgba(255,255,255,0.8)"}
         )  # fmt: skip
     figure = go.Figure(traces, go.Layout(annotations=texts))
     top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)
