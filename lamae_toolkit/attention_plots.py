@@ -9,7 +9,7 @@ from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.explain import Explanation
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.lead_differences import LeadDifference
-from lamae_toolkit.plots import BLUE, GREY, ORANGE, VERMILION, WEIGHT_SCALE, ecg_figure
+from lamae_toolkit.plots import BLUE, GREY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
 
 # Blue below 0, vermilion above, white at 0: the colour-blind can tell them apart.
 DIVERGING = [[0.0, BLUE], [0.25, "#7fb8d8"], [0.5, "#ffffff"], [0.75, "#eaae7f"], [1.0, VERMILION]]
@@ -107,7 +107,7 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
     figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, row=1, col=1)
     figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text="came from lead", showticklabels=True, row=2, col=1)
-    return _finished(figure, title, height=680)
+    return _finish(figure, title, height=680)
 
 
 def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Figure:
@@ -144,7 +144,7 @@ def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Fi
         )  # fmt: skip
         figure.add_hline(y=0, line={"color": GREY})
         figure.update_yaxes(title_text="difference, percentage points")
-    return _finished(figure, title or difference.comparison, height=520 if value.ndim == 2 else 340)
+    return _finish(figure, title or difference.comparison, height=520 if value.ndim == 2 else 340)
 
 
 def _behind(shown: np.ndarray, method: str) -> dict:
@@ -158,12 +158,3 @@ def _behind(shown: np.ndarray, method: str) -> dict:
 
 def _colour_bar(title: str, y: float = 0.5, length: float = 0.9) -> dict:
     return {"title": {"text": title, "side": "right"}, "thickness": 14, "len": length, "y": y}
-
-
-def _finished(figure: go.Figure, title: str, height: int) -> go.Figure:
-    figure.update_layout(
-        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"}, height=height, template="plotly_white",
-        margin={"l": 20, "r": 20, "t": 60, "b": 45}, font={"size": 13},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
-    )  # fmt: skip
-    return figure

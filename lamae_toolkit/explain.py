@@ -4,7 +4,7 @@ Weights and attention show what the model combined, not why a code was predicted
 look, to be checked against what changes when a lead is taken away.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -97,16 +97,22 @@ def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], F
     """
     with at_rest(model):
         weights, record = watched_embedding(model, batch)
-    recorded = [attention for name, attention in record.items() if name.startswith("latent_attention")]
-    if any(len(attention) != len(batch) for attention in recorded):
+    between = attention_by_layer(model, weights, latent_attention(record))
+    return weights, between * rearrange(batch.present, "b l -> b 1 1 l 1")
+
+
+def attention_by_layer(
+    model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor]
+) -> Float[Tensor, "b layers h l k"]:
+    """What latent attention took between leads, layer by layer; recorded: its softmax, and weights: of the same run."""
+    if any(len(attention) != len(weights) for attention in recorded):
         raise ECGError(f"The leads of {type(model).__name__} never meet, so it has no attention between leads.")
     if model.config.tokens == "induced":
         recorded = through_latents(recorded)
-    leads = len(batch.leads)
+    leads = weights.shape[-1]
     if not recorded:
-        return weights, weights.new_zeros(len(batch), 0, model.config.heads, leads, leads)
-    between = rearrange([lead_attention(one, leads) for one in recorded], "layer b h l k -> b layer h l k")
-    return weights, between * rearrange(batch.present, "b l -> b 1 1 l 1")
+        return weights.new_zeros(len(weights), 0, model.config.heads, leads, leads)
+    return rearrange([lead_attention(one, leads) for one in recorded], "layer b h l k -> b layer h l k")
 
 
 class RolledUp(NamedTuple):
@@ -145,12 +151,23 @@ def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
     with at_rest(model):
         weights, record = watched_embedding(model, batch)
         m = record["encoder.0.attention"].shape[-1]
-        own = repeat(torch.eye(len(batch.leads), device=weights.device) / m, "l k -> b l k m", b=len(batch), m=m)
-        latent = [heads.mean(dim=1) for name, heads in record.items() if name.startswith("latent_attention")]
-        if model.config.tokens == "induced":
-            latent = through_latents(latent)
-        between = reduce(descend(own, latent, half_residual), "b l k m -> b l k", "sum") * batch.present[:, :, None]
-        return RolledUp(between, einsum(weights.mean(dim=1), between, "b l, b l k -> b k"))
+        rolled = roll_up_recorded(model, weights, latent_attention(record), m)
+        return RolledUp(rolled.between_leads * batch.present[:, :, None], rolled.into_heart)
+
+
+def roll_up_recorded(model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor], m: int) -> RolledUp:
+    """`roll_up` of a run whose attention was recorded, m tokens a lead, all leads there."""
+    own = repeat(torch.eye(weights.shape[-1], device=weights.device) / m, "l k -> b l k m", b=len(weights), m=m)
+    layers = [heads.mean(dim=1) for heads in recorded]
+    if model.config.tokens == "induced":
+        layers = through_latents(layers)
+    between = reduce(descend(own, layers, half_residual), "b l k m -> b l k", "sum")
+    return RolledUp(between, einsum(weights.mean(dim=1), between, "b l, b l k -> b k"))
+
+
+def latent_attention(record: Mapping[str, Tensor]) -> list[Tensor]:
+    """Of all attention that was recorded, that between leads, first layer first."""
+    return [attention for name, attention in record.items() if name.startswith("latent_attention")]
 
 
 def watched_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], dict[str, Tensor]]:

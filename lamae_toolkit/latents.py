@@ -1,5 +1,6 @@
 """What the model's steps hand on: the latents of the leads, and what is made of them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,10 @@ class Latents(NamedTuple):
         if self.seen is None:
             return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
         return self.seen[:, :, 0]
+
+    def of_leads(self, rows: Sequence[int]) -> "Latents":
+        """The latents of these rows alone, in this order."""
+        return Latents(self.tokens[:, rows], None if self.seen is None else self.seen[:, rows], self.position[:, rows])
 
     def moments(self) -> tuple[Float[Tensor, "b l k d"], Bool[Tensor, "b l k"]]:
         """The tokens of the patches, without the CLS token, and which of them were seen."""

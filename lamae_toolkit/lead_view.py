@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange, reduce, repeat
 
 from lamae_toolkit.batch import Batch, collate
 from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.explain import (
     Explanation,
     at_rest,
-    descend,
+    attention_by_layer,
     explain_ecg,
-    half_residual,
-    lead_attention,
-    through_latents,
+    latent_attention,
+    roll_up_recorded,
 )
 from lamae_toolkit.latents import Latents
 from lamae_toolkit.lead_credit import LeadCredit, explain_credit
@@ -96,34 +94,19 @@ class EncodedLeads:
             raise ECGError("Every lead is taken away: turn at least one back on.")
         if self.model.config.normalisation == "record":  # each lead's scale depends on which others there are
             return explain_ecg(self.model, self.recording.select(leads), self.probe)
-        batch, (tokens, _, position) = self.batch.select(leads), self.latents
-        rows = [self.leads.index(lead) for lead in leads]
-        latents = Latents(tokens[:, rows], None, position[:, rows])
+        batch, latents = self.batch.select(leads), self.latents.of_leads([self.leads.index(lead) for lead in leads])
         with torch.inference_mode(), at_rest(self.model), watch_attention(self.model) as record:
             embedding = self.model.embed_latents(self.model.connect(latents))
-            recorded = [calls[0] for name, calls in record.items() if name.startswith("latent_attention")]
+            recorded = latent_attention({name: calls[0] for name, calls in record.items() if calls})
             chances = None
             if self.probe is not None:
-                chances = log_odds(embedding, batch, self.probe).sigmoid()[0].numpy()
-        return _explanation(self, leads, embedding.lead_weights, recorded, chances)
-
-
-def _explanation(ecg: EncodedLeads, leads, weights, recorded, chances) -> Explanation:
-    """What was recorded, put together as `explain_batch` and `roll_up` do."""
-    induced, m = ecg.model.config.tokens == "induced", ecg.latents.tokens.shape[2]
-    own = repeat(torch.eye(len(leads), device=weights.device) / m, "l k -> 1 l k m", m=m)
-    means = [heads.mean(dim=1) for heads in recorded]
-    rows = descend(own, through_latents(means) if induced else means, half_residual)
-    between = reduce(rows, "1 l k m -> l k", "sum")
-    by_layer = [lead_attention(one, len(leads)) for one in (through_latents(recorded) if induced else recorded)]
-    if by_layer:
-        attention = rearrange(by_layer, "layer 1 h l k -> layer h l k")
-    else:
-        attention = weights.new_zeros(0, ecg.model.config.heads, len(leads), len(leads))
-    arrays = (weights[0], attention, between, weights[0].mean(dim=0) @ between)
-    weights, attention, between, into_heart = (tensor.cpu().numpy() for tensor in arrays)
-    chances = None if chances is None else pd.Series(chances, index=list(ecg.probe.codes))
-    return Explanation(ecg.recording.select(leads), weights, attention, chances, between, into_heart)
+                odds = log_odds(embedding, batch, self.probe)[0]
+                chances = pd.Series(odds.sigmoid().numpy(), index=list(self.probe.codes))
+            weights = embedding.lead_weights
+            by_layer = attention_by_layer(self.model, weights, recorded)
+            rolled = roll_up_recorded(self.model, weights, recorded, latents.tokens.shape[2])
+        arrays = [tensor[0].cpu().numpy() for tensor in (weights, by_layer, *rolled)]
+        return Explanation(self.recording.select(leads), *arrays[:2], chances, *arrays[2:])
 
 
 @torch.inference_mode()

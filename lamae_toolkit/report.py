@@ -20,6 +20,9 @@ th:first-child, td:first-child { text-align: left; } .note { color: #555; font-s
 .wide { overflow-x: auto; }
 """
 
+PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
+"""Settings of a figure on a page: without them a button of plotly sends it, patients and all, to a server of theirs."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -50,7 +53,4 @@ def write_report(path: Path | str, title: str, introduction: str, sections: Sequ
 def _as_html(part: go.Figure | pd.DataFrame) -> str:
     if isinstance(part, pd.DataFrame):
         return f'<div class="wide">{part.to_html(float_format="{:.3f}".format, border=0)}</div>'
-    # A page stays on this computer: without these two settings plotly offers to upload the figure.
-    private = {"showSendToCloud": False, "plotlyServerURL": ""}
-    config = {"displaylogo": False, "responsive": True} | private
-    return part.to_html(full_html=False, include_plotlyjs=False, config=config)
+    return part.to_html(full_html=False, include_plotlyjs=False, config=PRIVATE | {"responsive": True})

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.explain import at_rest, descend, half_residual, through_latents, watched_embedding
+from lamae_toolkit.explain import at_rest, descend, half_residual, latent_attention, through_latents, watched_embedding
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.probe import Probe, log_odds
 from lamae_toolkit.taps import attention_names, edit_attention, watch_attention
@@ -129,6 +129,6 @@ def _gradients(run: _Run, of: list[Tensor]) -> tuple[Tensor, ...]:
 
 def _layers(attention: dict[str, Tensor], model: LAMAE) -> list[Tensor]:
     """The layers that lead from the patches to the pooling, in this order; by way of learned latents in one step."""
-    latent = [one for name, one in attention.items() if name.startswith("latent_attention")]
+    latent = latent_attention(attention)
     encoder = [one for name, one in attention.items() if name.startswith("encoder")]
     return encoder + (through_latents(latent) if model.config.tokens == "induced" else latent)

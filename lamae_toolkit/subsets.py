@@ -183,9 +183,7 @@ class EncodedECG:
                 embedding = self.model.embed(batch)
             else:
                 rows = [self.batch.leads.index(name) for name in leads]
-                tokens, _, position = self.latents
-                latents = self.model.connect(Latents(tokens[:, rows], None, position[:, rows]))
-                embedding = self.model.embed_latents(latents)
+                embedding = self.model.embed_latents(self.model.connect(self.latents.of_leads(rows)))
             return log_odds(embedding, batch, self.probe)[0]
 
 

@@ -14,7 +14,7 @@ from lamae_toolkit.files import written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.picture import picture
 from lamae_toolkit.plots import ecg_figure
-from lamae_toolkit.report import Section, write_report
+from lamae_toolkit.report import PRIVATE, Section, write_report
 from lamae_toolkit.store import Store
 
 STYLE = """<style>
@@ -124,9 +124,7 @@ def live(figure: go.Figure, file_name: str, width: int = WIDTH_PX) -> go.FigureW
     """A figure on the page that Python can change; its camera keeps it as SVG."""
     shown = go.FigureWidget(figure).update_layout(width=width)
     image = {"toImageButtonOptions": {"format": "svg", "filename": file_name}}
-    # Plotly's own button would send the figure, patients and all, to a server of theirs.
-    private = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
-    shown._config = shown._config | image | private
+    shown._config = shown._config | image | PRIVATE
     shown._drawn = figure
     return shown
 
