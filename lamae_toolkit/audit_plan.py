@@ -5,9 +5,8 @@ neither saw.
 """
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from lamae_toolkit.compare import workers_of_one_thread
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.credit import STAGES
 from lamae_toolkit.datasets.simulated import simulate_store
@@ -22,7 +22,6 @@ from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict, embed_rows, evaluate
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model import LAMAE
-from lamae_toolkit.parts import begin_worker
 from lamae_toolkit.plans import BUDGET, SMALL
 from lamae_toolkit.probe import Probe
 from lamae_toolkit.simulate import simulate_patients
@@ -135,25 +134,10 @@ def side_by_side(function: Callable, jobs: Sequence[tuple], workers: int, bar: t
             function(*job)
             bar.update()
         return
-    # Fresh processes, one thread each: threads that wait for each other are slower than processes that do not.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
-    try:
+    with workers_of_one_thread(workers, f"what is finished is in {out}") as pool:
         for done in as_completed([pool.submit(function, *job) for job in jobs]):
             done.result()
             bar.update()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            tqdm.write(f"Interrupted; what is finished is in {out}, and the same command goes on from there.")
-        for process in (pool._processes or {}).values():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    begin_worker()
 
 
 def _keep_plan(plan: AuditPlan, out: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,24 +53,32 @@ def run_cells(
             return
         if any(plan.variants[cell.variant].method == "hand-made" for cell in cells):
             measured(plan, store, out, progress)  # once, not in every worker
-        # Fresh processes: a forked one would inherit threads that are gone.
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
         # Fine-tuning comes last: it goes on from what the others pretrain.
         last = [cell for cell in cells if plan.variants[cell.variant].method == "fine-tune"]
-        try:
+        with workers_of_one_thread(workers, f"finished cells are in {out}") as pool:
             for wave in ([cell for cell in cells if cell not in last], last):
                 jobs = [pool.submit(_run_cell, plan, store.folder, out, cell, device) for cell in wave]
                 for job in as_completed(jobs):
                     job.result()
                     bar.update()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                tqdm.write(f"Interrupted; finished cells are in {out}, and the same command goes on from there.")
-            for process in (pool._processes or {}).values():
-                process.terminate()  # their checkpoints are whole: the next run goes on from them
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def workers_of_one_thread(workers: int, kept: str) -> Iterator[ProcessPoolExecutor]:
+    """So many processes side by side, which end when the block is interrupted or fails; kept: what is not lost then."""
+    # Fresh processes: a forked one would inherit threads that are gone. One thread each: threads that wait for each
+    # other are slower than processes that do not.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
+    try:
+        yield pool
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            tqdm.write(f"Interrupted; {kept}, and the same command goes on from there.")
+        for process in (pool._processes or {}).values():
+            process.terminate()  # what they wrote is whole: the next run goes on from it
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _one_thread() -> None:
