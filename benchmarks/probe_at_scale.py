@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 
-from lamae_toolkit.large_metrics import large_auroc, patient_counts
+from lamae_toolkit.large_metrics import large_scores, patient_counts
 from lamae_toolkit.large_probe import fit_large_probe
 
 
@@ -59,14 +59,14 @@ def main() -> None:
     mean = torch.from_numpy(probe.mean).to(x)
     logits = torch.cat([(piece - mean) @ weight.T + bias for piece in x[test].split(2**14)])
     counts = patient_counts(test // 5, chosen.replicates).to(chosen.device)
-    scores = large_auroc(labels[test], logits, counts)
+    scores = large_scores(labels[test], logits, counts).auroc
     scored = time.perf_counter()
     if x.is_cuda:
         name, peak = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated()
     else:
         name, peak = f"CPU, {chosen.threads} threads", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{name}, torch {torch.__version__}: {chosen.ecgs} ECGs, {chosen.features} features, {chosen.codes} codes")
-    print(f"probe {fitted - start:.1f} s, {chosen.replicates} replicates of AUROC {scored - fitted:.1f} s")
+    print(f"probe {fitted - start:.1f} s, {chosen.replicates} replicates of AUROC and AUPRC {scored - fitted:.1f} s")
     print(f"peak {peak / 2**30:.2f} GiB; macro AUROC {scores.macro()}, C = {probe.penalty:g}")
 
 

@@ -20,6 +20,7 @@ from lamae_toolkit.prepare_commands import add_prepare
 from lamae_toolkit.probe import REPRESENTATIONS
 from lamae_toolkit.processes import processes_started
 from lamae_toolkit.recipes import METRICS_FILE
+from lamae_toolkit.sizes import SIZES
 from lamae_toolkit.step import PRECISIONS, Compute
 from lamae_toolkit.train import TrainConfig
 
@@ -110,22 +111,22 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("pretrain", "Pretrain a model on the training patients of a store; the same command resumes.")
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run: log.jsonl and checkpoint/")
+    sub.add_argument("--size", choices=tuple(SIZES), default=None,
+                     help="a recipe of lamae_toolkit.sizes, which the options below change")  # fmt: skip
+    sub.add_argument("--epochs", type=int, default=None, help="how often a --size sees each ECG; 100 if not given")
     _add_device(sub)
     choices = CHOICES | {"precision": PRECISIONS}
     for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (Compute, "hardware")):
         group = sub.add_argument_group(title)
         for field in fields(config):
             option = f"--{field.name.replace('_', '-')}"
+            # What is not given comes from the size, if there is one, and else from these defaults.
+            text = f"{HELP[field.name]} (default: {field.default})"
             if field.type is bool:
-                group.add_argument(option, action="store_true", help=HELP[field.name])
+                group.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
             else:
-                group.add_argument(
-                    option,
-                    type=field.type,
-                    default=field.default,
-                    choices=choices.get(field.name),
-                    help=HELP[field.name],
-                )
+                group.add_argument(option, type=field.type, default=argparse.SUPPRESS,
+                                   choices=choices.get(field.name), help=text)  # fmt: skip
 
     sub = command("evaluate", "Predict ICD-10 codes of unseen patients from a frozen model, beside a random one.")
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
@@ -136,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="what the probe reads: see REPRESENTATIONS in lamae_toolkit.probe")  # fmt: skip
     sub.add_argument("--minimum", type=int, default=10, help="training ECGs that a code must have to be predicted")
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
+    sub.add_argument("--large", action=argparse.BooleanOptionalAction, default=None,
+                     help="compute by torch on the device, in bounded memory; else from 50,000 ECGs on")  # fmt: skip
     _add_device(sub)
 
     sub = command(

@@ -31,6 +31,7 @@ from lamae_toolkit.readers import find_ecgs
 from lamae_toolkit.recipes import REPORT_FILE, demo, evaluate_beside_random, explanation_sections
 from lamae_toolkit.report import write_report
 from lamae_toolkit.rivals import RESULTS_FILE, compare_rivals, main_rows, readable
+from lamae_toolkit.sizes import SIZES, Size
 from lamae_toolkit.small import train_small
 from lamae_toolkit.step import Compute
 from lamae_toolkit.store import Store
@@ -52,17 +53,30 @@ def simulate_command(arguments: argparse.Namespace) -> None:
 
 
 def pretrain_command(arguments: argparse.Namespace) -> None:
-    chosen = vars(arguments)
-    model_config = LAMAEConfig(**{field.name: chosen[field.name] for field in fields(LAMAEConfig)})
-    train_config = TrainConfig(**{field.name: chosen[field.name] for field in fields(TrainConfig)})
-    compute = Compute(**{field.name: chosen[field.name] for field in fields(Compute)})
     store = Store.open(arguments.store)
-    torch.manual_seed(train_config.seed)
-    model = LAMAE(model_config)
     rows = store.rows(Split.of(store).train)
-    pretrain(model, store, rows, arguments.out, train_config, compute=compute, device=arguments.device)
+    size = _size(arguments, len(rows))
+    torch.manual_seed(size.train.seed)
+    pretrain(LAMAE(size.model), store, rows, arguments.out, size.train, compute=size.compute, device=arguments.device)
     if is_first_process():
         print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
+
+
+def _size(arguments: argparse.Namespace, ecgs: int) -> Size:
+    """The model, its training and its computation: a recipe or the defaults, and what was given beside it."""
+    given = vars(arguments)
+    if arguments.size:
+        epochs = {"epochs": arguments.epochs} if arguments.epochs else {}
+        size = SIZES[arguments.size](ecgs, **epochs, **{k: given[k] for k in ("batch_size",) if k in given})
+    elif arguments.epochs:
+        raise ECGError("Epochs belong to a --size; give one, or give --steps instead.")
+    else:
+        size = Size(LAMAEConfig(), TrainConfig(), Compute())
+
+    def changed(config):
+        return replace(config, **{field.name: given[field.name] for field in fields(config) if field.name in given})
+
+    return Size(changed(size.model), changed(size.train), changed(size.compute))
 
 
 def _model(folder: Path) -> LAMAE:
@@ -76,7 +90,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
     store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
         model, store, Split.of(store), representations=(arguments.representation,), minimum=arguments.minimum,
-        replicates=arguments.replicates, device=arguments.device,
+        replicates=arguments.replicates, large=arguments.large, device=arguments.device,
     )  # fmt: skip
     if arguments.checkpoint.parent == WEIGHTS:
         print("The probe is not kept: weights that come with the toolkit have their own.")

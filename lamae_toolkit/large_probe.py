@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.large_metrics import large_auroc
+from lamae_toolkit.large_metrics import large_scores
 from lamae_toolkit.metrics import mean_of_defined
 from lamae_toolkit.probe import Probe
 
@@ -45,7 +45,8 @@ def fit_large_probe(
     for penalty in sorted(penalties):
         weight, bias = _regressions(learned, axes, penalty, weight, bias)
         logits = torch.cat([torch.addmm(bias, z, weight.T) for z, _ in seen.pieces()])
-        score = mean_of_defined(large_auroc(seen.labels, logits, no_replicates, memory_bytes=memory_bytes).value)
+        scores = large_scores(seen.labels, logits, no_replicates, memory_bytes=memory_bytes)
+        score = mean_of_defined(scores.auroc.value)
         if not score > best_score:
             break
         best, best_score = (weight, bias, penalty), score

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from lamae_toolkit.ecg import ECGError
 
@@ -46,10 +46,18 @@ def macro_difference(ours: Scores, theirs: Scores) -> Estimate:
 
 def patient_bootstrap(patient_ids: np.ndarray, replicates: int = 1000, seed: int = 0) -> Float[np.ndarray, "r b"]:
     """How often each ECG counts in each replicate: patients, not ECGs, are drawn with replacement."""
+    draws, patient = patient_draws(patient_ids, replicates, seed)
+    return draws[:, patient].astype(np.float64)
+
+
+def patient_draws(
+    patient_ids: np.ndarray, replicates: int, seed: int
+) -> tuple[Int[np.ndarray, "r k"], Int[np.ndarray, " b"]]:
+    """How often each of the k patients is drawn in each replicate, and which of them each ECG belongs to."""
     _, patient = np.unique(patient_ids, return_inverse=True)
     patients = int(patient.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=replicates)
-    return drawn[:, patient].astype(np.float64)
+    share = np.full(patients, 1 / patients)
+    return np.random.default_rng(seed).multinomial(patients, share, size=replicates), patient
 
 
 def auroc(

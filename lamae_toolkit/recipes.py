@@ -14,6 +14,8 @@ from lamae_toolkit.evaluate import Evaluation, Split, codes_to_predict, compare,
 from lamae_toolkit.explain import Explanation, explain_ecg
 from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.large_evaluate import LARGE, embed_features, evaluate_large
+from lamae_toolkit.latents import Embedding
 from lamae_toolkit.masking import named_lead_mask, random_mask
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plots import (
@@ -81,34 +83,37 @@ def evaluate_beside_random(
     replicates: int = 1000,
     representations: tuple[str, ...] = ("heart",),
     minimum: int = 10,
+    large: bool | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> list[Evaluation]:
     """Probe a model and an untrained one of the same shape, on the same codes and the same patients.
 
-    Returns, for each representation in turn, the model's evaluation and the random encoder's.
+    large: whether to compute in bounded memory, by torch on the device (see `evaluate_large`); if not said, from
+    50,000 ECGs on. Returns, for each representation in turn, the model's evaluation and the random encoder's.
     """
     rows = store.rows(split.folds)
     index, codes = store.index.iloc[rows], codes_to_predict(store, split, minimum)
-    untrained = random_encoder(model.config, seed)
-    embedded = {
-        "LAMAE": embed_rows(model, store, rows, device=device, progress=progress),
-        "random encoder": embed_rows(untrained, store, rows, device=device, progress=progress),
-    }
-    return [
-        evaluate(
-            embedding,
-            index,
-            codes,
-            name=f"{name}, {REPRESENTATION_NAMES[representation]}",
-            split=split,
-            representation=representation,
-            replicates=replicates,
-            seed=seed,
-        )
-        for representation in representations
-        for name, embedding in embedded.items()
-    ]
+    models = {"LAMAE": model, "random encoder": random_encoder(model.config, seed)}
+    embedded: dict[str, Embedding] = {}
+    large = len(rows) >= LARGE if large is None else large
+
+    def evaluation(name: str, representation: str) -> Evaluation:
+        title = f"{name}, {REPRESENTATION_NAMES[representation]}"
+        if large:
+            x = embed_features(models[name], store, rows, representation, device=device, progress=progress)
+            return evaluate_large(
+                x, index, codes, name=title, split=split, representation=representation, replicates=replicates,
+                seed=seed, device=device,
+            )  # fmt: skip
+        if name not in embedded:
+            embedded[name] = embed_rows(models[name], store, rows, device=device, progress=progress)
+        return evaluate(
+            embedded[name], index, codes, name=title, split=split, representation=representation,
+            replicates=replicates, seed=seed,
+        )  # fmt: skip
+
+    return [evaluation(name, representation) for representation in representations for name in models]
 
 
 def explanation_sections(explanation: Explanation, heading: str, text: str) -> list[Section]:

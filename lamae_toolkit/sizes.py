@@ -72,10 +72,11 @@ class Size:
         return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
 
 
-def lamae_tiny(ecgs: int = 560_000, epochs: int = 100) -> Size:
+def lamae_tiny(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one small GPU: 5.7 M parameters, 5.3 GFLOP per ECG; memory 0.09 GB and 30 MB per ECG computed at once.
 
-    ecgs: how many are pretrained on; the training folds of MIMIC-IV-ECG hold about 560,000. Use:
+    ecgs: how many are pretrained on; the training folds of MIMIC-IV-ECG hold about 560,000. Command:
+    `lamae pretrain --size lamae_tiny --store STORE --out RUN`; in a notebook:
 
         size = lamae_tiny(len(rows))
         pretrain(LAMAE(size.model), store, rows, out, size.train, compute=size.compute, device="cuda")
@@ -84,34 +85,46 @@ def lamae_tiny(ecgs: int = 560_000, epochs: int = 100) -> Size:
     at once. No such model has been trained here: sizes follow vision transformers, rate and epochs He et al.
     (arXiv 2111.06377), and none of it is tuned. There is no expected score yet.
     """
-    return _size(192, 3, 96, 3, 2, ecgs, epochs)
+    return _size(192, 3, 96, 3, 2, ecgs, epochs, batch_size)
 
 
-def lamae_small(ecgs: int = 560_000, epochs: int = 100) -> Size:
+def lamae_small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one GPU: 23.7 M parameters, 23.3 GFLOP per ECG; memory 0.38 GB and 73 MB per ECG computed at once.
 
     Used as `lamae_tiny`, and as untried.
     """
-    return _size(384, 6, 192, 6, 4, ecgs, epochs)
+    return _size(384, 6, 192, 6, 4, ecgs, epochs, batch_size)
 
 
-def lamae_base(ecgs: int = 560_000, epochs: int = 100) -> Size:
+def lamae_base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For several GPUs: 94.5 M parameters, 92.1 GFLOP per ECG; memory 1.51 GB and 146 MB per ECG computed at once.
 
     Used as `lamae_tiny`, and as untried.
     """
-    return _size(768, 12, 384, 12, 4, ecgs, epochs)
+    return _size(768, 12, 384, 12, 4, ecgs, epochs, batch_size)
 
 
 def _size(
-    width: int, heads: int, decoder_width: int, decoder_heads: int, decoder_depth: int, ecgs: int, epochs: int
+    width: int,
+    heads: int,
+    decoder_width: int,
+    decoder_heads: int,
+    decoder_depth: int,
+    ecgs: int,
+    epochs: int,
+    batch_size: int,
 ) -> Size:
-    """Eight blocks read each lead and four connect the leads; batches of 1024 ECGs in bfloat16."""
+    """Eight blocks read each lead and four connect the leads; the rate goes with the batch, matrices in bfloat16."""
     model = LAMAEConfig(
         width=width, heads=heads, pooling_heads=heads, encoder_depth=8, latent_depth=4,
         decoder_width=decoder_width, decoder_heads=decoder_heads, decoder_depth=decoder_depth,
     )  # fmt: skip
-    batch = 1024
-    steps = epochs * (ecgs // batch)
-    train = TrainConfig(steps=steps, batch_size=batch, learning_rate=1.5e-4 * batch / 256, warmup_steps=steps // 20)
+    if ecgs < batch_size:
+        raise ECGError(f"{ecgs} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
+    steps, rate = epochs * (ecgs // batch_size), 1.5e-4 * batch_size / 256
+    train = TrainConfig(steps=steps, batch_size=batch_size, learning_rate=rate, warmup_steps=steps // 20)
     return Size(model, train, Compute(precision="bfloat16"))
+
+
+SIZES = {"lamae_tiny": lamae_tiny, "lamae_small": lamae_small, "lamae_base": lamae_base}
+"""The recipes by name: `lamae pretrain --size lamae_small`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import wfdb
 
 from lamae_toolkit.cli import main
@@ -121,6 +122,20 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     assert len(embedded) == 260 and len(embedded.heart[0]) == 48
     assert sum(embedded.lead_weights[0]) == pytest.approx(1, abs=1e-5)
     assert (embedded.study_id == Store.open(store).index.study_id).all()
+
+
+def test_a_size_is_pretrained_and_changed_by_what_is_given_beside_it(run, tmp_path, capsys):
+    small = ["--width", "48", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
+    words = ["pretrain", "--store", run / "store", "--out", tmp_path / "run", "--size", "lamae_tiny", "--device", "cpu"]
+    words += ["--batch-size", "8", "--steps", "2", *small]
+    assert main([str(word) for word in words]) == 0
+    state = torch.load(tmp_path / "run" / "checkpoint" / "training.pt", weights_only=True)
+    assert state["precision"] == "bfloat16" and state["train_config"]["learning_rate"] == 1.5e-4 * 8 / 256
+    config = LAMAE.from_pretrained(tmp_path / "run" / "checkpoint").config
+    assert (config.heads, config.width, config.encoder_depth) == (3, 48, 1)
+    capsys.readouterr()
+    assert "do not fill a batch of 1024" in refused(capsys, *words[:7])
+    assert "give one" in refused(capsys, *words[:5], "--epochs", "2")
 
 
 def test_explain_reads_a_numpy_file(run, tmp_path):

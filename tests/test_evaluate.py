@@ -15,7 +15,7 @@ from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
 from lamae_toolkit.latents import Embedding
-from lamae_toolkit.probe import Probe, features, fit_probe, predict
+from lamae_toolkit.probe import REPRESENTATIONS, Probe, features, fit_probe, predict
 from lamae_toolkit.recipes import evaluate_beside_random
 
 SMALL = LAMAEConfig(
@@ -174,6 +174,22 @@ def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
     assert set(compare(ours, untrained)) == {"macro_auroc_difference", "macro_auprc_difference"}
     values = ours.to_dict()
     assert 0 <= values["macro_auroc"]["low"] <= values["macro_auroc"]["value"] <= values["macro_auroc"]["high"] <= 1
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_an_evaluation_in_bounded_memory_is_the_usual_one(cohort, representation):
+    model, options = random_encoder(SMALL, seed=1), {"minimum": 3, "replicates": 30, "progress": False}
+    usual, large = (
+        evaluate_beside_random(model, cohort, Split(), representations=(representation,), large=large, **options)
+        for large in (False, True)
+    )
+    for ours, theirs in zip(usual, large, strict=True):
+        assert ours.name == theirs.name and ours.probe.codes == theirs.probe.codes
+        assert np.array_equal(ours.predictions.rows, theirs.predictions.rows)
+        for metric in ("auroc", "auprc"):
+            assert np.nanmax(np.abs(getattr(ours, metric).value - getattr(theirs, metric).value)) < 1e-3
+            macro, same = getattr(ours, metric).macro(), getattr(theirs, metric).macro()
+            assert np.allclose([macro.value, macro.low, macro.high], [same.value, same.low, same.high], atol=1e-3)
 
 
 def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_alone():
