@@ -19,6 +19,7 @@ from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.latents import Embedding, Latents, Reconstruction, mean_and_spread, with_cls
 from lamae_toolkit.layers import Block, InducedBlock, LeadPooling, time_code
 from lamae_toolkit.masking import random_mask, visible_patches, whole_lead_mask
+from lamae_toolkit.patching import cut_patches, lead_statistics, patch_count, whole_patches
 
 
 class LAMAE(PretrainedModel):
@@ -75,7 +76,7 @@ class LAMAE(PretrainedModel):
         hidden patches is divided by, if not by their number: of parts of a batch, by the number that each has on
         average, so that the mean of their losses is the loss of the whole.
         """
-        patches = self.patches(batch) if keep is None else self._cut(batch)
+        patches = self.patches(batch) if keep is None else cut_patches(batch, self.config)
         if mask is None:
             mask, keep = self.draw_mask(batch, generator)
         even = keep is not None
@@ -113,7 +114,7 @@ class LAMAE(PretrainedModel):
         It draws shapes in units of each lead's spread. Mean and spread in mV are taken from the lead itself,
         hidden patches included, so the amplitude of a hidden lead is given, not inferred.
         """
-        mean, scale = lead_statistics(self._whole_patches(batch), self.config.normalisation)
+        mean, scale = lead_statistics(whole_patches(batch, self.config), self.config.normalisation)
         return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
 
     # The steps, each one sentence.
@@ -122,13 +123,7 @@ class LAMAE(PretrainedModel):
         """Normalise each lead and cut it into patches."""
         if not bool(batch.present.any(dim=1).all()):
             raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
-        return self._cut(batch)
-
-    def _cut(self, batch: Batch) -> Tensor:
-        cut = self._whole_patches(batch)
-        mean, scale = lead_statistics(cut, self.config.normalisation)
-        normalised = (cut.signal_mv - mean) / scale * cut.present[:, :, None]
-        return rearrange(normalised, "b l (n p) -> b l n p", p=self.config.patch_samples)
+        return cut_patches(batch, self.config)
 
     def encode_leads(
         self,
@@ -149,7 +144,7 @@ class LAMAE(PretrainedModel):
             name = _of_leads(self.lead_name, batch)[None, :, None]
             tokens, cls = tokens + name, cls + name
         if self.lead_height is not None:
-            _, height_mv = lead_statistics(self._whole_patches(batch), "lead")
+            _, height_mv = lead_statistics(whole_patches(batch, self.config), "lead")
             cls = cls + self.lead_height(height_mv.log10())[:, :, None]
         if mask is None:
             position = torch.arange(n, device=patches.device).expand(b, l, n)
@@ -245,7 +240,7 @@ class LAMAE(PretrainedModel):
         own = self.to_decoder(tokens)
         if seen is not None:
             own = torch.where(seen[..., None], own, self.mask_token)
-        n = self._patch_count(batch)
+        n = patch_count(batch, self.config)
         canvas = repeat(self.mask_token.to(own.dtype), "d -> b l n d", b=b, l=l, n=n)
         canvas = canvas.scatter(2, repeat(position, "b l k -> b l k d", d=own.shape[-1]), own[:, :, 1:])
         canvas = canvas + self.decoder_time[:n]
@@ -259,21 +254,7 @@ class LAMAE(PretrainedModel):
         drawn = self.draw_patch(self.decoder_norm(x[:, -n:]))
         return rearrange(drawn, "(b l) n p -> b l n p", b=b)
 
-    # Shapes and masks.
-
-    def _patch_count(self, batch: Batch) -> int:
-        """How many whole patches these ECGs hold, at most `max_patches`; ECGError if fewer than two."""
-        n = min(batch.signal_mv.shape[2] // self.config.patch_samples, self.config.max_patches)
-        if n < 2:
-            raise ECGError(
-                f"These ECGs have {batch.signal_mv.shape[2]} samples a lead, but the model needs at least"
-                f" {2 * self.config.patch_samples} at {self.config.sampling_rate_hz:g} Hz; give longer ECGs."
-            )
-        return n
-
-    def _whole_patches(self, batch: Batch) -> Batch:
-        samples = self._patch_count(batch) * self.config.patch_samples
-        return Batch(batch.signal_mv[:, :, :samples], batch.present, batch.leads)
+    # Masks.
 
     def draw_mask(
         self, batch: Batch, generator: torch.Generator | None = None, *, of: int | None = None, first: int = 0
@@ -285,7 +266,7 @@ class LAMAE(PretrainedModel):
         the whole.
         """
         here, ratio = slice(first, first + len(batch)), self.config.mask_ratio
-        shape, device = (of or len(batch), len(batch.leads), self._patch_count(batch)), batch.present.device
+        shape, device = (of or len(batch), len(batch.leads), patch_count(batch, self.config)), batch.present.device
         mask = torch.zeros(shape, dtype=torch.bool, device=device)
         if ratio:
             mask = random_mask(shape, ratio, generator, device)
@@ -305,21 +286,6 @@ class LAMAE(PretrainedModel):
         if not bool(visible.any(dim=2).any(dim=1).all()):
             raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
         return int(visible.sum(dim=-1).max())
-
-
-def lead_statistics(batch: Batch, normalisation: str) -> tuple[Tensor, Tensor]:
-    """Mean and scale in mV by which each lead is normalised, both (b, l, 1).
-
-    "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that
-    their relative heights stay. 0.01 mV is added in quadrature: noise in a silent lead is not blown up.
-    """
-    mean = batch.signal_mv.mean(dim=2, keepdim=True)
-    variance = (batch.signal_mv - mean).square().mean(dim=2, keepdim=True)
-    if normalisation == "record":
-        there = batch.present[:, :, None]
-        variance = (variance * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
-        variance = variance.expand_as(mean)
-    return mean, (variance + 0.01**2).sqrt()
 
 
 def _of_leads(names: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:
