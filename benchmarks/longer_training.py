@@ -3,10 +3,10 @@
     python benchmarks/longer_training.py --store runs/ptbxl/store --out runs/longer
 
 Takes the two shipped models, which are twins (10,000 steps on the same ECGs), and an untrained LAMAE, and probes them
-in the four rotations of the comparison, beside what learns from labels alone and the shipped LAMAE fine-tuned. The twins
-were pretrained on all folds 1 to 8 *without labels*, so here, unlike in the comparison, pretraining has seen the signals
-of the test ECGs, of both models alike; probes, their penalties and all that learns from labels have not. One seed:
-intervals are over patients alone. What is computed is kept in --out; the same command goes on.
+in the four rotations of the comparison, beside what learns from labels alone and the shipped LAMAE fine-tuned. The
+twins were pretrained on all folds 1 to 8 *without labels*, so here, unlike in the comparison, pretraining has seen the
+signals of the test ECGs, of both models alike; probes, their penalties and all that learns from labels have not. One
+seed: intervals are over patients alone. What is computed is kept in --out; the same command goes on.
 """
 
 import argparse
