@@ -30,14 +30,18 @@ def golden_results(name: str = "ptbxl") -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def joined(results: dict, more: dict) -> dict:
-    """The results of two runs of one comparison in one table: of a variant that both have, the first run's rows."""
-    if results["plan"]["splits"] != more["plan"]["splits"] or results["plan"]["tasks"] != more["plan"]["tasks"]:
-        raise ECGError("These results are of different comparisons: their patients or classes are not the same.")
-    there = results["plan"]["variants"]
-    new = {name: variant for name, variant in more["plan"]["variants"].items() if name not in there}
-    rows = {part: results[part] + [row for row in more[part] if row["variant"] in new] for part in ("macro", "classes")}
-    return results | rows | {"plan": results["plan"] | {"variants": there | new}}
+def joined(results: dict, *more: dict) -> dict:
+    """The results of several runs of one comparison in one table; a variant that some share is the first one's."""
+    for other in more:
+        if results["plan"]["splits"] != other["plan"]["splits"] or results["plan"]["tasks"] != other["plan"]["tasks"]:
+            raise ECGError("These results are of different comparisons: their patients or classes are not the same.")
+        there = results["plan"]["variants"]
+        new = {name: variant for name, variant in other["plan"]["variants"].items() if name not in there}
+        rows = {
+            part: results[part] + [row for row in other[part] if row["variant"] in new] for part in ("macro", "classes")
+        }
+        results = results | rows | {"plan": results["plan"] | {"variants": there | new}}
+    return results
 
 
 MAIN = ("per_lead", "trained")
