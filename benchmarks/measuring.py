@@ -1,0 +1,151 @@
+"""What the benchmarks of training measure with: operations, time in turns, memory, traces, and a store to read from."""
+
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamae_toolkit.ecg import LEADS
+from lamae_toolkit.files import write_json
+from lamae_toolkit.quality import FLAG_COLUMNS
+from lamae_toolkit.store import INDEX, META, SIGNALS, Store, patient_fold, store_meta
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one call took: seconds on the clock, and seconds of all cores that this process had meanwhile.
+
+    Where other work shares the cores, the second is disturbed less.
+    """
+
+    clock_s: float
+    processor_s: float
+
+
+def flop(function: Callable[[], object]) -> int:
+    """Operations of one call: its matrix products, attention by its explicit path, a multiply-add as two."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def wait(device: torch.device | str) -> None:
+    """Wait until a GPU has done all that it was given; a CPU has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def spent(function: Callable[[], object], seconds: float, device: torch.device | str = "cpu") -> Spent:
+    """What a call takes, on average over as many calls as fill these seconds; a GPU is waited for at the end only."""
+    calls = 0
+    wait(device)
+    processor, start = time.process_time(), time.perf_counter()
+    while calls == 0 or time.perf_counter() - start < seconds:
+        function()
+        calls += 1
+        if calls % 8 == 0:  # a GPU must not be given work for minutes
+            wait(device)
+    wait(device)
+    return Spent((time.perf_counter() - start) / calls, (time.process_time() - processor) / calls)
+
+
+def in_turns(
+    jobs: dict[str, Callable[[], object]], rounds: int, seconds: float, device: torch.device | str = "cpu"
+) -> dict[str, list[Spent]]:
+    """What a call of each job takes, in each round: A B C, A B C, ..., after one call of each that does not count."""
+    for job in jobs.values():
+        job()
+    taken: dict[str, list[Spent]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            taken[name].append(spent(job, seconds, device))
+    return taken
+
+
+def median_and_range(values: Sequence[float], digits: int = 2) -> str:
+    """The median, and from where to where the values lie."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def trace(function: Callable[[], object], device: torch.device | str = "cpu", memory: bool = False) -> list[dict]:
+    """The events of one call in the order of time, as PyTorch's profiler writes them; times in microseconds."""
+    activities = [ProfilerActivity.CPU]
+    if torch.device(device).type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities, profile_memory=memory) as profiler:
+        function()
+        wait(device)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(file))
+        events = json.loads(file.read_text(encoding="utf-8", errors="replace"))["traceEvents"]
+    return sorted((event for event in events if "ts" in event), key=lambda event: event["ts"])
+
+
+def peak_bytes(function: Callable[[], object], device: torch.device | str = "cpu") -> int:
+    """The most that tensors take during a call, beyond what they took before it."""
+    if torch.device(device).type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        wait(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    held = peak = 0
+    for event in trace(function, memory=True):
+        if event["name"] == "[memory]":
+            held += event["args"]["Bytes"]
+            peak = max(peak, held)
+    return peak
+
+
+def covered(intervals: Sequence[tuple[float, float]]) -> float:
+    """How much of the time at least one of these intervals (start, end) covers."""
+    total, until = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(end - max(start, until), 0.0)
+        until = max(until, end)
+    return total
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """x in cost ~ size^x: the slope of a line through the logarithms (least squares)."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def tiled_store(folder: Path, signals: np.ndarray, ecgs: int) -> Store:
+    """A store of so many ECGs that are these (b, l, t; int16) over and over, written 10,000 at a time."""
+    folder.mkdir(parents=True)
+    piece = signals[np.arange(min(ecgs, 10_000)) % len(signals)]
+    with open(folder / SIGNALS, "wb") as file:
+        for start in range(0, ecgs, len(piece)):
+            file.write(piece[: ecgs - start].tobytes())
+    patients = np.arange(ecgs)
+    columns = {
+        "patient_id": patients, "study_id": patients, "age_years": 60.0, "sex": "F", "codes": [[] for _ in patients],
+        "fold": [patient_fold(int(patient)) for patient in patients],
+    }  # fmt: skip
+    pd.DataFrame(columns | dict.fromkeys(FLAG_COLUMNS, "")).to_parquet(folder / INDEX)
+    samples = signals.shape[2]
+    write_json(folder / META, store_meta("the same ECGs over and over", ecgs, samples / 10, 10.0))
+    assert signals.shape[1] == len(LEADS)
+    return Store.open(folder)
+
+
+def machine(device: torch.device | str, threads: int) -> str:
+    """The device, as a table names it."""
+    if torch.device(device).type == "cuda":
+        name = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    else:
+        name = f"{platform.processor() or platform.machine()}, {threads} thread(s)"
+    return f"{name}, torch {torch.__version__}"

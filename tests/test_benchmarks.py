@@ -1,0 +1,125 @@
+"""What the benchmarks of training measure with measures right, and what they compare with is a model that learns."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import measuring
+import plain_design
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.plans import SMALL
+from lamae_toolkit.sizes import lamae_tiny
+
+
+def plain_model(**changes) -> plain_design.PlainMAE:
+    torch.manual_seed(0)
+    return plain_design.PlainMAE(replace(plain_design.PlainConfig(48, 2, 2, 24, 2), **changes))
+
+
+@pytest.mark.slow
+def test_the_plain_design_learns(cohort):
+    step = plain_design.plain_step(
+        plain_model(), plain_design.in_order(cohort, 16), lambda rows: plain_design.filtered_at_access(cohort, rows)
+    )
+    losses = [float(step()) for _ in range(30)]
+    # Before it learns it draws its small random numbers: about 1, what guessing the mean of each lead costs.
+    assert losses[0] > 1.1 * np.mean(losses[-5:]), losses
+    assert np.mean(losses[-5:]) < 1.03, losses
+
+
+def test_a_loop_over_leads_changes_time_and_not_the_result():
+    signal = torch.randn(2, 12, 1000, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for loops in (True, False):
+        model = plain_model(decoder_loops=loops)
+        losses.append(model(signal, torch.Generator().manual_seed(1)))
+    assert torch.allclose(*losses, rtol=1e-6)
+
+
+def test_leads_of_the_plain_design_meet_only_where_they_are_said_to():
+    """What is drawn of lead I changes with lead V1 if the leads look at each other, and not otherwise."""
+    signal = torch.randn(1, 12, 1000, generator=torch.Generator().manual_seed(0))
+    for meet in (True, False):
+        model, drawn = plain_model(leads_look_at_each_other=meet), []
+        model.draw_patch.register_forward_hook(lambda _, __, output, drawn=drawn: drawn.append(output))
+        for change in (0.0, 1.0):
+            other = signal.clone()
+            other[:, 6] += change * torch.linspace(-1, 1, 1000)
+            model(other, torch.Generator().manual_seed(1))
+        assert torch.allclose(drawn[0], drawn[12], atol=1e-7) is not meet
+
+
+def test_filtering_at_access_and_once_give_the_same_ecgs(cohort, tmp_path):
+    once = plain_design.filtered_store(cohort, tmp_path / "once")
+    rows = plain_design.in_order(cohort, 8)()
+    at_access, packed = plain_design.filtered_at_access(cohort, rows), plain_design.packed(once, rows)
+    assert packed.std(dim=2).mean() == pytest.approx(1.0, abs=1e-3)
+    assert (at_access - packed).abs().max() < 0.02  # a store keeps steps of 0.001 mV
+
+
+@pytest.mark.parametrize("pair", plain_design.PAIRS)
+def test_both_designs_cost_the_same_operations(pair):
+    ours, plain = plain_design.PAIRS[pair]
+    assert ours in (LAMAEConfig(), SMALL) and ours.width == plain.width
+    signal = torch.randn(1, 12, 1000)
+    model = LAMAE(ours)
+    batch = Batch(signal, torch.ones(1, 12, dtype=torch.bool))
+    operations = [
+        measuring.flop(lambda: model(batch).loss.backward()),
+        measuring.flop(lambda: plain_design.PlainMAE(plain)(signal).backward()),
+    ]
+    assert operations[1] == pytest.approx(operations[0], rel=0.01)
+
+
+def test_peak_memory_is_the_most_held_at_one_time():
+    def function() -> None:
+        first = torch.zeros(1_000_000)
+        second = first + 1
+        del first, second
+        torch.zeros(500_000)
+
+    assert measuring.peak_bytes(function) == pytest.approx(8_000_000, rel=0.01)
+
+
+def test_covered_time_counts_what_overlaps_once():
+    assert measuring.covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
+    assert measuring.covered([]) == 0
+
+
+def test_an_exponent_is_that_of_a_power():
+    sizes = [1, 2, 3, 6, 12]
+    assert measuring.exponent(sizes, [3 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+
+
+def test_jobs_take_turns_and_a_first_call_is_not_timed():
+    called = []
+    taken = measuring.in_turns({name: lambda name=name: called.append(name) for name in "ab"}, 2, 0.0)
+    assert called == list("ababab") and all(len(times) == 2 for times in taken.values())
+
+
+def test_a_tiled_store_is_a_store(tmp_path):
+    signals = np.arange(3 * 12 * 1000, dtype=np.int16).reshape(3, 12, 1000)
+    store = measuring.tiled_store(tmp_path / "store", signals, 10)
+    assert len(store) == 10 and store.sampling_rate_hz == 100.0 and (store.signals[7] == signals[1]).all()
+
+
+def test_estimated_memory_per_ecg_is_what_more_ecgs_take():
+    size = lamae_tiny()
+    model = LAMAE(size.model)
+
+    def peak(ecgs: int) -> int:
+        batch = Batch(torch.randn(ecgs, 12, 1000), torch.ones(ecgs, 12, dtype=torch.bool))
+        with sdpa_kernel(SDPBackend.MATH):
+            return measuring.peak_bytes(lambda: model(batch).loss.backward())
+
+    assert peak(6) - peak(3) == pytest.approx(size.memory_bytes(6) - size.memory_bytes(3), rel=0.05)
