@@ -145,6 +145,7 @@ def _keep_plan(plan: AuditPlan, out: Path) -> None:
     now, path = json.loads(json.dumps(asdict(plan))), out / PLAN_FILE
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
         for name, value in now.items():
             if kept.get(name) != value:
                 raise ECGError(

@@ -57,6 +57,11 @@ HELP = {
     "accumulation": "parts in which a batch is computed one after the other, to save memory",
     "precision": "of matrix products; parameters stay in float32",
     "compile": "compile the model by torch.compile first",
+    "data": "where the ECGs are: resident on the device, streamed to it, or what fits (auto)",
+    "crop_patches": "patches of the stretch that is taken of each ECG at random; 0 takes it whole",
+    "amplitude_spread": "share by which each ECG is made larger or smaller at random",
+    "lead_dropout": "chance at which each lead is left out",
+    "noise_mv": "standard deviation of the noise that is added, in mV",
 }
 
 

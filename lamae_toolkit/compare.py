@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from lamae_toolkit.parts import begin_worker
 from lamae_toolkit.plans import Cell, Plan
 from lamae_toolkit.scores import handmade_scores, measured, probe_scores, supervised_scores
 from lamae_toolkit.store import Store
-from lamae_toolkit.train import pretrain
+from lamae_toolkit.train import TrainConfig, pretrain
 
 PLAN_FILE, SCORES_FILE = "plan.json", "scores.npz"
 
@@ -131,6 +131,7 @@ def _keep_plan(plan: Plan, store: Store, out: Path) -> None:
     path = out / PLAN_FILE
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
         for name in now:
             # More seeds and more variants may be added to a comparison; what is there stays as it is.
             if name not in ("seeds", "variants") and kept.get(name) != now[name]:

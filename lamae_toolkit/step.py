@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.checkpoint import PretrainedModel
 from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.feed import DATA
 from lamae_toolkit.processes import Processes, apart
 
 PRECISIONS = ("float32", "bfloat16")
@@ -21,18 +22,22 @@ class Compute:
 
     accumulation: parts in which a batch passes through the model one after the other, for a batch that does not fit
     into memory as a whole. precision: "bfloat16" computes matrix products in 16 bits (torch.autocast); parameters,
-    optimiser and loss stay in 32. compile: whether the model is compiled by torch.compile first.
+    optimiser and loss stay in 32. compile: whether the model is compiled by torch.compile first. data: whether the ECGs
+    are "resident" on the device, "streamed" to it, or what fits ("auto", see `feed.feeding`); all give the same bits.
     """
 
     accumulation: int = 1
     precision: str = "float32"
     compile: bool = False
+    data: str = "auto"
 
     def __post_init__(self) -> None:
         if self.accumulation < 1:
             raise ECGError(f"The accumulation is {self.accumulation}, but a batch is computed in 1 part or more.")
         if self.precision not in PRECISIONS:
             raise ECGError(f"The precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}.")
+        if self.data not in DATA:
+            raise ECGError(f"The data are {self.data!r}; choose from {', '.join(DATA)}.")
 
     def check(self, model: PretrainedModel, batch_size: int, processes: int) -> None:
         """Refuse a batch that cannot be cut into equal parts, and a loss that does not follow from parts (ECGError)."""

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Int16
+from jaxtyping import Int16, Int64
+from torch import Tensor
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
@@ -119,12 +120,20 @@ class Store:
 
     def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Batch:
         """These ECGs, scaled to mV on the device; ECGError if one has no lead."""
-        packed = self.signals[np.asarray(rows, dtype=np.int64)]
+        return unpacked(torch.from_numpy(self.packed(np.asarray(rows, dtype=np.int64))).to(device))
+
+    def packed(
+        self, rows: Int64[np.ndarray, " b"], out: Int16[np.ndarray, "b 12 t"] | None = None
+    ) -> Int16[np.ndarray, "b 12 t"]:
+        """These ECGs as they are stored, written to `out` if it is given; ECGError if one has no lead."""
+        elsewhere = rows[(rows < -len(self)) | (rows >= len(self))]
+        if len(elsewhere):
+            raise ECGError(f"Row {elsewhere[0]} is not among the {len(self)} ECGs of {self.folder}.")
+        # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row is not there.
+        packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
         if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
             raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
-        stored = torch.from_numpy(packed).to(device)
-        present = stored[:, :, 0] != int(ABSENT)
-        return Batch(stored * present[:, :, None] * MV_PER_UNIT, present)
+        return packed
 
     def recording(self, row: int) -> Recording:
         """One ECG with the leads that it has."""
@@ -136,6 +145,12 @@ class Store:
     def rows(self, folds: Iterable[int]) -> np.ndarray:
         """The rows of the ECGs in these folds."""
         return np.flatnonzero(np.isin(self.folds, list(folds)))
+
+
+def unpacked(stored: Int16[Tensor, "b 12 t"]) -> Batch:
+    """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and not `present`."""
+    present = stored[:, :, 0] != int(ABSENT)
+    return Batch(stored * present[:, :, None] * MV_PER_UNIT, present)
 
 
 def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:

@@ -12,11 +12,13 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError
+from lamae_toolkit.feed import Shuffle, feeding
 from lamae_toolkit.metrics import auroc
 from lamae_toolkit.model import LAMAE, lead_statistics
 from lamae_toolkit.probe import Probe, chosen_latents
+from lamae_toolkit.processes import Processes
 from lamae_toolkit.store import Store
-from lamae_toolkit.train import check_above_zero, shuffled_rows
+from lamae_toolkit.train import check_above_zero
 
 
 @dataclass(frozen=True)
@@ -157,21 +159,22 @@ def fit_supervised(
     best, best_score = copy.deepcopy(network.state_dict()), -np.inf
     if isinstance(network, FineTuned):
         best_score = _score(network, store, validation, labels, device)
-    per_epoch = steps // config.epochs
-    for step in tqdm(range(steps), desc="supervised", unit="step", disable=not progress):
-        network.train()
-        rows = shuffled_rows(train, config.batch_size, config.seed, step)
-        target = torch.from_numpy(labels[rows].astype(np.float32)).to(device)
-        loss = F.binary_cross_entropy_with_logits(network(store.batch(rows, device)), target)
-        optim.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optim.step()
-        schedule.step()
-        if (step + 1) % per_epoch == 0:
-            score = _score(network, store, validation, labels, device)
-            if score > best_score:
-                best, best_score = copy.deepcopy(network.state_dict()), score
+    shuffle = Shuffle(train, config.batch_size, config.seed)
+    with feeding(store, shuffle, range(steps), Processes(0, 1, torch.device(device)), progress=progress) as batches:
+        bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
+        for step, batch in zip(bar, batches, strict=True):
+            network.train()
+            target = torch.from_numpy(labels[shuffle.rows_of(step)].astype(np.float32)).to(device)
+            loss = F.binary_cross_entropy_with_logits(network(batch), target)
+            optim.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optim.step()
+            schedule.step()
+            if (step + 1) % shuffle.steps_per_epoch == 0:
+                score = _score(network, store, validation, labels, device)
+                if score > best_score:
+                    best, best_score = copy.deepcopy(network.state_dict()), score
     network.load_state_dict(best)
     return network.eval()
 

@@ -1,33 +1,35 @@
 """Pretraining: one loop that can be read, interrupted and resumed exactly."""
 
-import json
 import math
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from tqdm.auto import tqdm
 
+from lamae_toolkit.augment import Augmentation
 from lamae_toolkit.checkpoint import PretrainedModel, check_rate
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.feed import Shuffle, feeding
 from lamae_toolkit.processes import training_together
+from lamae_toolkit.run import CHECKPOINT as CHECKPOINT
+from lamae_toolkit.run import Run, ecgs_named
+from lamae_toolkit.run import read_log as read_log
 from lamae_toolkit.step import Compute, gradients
 from lamae_toolkit.store import Store
-
-CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is pretrained: AdamW, linear warm-up then cosine decay, gradients clipped at norm 1."""
+    """How a model is pretrained: AdamW, linear warm-up then cosine decay, gradients clipped at norm 1.
+
+    The last four change every ECG at random (see `augment`): a stretch of `crop_patches` is taken, larger or smaller by
+    up to the share `amplitude_spread`, each lead left out by the chance `lead_dropout`, and `noise_mv` added; 0 is off.
+    """
 
     steps: int = 1000
     batch_size: int = 32
@@ -38,10 +40,20 @@ class TrainConfig:
     seed: int = 0
     log_every: int = 10
     save_every: int = 200
+    crop_patches: int = 0
+    amplitude_spread: float = 0.0
+    lead_dropout: float = 0.0
+    noise_mv: float = 0.0
 
     def __post_init__(self) -> None:
         names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every")
         check_above_zero(self, "training", names)
+        _ = self.augmentation
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is changed at random in the ECGs; ECGError if it makes no sense."""
+        return Augmentation(self.crop_patches, self.amplitude_spread, self.lead_dropout, self.noise_mv)
 
 
 def check_above_zero(config: object, what: str, names: tuple[str, ...]) -> None:
@@ -62,19 +74,6 @@ def progress_after_warmup(step: int, config: TrainConfig) -> float:
     """The share of the steps after warm-up that is done, 0 to 1."""
     done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
     return min(max(done, 0.0), 1.0)
-
-
-def shuffled_rows(rows: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """The rows of one step: every epoch is a new shuffle of all rows, known from the seed and the step alone.
-
-    That is why a run can go on at any step. The last rows of an epoch that fill no batch are left out.
-    """
-    per_epoch = len(rows) // batch_size
-    if per_epoch == 0:
-        raise ECGError(f"{len(rows)} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
-    epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(rows)
-    return order[place * batch_size : (place + 1) * batch_size]
 
 
 def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -114,8 +113,10 @@ def pretrain(
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
     `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
     """
-    folder, compute = Path(folder), compute or Compute()
+    folder, compute, augment = Path(folder), compute or Compute(), config.augmentation
     check_rate(model, store.sampling_rate_hz)
+    augment.check(model.config, store.signals.shape[2])
+    shuffle = Shuffle(rows, config.batch_size, config.seed)
     with training_together(device) as processes:
         compute.check(model, config.batch_size, processes.count)
         if watch is not None and processes.count > 1:
@@ -125,24 +126,27 @@ def pretrain(
         optim = optimiser(model, config)
         generator = torch.Generator(device=device)
         generator.manual_seed(config.seed)
-        run = _Run(folder, model, optim, generator, config, compute.precision, _name_of(store, rows))
-        first = run.resume(processes.first)
+        run = Run(folder, processes.first, model, optim, generator, config, compute.precision, ecgs_named(store, rows))
+        first = run.resume()
         if processes.mean(torch.tensor(float(first), device=device)) != first:
             raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
         prepared = compute.prepared(model, processes)
         last = config.steps if stop_after is None else min(stop_after, config.steps)
-        hide = not (progress and processes.first)
-        bar = tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=hide)
-        saved = first
-        start = time.perf_counter()
-        try:
-            for step in range(first, last):
+        steps, show = range(first, last), progress and processes.first
+        with (
+            run.interruption_told(),
+            feeding(store, shuffle, steps, processes, compute.data, progress=show) as batches,
+            tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not show) as bar,
+        ):
+            start = time.perf_counter()
+            for step, batch in zip(steps, batches, strict=True):
                 for group in optim.param_groups:
                     group["lr"] = learning_rate(step, config)
                 model.progress = progress_after_warmup(step, config)
-                chosen = processes.share(shuffled_rows(rows, config.batch_size, config.seed, step))
                 optim.zero_grad(set_to_none=True)
-                loss = gradients(prepared, model, store.batch(chosen, device), generator, compute, processes)
+                at = processes.rank * len(batch)
+                batch = augment(batch, generator, model.config.patch_samples, of=config.batch_size, first=at)
+                loss = gradients(prepared, model, batch, generator, compute, processes)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
                 optim.step()
                 done, row = step + 1, None
@@ -150,122 +154,14 @@ def pretrain(
                     ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                     row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
                            "gradient_norm": norm.item(), "ecgs_per_s": round(ecgs_per_s, 1)}  # fmt: skip
-                    _refuse_infinite(row["loss"], row["gradient_norm"], done, saved, folder)
-                    if processes.first:
-                        _log(folder, row)
+                    run.refuse_infinite(row["loss"], row["gradient_norm"], done)
+                    run.log(row)
                     bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
                 pause = watch is not None and watch(done, row)
                 if done % config.save_every == 0 or done == last or pause:
-                    _refuse_infinite(loss.item(), norm.item(), done, saved, folder)
-                    if processes.first:
-                        run.save(done)
-                    saved = done
+                    run.refuse_infinite(loss.item(), norm.item(), done)
+                    run.save(done)
                 bar.update()
                 if pause:
                     break
-        except KeyboardInterrupt:
-            # Whole steps only: what was under way when the key was pressed is done again after resuming.
-            if processes.first:
-                tqdm.write(f"Interrupted; the checkpoint of step {saved} is in {folder}, and the same command goes on"
-                           " from it.")  # fmt: skip
-            raise
-        finally:
-            bar.close()
     return model.eval()
-
-
-def _refuse_infinite(loss: float, norm: float, step: int, saved: int, folder: Path) -> None:
-    """Stop before parameters that are no numbers are saved over good ones."""
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise ECGError(
-            f"The loss is not a number at step {step}: lower the learning rate; the checkpoint of step {saved} in"
-            f" {folder} is kept."
-        )
-
-
-def read_log(folder: Path | str) -> list[dict]:
-    """The log of a run: one row per logged step, with step, loss, learning_rate, gradient_norm, ecgs_per_s."""
-    path = Path(folder) / LOG_FILE
-    if not path.is_file():
-        raise ECGError(f"{folder} has no {LOG_FILE}; give the folder that a pretraining run wrote.")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _log(folder: Path, row: dict) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOG_FILE, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def _name_of(store: Store, rows: np.ndarray) -> str:
-    """By what a run knows again the ECGs that it learns from."""
-    return f"{store.meta['source']}, {len(store)} ECGs, rows {zlib.crc32(np.sort(rows).astype(np.int64).tobytes()):08x}"
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """All that it takes to go on exactly from where a run stopped."""
-
-    folder: Path
-    model: PretrainedModel
-    optim: torch.optim.Optimizer
-    generator: torch.Generator
-    config: TrainConfig
-    precision: str
-    data: str
-
-    def save(self, step: int) -> None:
-        """Write `folder/checkpoint`."""
-        state = {
-            "step": step,
-            "train_config": asdict(self.config),
-            "precision": self.precision,
-            "data": self.data,
-            "optimiser": self.optim.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-        try:
-            with written_whole(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
-                self.model.save_pretrained(partial)
-                torch.save(state, partial / STATE_FILE)
-        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
-            raise ECGError(f"The checkpoint could not be written to {self.folder} ({error}); make room.") from error
-        self.model.train()
-
-    def resume(self, tidy: bool) -> int:
-        """Take up the run in the folder, if there is one; returns the number of steps that are done.
-
-        tidy: whether to take from the log what came after the checkpoint.
-        """
-        checkpoint, log = self.folder / CHECKPOINT, self.folder / LOG_FILE
-        if not checkpoint.exists():
-            if tidy:  # log rows without a checkpoint are from a run that ended before its first one
-                log.unlink(missing_ok=True)
-            return 0
-        device = next(self.model.parameters()).device
-        try:
-            state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
-        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-            raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
-        trained = type(self.model).from_pretrained(checkpoint)
-        theirs = trained.config.to_dict() | state["train_config"] | {"precision": state.get("precision", "float32")}
-        ours = self.model.config.to_dict() | asdict(self.config) | {"precision": self.precision}
-        if ours != theirs:
-            name = next(name for name in ours | theirs if ours.get(name) != theirs.get(name))
-            raise ECGError(
-                f"{self.folder} holds a run with {name} = {theirs.get(name)!r}, not {ours.get(name)!r};"
-                " choose another folder, or the same configuration to go on."
-            )
-        if state.get("data") != self.data:
-            raise ECGError(
-                f"{self.folder} holds a run on other ECGs ({state.get('data')}) than these ({self.data});"
-                " choose another folder."
-            )
-        self.model.load_state_dict(trained.state_dict())
-        self.optim.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
-        if tidy and log.exists():
-            kept = [row for row in read_log(self.folder) if row["step"] <= state["step"]]
-            with written_whole(log) as partial:
-                partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        return state["step"]

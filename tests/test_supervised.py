@@ -12,10 +12,10 @@ from test_model import SMALL
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import embed_rows, random_encoder
+from lamae_toolkit.feed import Shuffle
 from lamae_toolkit.metrics import auroc
 from lamae_toolkit.probe import features, fit_probe, predict
 from lamae_toolkit.supervised import FineTuned, SupervisedConfig, XResNet1d, fit_supervised, layers, supervised_logits
-from lamae_toolkit.train import shuffled_rows
 
 QUICK = SupervisedConfig(epochs=6, batch_size=16, learning_rate=3e-3)
 
@@ -100,7 +100,7 @@ def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, f
     optim = torch.optim.AdamW(plain.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, config.learning_rate, total_steps=4)
     for step in range(4):
-        chosen = shuffled_rows(rows[:70], 16, 0, step)
+        chosen = Shuffle(rows[:70], 16, 0).rows_of(step)
         target = torch.from_numpy(fast[chosen].astype(np.float32))
         optim.zero_grad(set_to_none=True)
         torch.nn.functional.binary_cross_entropy_with_logits(plain(cohort.batch(chosen)), target).backward()

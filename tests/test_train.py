@@ -11,7 +11,7 @@ from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.evaluate import random_encoder
 from lamae_toolkit.model import LAMAE
-from lamae_toolkit.train import CHECKPOINT, TrainConfig, learning_rate, pretrain, read_log, shuffled_rows
+from lamae_toolkit.train import CHECKPOINT, TrainConfig, learning_rate, pretrain, read_log
 
 SMALL = LAMAEConfig(
     width=32,
@@ -116,15 +116,6 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_a_half_cosine():
     assert learning_rate(0, config) == pytest.approx(0.1) and learning_rate(9, config) == 1.0
     assert learning_rate(60, config) == pytest.approx(0.5)
     assert learning_rate(109, config) == pytest.approx(0.0, abs=1e-3)
-
-
-def test_every_epoch_shuffles_all_rows_anew():
-    rows = np.arange(100, 132)
-    epochs = [np.concatenate([shuffled_rows(rows, 8, 0, 4 * epoch + step) for step in range(4)]) for epoch in (0, 1)]
-    assert all(sorted(epoch) == rows.tolist() for epoch in epochs)
-    assert epochs[0].tolist() != epochs[1].tolist()
-    with pytest.raises(ECGError, match="do not fill a batch of 64"):
-        shuffled_rows(rows, 64, 0, 0)
 
 
 def test_a_checkpoint_says_what_it_is_and_refuses_what_does_not_fit(cohort, tmp_path):
