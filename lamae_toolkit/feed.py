@@ -67,6 +67,9 @@ def feeding(
     if how == "resident":
         batches = _resident(load(store, shuffle.rows, device, progress), shuffle, steps, processes)
     elif how == "streamed":
+        if data == "auto" and progress:
+            size = bytes_of(store, len(shuffle.rows))
+            tqdm.write(f"{size / 1e9:.1f} GB of ECGs are more than half of what {device} has free: they are streamed.")
         batches = _streamed(store, shuffle, steps, processes)
     else:
         batches = (store.batch(processes.share(shuffle.rows_of(step)), device) for step in steps)

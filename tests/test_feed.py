@@ -1,4 +1,4 @@
-"""Whichever way a batch reaches the model it is the same, bit for bit; the thread that reads ahead ends with the loop."""
+"""However a batch reaches the model it is the same, bit for bit, and the thread that reads ahead ends with the loop."""
 
 import threading
 from contextlib import nullcontext
@@ -9,6 +9,7 @@ import torch
 from test_train import run, same_bits, without_speed
 
 from lamae_toolkit import feed as feed_module
+from lamae_toolkit.augment import Augmentation
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.feed import Shuffle, feeding, how_fed, load
 from lamae_toolkit.processes import Processes
@@ -95,6 +96,15 @@ def test_a_cpu_reads_batches_when_they_are_due_unless_told_otherwise(cohort, mon
         Compute(data="disk")
 
 
+def test_a_user_is_told_that_ecgs_which_do_not_fit_are_streamed(cohort, monkeypatch, capsys):
+    shuffle = Shuffle(np.arange(40), 8, 0)
+    monkeypatch.setattr(feed_module, "how_fed", lambda *_: "streamed")
+    for progress, told in ((True, "0.0 GB of ECGs are more than half of what cpu has free"), (False, "")):
+        with feeding(cohort, shuffle, range(3), ALONE, progress=progress):
+            said = capsys.readouterr()
+            assert told in said.out + said.err if told else said.out + said.err == ""
+
+
 def test_ecgs_that_do_not_fit_are_refused_at_once(cohort):
     with pytest.raises(ECGError, match=r"240000\.0 GB of ECGs do not fit into the free memory of cpu; choose data ="):
         load(cohort, np.broadcast_to(np.int64(0), 10**13 // 1000), CPU)
@@ -169,3 +179,39 @@ def test_a_killed_streamed_run_goes_on_exactly(cohort, tmp_path, monkeypatch):
         run(cohort, tmp_path / "killed", compute=Compute(data="streamed"))
     assert read_log(tmp_path / "killed")[-1]["step"] == 6 and reading_threads() == []
     assert same_bits(run(cohort, tmp_path / "killed", compute=Compute(data="streamed")), whole)
+
+
+@no_gpu
+@pytest.mark.parametrize("way", ["resident", "streamed"])
+def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, way):
+    shuffle, steps, gpu = Shuffle(np.arange(45), 8, 2), range(2, 30), Processes(0, 1, torch.device("cuda"))
+    with feeding(gappy, shuffle, steps, gpu, way, progress=False) as batches:
+        fed = list(batches)
+    for step, batch in zip(steps, fed, strict=True):
+        plain = gappy.batch(shuffle.rows_of(step))
+        assert batch.signal_mv.is_cuda and torch.equal(batch.signal_mv.cpu(), plain.signal_mv)
+        assert torch.equal(batch.present.cpu(), plain.present)
+
+
+@no_gpu
+@pytest.mark.parametrize("way", ["resident", "streamed"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_step_waits_for_the_gpu(gappy, way, precision):
+    gpu = Processes(0, 1, torch.device("cuda"))
+    model = random_encoder(SMALL).to(gpu.device).train()
+    optim, generator = optimiser(model, TEN), torch.Generator(gpu.device).manual_seed(0)
+    augment = Augmentation(crop_patches=20, amplitude_spread=0.2, lead_dropout=0.2, noise_mv=0.02)
+    compute = Compute(accumulation=2, precision=precision)
+    losses = []
+    with feeding(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, way, progress=False) as batches:
+        try:
+            for batch in batches:
+                optim.zero_grad(set_to_none=True)
+                batch = augment(batch, generator, SMALL.patch_samples)
+                losses.append(gradients(model, model, batch, generator, compute, gpu))
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optim.step()
+                torch.cuda.set_sync_debug_mode("error")  # from the second step on, whatever waits fails
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(losses) == 20 and torch.stack(losses).isfinite().all()
