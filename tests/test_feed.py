@@ -6,16 +6,17 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from test_train import run, same_bits, without_speed
+from test_train import SMALL, TEN, run, same_bits, without_speed
 
 from lamae_toolkit import feed as feed_module
 from lamae_toolkit.augment import Augmentation
 from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.evaluate import random_encoder
 from lamae_toolkit.feed import Shuffle, feeding, how_fed, load
 from lamae_toolkit.processes import Processes
-from lamae_toolkit.step import Compute
+from lamae_toolkit.step import Compute, gradients
 from lamae_toolkit.store import Entry, Store, pack
-from lamae_toolkit.train import read_log
+from lamae_toolkit.train import optimiser, read_log
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
