@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.datasets.simulated import simulate_store
+from lamae_toolkit.feed import Shuffle
 from lamae_toolkit.layers import Block, time_code
 from lamae_toolkit.masking import random_mask, visible_patches
 from lamae_toolkit.model import LAMAE
@@ -39,7 +40,7 @@ from lamae_toolkit.processes import Processes
 from lamae_toolkit.signal import bandpass, resample
 from lamae_toolkit.step import Compute, gradients
 from lamae_toolkit.store import ABSENT, Entry, Store, pack
-from lamae_toolkit.train import TrainConfig, optimiser, shuffled_rows
+from lamae_toolkit.train import TrainConfig, optimiser
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,8 @@ def our_step(model: LAMAE, rows: Callable[[], np.ndarray], store: Store):
 def in_order(store: Store, batch: int) -> Callable[[], np.ndarray]:
     """A function that gives the rows of one step after the other: shuffled epochs of the ECGs that have all leads."""
     complete, steps = np.flatnonzero((store.signals[:, :, 0] != ABSENT).all(axis=1)), count()
-    return lambda: shuffled_rows(complete, batch, 0, next(steps))
+    shuffle = Shuffle(complete, batch, 0)
+    return lambda: shuffle.rows_of(next(steps))
 
 
 # Sizes of LAMAE, and plain ones as wide whose decoder is made wider until the operations per ECG are equal within 1 %.
