@@ -1,6 +1,8 @@
 """A training step of LAMAE beside one of the usual design of ECG masked autoencoders, at equal operations per ECG.
 
-    python benchmarks/plain_design.py [--threads 2] [--batch 16] [--rounds 7] [--seconds 3]
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/plain_design.py [--threads 2] [--rounds 7]
+
+(The two variables keep numpy on one core, and a thread that waits for another from computing nothing at full speed.)
 
 The usual design is re-stated here in its plainest form (after ST-MEM, arXiv 2402.09450; no code of it is used): one
 sequence of the visible patches of all leads, each of which looks at each; a decoder that draws the leads one after the
@@ -29,6 +31,7 @@ from einops import rearrange, repeat
 from measuring import flop, in_turns, machine, median_and_range
 from torch import Tensor, nn
 
+from lamae_toolkit.batch import Batch
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.datasets.simulated import simulate_store
 from lamae_toolkit.feed import Shuffle
@@ -148,14 +151,14 @@ def plain_step(model: PlainMAE, rows: Callable[[], np.ndarray], read: Callable[[
     return step
 
 
-def our_step(model: LAMAE, rows: Callable[[], np.ndarray], store: Store):
+def our_step(model: LAMAE, rows: Callable[[], np.ndarray], read: Callable[[np.ndarray], Batch]):
     """The same for LAMAE, by the toolkit's own step (`lamae_toolkit.step.gradients`)."""
     optim, generator = optimiser(model, TrainConfig()), torch.Generator().manual_seed(0)
     alone = Processes(0, 1, torch.device("cpu"))
 
     def step() -> Tensor:
         optim.zero_grad(set_to_none=True)
-        loss = gradients(model, model, store.batch(rows()), generator, Compute(), alone)
+        loss = gradients(model, model, read(rows()), generator, Compute(), alone)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optim.step()
         return loss
@@ -207,7 +210,7 @@ def jobs_of(ours: LAMAEConfig, plain: PlainConfig, cohorts: Cohorts, batch: int)
         "  filtered once": changed(cohorts.once, packed),
         "  all three": changed(cohorts.once, packed, leads_look_at_each_other=False, decoder_loops=False),
         "  filtered at 500 Hz": changed(cohorts.at_500_hz),
-        "LAMAE": our_step(LAMAE(ours), in_order(cohorts.once, batch), cohorts.once),
+        "LAMAE": our_step(LAMAE(ours), in_order(cohorts.once, batch), cohorts.once.batch),
     }
 
 
