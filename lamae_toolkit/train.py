@@ -101,11 +101,11 @@ def pretrain(
 ) -> PretrainedModel:
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
 
-    If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit
-    as if it had not (on CPU); one of another configuration is refused (ECGError). compute: precision and parts of a
-    step. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`: called after
-    every step with the number of steps done and the row of the log, None where none is due; it may look at the model,
-    and if it returns True, the run pauses there as with `stop_after`.
+    If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit as if it had not
+    (on CPU); one of another configuration is refused (ECGError). compute: how steps are computed, and where the ECGs
+    wait for them. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`:
+    called after every step with the number of steps done and the row of the log, None where none is due; it may look at
+    the model, and if it returns True, the run pauses there as with `stop_after`.
 
     Under torchrun, each of its processes computes its share of every batch, and the first one logs and saves: ECGs,
     masks and, up to rounding, losses are those of one process. A run may go on with another number of processes.

@@ -44,6 +44,16 @@ def test_a_batch_of_the_store_is_the_collated_recordings(tmp_path):
     assert batch.signal_mv[~batch.present].abs().max() == 0
 
 
+def test_packed_ecgs_can_be_written_where_they_are_wanted(tmp_path):
+    store = pack([entry(number, leads=LEADS[number:]) for number in (1, 2, 3)], tmp_path / "store", source="test")
+    rows, out = np.array([2, 0, -1]), np.zeros((3, 12, 1000), dtype=np.int16)
+    assert store.packed(rows, out) is out and (out == store.signals[rows]).all()
+    assert (store.packed(rows) == out).all() and store.packed(rows[:0]).shape == (0, 12, 1000)
+    for row in (3, -4):
+        with pytest.raises(ECGError, match=f"Row {row} is not among the 3 ECGs of"):
+            store.batch([0, row])
+
+
 def test_ecgs_of_any_rate_are_packed_at_one(tmp_path):
     store = pack([entry(1, rate_hz=500), entry(2, seconds=12)], tmp_path / "store", source="test")
     assert store.signals.shape == (2, 12, 1000)

@@ -23,6 +23,10 @@ OPTIONS = """
 --pooling-heads 4 --decoder-width 16 --decoder-heads 4 --encoder-depth 1 --latent-depth 1
 """.split()  # noqa: SIM905
 
+CHANGES = """
+--steps 3 --crop-patches 20 --amplitude-spread 0.2 --lead-dropout 0.3 --noise-mv 0.05
+""".split()  # noqa: SIM905
+
 TWO_RUNS = """
 import sys
 from lamae_toolkit import cli
@@ -92,6 +96,14 @@ def test_two_processes_have_the_losses_and_the_model_of_one(uneven, together, tm
     ours, theirs = (LAMAE.from_pretrained(run / CHECKPOINT).state_dict() for run in (together, tmp_path / "one"))
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], atol=2e-5, rtol=0, msg=name)
+
+
+def test_two_processes_change_their_shares_of_streamed_ecgs_as_one_process_does_the_whole(uneven, tmp_path):
+    words = ["pretrain", "--store", str(uneven.folder), *OPTIONS, *CHANGES]
+    done = torchrun("-m", "lamae_toolkit.cli", *words, "--data", "streamed", "--out", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert cli.main([*words, "--out", str(tmp_path / "one")]) == 0
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
 
 
 def test_a_killed_process_ends_the_run_with_a_reason_and_the_run_goes_on_exactly(uneven, together, tmp_path):
