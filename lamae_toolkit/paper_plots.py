@@ -180,7 +180,8 @@ class _Drawing:
             if start < end:
                 self.shapes.append(
                     {"type": "rect", "x0": self.x(strip, start), "x1": self.x(strip, end), "layer": "below",
-                     "y0": middle - self.pitch / 2, "y1": middle + self.pitch / 2, "fillcolor": SHADE, "line_width": 0}
+                     "y0": middle - self.pitch / 2, "y1": middle + self.pitch / 2, "fillcolor": SHADE, "line_width": 0,
+                     "xref": "x", "yref": "y"}
                 )  # fmt: skip
 
     def name(self, strip: Strip, flags: Mapping[str, Sequence[str]]) -> None:
@@ -225,8 +226,9 @@ class _Drawing:
 
     def text(self, x: float, y: float, text: str, colour: str, anchor: str = "left") -> None:
         self.texts.append(
-            {"x": x, "y": y, "text": text, "showarrow": False, "xanchor": anchor, "yanchor": "middle", "borderpad": 0,
-             "font": {"size": TEXT_MM * self.px, "color": colour}, "bgcolor": "rgba(255,253,252,0.7)"}
+            {"x": x, "y": y, "xref": "x", "yref": "y", "text": text, "showarrow": False, "xanchor": anchor,
+             "yanchor": "middle", "borderpad": 0, "font": {"size": TEXT_MM * self.px, "color": colour},
+             "bgcolor": "rgba(255,253,252,0.7)"}
         )  # fmt: skip
 
     def figure(self, view: Sequence[float]) -> go.Figure:

@@ -1,5 +1,6 @@
 """A figure as a PNG or SVG picture without a browser: what a notebook shows on GitHub, and what goes into a paper."""
 
+import html
 import io
 import re
 
@@ -7,10 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lamae_toolkit.ecg import ECGError
 
-WIDTH_IN, PX_PER_IN = 10.0, 100
+WIDTH_PX, PX_PER_IN = 1000, 100
+COLOURS = 32
+"""Of a PNG: enough for lines on paper and for a scale of colours, and a quarter of the bytes."""
 MARKS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "triangle-up": "^",
          "star": "*", "pentagon": "p", "hexagon": "h", "line-ns": "|"}  # fmt: skip
 KINDS = ("scatter", "scattergl", "bar", "heatmap")
@@ -28,8 +32,8 @@ def picture(figure: go.Figure, kind: str = "png") -> bytes:
     other = [trace.type for trace in figure.data if trace.type not in KINDS]
     if other:
         raise ECGError(f"A trace of the kind {other[0]} cannot be drawn as a picture; save the figure as .html.")
-    height_px = figure.layout.height or 450
-    page = Figure(figsize=(WIDTH_IN, height_px / PX_PER_IN), dpi=PX_PER_IN, layout=None)
+    width_px, height_px = figure.layout.width or WIDTH_PX, figure.layout.height or 450
+    page = Figure(figsize=(width_px / PX_PER_IN, height_px / PX_PER_IN), dpi=PX_PER_IN, layout=None)
     axes = {name: _axes(figure, page, *name) for name in dict.fromkeys(map(_axis_names, figure.data))}
     for trace in figure.data:
         if trace.visible in (None, True):
@@ -41,7 +45,14 @@ def picture(figure: go.Figure, kind: str = "png") -> bytes:
     _add_legend(page, axes)
     file = io.BytesIO()
     page.savefig(file, format=kind, facecolor="white", metadata={"Date": None} if kind == "svg" else None)
-    return file.getvalue()
+    return _with_few_colours(file) if kind == "png" else file.getvalue()
+
+
+def _with_few_colours(png: io.BytesIO) -> bytes:
+    """The same PNG in fewer bytes."""
+    small = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def _axis_names(trace) -> tuple[str, str]:
@@ -54,6 +65,8 @@ def _axis(figure: go.Figure, letter: str, name: str):
 
 def _axes(figure: go.Figure, page: Figure, x: str, y: str) -> Axes:
     """Room on the page for one pair of axes, as far from the edge as labels need."""
+    if figure.layout.margin.l == 0:  # a page without an edge
+        return page.add_axes((0, 0, 1, 1), facecolor=figure.layout.plot_bgcolor)
     (x0, x1), (y0, y1) = (_axis(figure, letter, name).domain or (0, 1) for letter, name in (("x", x), ("y", y)))
     long = max((len(str(text)) for text in _axis(figure, "y", "y").ticktext or ("",)), default=0)
     left, right = min(0.08 + 0.006 * long, 0.4), 0.97
@@ -78,6 +91,9 @@ def _draw(ax: Axes, trace) -> None:
         if "lines" in mode:
             ax.plot(x, y, color=_colour(trace.line.color, "#0072B2"), linewidth=0.75 * (trace.line.width or 2),
                     linestyle=DASHES.get(trace.line.dash, "-"), label=name)  # fmt: skip
+        if "text" in mode:
+            for place in zip(x, y, trace.text, strict=True):
+                _write(ax, *place, trace.textfont, "left")
         if "markers" in mode:
             _draw_marks(ax, trace, x, y, None if "lines" in mode else name)
     elif trace.type == "bar":
@@ -128,10 +144,6 @@ def _dress(ax: Axes, x, y) -> None:
     """Titles, ranges, ticks and grid as the figure has them."""
     for axis, which in ((x, "x"), (y, "y")):
         getattr(ax, f"set_{which}label")(_plain(axis.title.text), fontsize=9)
-        if axis.range is not None and None not in axis.range:
-            getattr(ax, f"set_{which}lim")(*axis.range)
-        elif axis.rangemode == "tozero":
-            getattr(ax, f"set_{which}lim")(**{"bottom" if which == "y" else "left": 0})
         if axis.tickvals is not None:
             getattr(ax, f"set_{which}ticks")(axis.tickvals, axis.ticktext)
         if axis.showticklabels is False:
@@ -139,13 +151,24 @@ def _dress(ax: Axes, x, y) -> None:
         if axis.autorange == "reversed":
             getattr(ax, f"invert_{which}axis")()
         if axis.dtick and axis.range is not None:
-            first, last = axis.range
-            getattr(ax, f"set_{which}ticks")(np.arange(np.ceil(first / axis.dtick), last / axis.dtick) * axis.dtick)
-    ax.tick_params(labelsize=8, length=0)
+            getattr(ax, f"set_{which}ticks")(_every(axis.dtick, axis.range))
+        if axis.minor.dtick:
+            getattr(ax, f"set_{which}ticks")(_every(axis.minor.dtick, axis.range), minor=True)
+            ax.grid(True, axis=which, which="minor", color=axis.minor.gridcolor, linewidth=0.5, zorder=0)
+        if axis.range is not None and None not in axis.range:
+            getattr(ax, f"set_{which}lim")(*axis.range)
+        elif axis.rangemode == "tozero":
+            getattr(ax, f"set_{which}lim")(**{"bottom" if which == "y" else "left": 0})
+    ax.tick_params(which="both", labelsize=8, length=0)
     ax.grid(True, color=_colour(x.gridcolor, "#e5e9f0"), linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
     for side in ax.spines.values():
         side.set_visible(False)
+
+
+def _every(step: float, ends: tuple[float, float]) -> np.ndarray:
+    """The multiples of a step between two ends."""
+    return np.arange(np.ceil(min(ends) / step), max(ends) / step) * step
 
 
 def _add_shapes(figure: go.Figure, axes: dict[tuple[str, str], Axes]) -> None:
@@ -164,13 +187,21 @@ def _add_shapes(figure: go.Figure, axes: dict[tuple[str, str], Axes]) -> None:
                 )
         elif ax is not None and x_part:
             ax.axhline(shape.y0, color=_colour(shape.line.color, "black"), linestyle=DASHES.get(shape.line.dash, "-"))
+        elif ax is not None and shape.type == "rect":
+            ax.fill_between([shape.x0, shape.x1], shape.y0, shape.y1, color=_colour(shape.fillcolor, "#777777"),
+                            linewidth=0, zorder=0)  # fmt: skip
     for words in figure.layout.annotations:
         ax = by_axis["y"].get((words.yref or "").split()[0] if words.yref else None)
         if ax is not None and "domain" not in words.yref and "domain" not in (words.xref or ""):
             ax = axes.get((words.xref, words.yref), ax)
-            ax.text(
-                words.x, words.y, _plain(words.text), fontsize=8, ha=ALIGN[words.xanchor], va=UPRIGHT[words.yanchor]
-            )
+            _write(ax, words.x, words.y, words.text, words.font, words.xanchor, words.yanchor)
+
+
+def _write(ax: Axes, x, y, text: str, font, across: str | None = None, up: str | None = None) -> None:
+    """Words at a place of the data, in bold where they begin so."""
+    ax.text(x, y, _plain(text), fontsize=0.72 * (font.size or 11), color=_colour(font.color, "black"),
+            weight="bold" if text.startswith("<b>") else "normal", ha=ALIGN[across], va=UPRIGHT[up],
+            clip_on=True)  # fmt: skip
 
 
 def _add_legend(page: Figure, axes: dict[tuple[str, str], Axes]) -> None:
@@ -183,7 +214,7 @@ def _add_legend(page: Figure, axes: dict[tuple[str, str], Axes]) -> None:
 
 def _plain(text: str | None) -> str:
     """The words without the marks of HTML, and without matplotlib's for formulas."""
-    return re.sub(r"<[^>]*>", "", text or "").replace("$", r"\$")
+    return html.unescape(re.sub(r"<[^>]*>", "", text or "")).replace("$", r"\$")
 
 
 def _colour(colour, otherwise: str):

@@ -14,7 +14,7 @@ from lamae_toolkit.files import written_whole
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.3rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
-p { max-width: 46rem; } table { border-collapse: collapse; font-size: 0.9rem; margin: 1rem 0; }
+p { max-width: 46rem; white-space: pre-line; } table { border-collapse: collapse; font-size: 0.9rem; margin: 1rem 0; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child { text-align: left; } .note { color: #555; font-size: 0.9rem; }
 .wide { overflow-x: auto; }

@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import matplotlib.image
 import numpy as np
 import pytest
 from lamae_toolkit.widgets.ecg_paper import ECGPaper
@@ -232,8 +233,13 @@ def test_files_and_what_stands_where_no_widget_can(tmp_path):
     assert written.count("</script>") == 2 and "https:" not in written
     state = json.loads(re.search(r'id="state">(.*?)</script>', written, flags=re.S)[1])
     assert state["title"] == "</script>" and len(state["_ecg"]["data"]["base64"]) == 160_000
-    with pytest.raises(ECGError, match=r"ecg\.png: Save the ECG as \.svg or \.html"):
-        paper.save(tmp_path / "ecg.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ecg.html", "ecg.svg"]
-    data, _ = paper._repr_mimebundle_()
-    assert data["text/plain"] == paper._text and data["image/svg+xml"] == paper_svg(paper.figure())
+    png = matplotlib.image.imread(paper.save(tmp_path / "ecg.png"))
+    sheet, mm = page(paper.recording), 300 / 25.4
+    width, height = sheet.size_mm(25, 10)
+    assert png.shape[1] == pytest.approx(width * mm, abs=2) and png.shape[0] == pytest.approx(height * mm, abs=2)
+    base, left = round(sheet.row_mm(0, 10) * mm), round(7 * mm)
+    pulse = np.argwhere(png[base - round(12 * mm) : base + 20, left : left + round(6 * mm), :3].max(axis=2) < 0.35)
+    assert np.ptp(pulse, axis=0) == pytest.approx([10 * mm, 6 * mm], abs=6), "1 mV is 10 mm"
+    with pytest.raises(ECGError, match=r"ends in none of \.html, \.png and \.svg"):
+        paper.save(tmp_path / "ecg.doc")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ecg.html", "ecg.png", "ecg.svg"]

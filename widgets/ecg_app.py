@@ -64,6 +64,8 @@ class ECGApp(widgets.VBox):
 class AppExplorer(LeadExplorer):
     """The explorer, which hands what it saves to the browser: the reader sees no folder of the server."""
 
+    again = "load this page again"
+
     def __init__(self, app: ECGApp) -> None:
         self._app = app
         super().__init__(app.model, app.ecgs, app.probe, app.calibration)

@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets
 from jaxtyping import Bool
+from lamae_toolkit.widgets import still
 
 from lamae_toolkit import paper_plots
 from lamae_toolkit.ecg import LEADS, ECGError, Recording
@@ -27,9 +28,11 @@ from lamae_toolkit.paper import (
     page,
 )
 from lamae_toolkit.paper_plots import check_paper, page_start_s, paper_figure, paper_svg
+from lamae_toolkit.picture import picture
 
 HERE = Path(__file__).parent
 SCRIPTS = ("ecg_paper_paint", "ecg_paper_save", "ecg_paper")
+STILL_DPI, SAVED_DPI = 80, 300
 COLOURS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
 KEYWORDS = {
     "layout": ("lead_layout", "3x4"),
@@ -54,7 +57,7 @@ class ECGPaper(anywidget.AnyWidget):
     """
 
     _esm = "\n".join((HERE / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
-    _css = (HERE / "ecg_paper.css").read_text("utf-8")
+    _css = (HERE / "ecg_paper.css").read_text("utf-8") + still.STYLE
 
     recording = traitlets.Instance(Recording)
     overlay = traitlets.Instance(Recording, allow_none=True)
@@ -126,10 +129,11 @@ class ECGPaper(anywidget.AnyWidget):
             self.recording, self.rate_bpm, self.title = recording, rate_bpm, title
             self.overlay, self.hidden, self.flags = overlay, hidden, flags
 
-    def figure(self) -> go.Figure:
+    def figure(self, dpi: float | int = 96) -> go.Figure:
         """The present view as a plotly Figure that needs no kernel."""
         arguments = {keyword: getattr(self, trait) for keyword, (trait, _) in KEYWORDS.items()}
-        return paper_figure(self.recording, overlay=self.overlay, hidden=self.hidden, flags=self.flags, **arguments)
+        more = {"overlay": self.overlay, "hidden": self.hidden, "flags": self.flags, "dpi": dpi}
+        return paper_figure(self.recording, **arguments, **more)
 
     def code(self) -> str:
         """The line of Python that makes this view of `recording` (with `overlay`, `hidden` and `flags` where given)."""
@@ -141,19 +145,19 @@ class ECGPaper(anywidget.AnyWidget):
         return f"ECGPaper({', '.join(words)})"
 
     def save(self, path: Path | str) -> Path:
-        """Write the present view as .svg (in millimetres) or the widget as .html, a page that works without Python.
-
-        PNG is made by the button in the browser. Raises ECGError for other endings.
+        """Write the present view as .svg (in millimetres), as .png (300 dots an inch), or as .html: a page that works
+        without Python. ECGError for other endings.
         """
         path = Path(path)
-        if path.suffix.lower() == ".svg":
-            content = paper_svg(self.figure())
-        elif path.suffix.lower() == ".html":
-            content = self._page()
-        else:
-            raise ECGError(f"{path.name}: Save the ECG as .svg or .html; a PNG comes from the button above the paper.")
+        contents = {
+            ".svg": lambda: paper_svg(self.figure()).encode(),
+            ".png": lambda: picture(self.figure(SAVED_DPI)),
+            ".html": lambda: self._page().encode(),
+        }
+        if path.suffix.lower() not in contents:
+            raise ECGError(f"{path.name} ends in none of .html, .png and .svg; give it one of these endings.")
         with written_whole(path) as partial:
-            partial.write_text(content, encoding="utf-8")
+            partial.write_bytes(contents[path.suffix.lower()]())
         return path
 
     def _page(self) -> str:
@@ -162,10 +166,8 @@ class ECGPaper(anywidget.AnyWidget):
         parts = {"CSS": str(self._css), "ESM": str(self._esm), "STATE": state}
         return re.sub(r"/\*(CSS|ESM|STATE)\*/", lambda found: parts[found[1]], self._template)
 
-    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
-        """Where no widget can live, on GitHub or in a file, the picture stands in its place."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        return {**data, "text/plain": self._text, "image/svg+xml": paper_svg(self.figure())}, metadata
+    def _ipython_display_(self) -> None:
+        still.display_with_still(self, "ECG on paper", self.figure(STILL_DPI), self._text)
 
     @traitlets.observe("recording", "flags")
     def _draw_recording(self, _) -> None:

@@ -17,7 +17,7 @@ from lamae_toolkit.neighbours import inside, map_places, nearest, selection_tabl
 from lamae_toolkit.probe import features
 from lamae_toolkit.store import Store
 
-SHOWN_CODES, MAP_WIDTH_PX = 12, 700
+SHOWN_CODES = 12
 METHOD_NAMES = (("principal components", "pca"), ("t-SNE", "t-sne"))
 READS = (("heart token", "heart"), ("summary of the latents", "summary"))
 
@@ -54,7 +54,7 @@ class EmbeddingMap(Shell):
                                             style={"description_width": "80px"}, layout={"width": "150px"})  # fmt: skip
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
         self.list, self.neighbour_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
-        self._map = live(self.figures()[0], self.name, MAP_WIDTH_PX)
+        self._map = live(self.figures()[0], self.name)
         self._listen()
         row = widgets.Layout(flex_flow="row wrap")
         beside = widgets.HBox([self._map, self.list], layout=row)

@@ -78,10 +78,7 @@ class LeadExplorer(Shell):
         self.controls = LeadControls(model.config, recordings, probe.codes if probe is not None else ())
         self.plots, self._notes, self._waiting = Plots(), widgets.HTML(), widgets.HTML()
         self.panel, self.pinned = LeadPanel(self.plots, "live", self._first_view()), None
-        super().__init__([self.controls, self._notes, self.plots, self._waiting])
-        # What went wrong is said beside the controls, not below figures that reach further than the screen.
-        style, *parts = (part for part in self.children if part not in (self.controls, self._message))
-        self.children = [style, self.controls, self._message, *parts]
+        super().__init__([self.controls], [self._notes, self.plots, self._waiting])
         self._show(self.view)
         self._ask_for_credit(self.view)
         self.say(self._unread, alert=True)

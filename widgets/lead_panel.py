@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 from lamae_toolkit.widgets.plots import Plots
-from lamae_toolkit.widgets.shell import WIDTH_PX
 
 from lamae_toolkit.ecg import LEADS, Recording
 from lamae_toolkit.explain import Explanation
@@ -23,7 +22,7 @@ from lamae_toolkit.lead_view import Changes
 from lamae_toolkit.plots import lead_attention_figure
 from lamae_toolkit.shapley_plots import credit_figure
 
-HALF_PX = WIDTH_PX // 2
+WIDTH_PX, HALF_PX = 940, 470
 ATTENTION_PX = 330
 
 

@@ -21,8 +21,6 @@ AMPLITUDE = (
     "A model draws shapes: mean and height in mV are taken from the lead itself, so the amplitude of a hidden lead is"
     " given, not inferred."
 )
-BARS_PX = 860
-"""The bars are as wide as the grid in a JupyterLab whose sidebar is open."""
 
 
 class MaskPlayground(Shell):
@@ -45,13 +43,10 @@ class MaskPlayground(Shell):
         self.grid, self._about = MaskGrid(), widgets.HTML()
         self._build(ratio)
         self.show(recording)
-        self._bars = live(self._error_figure(), self.name, BARS_PX)
+        self._bars = live(self._error_figure(), self.name)
         rows = widgets.Layout(flex_flow="row wrap")
         controls = widgets.HBox([self.ratio, self.another, self.chest, self.only, self.keep, self.clear], layout=rows)
-        super().__init__([self._about, controls, self.grid, self._bars])
-        # What is refused is said right below the grid, where one looks.
-        order = [part for part in self.children if part is not self._message]
-        self.children = (*order[:4], self._message, *order[4:])
+        super().__init__([self._about, controls, self.grid], [self._bars])
         self.changed()
 
     def _build(self, ratio: float) -> None:

@@ -6,30 +6,29 @@ from pathlib import Path
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
-from IPython.display import display, update_display
+from lamae_toolkit.widgets import still
+from lamae_toolkit.widgets.ecg_paper import ECGPaper
 from plotly.basedatatypes import BasePlotlyType
 
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.picture import picture
-from lamae_toolkit.plots import ecg_figure
 from lamae_toolkit.report import PRIVATE, Section, write_report
 from lamae_toolkit.store import Store
 
-STYLE = """<style>
+STYLE = (
+    f"<style>{still.STYLE}"
+    """
 .lamae-shell button:focus-visible, .lamae-shell select:focus-visible, .lamae-shell .noUi-handle:focus-visible
   { outline: 3px solid #0072B2; outline-offset: 1px; }
 .lamae-shell p { line-height: 1.45; margin: 0.3em 0; max-width: 70em; }
 .lamae-shell table { margin: 0.3em 0; } .lamae-shell td, .lamae-shell th { text-align: right; padding: 0 8px;
   line-height: 1.5; } .lamae-shell tbody th { text-align: left; }
-/* The picture that stands above a widget in a saved notebook is not needed while the widget lives. */
-.jp-OutputArea-child:has(+ .jp-OutputArea-child .lamae-displayed) { display: none; }
+.lamae-shell .js-plotly-plot { max-width: 940px; }
+.lamae-stopped { display: none; } .jupyter-widgets-disconnected > .lamae-stopped { display: block; }
 </style>"""
-
-
-WIDTH_PX = 940
-"""Of a figure: what a notebook shows on a laptop without scrolling sideways."""
+)
 
 
 class Shell(widgets.VBox):
@@ -41,18 +40,23 @@ class Shell(widgets.VBox):
     """
 
     name, heading = "widget", "Widget"
+    again = "run the cell again"
+    """What the reader has to do when Python has stopped."""
 
-    def __init__(self, parts: Sequence[widgets.Widget]) -> None:
+    def __init__(self, parts: Sequence[widgets.Widget], below: Sequence[widgets.Widget] = ()) -> None:
+        """below: parts that stand below the message, which is to be seen beside the controls that it speaks of."""
         self.words, self._message = widgets.HTML(), widgets.HTML()
         self._shown_code = widgets.HTML()
         show_code = widgets.ToggleButton(description="Code of this view", icon="code", layout={"width": "170px"})
         kind = widgets.Dropdown(options=["HTML", "PNG", "SVG"], layout={"width": "80px"})
         save = widgets.Button(description="Save as", icon="download", layout={"width": "95px"})
-        self._show_code, self._picture_id = show_code, None
+        self._show_code, self._still = show_code, None
         show_code.observe(lambda _: self._update_code(), names="value")
         save.on_click(lambda _: self.attempt(lambda: self._save_beside_the_notebook(kind.value.lower())))
         bar = widgets.HBox([show_code, save, kind])
-        super().__init__([widgets.HTML(STYLE), *parts, self._message, self.words, bar, self._shown_code])
+        stopped = f"<p role='alert'><b>Python has stopped. What is shown stays; to go on, {self.again}.</b></p>"
+        begin = [widgets.HTML(STYLE), widgets.HTML(stopped).add_class("lamae-stopped")]
+        super().__init__([*begin, *parts, self._message, *below, self.words, bar, self._shown_code])
         self.add_class("lamae-shell").add_class(f"lamae-{self.name}")
 
     def figures(self) -> list[go.Figure]:
@@ -71,8 +75,8 @@ class Shell(widgets.VBox):
         """Keep the present view: all figures as one .html file that works offline, or the first as .png or .svg."""
         path = Path(path)
         if path.suffix == ".html":
-            section = Section(self.heading, self.describe(), self.figures())
-            return write_report(path, self.heading, f"To draw this again: {self.code()}", [section])
+            sections = [Section("What it shows", "", self.figures()), Section("To draw this again", self.code())]
+            return write_report(path, self.heading, self.describe(), sections)
         if path.suffix not in (".png", ".svg"):
             raise ECGError(f"{path.name} ends in none of .html, .png and .svg; give it one of these endings.")
         with written_whole(path) as partial:
@@ -107,22 +111,17 @@ class Shell(widgets.VBox):
         self.say(f"Saved as {self.save(f'{self.name}-{number}.{kind}')}, beside the notebook.")
 
     def _ipython_display_(self) -> None:
-        self.add_class("lamae-displayed")
-        self._picture_id = display(self._still(), raw=True, display_id=True).display_id
-        display({"text/plain": self.heading, **widgets.VBox._repr_mimebundle_(self)}, raw=True)
+        self._still = still.display_with_still(self, self.heading, self.figures()[0], self.describe())
 
     def renew_picture(self) -> None:
         """Let the picture that is kept in the notebook show the present view."""
-        if self._picture_id:
-            update_display(self._still(), raw=True, display_id=self._picture_id)
-
-    def _still(self) -> dict:
-        return {"image/png": picture(self.figures()[0], "png"), "text/plain": self.describe()}
+        if self._still is not None:
+            self._still.update(still.still(self.figures()[0], self.describe()), raw=True)
 
 
-def live(figure: go.Figure, file_name: str, width: int = WIDTH_PX) -> go.FigureWidget:
-    """A figure on the page that Python can change; its camera keeps it as SVG."""
-    shown = go.FigureWidget(figure).update_layout(width=width)
+def live(figure: go.Figure, file_name: str) -> go.FigureWidget:
+    """A figure on the page that Python can change, as wide as there is room; its camera keeps it as SVG."""
+    shown = go.FigureWidget(figure)
     image = {"toImageButtonOptions": {"format": "svg", "filename": file_name}}
     shown._config = shown._config | image | PRIVATE
     shown._drawn = figure
@@ -154,10 +153,8 @@ def ecg_title(store: Store, row: int) -> str:
 
 def open_ecg(place: widgets.Box, store: Store, row: int, note: str = "") -> None:
     """Show this ECG of the store in a box, in place of the one before."""
-    heading = html.escape(f"{ecg_title(store, row)}{'. ' if note else ''}{note}")
-    words, figure = f"<p role='status'><b>{heading}</b></p>", ecg_figure(store.recording(row))
-    if place.children and len(place.children[1].data) == len(figure.data):
-        place.children[0].value = words
-        redraw(place.children[1], figure)
-    else:  # the figure before, of other leads, is not closed: its view on the page may still have something to say
-        place.children = (widgets.HTML(words), live(figure, "ecg"))
+    words = html.escape(f"{ecg_title(store, row)}{'. ' if note else ''}{note}")
+    if not place.children:
+        place.children = (widgets.HTML(), ECGPaper(store.recording(row), title=f"row {row}"))
+    place.children[0].value = f"<p role='status'><b>{words}</b></p>"
+    place.children[1].show(store.recording(row), title=f"row {row}")
