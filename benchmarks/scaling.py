@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, ScalarFormatter
 from measuring import exponent, flop, in_turns, machine, median_and_range, peak_bytes, spent, tiled_store
 from plain_design import PAIRS, PlainMAE, our_step, plain_step
 
@@ -98,7 +98,7 @@ def print_costs(axis: str, sizes: tuple[int, ...], costs: dict[str, list[Cost]])
 
 def draw(costs: dict[str, dict[str, list[Cost]]], axes: dict[str, tuple[int, ...]]) -> Figure:
     """All costs against all sizes, on scales where a power is a straight line."""
-    page = Figure(figsize=(9.5, 6.2), dpi=80, layout="constrained")
+    page = Figure(figsize=(9.5, 6.0), dpi=72, layout="constrained")
     grid = page.subplots(len(COSTS), len(axes), sharex="col", sharey="row")
     for column, (axis, sizes) in enumerate(axes.items()):
         for row, (kind, what) in enumerate(COSTS.items()):
@@ -109,7 +109,10 @@ def draw(costs: dict[str, dict[str, list[Cost]]], axes: dict[str, tuple[int, ...
             ax.grid(True, color="#e5e9f0", linewidth=0.6)
             ax.set_xticks(sizes)
             ax.xaxis.set_major_formatter(ScalarFormatter())
-            ax.xaxis.set_minor_locator(NullLocator())
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            for along in (ax.xaxis, ax.yaxis):
+                along.set_minor_locator(NullLocator())
             ax.tick_params(labelsize=8)
             for side in ("top", "right"):
                 ax.spines[side].set_visible(False)

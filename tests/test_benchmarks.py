@@ -1,6 +1,8 @@
 """What the benchmarks of training measure with measures right, and what they compare with is a model that learns."""
 
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +15,19 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import measuring
 import plain_design
+import scaling
+import training_ways
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import SMALL
-from lamae_toolkit.sizes import lamae_tiny
+from lamae_toolkit.processes import Processes
+from lamae_toolkit.sizes import Size, lamae_tiny
+from lamae_toolkit.step import Compute
+from lamae_toolkit.train import TrainConfig
+
+BENCHMARKS = Path(training_ways.__file__).parent
 
 
 def plain_model(**changes) -> plain_design.PlainMAE:
@@ -123,3 +132,88 @@ def test_estimated_memory_per_ecg_is_what_more_ecgs_take():
             return measuring.peak_bytes(lambda: model(batch).loss.backward())
 
     assert peak(6) - peak(3) == pytest.approx(size.memory_bytes(6) - size.memory_bytes(3), rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def toy() -> Size:
+    model = LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16)
+    return Size(model, TrainConfig(batch_size=8), Compute())
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def test_ways_that_are_exact_give_the_results_of_the_plain_path(cohort, toy):
+    batch = cohort.batch(range(8))
+    loss, gradient, change = training_ways.Training(toy, training_ways.PLAIN, ALONE).first_step(batch)
+    for choice in ({"fused_optimiser": True}, {"fused_attention": True}, {"accumulation": 4}):
+        way = replace(training_ways.PLAIN, **choice)
+        found = training_ways.Training(toy, way, ALONE).first_step(batch, gradient)
+        assert found[0] == pytest.approx(loss, rel=1e-5), choice
+        assert (found[1] - gradient).norm() < 1e-5 * gradient.norm(), choice
+        assert (found[2] - change).norm() < 1e-5 * change.norm(), choice
+
+
+def test_bfloat16_is_near_the_plain_path_and_not_equal(cohort, toy):
+    batch = cohort.batch(range(8))
+    gradients = [
+        training_ways.Training(toy, replace(training_ways.PLAIN, half=half), ALONE).first_step(batch)[1]
+        for half in (False, True)
+    ]
+    assert 1e-4 < (gradients[1] - gradients[0]).norm() / gradients[0].norm() < 3e-2
+
+
+def test_parts_of_a_step_add_up_to_it_and_each_is_there(cohort, toy):
+    training = training_ways.Training(toy, training_ways.PLAIN, ALONE)
+    with training_ways.batches(cohort, 8, ALONE, "auto") as fed:
+        parts = training_ways.parts_ms(training, fed, 2)
+    assert list(parts) == ["data", "mask", "forward", "backward", "optimiser"]
+    assert all(ms > 0 for ms in parts.values())
+
+
+def test_a_device_that_waits_for_its_data_is_seen_to_be_idle(cohort, toy):
+    training = training_ways.Training(toy, training_ways.PLAIN, ALONE)
+    batch = cohort.batch(range(8))
+
+    def slow():
+        while True:
+            time.sleep(0.2)
+            yield batch
+
+    training.step(batch)
+    idle = [training_ways.idle_share(training, fed, 2) for fed in (iter([batch] * 2), slow())]
+    assert 0 <= idle[0] < idle[1] and idle[1] < 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_a_gpu_runs_on_a_cpu():
+    command = [sys.executable, str(BENCHMARKS / "gpu_training.py"), "--device", "cpu", "--quick"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "failed" not in ran.stdout and ran.stdout.count("| toy |") == 2, ran.stdout
+    assert ran.stdout.count("needs a GPU") == 2 and "| fast - torch.compile |" in ran.stdout
+
+
+def test_without_a_gpu_the_benchmark_says_so():
+    if torch.cuda.is_available():
+        pytest.skip("here is a GPU")
+    ran = subprocess.run([sys.executable, str(BENCHMARKS / "gpu_training.py")], capture_output=True, text=True)
+    assert ran.returncode == 1 and "No GPU is at hand" in ran.stderr
+
+
+def test_costs_of_all_sizes_are_drawn():
+    axes = {"leads": (1, 12), "width": (48, 96)}
+    costs = {
+        axis: {name: [scaling.Cost(1.0 * size, 2.0 * size, 3.0 * size) for size in sizes] for name in scaling.DESIGNS}
+        for axis, sizes in axes.items()
+    }
+    grid = scaling.draw(costs, axes).axes
+    assert len(grid) == 6 and [text.get_text() for text in grid[4].get_xticklabels()] == ["1", "12"]
+    assert grid[2].lines[0].get_ydata().tolist() == [2.0, 24.0]
+
+
+@pytest.mark.parametrize("axis", scaling.AXES)
+def test_both_designs_take_a_step_at_the_ends_of_a_scale(axis):
+    jobs, ecgs = scaling.steps_at(axis, scaling.AXES[axis][0])
+    assert ecgs == (1 if axis == "ECGs in a batch" else scaling.BATCH)
+    assert all(torch.isfinite(job()) for job in jobs.values())

@@ -1,0 +1,223 @@
+"""How fast the recipes train on a GPU, as a share of what it can, where the time goes, and which choice pays.
+
+    python benchmarks/gpu_training.py                              # one GPU; Markdown for RESULTS.md
+    torchrun --nproc-per-node 8 benchmarks/gpu_training.py         # the recipes alone, on eight
+    python benchmarks/gpu_training.py --device cpu [--quick]       # the same code on a CPU
+
+First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.sizes` on its fastest
+path: throughput, share of the matrix ceiling (MFU: operations that the model needs, counted, over seconds, over the
+ceiling), milliseconds of each part of a step (CUDA events), memory, and the share of time in which the GPU does nothing
+(torch.profiler), with ECGs from the store and with one batch that is there already: the difference is waiting for data.
+Last, each choice on and off beside the plain float32 path, in turns, with how far its results are from it.
+
+Batches that do not fit are computed in parts. ECGs are simulated, 20,000 on a GPU, unless --store names a cohort.
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import torch
+from measuring import in_turns, machine, median_and_range, spent
+from training_ways import FAST, PLAIN, Training, Way, batches, cohort, ecgs_per_s, idle_share, parts_ms, ways
+
+from lamae_toolkit.batch import Batch
+from lamae_toolkit.config import LAMAEConfig
+from lamae_toolkit.processes import Processes, training_together
+from lamae_toolkit.sizes import SIZES, Size
+from lamae_toolkit.step import Compute
+from lamae_toolkit.store import Store
+from lamae_toolkit.train import TrainConfig
+
+MIMIC_ECGS = 800_000
+PARTS = ("data", "mask", "forward", "backward", "optimiser")
+QUICK = Size(
+    LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16),
+    TrainConfig(batch_size=8), Compute(),
+)  # fmt: skip
+
+
+def ceilings(device: torch.device, quick: bool, seconds: float) -> float:
+    """Print what the device can at best; returns the faster matrix product, in operations per second."""
+    large = device.type == "cuda" and not quick
+    source = torch.ones(2**28 if large else 2**22 if quick else 2**25, device=device)
+    target = torch.empty_like(source)
+    copied = 2 * source.nbytes / spent(lambda: target.copy_(source), seconds, device).clock_s
+    print(f"copy of {source.nbytes / 2**20:.0f} MiB: {copied / 1e9:.1f} GB/s, read and written")
+    edge, rates = 8192 if large else 128 if quick else 1024, []
+    for kind in (torch.float32, torch.bfloat16):
+        left, right = torch.randn(2, edge, edge, device=device).to(kind)
+        torch.matmul(left, right)
+        rates.append(2 * edge**3 / spent(lambda: left @ right, seconds, device).clock_s)  # noqa: B023
+        print(f"{edge} x {edge} matrix product, {str(kind)[6:]}: {rates[-1] / 1e12:.3g} TFLOP/s")
+    return max(rates)
+
+
+def fitted(size: Size, batch: Batch, way: Way, processes: Processes) -> Training:
+    """A training of which a step fits into memory, in as few parts as that takes; one step is done."""
+    while True:
+        try:
+            training = Training(size, way, processes)
+            training.step(batch)
+            return training
+        except torch.OutOfMemoryError:
+            if 2 * way.accumulation > len(batch) or processes.count > 1:
+                raise
+        training = None
+        torch.cuda.empty_cache()
+        way = replace(way, accumulation=2 * way.accumulation)
+
+
+def recipe_rows(name: str, size: Size, store: Store, ceiling: float, way: Way, steps: int, rounds: int,
+                processes: Processes) -> tuple[str, str]:  # fmt: skip
+    """Two rows of Markdown: how fast a recipe is, and where its time goes."""
+    total = size.train.batch_size
+    with batches(store, total, processes, "one batch") as same:
+        batch = next(same)
+        training = fitted(size, batch, way, processes)
+        ecgs_per_s(training, same, total, 2)  # what is slow at first is over
+        idle_alone, memory_gb = idle_share(training, same, steps), training.peak_gb(batch)
+    with batches(store, total, processes, "auto") as fed:
+        ecgs_per_s(training, fed, total, 2)
+        rates = [ecgs_per_s(training, fed, total, steps) for _ in range(rounds)]
+        parts, idle = parts_ms(training, fed, steps), idle_share(training, fed, steps)
+    rate, gpus = statistics.median(rates), processes.count
+    reached = rate * size.gflop_per_ecg * 1e9
+    eight = f"{size.hours(8 * rate):.3g}" if gpus == 1 else "-"
+    speed = (name, f"{size.parameters / 1e6:.1f}", f"{size.gflop_per_ecg:.3g}",
+             f"{total} in {gpus} x {training.way.accumulation}", median_and_range(rates, 0 if rate > 100 else 1),
+             f"{reached / 1e12:.3g}", f"{reached / gpus / ceiling:.1%}", f"{memory_gb:.2f}",
+             f"{MIMIC_ECGS / rate:,.0f}", f"{size.hours(rate):,.3g}", eight)  # fmt: skip
+    where = (name, *(f"{parts.get(part, float('nan')):.1f}" for part in PARTS), f"{sum(parts.values()):.1f}",
+             f"{idle:.1%}", f"{idle_alone:.1%}")  # fmt: skip
+    return _row(speed), _row(where)
+
+
+def recipes(sizes: dict[str, Size], store: Store, ceiling: float, way: Way, steps: int, rounds: int,
+            processes: Processes) -> None:  # fmt: skip
+    """Print the two tables of recipes."""
+    rows = []
+    for name, size in sizes.items():
+        rows.append(_survived(name, recipe_rows, name, size, store, ceiling, way, steps, rounds, processes))
+    on = "this GPU" if processes.count == 1 else f"these {processes.count}"
+    speed = ("recipe", "M parameters", "GFLOP/ECG", "batch", "ECGs/s", "TFLOP/s", "MFU", "peak GB",
+             f"seconds for {MIMIC_ECGS:,} ECGs", f"hours for MIMIC-IV-ECG on {on}", "on eight, assumed")  # fmt: skip
+    where = ("recipe", *(f"{part} ms" for part in PARTS), "step ms", "idle", "idle with one batch")
+    for head, found in ((speed, [row for row, _ in rows]), (where, [row for _, row in rows])):
+        print("\n" + "\n".join((_head(head), *found)))
+    print("\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
+          " sent meanwhile; torchrun measures it.")  # fmt: skip
+
+
+def choice_row(name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float,
+               processes: Processes) -> tuple[str, str]:  # fmt: skip
+    """A row of Markdown: how much faster one way is than the plain one, and how far its results are from it."""
+    if way.graphs and batch.present.device.type != "cuda":
+        return _row((name, "needs a GPU", "", "", "", "", "")), ""
+    plain, other = Training(size, PLAIN, processes), Training(size, way, processes)
+    loss, gradient, change = plain.first_step(batch)
+    loss_here, gradient_here, change_here = other.first_step(batch, gradient)
+    far = (abs(loss_here - loss) / abs(loss), *(float((here - there).norm() / there.norm())
+           for here, there in ((gradient_here, gradient), (change_here, change))))  # fmt: skip
+    jobs: dict[str, Callable] = {"plain": lambda: plain.step(batch), "other": lambda: other.step(batch)}
+    taken = in_turns(jobs, rounds, seconds, batch.present.device)
+    clock, processor = (
+        [getattr(a, kind) / getattr(b, kind) for a, b in zip(taken["plain"], taken["other"], strict=True)]
+        for kind in ("clock_s", "processor_s")
+    )
+    rate = statistics.median(len(batch) / time.clock_s for time in taken["other"])
+    return _row((name, f"{rate:,.3g}", median_and_range(clock), median_and_range(processor),
+                 *(f"{value:.0e}" for value in far))), ""  # fmt: skip
+
+
+def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float, processes: Processes) -> None:
+    """Print the table of choices."""
+    with batches(store, size.train.batch_size, processes, "one batch") as same:
+        batch = next(same)
+    head = ("way", "ECGs/s", "times as fast as plain", "the same in processor time", "loss", "gradient", "update")
+    print(f"\n{_head(head)}")
+    for name, way in ways().items():
+        print(
+            _survived(name, choice_row, name, size, replace(way, backend=backend), batch, rounds, seconds, processes)[
+                0
+            ],
+            flush=True,
+        )
+    print("\nLoss, gradient and update: difference from the plain float32 path in the first step, as a share of it; the"
+          " update from the same gradients. Processor time says something on a CPU only.")  # fmt: skip
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(cells: tuple[str, ...]) -> str:
+    return f"{_row(cells)}\n{'|---' * len(cells)}|"
+
+
+def _survived(name: str, function: Callable[..., tuple[str, str]], *arguments) -> tuple[str, str]:
+    """What a function returns, or why it failed: one row that does not fit must not cost the others a GPU's time."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+        return (_row((name, f"failed: {type(error).__name__}: {said}")),) * 2
+
+
+@contextmanager
+def _only(processes: Processes):
+    """One process speaks."""
+    if processes.first:
+        yield
+    else:
+        with redirect_stdout(StringIO()):
+            yield
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--recipes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--batch", type=int, help="ECGs a step; 1024 on a GPU, 8 on a CPU")
+    parser.add_argument("--choices-recipe", choices=SIZES, help="lamae_small on a GPU, lamae_tiny on a CPU")
+    parser.add_argument("--choices-batch", type=int, help="256 on a GPU, 8 on a CPU")
+    parser.add_argument("--store", type=Path, help="a cohort at 100 Hz; simulated without it")
+    parser.add_argument("--steps", type=int, help="steps per measurement; 20 on a GPU, 2 on a CPU")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per choice and round")
+    parser.add_argument("--threads", type=int, default=1, help="on a CPU")
+    parser.add_argument("--quick", action="store_true", help="a toy model: does the command work?")
+    chosen = parser.parse_args(arguments)
+    on_gpu = chosen.device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        parser.exit(1, "No GPU is at hand; --device cpu runs the same code on the processor.\n")
+    torch.set_num_threads(chosen.threads)
+    batch, choices_batch = chosen.batch or (1024 if on_gpu else 8), chosen.choices_batch or (256 if on_gpu else 8)
+    steps, rounds, seconds = chosen.steps or (20 if on_gpu else 2), chosen.rounds, chosen.seconds
+    made = {name: SIZES[name](batch_size=batch) for name in chosen.recipes}
+    one = SIZES[chosen.choices_recipe or ("lamae_small" if on_gpu else "lamae_tiny")](batch_size=choices_batch)
+    if chosen.quick:
+        made, one, steps, rounds, seconds, batch = {"toy": QUICK}, QUICK, 2, 1, 0.0, 8
+    backend = "aot_eager" if chosen.quick and not on_gpu else "inductor"
+    ecgs = max(20_000 if on_gpu and not chosen.quick else 64, 4 * batch)
+    with training_together(chosen.device) as processes, _only(processes), tempfile.TemporaryDirectory() as folder:
+        print(f"{machine(processes.device, chosen.threads)}, {processes.count} process(es)")
+        store = cohort(Path(folder), chosen.store, ecgs)
+        ceiling = ceilings(processes.device, chosen.quick, min(seconds, 1.0))
+        # On a CPU the recipes take the path that pays there (see the choices).
+        way = FAST if on_gpu else replace(PLAIN, fused_attention=True)
+        recipes(made, store, ceiling, way, steps, rounds, processes)
+        if processes.count == 1:
+            choices(one, store, backend, rounds, seconds, processes)
+
+
+if __name__ == "__main__":
+    main()
