@@ -62,16 +62,20 @@ def ways() -> dict[str, Way]:
     return alone | {"fast (the first four)": FAST} | without | more
 
 
+def _unheard(name: str) -> None:
+    """A mark that nobody asked for."""
+
+
 class _Marked(nn.Module):
     """A model that tells when its forward pass begins and ends."""
 
-    def __init__(self, prepared: nn.Module, mark: Callable[[str], None]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.prepared, self.mark = prepared, mark
+        self.model, self.mark = model, _unheard
 
     def forward(self, *arguments, **options):
         self.mark("forward")
-        result = self.prepared(*arguments, **options)
+        result = self.model(*arguments, **options)
         self.mark("backward")
         return result
 
@@ -120,27 +124,28 @@ class Training:
         model = self.model
         if way.compiled:
             model = torch.compile(model, dynamic=False, mode=mode, backend=way.backend)
-        self.prepared = processes.joined(model)
+        self.marked = _Marked(model)
+        self.prepared = processes.joined(self.marked)
 
     def _attention(self) -> AbstractContextManager:
         return nullcontext() if self.way.fused_attention else sdpa_kernel(SDPBackend.MATH)
 
-    def gradients(self, batch: Batch, mark: Callable[[str], None] = lambda name: None) -> Tensor:
+    def gradients(self, batch: Batch, mark: Callable[[str], None] = _unheard) -> Tensor:
         """Gradients of this process's share, on their own; returns the loss."""
         self.optim.zero_grad(set_to_none=True)
         if self.way.graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        prepared = self.prepared if self.processes.count > 1 else _Marked(self.prepared, mark)
+        self.marked.mark = mark
         mark("mask")
         with self._attention():
-            return gradients(prepared, self.model, batch, self.generator, self.compute, self.processes)
+            return gradients(self.prepared, self.model, batch, self.generator, self.compute, self.processes)
 
     def update(self) -> None:
         """Clipping and AdamW."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self.size.train.clip_norm)
         self.optim.step()
 
-    def step(self, batch: Batch, mark: Callable[[str], None] = lambda name: None) -> Tensor:
+    def step(self, batch: Batch, mark: Callable[[str], None] = _unheard) -> Tensor:
         """One whole step; nothing in it waits for a GPU."""
         loss = self.gradients(batch, mark)
         mark("optimiser")
@@ -162,6 +167,7 @@ class Training:
 
     def peak_gb(self, batch: Batch) -> float:
         """The most memory that a step takes, with the model and AdamW's two moments, in 10^9 bytes; after a step."""
+        self.optim.zero_grad(set_to_none=True)  # gradients are counted with the step that makes them
         return (peak_bytes(lambda: self.step(batch), self.device) + 12 * self.size.parameters) / 1e9
 
 

@@ -84,6 +84,9 @@ def lamae_tiny(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -
     `Size.hours` gives the hours at a measured throughput, `replace(size.compute, accumulation=4)` a quarter of a batch
     at once. No such model has been trained here: sizes follow vision transformers, rate and epochs He et al.
     (arXiv 2111.06377), and none of it is tuned. There is no expected score yet.
+
+    Measured on a CPU: a step of 2 ECGs takes 0.13 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
+    measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.8 hours.
     """
     return _size(192, 3, 96, 3, 2, ecgs, epochs, batch_size)
 
@@ -91,7 +94,8 @@ def lamae_tiny(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -
 def lamae_small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one GPU: 23.7 M parameters, 23.3 GFLOP per ECG; memory 0.38 GB and 73 MB per ECG computed at once.
 
-    Used as `lamae_tiny`, and as untried.
+    Used as `lamae_tiny`, and as untried. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
+    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 3.6 hours.
     """
     return _size(384, 6, 192, 6, 4, ecgs, epochs, batch_size)
 
@@ -99,7 +103,8 @@ def lamae_small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) 
 def lamae_base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For several GPUs: 94.5 M parameters, 92.1 GFLOP per ECG; memory 1.51 GB and 146 MB per ECG computed at once.
 
-    Used as `lamae_tiny`, and as untried.
+    Used as `lamae_tiny`, and as untried. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
+    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 14.3 hours.
     """
     return _size(768, 12, 384, 12, 4, ecgs, epochs, batch_size)
 

@@ -13,6 +13,7 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.sizes import lamae_base, lamae_small, lamae_tiny
 
 STATED = r"([\d.]+) M parameters, ([\d.]+) GFLOP per ECG; memory ([\d.]+) GB and (\d+) MB per ECG"
+EXPECTED = r"\(([\d.]+) GB by the\s+estimate\).*?at 100 TFLOP/s would take ([\d.]+) hours"
 
 
 @pytest.mark.parametrize("recipe", [lamae_tiny, lamae_small, lamae_base])
@@ -26,6 +27,8 @@ def test_a_docstring_states_what_is_counted(recipe):
         f"{(size.memory_bytes(1) - at_rest) / 1e6:.0f}",
     )
     assert stated == counted
+    expected = re.search(EXPECTED, recipe.__doc__, re.DOTALL).groups()
+    assert expected == (f"{size.memory_bytes(2) / 1e9:.2f}", f"{size.hours(100e12 / size.gflop_per_ecg / 1e9):.1f}")
 
 
 def test_operations_counted_without_values_are_those_of_a_real_step():
