@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{machine(processes.device, chosen.threads)}, {processes.count} process(es)")
         store = cohort(Path(folder), chosen.store, ecgs)
         ceiling = ceilings(processes.device, chosen.quick, min(seconds, 1.0))
-        # On a CPU the recipes take the path that pays there (see the choices).
+        # On a CPU the recipes are computed in float32, and no compiler is waited for.
         way = FAST if on_gpu else replace(PLAIN, fused_attention=True)
         recipes(made, store, ceiling, way, steps, rounds, processes)
         if processes.count == 1:
