@@ -13,6 +13,7 @@ from lamae_toolkit.signal import resample
 
 DRAWN_RATE_HZ = 250.0
 OFF = "#bbbbbb"
+SCALE = "<span style='color:#666666'>one line each 0.2 s and 0.5 mV</span>"
 SHOWN_CODES, NAME_LETTERS = 8, 27
 
 
@@ -31,7 +32,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         recording = resample(recording, DRAWN_RATE_HZ)
     sheet, rate_hz = page(recording), recording.sampling_rate_hz
     pitch_mv = max(1.0, np.ceil(2 * sheet.pitch_mv) / 2)
-    traces, texts = [], []
+    traces, names = [], []
     for strip in sheet.strips:
         base_mv = -pitch_mv * strip.row
         first, last = round(strip.from_s * rate_hz), round(strip.to_s * rate_hz)
@@ -49,13 +50,14 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
                 hoverinfo="name", showlegend=False,
             )
         )  # fmt: skip
-        texts.append(
-            {"x": strip.at_s + 0.04, "y": base_mv + 0.42 * pitch_mv, "text": strip.lead, "showarrow": False,
-             "xref": "x", "yref": "y", "borderpad": 1, "xanchor": "left", "yanchor": "middle",
-             "bgcolor": "rgba(255,255,255,0.8)"}
-        )  # fmt: skip
-    figure = go.Figure(traces, go.Layout(annotations=texts))
+        names.append((strip.at_s + 0.04, base_mv + 0.42 * pitch_mv, strip.lead))
     top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)
+    # A trace of names, since a page draws annotations anew one by one.
+    names.append((sheet.width_s, bottom + 0.16 * pitch_mv, SCALE))
+    x, y, words = map(list, zip(*names, strict=True))
+    sides = ["middle right"] * len(traces) + ["middle left"]
+    traces.append(go.Scatter(x=x, y=y, text=words, textposition=sides, mode="text", hoverinfo="skip", showlegend=False))
+    figure = go.Figure(traces)
     grid = {"gridcolor": PAPER_LINE, "showticklabels": False, "zeroline": False}
     figure.update_xaxes(range=[0, sheet.width_s], dtick=0.2, **grid)
     figure.update_yaxes(range=[bottom, top], dtick=0.5, **grid)
@@ -79,22 +81,25 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     )
 
 
-def colour_strips(figure: go.Figure, weights: pd.Series) -> go.Figure:
-    """Give the strips of a figure of `strips_figure` the colours of other weights, which is quicker than drawing it."""
-    low, high = float(weights.min()), float(weights.max())
-    for trace, words in zip(figure.data, figure.layout.annotations, strict=True):
-        lead = trace.name
-        if lead in weights.index:
-            share = (weights[lead] - low) / max(high - low, 1e-9)
+def colour_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
+    """Give the strips of a figure of `strips_figure` the colours of other weights, which is quicker than drawing it.
+
+    figure: also as the dictionary that stands for it in JSON, which plotly does not check at each change.
+    """
+    low, high, by_lead = float(weights.min()), float(weights.max()), weights.to_dict()
+    *strips, names = figure["data"]
+    words = []
+    for strip in strips:
+        lead, line = strip["name"], strip["line"]
+        if lead in by_lead:
+            share = (by_lead[lead] - low) / max(high - low, 1e-9)
             # Thicker lines tell those who see no colours.
-            colour, width = SHADES[round(share * (len(SHADES) - 1))], 1.1 + 1.1 * float(share)
-            text = f"<b>{lead}</b> {weights[lead]:.1%}"
+            line["color"], line["width"] = SHADES[round(share * (len(SHADES) - 1))], 1.1 + 1.1 * share
+            words.append(f"<b>{lead}</b> {by_lead[lead]:.1%}")
         else:
-            colour, width = OFF, 1.0
-            text = f"<span style='color:#777777'>{lead} {'absent' if trace.line.dash == 'dot' else 'off'}</span>"
-        trace.line.color, trace.line.width = colour, width
-        if words.text != text:
-            words.text = text
+            line["color"], line["width"] = OFF, 1.0
+            words.append(f"<span style='color:#666666'>{lead} {'absent' if line['dash'] == 'dot' else 'off'}</span>")
+    names["text"] = [*words, SCALE]
     return figure
 
 
@@ -107,11 +112,18 @@ def chances_figure(
 ) -> go.Figure:
     """The chance of each code now (disc), and beside it that of the ECG as it was recorded, with all its leads (mark).
 
-    intervals: of the recorded ECG, a row per code, as from `Calibration.intervals`; drawn as a line. chosen: a code
-    that is shown in any case. Only the codes with the highest chances of the recorded ECG are shown.
+    intervals: for the recorded ECG, a row per code, as from `Calibration.intervals`: what patients had whose chance was
+    alike, drawn as a line that the chance itself may lie outside of. chosen: a code that is shown in any case. Only the
+    codes with the highest chances of the recorded ECG are shown.
     """
     figure = go.Figure()
-    figure.add_scatter(x=[], y=[], mode="lines", name="95 % interval", line={"color": GREY, "width": 5})
+    figure.add_scatter(
+        x=[],
+        y=[],
+        mode="lines",
+        name="of unseen patients with such a chance, the share who had it (95 %)",
+        line={"color": GREY, "width": 5},
+    )
     figure.add_scatter(x=[], y=[], mode="lines", name="change", line={"color": BLACK, "width": 1}, showlegend=False)
     open_mark = {"symbol": "line-ns-open", "size": 15, "color": BLACK, "line": {"width": 2.5}}
     figure.add_scatter(x=[], y=[], mode="markers", name="as recorded", marker=open_mark)
@@ -130,13 +142,13 @@ def chances_figure(
 
 
 def show_chances(
-    figure: go.Figure,
+    figure: go.Figure | dict,
     now: pd.Series,
     recorded: pd.Series,
     intervals: pd.DataFrame | None = None,
     chosen: str | None = None,
-) -> go.Figure:
-    """Give a figure of `chances_figure` other chances, which is quicker than to draw it anew."""
+) -> go.Figure | dict:
+    """Give a figure of `chances_figure`, or its dictionary, other chances: quicker than to draw it anew."""
     codes = recorded.sort_values(ascending=False, kind="stable").index[:SHOWN_CODES].tolist()
     if chosen is not None and chosen not in codes:
         codes[-1] = chosen
@@ -147,17 +159,17 @@ def show_chances(
         if intervals is not None and code in intervals.index:
             _add(spans, intervals.low[code], intervals.high[code], row)
         _add(changes, recorded[code], now[code], row)
-    interval, change, before, disc = figure.data
-    interval.x, interval.y = spans
-    change.x, change.y = changes
-    before.x, before.y = 100 * recorded[codes].to_numpy(), rows
-    disc.x, disc.y = 100 * now[codes].to_numpy(), rows
-    disc.marker.color = [VERMILION if code == chosen else BLUE for code in codes]
-    disc.marker.symbol = ["diamond" if code == chosen else "circle" for code in codes]
-    disc.hovertext = [f"{name_of(code)}: {now[code]:.1%}, as recorded {recorded[code]:.1%}" for code in codes]
-    names = [_name(code, now[code], code == chosen) for code in codes]
-    if tuple(names) != figure.layout.yaxis.ticktext:
-        figure.layout.yaxis.update(tickvals=rows, ticktext=names, range=[-0.7, len(codes) - 0.3])
+    interval, change, before, disc = figure["data"]
+    interval["x"], interval["y"] = spans
+    change["x"], change["y"] = changes
+    before["x"], before["y"] = (100 * recorded[codes].to_numpy()).tolist(), rows
+    disc["x"], disc["y"] = (100 * now[codes].to_numpy()).tolist(), rows
+    disc["marker"]["color"] = [VERMILION if code == chosen else BLUE for code in codes]
+    disc["marker"]["symbol"] = ["diamond" if code == chosen else "circle" for code in codes]
+    disc["hovertext"] = [f"{name_of(code)}: {now[code]:.1%}, as recorded {recorded[code]:.1%}" for code in codes]
+    axis = figure["layout"]["yaxis"]
+    axis["tickvals"], axis["ticktext"] = rows, [_name(code, now[code], code == chosen) for code in codes]
+    axis["range"] = [-0.7, len(codes) - 0.3]
     return figure
 
 
@@ -173,5 +185,5 @@ def _segments() -> tuple[list, list]:
 
 def _add(segments: tuple[list, list], start: float, end: float, row: int) -> None:
     """A line on this row from one chance to another; None lifts the pen."""
-    segments[0].extend([100 * start, 100 * end, None])
+    segments[0].extend([100 * float(start), 100 * float(end), None])
     segments[1].extend([row, row, None])

@@ -9,6 +9,8 @@ from lamae_toolkit.ecg import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS, ECGE
 from lamae_toolkit.plots import BLUE, GREY, VERMILION, WEIGHT_SCALE, _finish
 
 MEASURES = ("weight", "credit")
+DISCS, NAMES = 4, 5
+"""Where the discs and the words beside them are in the data of `geometry_figure`."""
 BELOW = -3.1
 """Where the middle of the horizontal plane lies below that of the frontal plane, in radii of the circle."""
 CHEST = (1.25, 0.88)
@@ -29,6 +31,8 @@ LABELS = {
     "V4": (0.25, 0.17, "left"), "V5": (0.25, 0.06, "left"), "V6": (0.24, 0.0, "left"),
 }  # fmt: skip
 """How far from its lead each label lies, and where it is held."""
+SIDE = {"left": "middle right", "right": "middle left", "center": "middle center"}
+"""On which side of its place a word stands that is held there."""
 SIDES = (
     (-2.0, 1.3, "<b>Frontal plane</b>, from the front", "left"),
     (0, 1.12, "head", "center"), (0, -1.5, "feet", "center"), (-1.08, 0, "right", "right"),
@@ -55,21 +59,15 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     figure.add_scatter(**_spokes(), mode="lines", line={"color": "#cccccc", "width": 1})
     x, y = zip(*(PLACES[lead] for lead in LEADS), strict=True)
     figure.add_scatter(x=x, y=y, mode="markers", marker={"opacity": 1.0, "line": {"width": 1}})
+    x, y, held = zip(
+        *((x + LABELS[k][0], y + LABELS[k][1], SIDE[LABELS[k][2]]) for k, (x, y) in PLACES.items()), strict=True
+    )
+    figure.add_scatter(x=x, y=y, textposition=held, mode="text")
+    x, y, sides, held = zip(*SIDES, strict=True)
+    grey = {"color": "#555555", "size": 12}
+    figure.add_scatter(x=x, y=y, text=sides, textposition=[SIDE[one] for one in held], textfont=grey, mode="text")
     figure.update_traces(showlegend=False, hoverinfo="skip")
-    figure.data[-1].update(hoverinfo="text")
-    places = [(x + LABELS[lead][0], y + LABELS[lead][1], LABELS[lead][2]) for lead, (x, y) in PLACES.items()]
-    labels = [{"x": x, "y": y, "xanchor": anchor} for x, y, anchor in places]
-    grey = {"font": {"color": "#555555", "size": 12}}
-    sides = [{"x": x, "y": y, "text": text, "xanchor": anchor, **grey} for x, y, text, anchor in SIDES]
-    same = {
-        "showarrow": False,
-        "xref": "x",
-        "yref": "y",
-        "yanchor": "middle",
-        "bgcolor": "rgba(255,255,255,0.7)",
-        "borderpad": 0,
-    }
-    figure.update_layout(annotations=[{**same, **words} for words in (*labels, *sides)])
+    figure.data[DISCS].update(hoverinfo="text")
     hidden = {"visible": False, "fixedrange": True}
     figure.update_xaxes(range=[-2.1, 2.3], **hidden)
     figure.update_yaxes(range=[BELOW - 1.12, 1.42], scaleanchor="x", **hidden)
@@ -78,35 +76,34 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     return show_values(figure, values, measure, title)
 
 
-def show_values(figure: go.Figure, values: pd.Series, measure: str = "weight", title: str | None = None) -> go.Figure:
-    """Give a figure of `geometry_figure` other values, which is quicker than to draw it anew."""
+def show_values(
+    figure: go.Figure | dict, values: pd.Series, measure: str = "weight", title: str | None = None
+) -> go.Figure | dict:
+    """Give a figure of `geometry_figure`, or its dictionary, other values: quicker than to draw it anew."""
     if measure not in MEASURES:
         raise ECGError(f"Leads have no {measure!r} to be drawn; choose {' or '.join(MEASURES)}.")
     unknown = [lead for lead in values.index if lead not in LEADS]
     if unknown or not len(values):
         raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
-    values = values.astype(float)
-    size = np.abs(values.to_numpy())
-    share = pd.Series(size / max(float(size.max()), 1e-12), index=values.index)
+    values = {lead: float(value) for lead, value in values.items()}
+    largest = max(max(map(abs, values.values())), 1e-12)
+    share = {lead: abs(value) / largest for lead, value in values.items()}
     sizes, colours, symbols, texts = [], [], [], []
     for lead in LEADS:
-        there = lead in values.index
+        there = lead in values
         number = _number(values[lead], measure) if there else "absent"
         # The area grows with the value.
-        sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * np.sqrt(share[lead]) if there else SMALLEST_PX)
+        sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if there else SMALLEST_PX)
         colours.append(_colour(values[lead], share[lead], measure) if there else GREY)
         symbols.append(("diamond" if measure == "credit" and values[lead] < 0 else "circle") if there else "x")
-        texts.append(f"<b>{lead}</b> {number}" if there else f"<span style='color:#777777'>{lead} absent</span>")
-    disc = figure.data[-1]
-    disc.marker.size, disc.marker.color, disc.marker.symbol = sizes, colours, symbols
-    disc.hovertext = texts
-    for words, text in zip(figure.layout.annotations[: len(LEADS)], texts, strict=True):
-        if words.text != text:
-            words.text = text
+        texts.append(f"<b>{lead}</b> {number}" if there else f"<span style='color:#666666'>{lead} absent</span>")
+    discs, names = figure["data"][DISCS], figure["data"][NAMES]
+    discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colours, symbols
+    discs["hovertext"], names["text"] = texts, texts
     if title is None:
         even = f" (an even share is {1 / len(values):.1%})"
         title = f"Lead weights{even}" if measure == "weight" else "Credit of leads (Shapley values, log-odds)"
-    figure.layout.title.text = title
+    figure["layout"]["title"]["text"] = title
     return figure
 
 

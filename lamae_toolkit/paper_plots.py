@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool
 
+import lamae_toolkit.private  # noqa: F401 (figures that a notebook shows offer no upload)
 from lamae_toolkit.ecg import ECGError, Recording
 from lamae_toolkit.paper import (
     EDGE_MM,

@@ -20,6 +20,7 @@ MARKS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "
 KINDS = ("scatter", "scattergl", "bar", "heatmap")
 DASHES = {"dot": ":", "dash": "--", "dashdot": "-."}
 ALIGN = {"left": "left", "right": "right", "center": "center", "auto": "center", None: "center"}
+OTHER_SIDE = {"left": "right", "right": "left", "center": "center"}
 UPRIGHT = {"top": "top", "bottom": "bottom", "middle": "center", "auto": "center", None: "center"}
 
 
@@ -92,8 +93,9 @@ def _draw(ax: Axes, trace) -> None:
             ax.plot(x, y, color=_colour(trace.line.color, "#0072B2"), linewidth=0.75 * (trace.line.width or 2),
                     linestyle=DASHES.get(trace.line.dash, "-"), label=name)  # fmt: skip
         if "text" in mode:
-            for place in zip(x, y, trace.text, strict=True):
-                _write(ax, *place, trace.textfont, "left")
+            sides = np.broadcast_to(trace.textposition or "middle center", x.shape)
+            for place, side in zip(zip(x, y, trace.text, strict=True), sides, strict=True):
+                _write(ax, *place, trace.textfont, OTHER_SIDE[side.split()[1]])
         if "markers" in mode:
             _draw_marks(ax, trace, x, y, None if "lines" in mode else name)
     elif trace.type == "bar":

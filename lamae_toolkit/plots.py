@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+import lamae_toolkit.private  # noqa: F401 (figures that a notebook shows offer no upload)
 from lamae_toolkit.ecg import LEADS, Recording
 from lamae_toolkit.evaluate import Evaluation
 from lamae_toolkit.explain import Explanation

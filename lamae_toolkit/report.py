@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from lamae_toolkit.files import written_whole
+from lamae_toolkit.private import PRIVATE
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
@@ -19,9 +20,6 @@ th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e
 th:first-child, td:first-child { text-align: left; } .note { color: #555; font-size: 0.9rem; }
 .wide { overflow-x: auto; }
 """
-
-PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
-"""Settings of a figure on a page: without them a button of plotly sends it, patients and all, to a server of theirs."""
 
 
 @dataclass(frozen=True)

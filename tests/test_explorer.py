@@ -9,7 +9,7 @@ import pytest
 from lamae_toolkit.widgets import lead_explorer
 from lamae_toolkit.widgets.background import Background
 from lamae_toolkit.widgets.lead_explorer import LeadExplorer, lead_attention_explorer
-from lamae_toolkit.widgets.plots import Plots
+from lamae_toolkit.widgets.plots import Plots, plain
 
 from lamae_toolkit.calibration import Calibration
 from lamae_toolkit.config import LAMAEConfig
@@ -17,7 +17,7 @@ from lamae_toolkit.ecg import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS, ECGE
 from lamae_toolkit.evaluate import Evaluation, random_encoder, score_probe
 from lamae_toolkit.explain import explain_ecg
 from lamae_toolkit.explorer_plots import OFF, chances_figure, show_chances, weighted_strips_figure
-from lamae_toolkit.geometry_plots import PLACES, geometry_figure, show_values
+from lamae_toolkit.geometry_plots import DISCS, NAMES, PLACES, geometry_figure, show_values
 from lamae_toolkit.lead_credit import explain_credit
 from lamae_toolkit.lead_view import Changes, credit_of, encoded_leads, independent_credit
 from lamae_toolkit.operating import wilson_interval
@@ -123,16 +123,18 @@ def test_discs_lie_where_the_leads_look_from():
 
     weights = pd.Series({"I": 0.1, "II": 0.6, "V1": 0.3})
     figure = geometry_figure(weights)
-    discs = figure.data[-1]
+    discs = figure.data[DISCS]
     size, symbol = (dict(zip(LEADS, values, strict=True)) for values in (discs.marker.size, discs.marker.symbol))
     assert size["II"] == max(discs.marker.size) > size["V1"] > size["I"] > size["V6"] and symbol["V6"] == "x"
     # The area, less that of a lead without weight, is as the weight.
     assert ((size["V1"] - 7) / (size["II"] - 7)) ** 2 == pytest.approx(0.5)
-    texts = [words.text for words in figure.layout.annotations]
+    texts = figure.data[NAMES].text
     assert "<b>II</b> 60.0%" in texts and any("V6 absent" in text for text in texts)
     show_values(figure, pd.Series({"II": -0.4, "V1": 0.2}), "credit")
     assert dict(zip(LEADS, discs.marker.symbol, strict=True))["II"] == "diamond" and "+0.20" in discs.hovertext[6]
     assert figure.to_json() == geometry_figure(pd.Series({"II": -0.4, "V1": 0.2}), "credit").to_json()
+    written = plain(geometry_figure(weights))  # its dictionary is changed alike
+    assert show_values(written, pd.Series({"II": -0.4, "V1": 0.2}), "credit") == plain(figure)
     with pytest.raises(ECGError, match="choose weight or credit"):
         geometry_figure(weights, "height")
     with pytest.raises(ECGError, match="these are of V9"):
@@ -145,9 +147,10 @@ def test_the_ecg_is_coloured_by_weight_and_says_what_is_off_and_absent():
     assert colour["II"] == colour["V2"] == OFF and len({colour["I"], colour["V1"], colour["V5"]}) == 3
     width = {trace.name: trace.line.width for trace in figure.data}
     assert width["V1"] > width["V5"] > width["I"]
-    texts = " ".join(words.text for words in figure.layout.annotations)
+    texts = " ".join(figure.data[-1].text)
     assert "II off" in texts and "V2 absent" in texts and "<b>V1</b> 50.0%" in texts
-    assert len(figure.data) == 13 and sum(len(trace.y) for trace in figure.data) < 5100
+    assert "one line each 0.2 s and 0.5 mV" in texts
+    assert len(figure.data) == 14 and sum(len(trace.y) for trace in figure.data) < 5100
 
 
 def test_chances_are_shown_beside_those_as_recorded():
@@ -354,3 +357,11 @@ def test_layers_and_heads_that_are_not_there_are_refused():
         explanation.attention_table(layer=3)
     with pytest.raises(ECGError, match="no head 0"):
         explanation.attention_table(head=0)
+
+
+def test_the_quality_of_the_signal_is_said():
+    recording = simulated()
+    flat = recording.signal_mv.copy()
+    flat[3] = 0.0
+    explorer = lead_attention_explorer(random_encoder(SMALL), [replace(recording, signal_mv=flat)])
+    assert "Signal quality: aVR flat" in explorer._notes.value

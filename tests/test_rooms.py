@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
-ecg files download channels formats readers ecg_folder signal quality paper paper_plots icd10 heart conditions
+ecg files download channels formats readers ecg_folder signal quality private paper paper_plots icd10 heart conditions
 rhythm waves simulate batch store parts prepare datasets explore config masking layers latents checkpoint patching
 model taps baselines processes feed augment step run train sizes metrics large_metrics probe large_probe evaluate
 large_evaluate operating calibration neighbours explain drawing whatif missing_leads wave_scores shapley

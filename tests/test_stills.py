@@ -1,4 +1,4 @@
-"""What is seen of a widget where none lives: on GitHub, in a notebook that was converted, in a browser without scripts."""
+"""What is seen of a widget where none lives: on GitHub, in a converted notebook, in a browser without scripts."""
 
 import base64
 import io

@@ -20,6 +20,7 @@ from lamae_toolkit.ecg import LEADS, ECGError, Recording
 from lamae_toolkit.lead_credit import LeadCredit
 from lamae_toolkit.lead_view import Changes, EncodedLeads, credit_of, encoded_leads, independent_credit
 from lamae_toolkit.model import LAMAE
+from lamae_toolkit.paper import found_flags
 from lamae_toolkit.probe import Probe
 from lamae_toolkit.whatif import normalisation_note
 
@@ -72,6 +73,7 @@ class LeadExplorer(Shell):
             raise ECGError("There is no ECG to explore; give at least one recording.")
         self.model, self.recordings, self.probe, self.calibration = model, recordings, probe, calibration
         self._encoded: dict[tuple[str, Changes], EncodedLeads] = {}
+        self._found_flags: dict[tuple[str, Changes], dict[str, tuple[str, ...]]] = {}
         self._credits: dict[tuple[str, Changes], LeadCredit] = {}
         self._as_recorded: dict[str, tuple[pd.Series, pd.DataFrame | None]] = {}
         self._lock, self.background = threading.RLock(), Background()
@@ -183,6 +185,10 @@ class LeadExplorer(Shell):
     def _noted(self, view: View) -> Iterator[str]:
         """What has to be known to read the view rightly."""
         yield from view.recording.notes
+        flags = self._flags(view)
+        if flags:
+            said = "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items())
+            yield f"Signal quality: {said}."
         if view.whole_s > view.recording.duration_s:
             yield f"The ECG has {view.whole_s:g} s; the model reads the first {view.recording.duration_s:g} of them."
         if self.probe is None:
@@ -198,6 +204,13 @@ class LeadExplorer(Shell):
             yield "This model has no latent attention: its leads meet in the pooling only."
         if view.changes.scaled:
             yield normalisation_note(self.model.config)
+
+    def _flags(self, view: View) -> dict[str, tuple[str, ...]]:
+        key = (view.name, view.changes)
+        if key not in self._found_flags:
+            self._found_flags[key] = found_flags(view.recording)
+            _keep_the_last(self._found_flags)
+        return self._found_flags[key]
 
     def _ask_for_credit(self, view: View) -> None:
         """Let the credit of the leads be drawn, and first be computed where it is not known."""

@@ -1,10 +1,11 @@
 """The figures of one ECG in the lead explorer: the ECG, lead weights on the body, chances, latent attention, credit."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import plotly.graph_objects as go
-from lamae_toolkit.widgets.plots import Plots
+from lamae_toolkit.widgets.plots import Plots, plain
 
 from lamae_toolkit.ecg import LEADS, Recording
 from lamae_toolkit.explain import Explanation
@@ -48,7 +49,7 @@ class View:
     head: int | None
     measure: str
 
-    @property
+    @cached_property
     def weights(self) -> pd.Series:
         """The lead weights, mean over heads."""
         return self.explanation.weight_table().weight
@@ -149,24 +150,31 @@ class LeadPanel:
         """Show another view, all but its credit: known figures are changed, which is quicker than to draw them anew."""
         explanation = view.explanation
         if self._ecg is None or view.recording is not self.view.recording:
-            self._ecg = strips_figure(view.recording)
+            self._ecg = plain(strips_figure(view.recording))
         self.view = view
         self._put("ecg", colour_strips(self._ecg, view.weights), f"ECG {view.name}, leads coloured by weight")
         values, measure = view.on_the_body
         if self._body is None:
-            self._body = geometry_figure(values, measure)
+            self._body = plain(geometry_figure(values, measure))
         self._put("body", show_values(self._body, values, measure), f"Lead {measure}: {_listed(values)}", HALF_PX)
         if view.recorded is not None:
             chances = (explanation.chances, view.recorded, view.intervals, view.code)
-            self._chances = chances_figure(*chances) if self._chances is None else show_chances(self._chances, *chances)
-            self._put("chances", self._chances, f"Chances, in per cent: {_listed(100 * explanation.chances)}", HALF_PX)
+            if self._chances is None:
+                self._chances = plain(chances_figure(*chances))
+            self._put(
+                "chances",
+                show_chances(self._chances, *chances),
+                f"Chances, in per cent: {_listed(100 * explanation.chances)}",
+                HALF_PX,
+            )
         if len(explanation.lead_attention):
             table = explanation.attention_table(view.layer, view.head)
             if self._attention is None:
-                self._attention = lead_attention_figure(explanation)
-                self._attention.update_layout(height=ATTENTION_PX, margin={"l": 10, "r": 10, "t": 40, "b": 10})
-            heat = self._attention.data[0]
-            heat.z, heat.x, heat.y = table.to_numpy(), list(table.columns), list(table.index)
+                shown = lead_attention_figure(explanation)
+                shown.update_layout(height=ATTENTION_PX, margin={"l": 10, "r": 10, "t": 40, "b": 10})
+                self._attention = plain(shown)
+            heat = self._attention["data"][0]
+            heat["z"], heat["x"], heat["y"] = table.to_numpy().tolist(), list(table.columns), list(table.index)
             taken = table.idxmax(axis=1)
             words = ", ".join(f"{lead} from {other}" for lead, other in taken.items())
             self._put("attention", self._attention, f"Latent attention; each lead took most {words}", HALF_PX)
@@ -177,7 +185,7 @@ class LeadPanel:
         """Draw the credit of the view, if it is known; apart from `show`, since it takes as long as all the rest."""
         view = self.view
         if view.credit is not None:
-            figure = credit_figure(view.credit, view.code, view.explanation)
+            figure = plain(credit_figure(view.credit, view.code, view.explanation))
             self._put("credit", figure, f"Shapley values: {_listed(view.credit.table(view.code).credit)}")
             self._plots.send_all()
 
@@ -196,8 +204,8 @@ class LeadPanel:
     def _about(self) -> dict:
         return {"heading": self.view.name, "narrow": self.narrow}
 
-    def _put(self, name: str, figure: go.Figure, words: str, width_px: int = WIDTH_PX) -> None:
-        figure.layout.width = HALF_PX if self.narrow else width_px
+    def _put(self, name: str, figure: dict, words: str, width_px: int = WIDTH_PX) -> None:
+        figure["layout"]["width"] = HALF_PX if self.narrow else width_px
         self._plots.show(self._group, name, figure, words=words, **self._about)
 
 

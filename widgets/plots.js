@@ -58,8 +58,21 @@ function render({ model, el }) {
       figure.root.dataset.name = `${of}_${name}`;
       figure.graph = figure.root.appendChild(document.createElement("div"));
     }
-    Plotly.react(figure.graph, figure.data, figure.layout, config);
+    Plotly.react(figure.graph, figure.data, { ...figure.layout, width: fitting(figure) }, config);
   }
+
+  // As wide as Python says, or as there is room.
+  let room = Infinity;
+  const fitting = (figure) => Math.min(figure.layout.width, room);
+  const observer = new ResizeObserver(() => {
+    if (!el.clientWidth) return; // out of sight
+    room = el.clientWidth;
+    for (const group of groups.values())
+      for (const figure of group.figures.values())
+        if (figure.graph && figure.graph.layout.width !== fitting(figure))
+          Plotly.relayout(figure.graph, { width: fitting(figure) });
+  });
+  observer.observe(el);
 
   function merged(old, keys) {
     if (old && !Object.keys(keys).length) return old;
@@ -102,6 +115,7 @@ function render({ model, el }) {
   model.send("here");
   return () => {
     model.off("msg:custom", receive);
+    observer.disconnect();
     for (const name of [...groups.keys()]) remove(name);
   };
 }

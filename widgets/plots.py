@@ -5,6 +5,7 @@ read; a page that is opened or moved later shows it as it was first made.
 """
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import anywidget
@@ -13,14 +14,17 @@ from plotly.offline import get_plotlyjs
 
 HERE = Path(__file__).parent
 STYLE = """
-.lamae-plots { display: flex; gap: 10px; align-items: flex-start; overflow-x: auto; }
-.lamae-group { flex: none; }
-.lamae-group { display: grid; grid-template-columns: 470px 470px; grid-auto-flow: row; align-items: start; }
+.lamae-plots { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; container-type: inline-size; }
+.lamae-group { flex: 0 1 940px; min-width: 0; display: grid; grid-template-columns: 470px 470px; align-items: start; }
 .lamae-group h3 { grid-column: 1 / -1; font-size: 1em; margin: 0.4em 0 0; }
 .lamae-figure-ecg, .lamae-figure-credit { grid-column: 1 / -1; }
 .lamae-figure-body { grid-row: span 2; }
-.lamae-narrow { grid-template-columns: 470px; }
+.lamae-narrow { flex-basis: 470px; grid-template-columns: minmax(0, 470px); }
 .lamae-narrow .lamae-figure-body { grid-row: auto; }
+@container (max-width: 939px) {
+  .lamae-group { grid-template-columns: minmax(0, 1fr); }
+  .lamae-figure-body { grid-row: auto; }
+}
 .lamae-stale { opacity: 0.25; }
 """
 
@@ -48,24 +52,24 @@ class Plots(anywidget.AnyWidget):
         self,
         group: str,
         name: str,
-        figure: go.Figure | None,
+        figure: dict | None,
         *,
         words: str,
         heading: str = "",
         narrow: bool = False,
         stale: bool = False,
     ) -> None:
-        """Show a figure, or the one of before where None. words: what it shows, for those who do not see it.
+        """Show a figure, as from `plain`, or the one of before where None.
 
-        heading, narrow: of its group, in one column or two. stale: it is shown pale, since a newer one is on its way.
+        words: what it shows, for those who do not see it. heading, narrow: of its group, in one column or two.
+        stale: it is shown pale, since a newer one is on its way.
         """
         before = self._shown.get((group, name))
         if figure is None and before is None:
             return
         about = {"group": group, "name": name, "heading": heading, "narrow": narrow, "words": words, "stale": stale}
-        now = about | (
-            {key: before[key] for key in ("data", "layout")} if figure is None else json.loads(figure.to_json())
-        )
+        drawn = before if figure is None else deepcopy(figure)  # its owner may change it again
+        now = about | {key: drawn[key] for key in ("data", "layout")}
         self._shown[group, name] = now
         if before is None or len(before["data"]) != len(now["data"]):
             self._parts.append(now)
@@ -88,6 +92,11 @@ class Plots(anywidget.AnyWidget):
 
     def _send_whole(self) -> None:
         self.send({"parts": list(self._shown.values()), "number": self.number, "all": True})
+
+
+def plain(figure: go.Figure) -> dict:
+    """The dictionary that stands for a figure in JSON: quicker to change, since plotly does not check it each time."""
+    return json.loads(figure.to_json())
 
 
 def _differing(before: dict, now: dict) -> dict:

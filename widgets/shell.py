@@ -14,7 +14,8 @@ from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.files import written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.picture import picture
-from lamae_toolkit.report import PRIVATE, Section, write_report
+from lamae_toolkit.private import PRIVATE
+from lamae_toolkit.report import Section, write_report
 from lamae_toolkit.store import Store
 
 STYLE = (

@@ -15,8 +15,8 @@ STYLE = """
 /* The picture that stands above a widget is not needed while the widget lives. */
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .lamae-displayed) { display: none; }
 /* For a widget whose Python has stopped, words instead of a broken link on each of its parts. */
-.lamae-displayed .jupyter-widgets-disconnected::before, .lamae-displayed.jupyter-widgets-disconnected::before,
-.lamae-app .jupyter-widgets-disconnected::before, .lamae-app.jupyter-widgets-disconnected::before { content: none; }
+:is(.lamae-displayed, .lamae-shell, .lamae-app) .jupyter-widgets-disconnected::before,
+:is(.lamae-displayed, .lamae-shell, .lamae-app).jupyter-widgets-disconnected::before { content: none !important; }
 """
 
 
