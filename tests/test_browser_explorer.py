@@ -1,6 +1,8 @@
 """The lead explorer in a real JupyterLab, and as an app in a real Voila, worked by mouse and keyboard."""
 
+import os
 import re
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -16,7 +18,9 @@ from written_ecgs import ecg_counts, muse_xml, wfdb_header, wfdb_signals
 from lamae_toolkit.evaluate import random_encoder
 
 FIGURE = """
-import ipywidgets, numpy as np
+import ipywidgets, numpy as np, os
+from pathlib import Path
+Path("pid").write_text(str(os.getpid()))
 from lamae_toolkit.conditions import sample_patient
 from lamae_toolkit.plots import ecg_figure
 from lamae_toolkit.simulate import simulate_ecg
@@ -54,7 +58,10 @@ def choose(explorer: Locator, label: str, option: str) -> None:
 def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
     with browser_page(chromium, 1500, 2300, accept_downloads=True) as page:
         run_all_cells(page, lab.notebook("explorer", [FIGURE, EXPLORER]))
-        expect(page.locator(".jp-OutputArea-child > .js-plotly-plot path.js-line")).to_have_count(12)
+        plain_figure = page.locator(".jp-OutputArea-child > .js-plotly-plot")
+        expect(plain_figure.locator("path.js-line")).to_have_count(12)
+        for upload in ("[data-title*='Share']", "[data-title*='Produced']", ".plotlyjsicon"):
+            assert page.locator(f".js-plotly-plot {upload}").count() == 0, "no button leads to a server"
         explorer, said = page.locator(".lamae-lead-explorer"), page.locator(".said")
         ecg, body, chances, heat = (figure(explorer, name) for name in ("ecg", "body", "chances", "attention"))
         expect(ecg.locator("path.js-line")).to_have_count(13)
@@ -123,12 +130,39 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
                 ecg.locator(f"[data-title='{title}']").dispatch_event("click")
             assert Path(download.value.path()).read_bytes().startswith(head)
 
+        # Where there is less room the figures stand below each other, and none is cut.
+        page.set_viewport_size({"width": 1024, "height": 1400})
+        room = explorer.bounding_box()["width"]
+        page.wait_for_function(
+            "(room) => [...document.querySelectorAll('.lamae-plots .main-svg')].every((p) => p.clientWidth <= room)",
+            arg=room,
+        )
+        assert body.bounding_box()["y"] + body.bounding_box()["height"] <= chances.bounding_box()["y"] + 1
+        page.set_viewport_size({"width": 1500, "height": 2300})
+
         # No lead at all is said, and is not the end: the last one stays.
         for name in ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"):
             explorer.get_by_role("button", name=name, exact=True).click()
         expect(explorer.get_by_role("alert")).to_contain_text("turn at least one back on")
         expect(said).to_contain_text("'V5'] code")
         expect(heat.locator(".xtick")).to_have_count(1)
+
+        # Python is killed: that is said, and all that was drawn stays.
+        stopped = explorer.get_by_text("Python has stopped.")
+        expect(stopped).to_be_hidden()
+        os.kill(int((lab.root / "pid").read_text()), signal.SIGKILL)
+        page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+        expect(stopped).to_be_visible()
+        expect(stopped).to_contain_text("run the cell again")
+        expect(ecg.locator("path.js-line")).to_have_count(13)
+        expect(explorer.get_by_role("button", name="V2", exact=True)).to_be_visible()
+        screenshot(page, "explorer_stopped.png")
+        # And from the cell, run again, there is a new one.
+        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        expect(stopped).to_be_hidden()
+        expect(heat.locator(".xtick")).to_have_count(12)
 
 
 def answer(address: str, **headers: str) -> tuple[int, str, str]:
@@ -159,6 +193,12 @@ def check_strangers_are_refused(address: str) -> None:
     port = int(re.search(r":(\d+)/", bare)[1])
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=5):
         pass  # who listens on every address would answer
+
+
+def kernels_in(folder: Path) -> list[int]:
+    """The processes of the kernels whose connection lies in this folder."""
+    lines = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()}
+    return [number for number, words in lines.items() if str(folder).encode() in words and b"ipykernel" in words]
 
 
 @pytest.mark.slow
@@ -209,3 +249,12 @@ def test_the_app_in_voila(chromium, tmp_path):
             expect(explorer.locator(".lamae-group h3")).to_have_text(["rec.hea"])
             explorer.get_by_role("button", name="Previous ECG").click()
             expect(explorer.locator(".lamae-group h3")).to_have_text(["one.xml"])
+
+            # Its kernel is killed: that is said, and what was drawn stays.
+            for kernel in kernels_in(tmp_path / "TMPDIR"):
+                os.kill(kernel, signal.SIGKILL)
+            stopped = explorer.get_by_text("Python has stopped.")
+            expect(stopped).to_be_visible()
+            expect(stopped).to_contain_text("load this page again")
+            expect(ecg.locator("path.js-line")).to_have_count(13)
+            screenshot(page, "app_stopped.png")

@@ -154,7 +154,7 @@ def test_the_paper_in_jupyterlab(lab, chromium):
         # Python stops: the paper says so and goes on.
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
         page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(state="detached")
+        page.get_by_role("button", name="No Kernel").first.wait_for()
         canvas.focus()
         page.keyboard.press("l")
         expect(line).to_contain_text('layout="12x1"')

@@ -64,7 +64,8 @@ function render({ model, el }) {
         `stroke="${colour}" stroke-width="2" stroke-dasharray="${dash.join(" ")}"/></svg>`);
       legend.append(element("b", {}, words));
     }
-    legend.append(" (on what is hidden, grey; 0 is exact, 1 is guessing the mean)");
+    const units = `a column is ${ecg.patch_s} s, a line 0.5 mV`;
+    legend.append(` (on what is hidden, grey; 0 is exact, 1 is guessing the mean); ${units}`);
   }
 
   const count = (index) => mask[index].reduce((sum, one) => sum + one, 0);
@@ -165,7 +166,7 @@ function render({ model, el }) {
     get("_models").forEach(({ colour, dash }, number) => {
       const error = drawn.errors[number][index], height = y + 36 + 16 * number;
       if (error === null || !count(index)) return;
-      ctx.strokeStyle = ctx.fillStyle = colour;
+      ctx.strokeStyle = colour;
       ctx.lineWidth = 2;
       ctx.setLineDash(dash);
       ctx.beginPath();
@@ -173,6 +174,7 @@ function render({ model, el }) {
       ctx.lineTo(x + 30, height);
       ctx.stroke();
       ctx.setLineDash([]);
+      ctx.fillStyle = INK; // small letters in the model's colour would be too pale
       ctx.fillText(figure(error), x + 38, height);
     });
   }
