@@ -78,7 +78,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         expect(said).to_have_text('{"II": [3], "V2": [10, 11, 12, 13, 14], "V5": [20, 21], "V6": [20, 21]}')
         page.mouse.click(*spot("V3", -1))
         expect(said).to_contain_text(f'"V3": {EVERYTHING}')
-        expect(shell.locator("> .widget-html").nth(1)).to_contain_text("the amplitude of a hidden lead")
+        expect(shell.locator("> .widget-html").nth(2)).to_contain_text("the amplitude of a hidden lead")
         expect(canvas).to_have_attribute("aria-label", re.compile("altogether: V3"))
         high = "[...document.querySelectorAll('.barlayer .point path')].filter((bar) => bar.getBBox().height > 0.5)"
         page.wait_for_function(f"{high}.length === 10")

@@ -188,7 +188,7 @@ class LeadExplorer(Shell):
         flags = self._flags(view)
         if flags:
             said = "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items())
-            yield f"Signal quality: {said}."
+            yield f"Signal quality: {said}" + "." * (not said.endswith("?"))
         if view.whole_s > view.recording.duration_s:
             yield f"The ECG has {view.whole_s:g} s; the model reads the first {view.recording.duration_s:g} of them."
         if self.probe is None:
