@@ -166,7 +166,7 @@ def test_the_board(notebook, lab, cohort):
     board.get_by_role("button", name="Code of this view").press("Space")
     expect(board.locator("pre").last).to_contain_text("figure = board_figure(evaluations[0]")
     screenshot(board, "icd10_board.png")
-    board.get_by_role("button", name="Save as").click()
+    board.get_by_title("Save as", exact=True).click()
     expect(board).to_contain_text("Saved as icd10-board-1.html")
     assert "plotly.js" in (lab.root / "icd10-board-1.html").read_text()
     assert panels.locator("[data-title*='Share']").count() == 0, "no button sends patients to a server"
