@@ -21,7 +21,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 def test_the_table_of_rivals_is_that_of_the_finished_results():
-    results = joined(golden_results("ptbxl"), golden_results("ptbxl_trained"))
+    results = joined(*map(golden_results, ("ptbxl", "ptbxl_trained", "ptbxl_finetuned")))
     assert markdown_table(results, "superclasses") in README
 
 
