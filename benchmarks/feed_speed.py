@@ -26,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import covered, machine, median_and_range, tiled_store, trace, wait
-from torch import nn
+from measuring import idle_share, machine, median_and_range, tiled_store, trace, training_step, wait
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.config import LAMAEConfig
@@ -35,9 +34,8 @@ from lamae_toolkit.feed import Shuffle, feeding
 from lamae_toolkit.model import LAMAE
 from lamae_toolkit.processes import Processes
 from lamae_toolkit.sizes import SIZES
-from lamae_toolkit.step import Compute, gradients
+from lamae_toolkit.step import Compute
 from lamae_toolkit.store import SIGNALS, Store
-from lamae_toolkit.train import TrainConfig, optimiser
 
 AGAIN, DUE = "the same again", "read when due"
 WAYS = (AGAIN, DUE, "resident", "streamed")
@@ -83,26 +81,11 @@ def fed(way: str, store: Store, shuffle: Shuffle, steps: int, here: Processes) -
             yield batches
 
 
-def training_step(config: LAMAEConfig, here: Processes) -> Callable[[Batch], object]:
-    """A function that trains a model for one step, as `pretrain` does; in half precision on a GPU."""
+def trained(config: LAMAEConfig, here: Processes) -> Callable[[Batch], object]:
+    """A function that trains a new model for one step; in half precision on a GPU."""
     torch.manual_seed(0)
     model = LAMAE(config).to(here.device).train()
-    optim, generator = optimiser(model, TrainConfig()), torch.Generator(here.device).manual_seed(0)
-    compute = Compute(precision="bfloat16" if here.device.type == "cuda" else "float32")
-
-    def step(batch: Batch) -> None:
-        optim.zero_grad(set_to_none=True)
-        gradients(model, model, batch, generator, compute, here)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optim.step()
-
-    return step
-
-
-def idle_share(events: list[dict]) -> float:
-    """The share of a trace, from its first kernel to its last, in which no kernel runs on the GPU."""
-    kernels = [(event["ts"], event["ts"] + event["dur"]) for event in events if event.get("cat") == "kernel"]
-    return 1 - covered(kernels) / (max(end for _, end in kernels) - min(start for start, _ in kernels))
+    return training_step(model, here, Compute(precision="bfloat16" if here.device.type == "cuda" else "float32"))
 
 
 def opened(folder: Path, cold: bool) -> Store:
@@ -153,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
         tiled_store(Path(folder) / "store", drawn, chosen.ecgs)
         for size in chosen.size:
             config = LAMAEConfig() if size == "demo" else SIZES[size](chosen.ecgs).model
-            report(size, training_step(config, here), Path(folder) / "store", here, chosen)
+            report(size, trained(config, here), Path(folder) / "store", here, chosen)
 
 
 def report(size: str, step: Callable, folder: Path, here: Processes, chosen: argparse.Namespace) -> None:

@@ -115,10 +115,10 @@ def recipes(sizes: dict[str, Size], store: Store, ceiling: float, way: Way, step
 
 
 def choice_row(name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float,
-               processes: Processes) -> tuple[str, str]:  # fmt: skip
+               processes: Processes) -> tuple[str]:  # fmt: skip
     """A row of Markdown: how much faster one way is than the plain one, and how far its results are from it."""
     if way.graphs and batch.present.device.type != "cuda":
-        return _row((name, "needs a GPU", "", "", "", "", "")), ""
+        return (_row((name, "needs a GPU", "", "", "", "", "")),)
     plain, other = Training(size, PLAIN, processes), Training(size, way, processes)
     loss, gradient, change = plain.first_step(batch)
     loss_here, gradient_here, change_here = other.first_step(batch, gradient)
@@ -131,8 +131,8 @@ def choice_row(name: str, size: Size, way: Way, batch: Batch, rounds: int, secon
         for kind in ("clock_s", "processor_s")
     )
     rate = statistics.median(len(batch) / time.clock_s for time in taken["other"])
-    return _row((name, f"{rate:,.3g}", median_and_range(clock), median_and_range(processor),
-                 *(f"{value:.0e}" for value in far))), ""  # fmt: skip
+    cells = (name, f"{rate:,.3g}", median_and_range(clock), median_and_range(processor))
+    return (_row((*cells, *(f"{value:.0e}" for value in far))),)
 
 
 def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float, processes: Processes) -> None:
@@ -142,12 +142,9 @@ def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float,
     head = ("way", "ECGs/s", "times as fast as plain", "the same in processor time", "loss", "gradient", "update")
     print(f"\n{_head(head)}")
     for name, way in ways().items():
-        print(
-            _survived(name, choice_row, name, size, replace(way, backend=backend), batch, rounds, seconds, processes)[
-                0
-            ],
-            flush=True,
-        )
+        way = replace(way, backend=backend)
+        row, *_ = _survived(name, choice_row, name, size, way, batch, rounds, seconds, processes)
+        print(row, flush=True)
     print("\nLoss, gradient and update: difference from the plain float32 path in the first step, as a share of it; the"
           " update from the same gradients. Processor time says something on a CPU only.")  # fmt: skip
 
@@ -160,8 +157,8 @@ def _head(cells: tuple[str, ...]) -> str:
     return f"{_row(cells)}\n{'|---' * len(cells)}|"
 
 
-def _survived(name: str, function: Callable[..., tuple[str, str]], *arguments) -> tuple[str, str]:
-    """What a function returns, or why it failed: one row that does not fit must not cost the others a GPU's time."""
+def _survived(name: str, function: Callable[..., tuple[str, ...]], *arguments) -> tuple[str, ...]:
+    """The rows that a function returns, or in each of two why it failed: that must not cost others a GPU's time."""
     try:
         return function(*arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What the benchmarks of training measure with: operations, time in turns, memory, traces, and a store to read from."""
+"""What the benchmarks of training measure and with what: a step, operations, time in turns, memory, traces, a store."""
 
 import json
 import platform
@@ -12,14 +12,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS
 from lamae_toolkit.files import write_json
+from lamae_toolkit.model import LAMAE
+from lamae_toolkit.processes import Processes
 from lamae_toolkit.quality import FLAG_COLUMNS
+from lamae_toolkit.step import Compute, gradients
 from lamae_toolkit.store import INDEX, META, SIGNALS, Store, patient_fold, store_meta
+from lamae_toolkit.train import TrainConfig, optimiser
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,35 @@ def covered(intervals: Sequence[tuple[float, float]]) -> float:
     return total
 
 
+def idle_share(events: Sequence[dict], kinds: Sequence[str] = ("kernel",)) -> float:
+    """The share of a trace, from its first event of these kinds to its last, in which there is none of them.
+
+    NaN if there is none at all: the profiler may not look at the GPU.
+    """
+    found = [event for event in events if event.get("cat") in kinds and "dur" in event]
+    intervals = [(event["ts"], event["ts"] + event["dur"]) for event in found]
+    if not intervals:
+        return float("nan")
+    return 1 - covered(intervals) / (max(end for _, end in intervals) - min(start for start, _ in intervals))
+
+
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """x in cost ~ size^x: the slope of a line through the logarithms (least squares)."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def training_step(model: LAMAE, processes: Processes, compute: Compute) -> Callable[[Batch], Tensor]:
+    """A function that trains a model for one step, as `lamae_toolkit.train.pretrain` does; it returns the loss."""
+    optim, generator = optimiser(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
+
+    def step(batch: Batch) -> Tensor:
+        optim.zero_grad(set_to_none=True)
+        loss = gradients(model, model, batch, generator, compute, processes)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optim.step()
+        return loss
+
+    return step
 
 
 def tiled_store(folder: Path, signals: np.ndarray, ecgs: int) -> Store:

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from measuring import flop, in_turns, machine, median_and_range
+from measuring import flop, in_turns, machine, median_and_range, training_step
 from torch import Tensor, nn
 
 from lamae_toolkit.batch import Batch
@@ -41,7 +41,7 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import SMALL
 from lamae_toolkit.processes import Processes
 from lamae_toolkit.signal import bandpass, resample
-from lamae_toolkit.step import Compute, gradients
+from lamae_toolkit.step import Compute
 from lamae_toolkit.store import ABSENT, Entry, Store, pack
 from lamae_toolkit.train import TrainConfig, optimiser
 
@@ -153,17 +153,8 @@ def plain_step(model: PlainMAE, rows: Callable[[], np.ndarray], read: Callable[[
 
 def our_step(model: LAMAE, rows: Callable[[], np.ndarray], read: Callable[[np.ndarray], Batch]):
     """The same for LAMAE, by the toolkit's own step (`lamae_toolkit.step.gradients`)."""
-    optim, generator = optimiser(model, TrainConfig()), torch.Generator().manual_seed(0)
-    alone = Processes(0, 1, torch.device("cpu"))
-
-    def step() -> Tensor:
-        optim.zero_grad(set_to_none=True)
-        loss = gradients(model, model, read(rows()), generator, Compute(), alone)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optim.step()
-        return loss
-
-    return step
+    step = training_step(model, Processes(0, 1, torch.device("cpu")), Compute())
+    return lambda: step(read(rows()))
 
 
 def in_order(store: Store, batch: int) -> Callable[[], np.ndarray]:

@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import measuring
 import numpy as np
 import torch
-from measuring import covered, peak_bytes, tiled_store, trace, wait
+from measuring import peak_bytes, tiled_store, trace, wait
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -211,12 +212,7 @@ def idle_share(training: Training, fed: Iterator[Batch], steps: int) -> float:
             training.step(next(fed))
 
     kinds = ("kernel", "gpu_memcpy", "gpu_memset") if training.device.type == "cuda" else ("cpu_op",)
-    events = [event for event in trace(some_steps, training.device) if event.get("cat") in kinds]
-    intervals = [(event["ts"], event["ts"] + event["dur"]) for event in events if "dur" in event]
-    if not intervals:
-        return float("nan")  # a profiler that may not look at the GPU
-    span = max(end for _, end in intervals) - min(start for start, _ in intervals)
-    return 1 - covered(intervals) / span
+    return measuring.idle_share(trace(some_steps, training.device), kinds)
 
 
 def cohort(folder: Path, store: Path | None, ecgs: int) -> Store:

@@ -99,6 +99,11 @@ def browser_page(chromium: str, width: int = 1500, height: int = 1700, **context
 def run_all_cells(page: Page, address: str) -> None:
     """Open a notebook, wait for its kernel and run all its cells."""
     page.goto(address)
+    run_again(page)
+
+
+def run_again(page: Page) -> None:
+    """Wait for the kernel of the notebook that is open, and run all its cells."""
     # The notebook's own sign says idle before there is a kernel; the status bar does not.
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()

@@ -25,8 +25,6 @@ from lamae_toolkit.model import LAMAE
 from lamae_toolkit.plans import SMALL
 from lamae_toolkit.processes import Processes
 from lamae_toolkit.sizes import Size, lamae_tiny
-from lamae_toolkit.step import Compute
-from lamae_toolkit.train import TrainConfig
 
 BENCHMARKS = Path(training_ways.__file__).parent
 
@@ -138,8 +136,7 @@ def test_estimated_memory_per_ecg_is_what_more_ecgs_take():
 
 @pytest.fixture(scope="module")
 def toy() -> Size:
-    model = LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16)
-    return Size(model, TrainConfig(batch_size=8), Compute())
+    return gpu_training.QUICK
 
 
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from lab import browser_page, run_all_cells, screenshot
+from lab import browser_page, run_again, run_all_cells, screenshot
 from playwright.sync_api import Locator, expect
 from served_app import served
 from test_explorer import SMALL, probe_of
@@ -158,9 +158,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         expect(explorer.get_by_role("button", name="V2", exact=True)).to_be_visible()
         screenshot(page, "explorer_stopped.png")
         # And from the cell, run again, there is a new one.
-        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_again(page)
         expect(stopped).to_be_hidden()
         expect(heat.locator(".xtick")).to_have_count(12)
 
