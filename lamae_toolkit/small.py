@@ -27,6 +27,12 @@ from lamae_toolkit.train import CHECKPOINT, TrainConfig, pretrain
 SEEN = Split(train=(1, 2, 3, 4, 5, 6, 7), validation=(8,), test=(9, 10))
 """PTB-XL's folds: pretraining sees 1 to 8, the probe learns from 1 to 7 and is chosen on 8; 9 and 10 are unseen."""
 
+RECIPE = TrainConfig(steps=10000, batch_size=16, warmup_steps=300, save_every=500)
+"""How the shipped weights were trained."""
+
+SHIPPED = {"LAMAE": "lamae-small", "independent leads": "lamae-small-independent"}
+"""The models whose weights come with the toolkit, and the names by which they are loaded."""
+
 SHIPPED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE, PROBE_FILE, METRICS_FILE, "README.md")
 
 CARD = """---
@@ -71,11 +77,13 @@ def train_small(
 ) -> dict:
     """Train `lamae-small` (or its twin, by rival="independent leads") on simulated ECGs and PTB-XL's folds 1 to 8.
 
+    Any of RIVALS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not given.
+
     Command: `lamae small`. Cost: about 25 minutes on one core. Expected: see the model card, `README.md` in the folder
     of the weights. Writes `out/store`, `out/checkpoint` and `out/shipped`, the folder that is copied into the
     package. An interrupted run goes on. Returns the scores on folds 9 and 10, which nothing else has seen.
     """
-    out, train = Path(out), train or TrainConfig(steps=10000, batch_size=16, warmup_steps=300, save_every=500)
+    out, train = Path(out), train or RECIPE
     cohort = Store.open(out / "store") if (out / "store").exists() else _cohort(out, ptbxl, simulated_ecgs, progress)
     torch.manual_seed(train.seed)
     model = RIVALS[rival](SMALL)
@@ -132,14 +140,13 @@ def _probe(model: LAMAE, ptbxl: Store, checkpoint: Path, device: torch.device | 
 
 def _ship(out: Path, model: LAMAE, cohort: Store, metrics: dict) -> None:
     """Copy what goes into the package, with a model card that speaks from the metrics."""
-    twin = metrics["rival"] != "LAMAE"
     interval = {
         task: "{value:.3f} ({low:.3f} to {high:.3f})".format(**metrics[f"{task}, per_lead"])
         for task in ("superclasses", "codes")
     }
     simulated = int((cohort.index.patient_id >= 1_000_000).sum())
     card = CARD.format(
-        name="lamae-small-independent" if twin else "lamae-small",
+        name=SHIPPED.get(metrics["rival"], str(out / "shipped")),
         rival=metrics["rival"],
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         module=type(model).__module__,
