@@ -21,6 +21,9 @@ from lamae_toolkit.layers import Block, InducedBlock, LeadPooling, time_code
 from lamae_toolkit.masking import random_mask, visible_patches, whole_lead_mask
 from lamae_toolkit.patching import cut_patches, lead_statistics, patch_count, whole_patches
 
+ASKED_FOR_FREE = ("cpu",)
+"""Devices that compute at once, so that to ask a tensor for a value is to wait for nothing."""
+
 
 class LAMAE(PretrainedModel):
     """A masked autoencoder that reads every lead on its own and then connects the leads in latent space."""
@@ -154,9 +157,11 @@ class LAMAE(PretrainedModel):
             position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
             tokens = tokens.gather(2, repeat(position, "b l k -> b l k d", d=tokens.shape[-1]))
             visible = ~mask.gather(2, position) & batch.present[:, :, None]
-        # To ask a tensor is to wait for the GPU, so what is known is not asked: with leads hidden, not all is seen.
+        # To ask a tensor is to wait for the GPU, so training asks none there: what is seen is then told, needed or not.
+        # With leads hidden, not all is seen.
         leads_hidden = even and min(self.config.hidden_leads, l - 1) > 0
-        all_seen = not leads_hidden and bool(visible.all())
+        unasked = leads_hidden or (even and visible.device.type not in ASKED_FOR_FREE)
+        all_seen = not unasked and bool(visible.all())
         seen = None if all_seen else torch.cat([visible.any(-1, keepdim=True), visible], dim=2)
         x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
         # A lead of which nothing is seen is left out later. One that is seen in part must not look at its padding.

@@ -92,18 +92,28 @@ def test_a_drawn_mask_gives_what_the_same_mask_gives_when_it_is_looked_at(name):
         torch.testing.assert_close(model(batch, mask, keep=keep).prediction, model(batch, mask).prediction)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, *RIVALS])
 def test_within_a_step_no_value_is_asked_for(name):
     # A tensor on the device "meta" has no values: whatever would wait for a GPU to learn one fails.
-    config = replace(VARIANTS[name], hidden_leads=VARIANTS[name].hidden_leads or 1)
     with torch.device("meta"):
-        model = LAMAE(config)
+        model = LAMAE(VARIANTS[name]) if name in VARIANTS else RIVALS[name](SMALL)
         batch = Batch(torch.empty(4, len(LEADS), 1000), torch.ones(4, len(LEADS), dtype=torch.bool))
+    model.progress = 0.5
     mask, keep = model.draw_mask(batch)
     model(batch, mask, keep=keep, divisor=mask.sum().float()).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(batch.present.all())
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, *RIVALS])
+def test_a_step_that_asks_no_value_gives_what_one_that_asks_gives(name, monkeypatch):
+    model = (random_encoder(VARIANTS[name]) if name in VARIANTS else RIVALS[name](SMALL)).train()
+    batch = some_ecgs(6)
+    mask, keep = model.draw_mask(batch, torch.Generator().manual_seed(1))
+    asked = model(batch, mask, keep=keep).prediction
+    monkeypatch.setattr("lamae_toolkit.model.ASKED_FOR_FREE", ())
+    torch.testing.assert_close(model(batch, mask, keep=keep).prediction, asked)
 
 
 WHOLE_GRAPH = """
