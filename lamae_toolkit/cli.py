@@ -15,13 +15,15 @@ from lamae_toolkit.audit_commands import add_audit
 from lamae_toolkit.checkpoint import shipped_or_own
 from lamae_toolkit.config import CHOICES, LAMAEConfig
 from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.feed import DATA
 from lamae_toolkit.plans import PLANS
+from lamae_toolkit.precision import PRECISIONS
 from lamae_toolkit.prepare_commands import add_prepare
 from lamae_toolkit.probe import REPRESENTATIONS
 from lamae_toolkit.processes import processes_started
 from lamae_toolkit.recipes import METRICS_FILE
 from lamae_toolkit.sizes import SIZES
-from lamae_toolkit.step import PRECISIONS, Compute
+from lamae_toolkit.step import Compute
 from lamae_toolkit.train import TrainConfig
 
 HELP = {
@@ -120,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="a recipe of lamae_toolkit.sizes, which the options below change")  # fmt: skip
     sub.add_argument("--epochs", type=int, default=None, help="how often a --size sees each ECG; 100 if not given")
     _add_device(sub)
-    choices = CHOICES | {"precision": PRECISIONS}
+    choices = CHOICES | {"precision": PRECISIONS, "data": DATA}
     for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (Compute, "hardware")):
         group = sub.add_argument_group(title)
         for field in fields(config):
@@ -144,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
     sub.add_argument("--large", action=argparse.BooleanOptionalAction, default=None,
                      help="compute by torch on the device, in bounded memory; else from 50,000 ECGs on")  # fmt: skip
+    sub.add_argument("--precision", choices=PRECISIONS, default="float32",
+                     help="of the matrix products that embed the ECGs of a large cohort")  # fmt: skip
     _add_device(sub)
 
     sub = command(

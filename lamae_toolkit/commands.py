@@ -90,7 +90,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
     store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
         model, store, Split.of(store), representations=(arguments.representation,), minimum=arguments.minimum,
-        replicates=arguments.replicates, large=arguments.large, device=arguments.device,
+        replicates=arguments.replicates, large=arguments.large, precision=arguments.precision, device=arguments.device,
     )  # fmt: skip
     if arguments.checkpoint.parent == WEIGHTS:
         print("The probe is not kept: weights that come with the toolkit have their own.")

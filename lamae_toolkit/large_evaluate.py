@@ -15,8 +15,9 @@ from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.large_metrics import large_scores, patient_counts
 from lamae_toolkit.large_probe import fit_large_probe
 from lamae_toolkit.model import LAMAE
+from lamae_toolkit.precision import autocast
 from lamae_toolkit.probe import chosen_latents, standardised
-from lamae_toolkit.store import Store
+from lamae_toolkit.store import Store, unpacked
 
 LARGE = 50_000
 """From how many ECGs on `lamae evaluate` computes like this, if not told otherwise."""
@@ -30,27 +31,35 @@ def embed_features(
     representation: str = "heart",
     *,
     batch_size: int = 256,
+    precision: str = "float32",
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Float[np.ndarray, "b d"]:
     """What a probe reads of these ECGs, and nothing else of what the model knows: 4 bytes per number and ECG.
 
     The same as `features(embed_rows(model, store, rows), representation)`, which keeps the latents of all leads, 45
-    kB per ECG with a model 384 wide.
+    kB per ECG with a model 384 wide. precision: "bfloat16" computes matrix products in 16 bits, several times as fast
+    on hardware that has them.
     """
     check_rate(model, store.sampling_rate_hz)
-    model.to(device).eval()
-    x: np.ndarray | None = None
-    with tqdm(total=len(rows), desc="embedding", unit="ECG", disable=not progress) as bar:
-        for start in range(0, len(rows), batch_size):
-            batch = store.batch(rows[start : start + batch_size], device)
-            read = chosen_latents(model.embed(batch), representation).float().cpu().numpy()
-            if x is None:
-                x = np.empty((len(rows), read.shape[1]), dtype=np.float32)
-            x[start : start + len(read)] = read
-            bar.update(len(read))
-    if x is None:
+    if len(rows) == 0:
         raise ECGError("There is no ECG to embed; choose folds of the cohort that have some.")
+    device, rows = torch.device(device), np.asarray(rows, dtype=np.int64)
+    model.to(device).eval()
+    starts = range(0, len(rows), batch_size)
+    coming, x = store.packed(rows[:batch_size]), np.empty((len(rows), 0), dtype=np.float32)
+    with tqdm(total=len(rows), desc="embedding", unit="ECG", disable=not progress) as bar:
+        for start in starts:
+            batch = unpacked(torch.from_numpy(coming).to(device))
+            with autocast(device, precision):
+                read = chosen_latents(model.embed(batch), representation)
+            if start != starts[-1]:  # read while a GPU still computes, which the next line waits for
+                coming = store.packed(rows[start + batch_size : start + 2 * batch_size])
+            found = read.float().cpu().numpy()
+            if start == 0:
+                x = np.empty((len(rows), found.shape[1]), dtype=np.float32)
+            x[start : start + len(found)] = found
+            bar.update(len(found))
     return x
 
 

@@ -84,24 +84,32 @@ def evaluate_beside_random(
     representations: tuple[str, ...] = ("heart",),
     minimum: int = 10,
     large: bool | None = None,
+    precision: str = "float32",
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> list[Evaluation]:
     """Probe a model and an untrained one of the same shape, on the same codes and the same patients.
 
     large: whether to compute in bounded memory, by torch on the device (see `evaluate_large`); if not said, from
-    50,000 ECGs on. Returns, for each representation in turn, the model's evaluation and the random encoder's.
+    50,000 ECGs on. precision: of `embed_features`; what is not large is embedded in "float32" (ECGError). Returns, for
+    each representation in turn, the model's evaluation and the random encoder's.
     """
     rows = store.rows(split.folds)
     index, codes = store.index.iloc[rows], codes_to_predict(store, split, minimum)
     models = {"LAMAE": model, "random encoder": random_encoder(model.config, seed)}
     embedded: dict[str, Embedding] = {}
     large = len(rows) >= LARGE if large is None else large
+    if precision != "float32" and not large:
+        raise ECGError(
+            f"A precision of {precision} is for large cohorts alone; choose float32, or add large (--large)."
+        )
 
     def evaluation(name: str, representation: str) -> Evaluation:
         title = f"{name}, {REPRESENTATION_NAMES[representation]}"
         if large:
-            x = embed_features(models[name], store, rows, representation, device=device, progress=progress)
+            x = embed_features(
+                models[name], store, rows, representation, precision=precision, device=device, progress=progress
+            )
             return evaluate_large(
                 x, index, codes, name=title, split=split, representation=representation, replicates=replicates,
                 seed=seed, device=device,

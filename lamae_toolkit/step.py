@@ -11,9 +11,8 @@ from lamae_toolkit.batch import Batch
 from lamae_toolkit.checkpoint import PretrainedModel
 from lamae_toolkit.ecg import ECGError
 from lamae_toolkit.feed import DATA
+from lamae_toolkit.precision import autocast, check_precision
 from lamae_toolkit.processes import Processes, apart
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class Compute:
     def __post_init__(self) -> None:
         if self.accumulation < 1:
             raise ECGError(f"The accumulation is {self.accumulation}, but a batch is computed in 1 part or more.")
-        if self.precision not in PRECISIONS:
-            raise ECGError(f"The precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}.")
+        check_precision(self.precision)
         if self.data not in DATA:
             raise ECGError(f"The data are {self.data!r}; choose from {', '.join(DATA)}.")
 
@@ -76,14 +74,13 @@ def gradients(
     mask, keep = model.draw_mask(batch, generator, of=share * processes.count, first=share * processes.rank)
     hidden = (mask & batch.present[:, :, None]).sum().float()
     divisor = processes.mean(hidden) / parts
-    half = torch.autocast(batch.present.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16")
     total = torch.zeros_like(divisor)
     for part in range(parts):
         here = slice(part * share // parts, (part + 1) * share // parts)
         piece = replace(batch, signal_mv=batch.signal_mv[here], present=batch.present[here])
         # Gradients travel between processes once a step, with the last part.
         with nullcontext() if part == parts - 1 else apart(prepared):
-            with half:
+            with autocast(batch.present.device, compute.precision):
                 loss = prepared(piece, mask[here], keep=keep, divisor=divisor).loss / parts
             loss.backward()
         total += loss.detach()

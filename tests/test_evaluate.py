@@ -14,6 +14,7 @@ from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
+from lamae_toolkit.large_evaluate import embed_features
 from lamae_toolkit.latents import Embedding
 from lamae_toolkit.probe import REPRESENTATIONS, Probe, features, fit_probe, predict
 from lamae_toolkit.recipes import evaluate_beside_random
@@ -190,6 +191,30 @@ def test_an_evaluation_in_bounded_memory_is_the_usual_one(cohort, representation
             assert np.nanmax(np.abs(getattr(ours, metric).value - getattr(theirs, metric).value)) < 1e-3
             macro, same = getattr(ours, metric).macro(), getattr(theirs, metric).macro()
             assert np.allclose([macro.value, macro.low, macro.high], [same.value, same.low, same.high], atol=1e-3)
+
+
+def test_what_a_probe_reads_in_16_bits_is_that_in_32_up_to_rounding(cohort):
+    model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))[::-1]
+    embedding = embed_rows(model, cohort, rows, progress=False)
+    for representation in REPRESENTATIONS:
+        whole = features(embedding, representation)
+        for precision, tolerance in (("float32", 1e-5), ("bfloat16", 0.02)):
+            x = embed_features(
+                model, cohort, rows, representation, batch_size=7, precision=precision, progress=False
+            )  # the last batch is not full
+            assert x.dtype == np.float32 and x.shape == whole.shape
+            assert np.abs(x - whole).max() < tolerance * np.abs(whole).max()
+        assert np.abs(x - whole).max() > 1e-4, "nothing was rounded"
+
+
+def test_embedding_in_another_precision_is_refused_where_there_is_none(cohort):
+    model = random_encoder(SMALL)
+    with pytest.raises(ECGError, match="precision is 'float16'; choose from float32, bfloat16"):
+        embed_features(model, cohort, np.arange(4), precision="float16", progress=False)
+    with pytest.raises(ECGError, match="A precision of bfloat16 is for large cohorts alone; choose float32, or add --large"):
+        evaluate_beside_random(model, cohort, Split(), precision="bfloat16", minimum=3, progress=False)
+    with pytest.raises(ECGError, match="There is no ECG to embed"):
+        embed_features(model, cohort, np.arange(0), progress=False)
 
 
 def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_alone():
