@@ -116,8 +116,9 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
                  "--device", "cpu"]) == 0  # fmt: skip
     assert "unseen patients" in lines(capsys)
     assert json.loads(metrics.read_text())["evaluations"][0]["representation"] == "per_lead"
-    assert main(["evaluate", "--store", str(store), "--checkpoint", str(checkpoint), "--out", str(metrics), "--large",
-                 "--precision", "bfloat16", "--minimum", "5", "--replicates", "10", "--device", "cpu"]) == 0  # fmt: skip
+    assert main(["evaluate", "--store", str(store), "--checkpoint", str(checkpoint), "--out", str(metrics),
+                 "--large", "--precision", "bfloat16", "--minimum", "5", "--replicates", "10",
+                 "--device", "cpu"]) == 0  # fmt: skip
     assert "unseen patients" in lines(capsys)
     table = tmp_path / "embeddings.parquet"
     assert main(["embed", str(store), "--checkpoint", str(checkpoint), "--out", str(table), "--device", "cpu"]) == 0

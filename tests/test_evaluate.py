@@ -211,7 +211,7 @@ def test_embedding_in_another_precision_is_refused_where_there_is_none(cohort):
     model = random_encoder(SMALL)
     with pytest.raises(ECGError, match="precision is 'float16'; choose from float32, bfloat16"):
         embed_features(model, cohort, np.arange(4), precision="float16", progress=False)
-    with pytest.raises(ECGError, match="A precision of bfloat16 is for large cohorts alone; choose float32, or add --large"):
+    with pytest.raises(ECGError, match="A precision of bfloat16 is for large cohorts alone; choose float32, or"):
         evaluate_beside_random(model, cohort, Split(), precision="bfloat16", minimum=3, progress=False)
     with pytest.raises(ECGError, match="There is no ECG to embed"):
         embed_features(model, cohort, np.arange(0), progress=False)
