@@ -42,7 +42,7 @@ DOWER = np.array(
         [0.831, 0.076, -0.230],  # V6
     ]
 )
-"""What the leads see of a dipole (x left, y feet, z front), after Dower et al., J Electrocardiol 13:221, 1980,
+"""What the leads see of a dipole (x left, y feet, z front), after Dower, Machado & Osborne, Clin Cardiol 3:87, 1980,
 as printed in Clifford et al., Advanced Methods and Tools for ECG Data Analysis (2006), where z points to the back."""
 
 
