@@ -81,3 +81,11 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def picture_ending(path: Path | str) -> str:
+    """By the ending of its name, what a view is to be kept as: ".html", ".png" or ".svg"; ECGError for another one."""
+    ending = Path(path).suffix.lower()
+    if ending not in (".html", ".png", ".svg"):
+        raise ECGError(f"{Path(path).name} ends in none of .html, .png and .svg; give it one of these endings.")
+    return ending

@@ -149,7 +149,7 @@ def test_it_is_saved_as_html_png_and_svg(board, tmp_path, monkeypatch):
     assert "<h1>ICD-10 board</h1>" in page
     assert "plotly.js v" in page and 'src="http' not in page and board.describe().split(":")[0] in page
     assert board.code() in html.unescape(page), "with its lines"
-    assert matplotlib.image.imread(board.save(tmp_path / "board.png")).shape[:2] == (760, 1000)
+    assert matplotlib.image.imread(board.save(tmp_path / "board.PNG")).shape[:2] == (760, 1000)
     assert ET.parse(board.save(tmp_path / "board.svg")).getroot().tag.endswith("svg")
     with pytest.raises(ECGError, match=r"ends in none of \.html, \.png and \.svg"):
         board.save(tmp_path / "board.doc")

@@ -15,8 +15,8 @@ from jaxtyping import Bool
 from lamae_toolkit.widgets import still
 
 from lamae_toolkit import paper_plots
-from lamae_toolkit.ecg import LEADS, ECGError, Recording
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.ecg import LEADS, Recording
+from lamae_toolkit.files import picture_ending, written_whole
 from lamae_toolkit.paper import (
     GAINS_MM_PER_MV,
     LAYOUTS,
@@ -148,16 +148,14 @@ class ECGPaper(anywidget.AnyWidget):
         """Write the present view as .svg (in millimetres), as .png (300 dots an inch), or as .html: a page that works
         without Python. ECGError for other endings.
         """
-        path = Path(path)
+        path, ending = Path(path), picture_ending(path)
         contents = {
             ".svg": lambda: paper_svg(self.figure()).encode(),
             ".png": lambda: picture(self.figure(SAVED_DPI)),
             ".html": lambda: self._page().encode(),
         }
-        if path.suffix.lower() not in contents:
-            raise ECGError(f"{path.name} ends in none of .html, .png and .svg; give it one of these endings.")
         with written_whole(path) as partial:
-            partial.write_bytes(contents[path.suffix.lower()]())
+            partial.write_bytes(contents[ending]())
         return path
 
     def _page(self) -> str:

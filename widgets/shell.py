@@ -11,7 +11,7 @@ from lamae_toolkit.widgets.ecg_paper import ECGPaper
 from plotly.basedatatypes import BasePlotlyType
 
 from lamae_toolkit.ecg import ECGError
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import picture_ending, written_whole
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.picture import picture
 from lamae_toolkit.private import PRIVATE
@@ -74,14 +74,12 @@ class Shell(widgets.VBox):
 
     def save(self, path: Path | str) -> Path:
         """Keep the present view: all figures as one .html file that works offline, or the first as .png or .svg."""
-        path = Path(path)
-        if path.suffix == ".html":
+        path, ending = Path(path), picture_ending(path)
+        if ending == ".html":
             sections = [Section("What it shows", "", self.figures()), Section("To draw this again", self.code())]
             return write_report(path, self.heading, self.describe(), sections)
-        if path.suffix not in (".png", ".svg"):
-            raise ECGError(f"{path.name} ends in none of .html, .png and .svg; give it one of these endings.")
         with written_whole(path) as partial:
-            partial.write_bytes(picture(self.figures()[0], path.suffix[1:]))
+            partial.write_bytes(picture(self.figures()[0], ending[1:]))
         return path
 
     def say(self, message: str, alert: bool = False) -> None:
