@@ -100,18 +100,21 @@ def recipe_rows(name: str, size: Size, store: Store, ceiling: float, way: Way, s
 
 def recipes(sizes: dict[str, Size], store: Store, ceiling: float, way: Way, steps: int, rounds: int,
             processes: Processes) -> None:  # fmt: skip
-    """Print the two tables of recipes."""
-    rows = []
-    for name, size in sizes.items():
-        rows.append(_survived(name, recipe_rows, name, size, store, ceiling, way, steps, rounds, processes))
+    """Print the two tables of recipes, each row of the first as soon as it is there: a GPU's time may end before."""
     on = "this GPU" if processes.count == 1 else f"these {processes.count}"
     speed = ("recipe", "M parameters", "GFLOP/ECG", "batch", "ECGs/s", "TFLOP/s", "MFU", "peak GB",
              f"seconds for {MIMIC_ECGS:,} ECGs", f"hours for MIMIC-IV-ECG on {on}", "on eight, assumed")  # fmt: skip
     where = ("recipe", *(f"{part} ms" for part in PARTS), "step ms", "idle", "idle with one batch")
-    for head, found in ((speed, [row for row, _ in rows]), (where, [row for _, row in rows])):
-        print("\n" + "\n".join((_head(head), *found)))
-    print("\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
-          " sent meanwhile; torchrun measures it.")  # fmt: skip
+    found = []
+    print(f"\n{_head(speed)}")
+    for name, size in sizes.items():
+        row, parts = _survived(name, processes, recipe_rows, name, size, store, ceiling, way, steps, rounds, processes)
+        print(row, flush=True)
+        found.append(parts)
+    print("\n" + "\n".join((_head(where), *found)), flush=True)
+    compiled = " With torch.compile: `lamae pretrain --size ... --compile`." if way.compiled else ""
+    print(f"\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
+          f" sent meanwhile; torchrun measures it.{compiled}")  # fmt: skip
 
 
 def choice_row(name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float,
@@ -143,7 +146,7 @@ def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float,
     print(f"\n{_head(head)}")
     for name, way in ways().items():
         way = replace(way, backend=backend)
-        row, *_ = _survived(name, choice_row, name, size, way, batch, rounds, seconds, processes)
+        row, *_ = _survived(name, processes, choice_row, name, size, way, batch, rounds, seconds, processes)
         print(row, flush=True)
     print("\nLoss, gradient and update: difference from the plain float32 path in the first step, as a share of it; the"
           " update from the same gradients. Processor time says something on a CPU only.")  # fmt: skip
@@ -157,11 +160,13 @@ def _head(cells: tuple[str, ...]) -> str:
     return f"{_row(cells)}\n{'|---' * len(cells)}|"
 
 
-def _survived(name: str, function: Callable[..., tuple[str, ...]], *arguments) -> tuple[str, ...]:
+def _survived(name: str, processes: Processes, function: Callable[..., tuple[str, ...]], *arguments) -> tuple[str, ...]:
     """The rows that a function returns, or in each of two why it failed: that must not cost others a GPU's time."""
     try:
         return function(*arguments)
     except Exception as error:
+        if processes.count > 1:  # the others would wait for this one for ever
+            raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:150]

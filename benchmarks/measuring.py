@@ -129,7 +129,8 @@ def idle_share(events: Sequence[dict], kinds: Sequence[str] = ("kernel",)) -> fl
 
     NaN if there is none at all: the profiler may not look at the GPU.
     """
-    found = [event for event in events if event.get("cat") in kinds and "dur" in event]
+    # A kernel of nccl may only wait for another GPU.
+    found = [e for e in events if e.get("cat") in kinds and "dur" in e and not e.get("name", "").startswith("nccl")]
     intervals = [(event["ts"], event["ts"] + event["dur"]) for event in found]
     if not intervals:
         return float("nan")

@@ -117,7 +117,7 @@ class Training:
         self.model = LAMAE(size.model).to(self.device).train()
         self.optim = optimiser(self.model, size.train)
         for group in self.optim.param_groups:
-            group["fused"] = way.fused_optimiser
+            group["fused"] = way.fused_optimiser or None  # False would turn off PyTorch's own choice, too
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(0)
         self.compute = Compute(way.accumulation, "bfloat16" if way.half else "float32")

@@ -58,10 +58,26 @@ class AlignmentMAE(IndependentMAE):
 
     align: Callable[[Tensor, Tensor], Tensor]
 
+    def __init__(self, config: LAMAEConfig) -> None:
+        super().__init__(config)
+        # A tensor: a compiled model takes its value anew in every step, and is compiled again for every new number.
+        self.register_buffer("beta", torch.tensor(0.0), persistent=False)
+        self._progress = 0.0
+
+    @property
+    def progress(self) -> float:
+        """The share of pretraining after warm-up that is done, which beta follows."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress = value
+        self.beta.fill_(alignment_weight(value))
+
     def auxiliary_loss(self, latents: Latents) -> Tensor:
         """beta times the alignment loss of the leads that are there."""
         unit = F.normalize(self.lead_latents(latents), dim=-1)
-        return alignment_weight(self.progress) * type(self).align(unit, latents.leads_seen())
+        return self.beta * type(self).align(unit, latents.leads_seen())
 
 
 def alignment_weight(progress: float, largest: float = 2.0) -> float:

@@ -40,6 +40,8 @@ class Batch:
 
     def select(self, leads: Sequence[str]) -> "Batch":
         """The same ECGs with only these leads, in this order."""
+        if tuple(leads) == self.leads:
+            return self
         missing = [name for name in leads if name not in self.leads]
         if missing:
             raise ECGError(f"Lead {missing[0]} is not in this batch, which has {', '.join(self.leads)}.")

@@ -83,6 +83,7 @@ def how_fed(store: Store, shuffle: Shuffle, device: torch.device, data: str = "a
         return data
     if device.type != "cuda":
         return "when due"
+    torch.cuda.empty_cache()  # what PyTorch keeps from an earlier run is free as well
     free_bytes, _ = torch.cuda.mem_get_info(device)
     return "resident" if 2 * bytes_of(store, len(shuffle.rows)) <= free_bytes else "streamed"
 
@@ -143,7 +144,11 @@ def _streamed(store: Store, shuffle: Shuffle, steps: range, processes: Processes
         slot.fill(store, processes.share(shuffle.rows_of(step)))
         return slot
 
-    with ThreadPoolExecutor(1, "reads-ecgs-ahead") as thread:
+    def begin() -> None:
+        if stream is not None:
+            torch.cuda.set_device(stream.device)  # each thread has its own; without it every process would use GPU 0
+
+    with ThreadPoolExecutor(1, "reads-ecgs-ahead", begin) as thread:
         try:
             coming = deque(thread.submit(read, slot, step) for slot, step in zip(slots, steps, strict=False))
             for step in steps:

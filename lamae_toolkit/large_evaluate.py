@@ -112,6 +112,7 @@ def _check_memory(x: np.ndarray, labels: np.ndarray, train: int, beside: int, de
     """Refuse before an hour's work what a GPU cannot hold (ECGError)."""
     if device.type != "cuda":
         return
+    torch.cuda.empty_cache()  # what PyTorch keeps from embedding is free as well
     needed = (x.nbytes + labels.nbytes) * (1 + train / len(x)) + beside
     free = torch.cuda.mem_get_info(device)[0]
     if needed > free:

@@ -88,4 +88,6 @@ class _Ranked(NamedTuple):
 
 def _before(counts: Tensor) -> Tensor:
     """The sum of the counts before each place, and of all of them at the end: (b + 1, r)."""
-    return torch.cat([counts.new_zeros(1, counts.shape[1], dtype=torch.int32), counts.cumsum(0, dtype=torch.int32)])
+    # Along the rows of the memory: down the columns of a table a GPU adds up with one thread for each column.
+    along = counts.T.contiguous().cumsum(1, dtype=torch.int32)
+    return torch.cat([along.new_zeros(len(along), 1), along], dim=1).T

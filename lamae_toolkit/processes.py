@@ -44,7 +44,8 @@ class Processes:
 
     def joined(self, model: nn.Module) -> nn.Module:
         """The model, whose gradients are averaged over all processes in every backward pass."""
-        return model if self.count == 1 else DistributedDataParallel(model)
+        # gradient_as_bucket_view: gradients are sent from where they are, without a second copy in memory.
+        return model if self.count == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
 def apart(model: nn.Module) -> AbstractContextManager:
@@ -87,6 +88,7 @@ def training_together(device: torch.device | str) -> Iterator[Processes]:
         torch.cuda.set_device(device)
 
     def stop(*_) -> NoReturn:
+        atexit.unregister(dist.destroy_process_group)  # there may be nobody left to part from
         raise ECGError(
             f"Process {rank} of {count} stops because another one ended or all were told to; the same command goes on"
             " from the last checkpoint."
@@ -102,7 +104,6 @@ def training_together(device: torch.device | str) -> Iterator[Processes]:
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):  # what they make of a partner that is gone
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it now, but it is still to be said why
-            atexit.unregister(dist.destroy_process_group)
             stop()
         raise
     finally:

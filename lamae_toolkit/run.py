@@ -121,6 +121,11 @@ class Run:
                 f"{self.folder} holds a run on other ECGs ({state.get('data')}) than these ({self.data});"
                 " choose another folder."
             )
+        if len(state["generator"]) != len(self.generator.get_state()):
+            raise ECGError(
+                f"{self.folder} holds a run that began on another kind of device than {device}, whose random numbers"
+                " differ; go on where it began, or choose another folder."
+            )
         self.model.load_state_dict(trained.state_dict())
         self.optim.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())

@@ -151,9 +151,11 @@ def pretrain(
                 optim.step()
                 done, row = step + 1, None
                 if done % config.log_every == 0 or done == config.steps:
-                    ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                     row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
-                           "gradient_norm": norm.item(), "ecgs_per_s": round(ecgs_per_s, 1)}  # fmt: skip
+                           "gradient_norm": norm.item()}  # fmt: skip
+                    # After the values were asked for: only then has a GPU done all steps that are counted.
+                    ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
+                    row["ecgs_per_s"] = round(ecgs_per_s, 1)
                     run.refuse_infinite(row["loss"], row["gradient_norm"], done)
                     run.log(row)
                     bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)

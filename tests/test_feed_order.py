@@ -43,6 +43,7 @@ class Stream:
 
     def __init__(self, gpu, waits, early):
         self.gpu, self.waits, self.early, self.work = gpu, waits, early, deque()
+        self.device = torch.device("cuda", 3)
 
     def put(self, action, needs=None):
         with self.gpu.lock:
@@ -86,6 +87,7 @@ class GPU:
         self.computing = Stream(self, LEFT_OUT[0], schedule == "computation early")
         self.copying = Stream(self, LEFT_OUT[1], schedule == "copies early")
         self.cuda, self.results = self, []
+        self.chosen_by: dict[int, object] = {}
 
     def __getattr__(self, name):
         return getattr(torch, name)
@@ -113,6 +115,9 @@ class GPU:
     def Event(self, **options):  # noqa: N802
         return Event(self, **options)
 
+    def set_device(self, device):
+        self.chosen_by[threading.get_ident()] = device
+
     @contextmanager
     def stream(self, stream):
         self.here.stream = stream
@@ -138,6 +143,8 @@ def streamed(cohort, monkeypatch, gpu) -> list[bool]:
         taken = list(batches)
     gpu.computing.synchronize()
     assert not gpu.copying.work, "memory was given back while a copy into it was under way"
+    # The thread that reads is told its GPU: on its own it would open the first one as well.
+    assert list(gpu.chosen_by.values()) == [gpu.copying.device] and threading.get_ident() not in gpu.chosen_by
     return [
         bool((batch.signal_mv.numpy() == cohort.signals[shuffle.rows_of(step)]).all())
         for step, batch in zip(steps, taken, strict=True)
