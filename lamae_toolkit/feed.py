@@ -121,13 +121,13 @@ def _resident(
     for step in steps:
         now, place = divmod(step, shuffle.steps_per_epoch)
         if now != epoch:
-            epoch, places = now, _sent(processes.share(shuffle.places(now).T).T, stored.device)
+            epoch, places = now, sent(processes.share(shuffle.places(now).T).T, stored.device)
         yield unpacked(stored.index_select(0, places[place]))
 
 
-def _sent(places: Int64[np.ndarray, "step b"], device: torch.device) -> Int64[Tensor, "step b"]:
-    """The order of an epoch on the device; a GPU is not waited for."""
-    tensor = torch.from_numpy(np.ascontiguousarray(places))
+def sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array on its way to the device; a GPU is not waited for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # torch keeps pinned memory until it has been copied

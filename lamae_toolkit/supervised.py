@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.batch import Batch
 from lamae_toolkit.ecg import LEADS, ECGError
-from lamae_toolkit.feed import Shuffle, feeding
+from lamae_toolkit.feed import Shuffle, feeding, sent
 from lamae_toolkit.metrics import auroc
 from lamae_toolkit.model import LAMAE, lead_statistics
 from lamae_toolkit.probe import Probe, chosen_latents
@@ -164,7 +164,7 @@ def fit_supervised(
         bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
         for step, batch in zip(bar, batches, strict=True):
             network.train()
-            target = torch.from_numpy(labels[shuffle.rows_of(step)].astype(np.float32)).to(device)
+            target = sent(labels[shuffle.rows_of(step)].astype(np.float32), torch.device(device))
             loss = F.binary_cross_entropy_with_logits(network(batch), target)
             optim.zero_grad(set_to_none=True)
             loss.backward()
