@@ -79,15 +79,15 @@ def evaluate_large(
     """What `evaluate` does, with probe, scores and intervals computed by torch on a device: the same to 1e-3 in AUROC.
 
     x: from `embed_features`; index: the rows of the store's index, in the same order. On the device lie x and the
-    labels (a byte each), those of the training ECGs twice, the counts of the replicates (a byte for each test ECG)
-    and, beside them, about `memory_bytes`.
+    labels (a byte each), those of the training and validation ECGs twice, the counts of the replicates (a byte for
+    each test ECG), some 45 numbers per weight and, beside them, about `memory_bytes`.
     """
     split, device = split or Split(), torch.device(device)
     train, validation, test = split.places(index)
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
     labels = label_matrix(index.codes.tolist(), codes)
-    _check_memory(x, labels, len(train), replicates * len(test) + memory_bytes, device)
+    _check_memory(x, labels, len(train), len(validation), replicates * len(test) + memory_bytes, device)
     probe = fit_large_probe(
         torch.from_numpy(x).to(device), torch.from_numpy(labels).to(device), codes, train, validation,
         representation=representation, memory_bytes=memory_bytes,
@@ -108,12 +108,16 @@ def evaluate_large(
     )  # fmt: skip
 
 
-def _check_memory(x: np.ndarray, labels: np.ndarray, train: int, beside: int, device: torch.device) -> None:
+def _check_memory(
+    x: np.ndarray, labels: np.ndarray, train: int, validation: int, beside: int, device: torch.device
+) -> None:
     """Refuse before an hour's work what a GPU cannot hold (ECGError)."""
     if device.type != "cuda":
         return
     torch.cuda.empty_cache()  # what PyTorch keeps from embedding is free as well
-    needed = (x.nbytes + labels.nbytes) * (1 + train / len(x)) + beside
+    codes, copied = labels.shape[1], (train + validation) / len(x)
+    needed = (x.nbytes + labels.nbytes) * (1 + copied) + beside
+    needed += 4 * codes * (validation + 45 * x.shape[1])  # log-odds, and what L-BFGS keeps of each weight
     free = torch.cuda.mem_get_info(device)[0]
     if needed > free:
         raise ECGError(

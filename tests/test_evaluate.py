@@ -14,7 +14,7 @@ from lamae_toolkit.config import LAMAEConfig
 from lamae_toolkit.ecg import LEADS, ECGError
 from lamae_toolkit.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
-from lamae_toolkit.large_evaluate import embed_features
+from lamae_toolkit.large_evaluate import _check_memory, embed_features
 from lamae_toolkit.latents import Embedding
 from lamae_toolkit.probe import REPRESENTATIONS, Probe, features, fit_probe, predict
 from lamae_toolkit.recipes import evaluate_beside_random
@@ -215,6 +215,21 @@ def test_embedding_in_another_precision_is_refused_where_there_is_none(cohort):
         evaluate_beside_random(model, cohort, Split(), precision="bfloat16", minimum=3, progress=False)
     with pytest.raises(ECGError, match="There is no ECG to embed"):
         embed_features(model, cohort, np.arange(0), progress=False)
+
+
+def test_a_probe_that_a_gpu_cannot_hold_is_refused_before_the_work(monkeypatch):
+    x, labels = np.zeros((1000, 480), dtype=np.float32), np.zeros((1000, 100), dtype=np.uint8)
+    most = (x.nbytes + labels.nbytes) * 1.8 + 4 * 100 * (100 + 45 * 480)
+    for free_bytes in (most + 1, most - 1):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_bytes: (free, 2 * free))
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        gpu = torch.device("cuda")
+        if free_bytes > most:
+            _check_memory(x, labels, 700, 100, 0, gpu)
+        else:
+            with pytest.raises(ECGError, match="The probe needs 0 GiB on cuda, which has 0 GiB free; probe a smaller"):
+                _check_memory(x, labels, 700, 100, 0, gpu)
+    _check_memory(x, labels, 700, 100, 10**15, torch.device("cpu"))
 
 
 def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_alone():
