@@ -63,7 +63,9 @@ def main() -> None:
                 np.savez_compressed(file, **scores)
     if not chosen.no_table:
         command = f"python {shlex.join(['benchmarks/longer_training.py', *sys.argv[1:]])}"
-        results = Ranking(plan, store, chosen.out).to_dict(command)
+        ranking = Ranking(plan, store, chosen.out)
+        missing = [cell for cell in ranking.missing if cell.seed < SEEDS[cell.variant]]
+        results = ranking.to_dict(command) | {"missing_cells": len(missing)}
         write_json(chosen.out / RESULTS_FILE, results)
         for task in plan.tasks:
             print(f"\n{task}, all labels:\n{readable(main_rows(results, task)).to_string()}")

@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = """
 ecg files download channels formats readers ecg_folder signal quality private paper paper_plots icd10 heart conditions
 rhythm waves simulate batch store parts prepare datasets explore precision config masking layers latents checkpoint
-patching model taps baselines processes feed augment step run train sizes metrics large_metrics probe large_probe evaluate
-large_evaluate operating calibration neighbours explain drawing whatif missing_leads wave_scores shapley
+patching model taps baselines processes feed augment step run train sizes metrics large_metrics probe large_probe
+evaluate large_evaluate operating calibration neighbours explain drawing whatif missing_leads wave_scores shapley
 subset_latents subsets lead_credit lead_view saliency lead_differences faithfulness hiding credit leak supervised
 handmade plans scores compare ranking plots mask_plots picture board_plots map_plots monitor attention_plots
 whatif_plots shapley_plots geometry_plots explorer_plots cohort_plots report recipes rivals small audit_plan audit
