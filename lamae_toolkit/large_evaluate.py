@@ -38,8 +38,8 @@ def embed_features(
     """What a probe reads of these ECGs, and nothing else of what the model knows: 4 bytes per number and ECG.
 
     The same as `features(embed_rows(model, store, rows), representation)`, which keeps the latents of all leads, 45
-    kB per ECG with a model 384 wide. precision: "bfloat16" computes matrix products in 16 bits, several times as fast
-    on hardware that has them.
+    kB per ECG with a model 384 wide. precision: "bfloat16" computes matrix products in 16 bits, which is faster
+    on hardware that is made for it.
     """
     check_rate(model, store.sampling_rate_hz)
     if len(rows) == 0:
