@@ -95,14 +95,12 @@ def evaluate_beside_random(
     each representation in turn, the model's evaluation and the random encoder's.
     """
     rows = store.rows(split.folds)
+    large = len(rows) >= LARGE if large is None else large
+    if precision != "float32" and not large:
+        raise ECGError(f"A precision of {precision} is for large cohorts alone; choose float32, or add --large.")
     index, codes = store.index.iloc[rows], codes_to_predict(store, split, minimum)
     models = {"LAMAE": model, "random encoder": random_encoder(model.config, seed)}
     embedded: dict[str, Embedding] = {}
-    large = len(rows) >= LARGE if large is None else large
-    if precision != "float32" and not large:
-        raise ECGError(
-            f"A precision of {precision} is for large cohorts alone; choose float32, or add large (--large)."
-        )
 
     def evaluation(name: str, representation: str) -> Evaluation:
         title = f"{name}, {REPRESENTATION_NAMES[representation]}"

@@ -193,6 +193,7 @@ def test_an_evaluation_in_bounded_memory_is_the_usual_one(cohort, representation
             assert np.allclose([macro.value, macro.low, macro.high], [same.value, same.low, same.high], atol=1e-3)
 
 
+@pytest.mark.slow  # a CPU that has no 16-bit products takes its time
 def test_what_a_probe_reads_in_16_bits_is_that_in_32_up_to_rounding(cohort):
     model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))[::-1]
     embedding = embed_rows(model, cohort, rows, progress=False)

@@ -269,6 +269,7 @@ def _until(is_so, seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_said_in_a_sentence(root, tmp_path, small_parts):
     source = replace(folder_source(root), read=_die)
     with pytest.raises(ECGError, match=r"A worker was killed; .* the same command goes on"):
