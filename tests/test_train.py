@@ -167,3 +167,12 @@ def test_ecgs_of_another_rate_are_refused(cohort, tmp_path):
     model = random_encoder(replace(SMALL, sampling_rate_hz=500.0))
     with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 500 Hz"):
         pretrain(model, cohort, np.arange(40), tmp_path, TEN, progress=False)
+
+
+def test_a_run_that_began_on_another_kind_of_device_is_refused(cohort, tmp_path):
+    run(cohort, tmp_path, stop_after=3)
+    path = tmp_path / CHECKPOINT / "training.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"generator": torch.zeros(16, dtype=torch.uint8)}, path)  # as long as that of a CUDA GPU
+    with pytest.raises(ECGError, match="began on another kind of device than cpu, whose random numbers differ"):
+        run(cohort, tmp_path)
