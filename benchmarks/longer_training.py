@@ -16,17 +16,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from lamae_toolkit.baselines import RIVALS
-from lamae_toolkit.compare import SCORES_FILE
+from lamae_toolkit.compare import SCORES_FILE, run_cell
 from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.files import write_json, written_whole
+from lamae_toolkit.files import write_json
 from lamae_toolkit.model import LAMAE
-from lamae_toolkit.plans import PLANS, Cell, Plan, Variant
+from lamae_toolkit.plans import PLANS, Cell, Plan
 from lamae_toolkit.ranking import Ranking
 from lamae_toolkit.rivals import RESULTS_FILE, main_rows, readable
-from lamae_toolkit.scores import handmade_scores, probe_scores, supervised_scores
 from lamae_toolkit.small import RECIPE, SHIPPED, train_small
 from lamae_toolkit.store import Store
 
@@ -50,51 +47,38 @@ def main() -> None:
     parser.add_argument("--no-table", action="store_true", help="only compute: for several commands side by side")
     chosen = parser.parse_args()
     store = Store.open(chosen.store)
-    plan = PLANS["ptbxl"](store)
-    variants = {name: plan.variants[name] for name in chosen.variants.split(";")}
-    plan = replace(
-        plan, name="longer", variants=variants, train=RECIPE, seeds=tuple(chosen.seeds), subsets=("12 leads",)
-    )
-    for cell in plan.cells():
-        path = cell.folder(chosen.out) / SCORES_FILE
-        if cell.seed < SEEDS[cell.variant] and not path.is_file():
-            scores = scores_of(plan, store, chosen.out, cell)
-            with written_whole(path) as partial, open(partial, "wb") as file:
-                np.savez_compressed(file, **scores)
+    whole = replace(PLANS["ptbxl"](store), name="longer", train=RECIPE, subsets=("12 leads",))
+    variants = {name: whole.variants[name] for name in chosen.variants.split(";")}
+    plan = replace(whole, variants=variants, seeds=tuple(chosen.seeds))
+    cells = [cell for cell in plan.cells() if cell.seed < SEEDS[cell.variant]]
+    for cell in cells:
+        if not (cell.folder(chosen.out) / SCORES_FILE).is_file():
+            # Fine-tuning with all labels alone: the most that a model can do, and all that there is time for.
+            fine_tuned = plan.variants[cell.variant].method == "fine-tune"
+            run_cell(
+                replace(whole, fractions=(1.0,)) if fine_tuned else whole, store, chosen.out, cell,
+                pretrained=lambda source: trained_long(whole, store, chosen.out, source),
+            )  # fmt: skip
     if not chosen.no_table:
         command = f"python {shlex.join(['benchmarks/longer_training.py', *sys.argv[1:]])}"
         ranking = Ranking(plan, store, chosen.out)
-        missing = [cell for cell in ranking.missing if cell.seed < SEEDS[cell.variant]]
-        results = ranking.to_dict(command) | {"missing_cells": len(missing)}
+        results = ranking.to_dict(command) | {"missing_cells": len(set(cells) & set(ranking.missing))}
         write_json(chosen.out / RESULTS_FILE, results)
         for task in plan.tasks:
             print(f"\n{task}, all labels:\n{readable(main_rows(results, task)).to_string()}")
 
 
-def scores_of(plan: Plan, store: Store, out: Path, cell: Cell) -> dict[str, np.ndarray]:
-    """The log-odds of the test ECGs of one rotation, from a model that was trained for long."""
-    variant, split = plan.variants[cell.variant], plan.splits[cell.rotation]
-    if variant.method == "hand-made":
-        return handmade_scores(plan, store, out, split, cell.seed)
-    if variant.method == "network":
-        return supervised_scores(plan, store, None, split, cell.seed)
-    model = trained_long(plan, store, out, variant, cell.seed)
-    if variant.method == "fine-tune":
-        # With all labels alone: the most that a model can do, and all that there is time for.
-        return supervised_scores(replace(plan, fractions=(1.0,)), store, model, split, cell.seed)
-    return probe_scores(plan, store, model, split, cell.seed)
-
-
-def trained_long(plan: Plan, store: Store, out: Path, variant: Variant, seed: int) -> LAMAE:
+def trained_long(plan: Plan, store: Store, out: Path, cell: Cell) -> LAMAE:
     """The shipped weights, or weights of another seed or rival that were trained as they were."""
-    if variant.rival == "random encoder":
+    rival, seed = plan.variants[cell.variant].rival, cell.seed
+    if rival == "random encoder":
         return random_encoder(plan.model, seed)
-    if seed == 0 and variant.rival in SHIPPED:
-        return RIVALS[variant.rival].from_pretrained(SHIPPED[variant.rival])
-    folder = out / "pretrained" / f"{variant.rival}, seed {seed}"
+    if seed == 0 and rival in SHIPPED:
+        return RIVALS[rival].from_pretrained(SHIPPED[rival])
+    folder = out / "pretrained" / f"{rival}, seed {seed}"
     if not (folder / "shipped").is_dir():
-        train_small(folder, store, rival=variant.rival, train=replace(RECIPE, seed=seed))
-    return RIVALS[variant.rival].from_pretrained(folder / "shipped")
+        train_small(folder, store, rival=rival, train=replace(RECIPE, seed=seed))
+    return RIVALS[rival].from_pretrained(folder / "shipped")
 
 
 if __name__ == "__main__":

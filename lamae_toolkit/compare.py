@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -91,17 +91,25 @@ def _run_cell(plan: Plan, store: Path, out: Path, cell: Cell, device: str) -> No
 
 
 def run_cell(
-    plan: Plan, store: Store, out: Path, cell: Cell, *, device: str = "cpu", progress: bool = True
+    plan: Plan,
+    store: Store,
+    out: Path,
+    cell: Cell,
+    *,
+    pretrained: Callable[[Cell], LAMAE] | None = None,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Compute one cell: pretrain if need be, learn from the labels, and keep the scores of the test ECGs.
 
-    The scores are log-odds, one array (test ECGs, classes) under each `score_key`; also kept, as "rows", are
-    the rows of the test ECGs in the store.
+    pretrained: gives the pretrained model of a cell, if it is not to be pretrained here. The scores are log-odds, one
+    array (test ECGs, classes) under each `score_key`; also kept, as "rows", are the rows of the test ECGs in the store.
     """
     split, folder, variant = plan.splits[cell.rotation], cell.folder(out), plan.variants[cell.variant]
+    pretrained = pretrained or (lambda source: _pretrained(plan, store, out, source, device, progress))
     torch.manual_seed(cell.seed)
     if variant.method == "probe":
-        model = _pretrained(plan, store, out, cell, device, progress)
+        model = pretrained(cell)
         scores = probe_scores(plan, store, model, split, cell.seed, device=device, progress=progress)
     elif variant.method == "hand-made":
         scores = handmade_scores(plan, store, out, split, cell.seed, progress=progress)
@@ -109,7 +117,7 @@ def run_cell(
         model = None
         if variant.method == "fine-tune":
             source = Cell(plan.pretrained(cell.variant), cell.rotation, cell.seed)
-            model = _pretrained(plan, store, out, source, device, progress)
+            model = pretrained(source)
         scores = supervised_scores(plan, store, model, split, cell.seed, device=device, progress=progress)
     with written_whole(folder / SCORES_FILE) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **scores)
