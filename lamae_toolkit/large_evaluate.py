@@ -15,7 +15,7 @@ from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.large_metrics import large_scores, patient_counts
 from lamae_toolkit.large_probe import fit_large_probe
 from lamae_toolkit.model import LAMAE
-from lamae_toolkit.precision import autocast
+from lamae_toolkit.precision import autocast, check_precision
 from lamae_toolkit.probe import chosen_latents, standardised
 from lamae_toolkit.store import Store, unpacked
 
@@ -42,6 +42,7 @@ def embed_features(
     on hardware that is made for it.
     """
     check_rate(model, store.sampling_rate_hz)
+    check_precision(precision)
     if len(rows) == 0:
         raise ECGError("There is no ECG to embed; choose folds of the cohort that have some.")
     device, rows = torch.device(device), np.asarray(rows, dtype=np.int64)

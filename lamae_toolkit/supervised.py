@@ -147,6 +147,7 @@ def fit_supervised(
         raise ECGError(f"The layer_decay is {layer_decay:g}, but it lies above 0 and is at most 1.")
     if layer_decay < 1 and not isinstance(network, FineTuned):
         raise ECGError("Only a pretrained model is fine-tuned layer by layer; leave layer_decay out.")
+    device = torch.device(device)
     network.to(device)
     steps = config.epochs * (len(train) // config.batch_size)
     if steps == 0:
@@ -160,11 +161,11 @@ def fit_supervised(
     if isinstance(network, FineTuned):
         best_score = _score(network, store, validation, labels, device)
     shuffle = Shuffle(train, config.batch_size, config.seed)
-    with feeding(store, shuffle, range(steps), Processes(0, 1, torch.device(device)), progress=progress) as batches:
+    with feeding(store, shuffle, range(steps), Processes(0, 1, device), progress=progress) as batches:
         bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
         for step, batch in zip(bar, batches, strict=True):
             network.train()
-            target = sent(labels[shuffle.rows_of(step)].astype(np.float32), torch.device(device))
+            target = sent(labels[shuffle.rows_of(step)].astype(np.float32), device)
             loss = F.binary_cross_entropy_with_logits(network(batch), target)
             optim.zero_grad(set_to_none=True)
             loss.backward()
