@@ -1,6 +1,6 @@
 """How far the chances of the shipped probe came true: writes calibration.json beside it.
 
-    python benchmarks/calibrate_small.py --ptbxl PTB-XL --out lamae_toolkit/weights/lamae-small
+    python benchmarks/calibrate_small.py --ptbxl PTB-XL --out lamae_toolkit/model/weights/lamae-small
 
 Scored on PTB-XL's folds 9 and 10, which neither the weights nor the probe have seen, in groups of similar chance.
 There is nothing random in it. What the lead explorer draws as intervals of the chances is read from this file.
@@ -10,13 +10,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from lamae_toolkit.calibration import Calibration
-from lamae_toolkit.checkpoint import shipped_or_own
-from lamae_toolkit.datasets.ptbxl import ptbxl_store
-from lamae_toolkit.evaluate import embed_rows, score_probe
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.probe import Probe, features
-from lamae_toolkit.small import SEEN
+from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
+from lamae_toolkit.evaluation.calibration import Calibration
+from lamae_toolkit.evaluation.evaluate import embed_rows, score_probe
+from lamae_toolkit.evaluation.linear_probe import Probe, features
+from lamae_toolkit.experiments.shipped_weights import SEEN
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import shipped_or_own
 
 
 def main() -> None:

@@ -20,19 +20,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from lab import FLAGS, PATIENCE_MS, jupyterlab, run_all_cells
 from playwright.sync_api import Page, sync_playwright
+
+from lab import FLAGS, PATIENCE_MS, jupyterlab, run_all_cells
 
 ECGS = """
 import ipywidgets, numpy as np
-from lamae_toolkit.conditions import sample_patient
-from lamae_toolkit.simulate import simulate_ecg
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.simulate.simulator import simulate_ecg
 rng = np.random.default_rng(0)
 first, second = (simulate_ecg(sample_patient(seed, rng), rng, codes={}).recording for seed in (1, 2))
 another, overlaid = (ipywidgets.Button(description=name) for name in ("another ECG", "an overlay"))
 """
 CANVAS = """
-from lamae_toolkit.widgets.ecg_paper import ECGPaper
+from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 paper = ECGPaper(first, layout="12x1", flags={}, view=[10, 10, 240, 200])
 another.on_click(lambda _: setattr(paper, "recording", second))
 overlaid.on_click(lambda _: setattr(paper, "overlay", first))
@@ -40,7 +41,7 @@ ipywidgets.VBox([ipywidgets.HBox([another, overlaid]), paper])
 """
 PLOTLY = """
 import plotly.graph_objects as go
-from lamae_toolkit.paper_plots import paper_figure
+from lamae_toolkit.plots.paper import paper_figure
 made, other = (paper_figure(ecg, layout="12x1", flags={}, view=[10, 10, 240, 200]) for ecg in (first, second))
 def with_kind(figure):
     traces = [dict(trace.to_plotly_json(), type=KIND) for trace in figure.data]

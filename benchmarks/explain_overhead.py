@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 import torch
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.checkpoint import golden_signal
-from lamae_toolkit.explain import explain_batch, roll_up
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.taps import watch_attention
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.explain.attention import explain_batch, roll_up
+from lamae_toolkit.model.hooks import watch_attention
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import golden_signal
 
 
 def taken_ms(function: Callable[[], object]) -> float:

@@ -24,25 +24,25 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
-from lab import browser_page, jupyterlab, run_all_cells
 from playwright.sync_api import Page
-from served_app import served
 
-from lamae_toolkit.checkpoint import shipped_or_own
-from lamae_toolkit.conditions import sample_patient
+from lab import browser_page, jupyterlab, run_all_cells
 from lamae_toolkit.files import write_json
-from lamae_toolkit.ranking import machine
-from lamae_toolkit.simulate import simulate_ecg
+from lamae_toolkit.model.pretrained import shipped_or_own
+from lamae_toolkit.parallel import machine
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.simulate.simulator import simulate_ecg
+from served_app import served
 
 CELL = """
 import numpy as np
-from lamae_toolkit.calibration import Calibration
-from lamae_toolkit.checkpoint import shipped_or_own
-from lamae_toolkit.conditions import sample_patient
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.probe import Probe
-from lamae_toolkit.simulate import simulate_ecg
-from lamae_toolkit.widgets.lead_explorer import lead_attention_explorer
+from lamae_toolkit.evaluation.calibration import Calibration
+from lamae_toolkit.model.pretrained import shipped_or_own
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.simulate.simulator import simulate_ecg
+from lamae_toolkit.widgets.lead_explorer.widget import lead_attention_explorer
 rng, folder = np.random.default_rng(0), shipped_or_own("lamae-small")
 ecgs = [simulate_ecg(sample_patient(seed, rng), rng, codes={}).recording for seed in (1, 2)]
 lead_attention_explorer(LAMAE.from_pretrained(folder), ecgs, Probe.load(folder), Calibration.load(folder))

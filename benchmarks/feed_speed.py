@@ -4,7 +4,7 @@
     python benchmarks/feed_speed.py --device cuda --size lamae_tiny lamae_small lamae_base --batch 256 --ecgs 100000
 
 In one run, in turns: steps that get the same batch again and again, the floor; a batch read by `Store.batch` when it is
-due; and the two ways of `lamae_toolkit.feed`. `waits` is the share of a step in which the loop waits for its batch. A
+due; and the two ways of `lamae_toolkit.training.loader`. `waits` is the share of a step in which the loop waits for its batch. A
 GPU works while the loop waits, so there `idle` is what counts: the share of the time in which no kernel runs, from
 PyTorch's profiler, beside that of the same batch again. The feed alone is what it gives to a model that takes no time.
 Before that, what it costs to know which ECGs are next among the 560,000 that one would train on. Medians and ranges.
@@ -26,16 +26,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import idle_share, machine, median_and_range, tiled_store, trace, training_step, wait
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.feed import Shuffle, feeding
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.processes import Processes
-from lamae_toolkit.sizes import SIZES
-from lamae_toolkit.step import Compute
-from lamae_toolkit.store import SIGNALS, Store
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.store import SIGNALS, Store
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.loader import Shuffle, feeding
+from lamae_toolkit.training.presets import SIZES
+from lamae_toolkit.training.step import Compute
+from measuring import idle_share, machine, median_and_range, tiled_store, trace, training_step, wait
 
 AGAIN, DUE = "the same again", "read when due"
 WAYS = (AGAIN, DUE, "resident", "streamed")

@@ -25,9 +25,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import written_ecgs as write
-
-from lamae_toolkit.ecg import ECGError, LeadWarning
-from lamae_toolkit.readers import read_ecg
+from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.errors import ECGError, LeadWarning
 
 MAX_S, MAX_GB = 5.0, 1.0
 FILES = write.small_files()

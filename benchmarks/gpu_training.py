@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 8 benchmarks/gpu_training.py         # the recipes alone, on eight
     python benchmarks/gpu_training.py --device cpu [--quick]       # the same code on a CPU
 
-First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.sizes` on its fastest
+First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.training.presets` on its fastest
 path: throughput, share of the matrix ceiling (MFU: operations that the model needs, counted, over seconds, over the
 ceiling), milliseconds of each part of a step (CUDA events), memory, and the share of time in which the GPU does nothing
 (torch.profiler), with ECGs from the store and with one batch that is there already: the difference is waiting for data.
@@ -23,16 +23,16 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.training.distributed import Processes, training_together
+from lamae_toolkit.training.presets import SIZES, Size
+from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.trainer import TrainConfig
 from measuring import in_turns, machine, median_and_range, spent
 from training_ways import FAST, PLAIN, Training, Way, batches, cohort, ecgs_per_s, idle_share, parts_ms, ways
-
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.processes import Processes, training_together
-from lamae_toolkit.sizes import SIZES, Size
-from lamae_toolkit.step import Compute
-from lamae_toolkit.store import Store
-from lamae_toolkit.train import TrainConfig
 
 MIMIC_ECGS = 800_000
 PARTS = ("data", "mask", "forward", "backward", "optimiser")

@@ -16,16 +16,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from lamae_toolkit.baselines import RIVALS
-from lamae_toolkit.compare import SCORES_FILE, run_cell
-from lamae_toolkit.evaluate import random_encoder
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.experiments.comparison.plans import PLANS, Cell, Plan
+from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, main_rows, readable
+from lamae_toolkit.experiments.comparison.results import Ranking
+from lamae_toolkit.experiments.comparison.run import SCORES_FILE, run_cell
+from lamae_toolkit.experiments.shipped_weights import RECIPE, SHIPPED, train_small
 from lamae_toolkit.files import write_json
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.plans import PLANS, Cell, Plan
-from lamae_toolkit.ranking import Ranking
-from lamae_toolkit.rivals import RESULTS_FILE, main_rows, readable
-from lamae_toolkit.small import RECIPE, SHIPPED, train_small
-from lamae_toolkit.store import Store
+from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.model.lamae import LAMAE
 
 SEEDS = {
     "LAMAE": 3,

@@ -17,15 +17,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.ecg import LEADS
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, patient_fold, store_meta
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.files import write_json
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.processes import Processes
-from lamae_toolkit.quality import FLAG_COLUMNS
-from lamae_toolkit.step import Compute, gradients
-from lamae_toolkit.store import INDEX, META, SIGNALS, Store, patient_fold, store_meta
-from lamae_toolkit.train import TrainConfig, optimiser
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.trainer import TrainConfig, optimiser
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def training_step(model: LAMAE, processes: Processes, compute: Compute) -> Callable[[Batch], Tensor]:
-    """A function that trains a model for one step, as `lamae_toolkit.train.pretrain` does; it returns the loss."""
+    """A function that trains a model for one step, as `lamae_toolkit.training.trainer.pretrain` does; it returns the loss."""
     optim, generator = optimiser(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
 
     def step(batch: Batch) -> Tensor:

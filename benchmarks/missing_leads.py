@@ -21,15 +21,14 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lamae_toolkit.baselines import IndependentMAE
-from lamae_toolkit.datasets.ludb import RECORDS, Mark, read_ludb, read_marks
-from lamae_toolkit.datasets.ptbxl import RATE_HZ, SPLIT, filtered, ptbxl_store
-from lamae_toolkit.datasets.simulated import simulate_store
-from lamae_toolkit.ecg import LEADS
-from lamae_toolkit.evaluate import Split
-from lamae_toolkit.files import write_json
-from lamae_toolkit.metrics import patient_bootstrap
-from lamae_toolkit.missing_leads import (
+from lamae_toolkit.data.datasets.ludb import RECORDS, Mark, read_ludb, read_marks
+from lamae_toolkit.data.datasets.ptbxl import RATE_HZ, SPLIT, filtered, ptbxl_store
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.preprocess import resample
+from lamae_toolkit.evaluation.evaluate import Split
+from lamae_toolkit.evaluation.metrics import patient_bootstrap
+from lamae_toolkit.experiments.missing_leads.methods import (
     SCENARIOS,
     Amplitudes,
     Task,
@@ -40,10 +39,11 @@ from lamae_toolkit.missing_leads import (
     score_table,
     through_dipole,
 )
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.ranking import machine
-from lamae_toolkit.signal import resample
-from lamae_toolkit.wave_scores import record_scores, wave_table
+from lamae_toolkit.experiments.missing_leads.waves import record_scores, wave_table
+from lamae_toolkit.files import write_json
+from lamae_toolkit.model.baselines import IndependentMAE
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.parallel import machine
 
 
 @dataclass(frozen=True)

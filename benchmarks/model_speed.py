@@ -17,10 +17,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.train import TrainConfig, optimiser
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.training.trainer import TrainConfig, optimiser
 
 SIZES = {
     "demo": LAMAEConfig(),

@@ -7,7 +7,7 @@
 The usual design is re-stated here in its plainest form (after ST-MEM, arXiv 2402.09450; no code of it is used): one
 sequence of the visible patches of all leads, each of which looks at each; a decoder that draws the leads one after the
 other in a Python loop; and filters (band-pass and normalisation, scipy and numpy) at every access of a record. What is
-the same on both sides: blocks and fused attention (`lamae_toolkit.layers`), mask ratio, batch, AdamW, clipping, the
+the same on both sides: blocks and fused attention (`lamae_toolkit.model.layers`), mask ratio, batch, AdamW, clipping, the
 ECGs, the store and, nearly, width and operations per ECG, which PyTorch counts.
 
 A step is all of it: batch from the store, forward, backward, clipping, optimiser. All take turns in one process. Beside
@@ -28,22 +28,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from measuring import flop, in_turns, machine, median_and_range, training_step
 from torch import Tensor, nn
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.datasets.simulated import simulate_store
-from lamae_toolkit.feed import Shuffle
-from lamae_toolkit.layers import Block, time_code
-from lamae_toolkit.masking import random_mask, visible_patches
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.plans import SMALL
-from lamae_toolkit.processes import Processes
-from lamae_toolkit.signal import bandpass, resample
-from lamae_toolkit.step import Compute
-from lamae_toolkit.store import ABSENT, Entry, Store, pack
-from lamae_toolkit.train import TrainConfig, optimiser
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.data.store import ABSENT, Entry, Store, pack
+from lamae_toolkit.ecg.preprocess import bandpass, resample
+from lamae_toolkit.experiments.comparison.plans import SMALL
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.layers import Block, time_code
+from lamae_toolkit.model.masking import random_mask, visible_patches
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.loader import Shuffle
+from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.trainer import TrainConfig, optimiser
+from measuring import flop, in_turns, machine, median_and_range, training_step
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def plain_step(model: PlainMAE, rows: Callable[[], np.ndarray], read: Callable[[
 
 
 def our_step(model: LAMAE, rows: Callable[[], np.ndarray], read: Callable[[np.ndarray], Batch]):
-    """The same for LAMAE, by the toolkit's own step (`lamae_toolkit.step.gradients`)."""
+    """The same for LAMAE, by the toolkit's own step (`lamae_toolkit.training.step.gradients`)."""
     step = training_step(model, Processes(0, 1, torch.device("cpu")), Compute())
     return lambda: step(read(rows()))
 

@@ -26,18 +26,18 @@ import pandas as pd
 import wfdb
 from scipy.signal import resample_poly
 
-from lamae_toolkit.datasets.mimic_like import ECG, write_mimic_like
-from lamae_toolkit.ecg import LEADS
+from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
+from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, patient_fold, quantised, store_meta
+from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns
 from lamae_toolkit.files import write_json
-from lamae_toolkit.quality import FLAG_COLUMNS, quality_columns
-from lamae_toolkit.readers import read_ecg
-from lamae_toolkit.store import INDEX, META, SIGNALS, Store, patient_fold, quantised, store_meta
 
 PREPARE = """
 import resource, sys, time
 from pathlib import Path
-from lamae_toolkit.datasets.mimic import mimic_source
-from lamae_toolkit.prepare import prepare
+from lamae_toolkit.data.datasets.mimic import mimic_source
+from lamae_toolkit.data.prepare import prepare
 if __name__ == "__main__":
     tree, out, workers, records = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     start = time.perf_counter()
@@ -166,7 +166,7 @@ def opening(folder: Path, ecgs: int) -> None:
 LIST = """
 import resource, sys, time
 from pathlib import Path
-from lamae_toolkit.datasets.mimic import mimic_source
+from lamae_toolkit.data.datasets.mimic import mimic_source
 root = Path(sys.argv[1])
 start = time.perf_counter()
 source = mimic_source(root, hosp=root / "hosp", ed=root / "ed")

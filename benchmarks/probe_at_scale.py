@@ -13,8 +13,8 @@ import time
 import numpy as np
 import torch
 
-from lamae_toolkit.large_metrics import large_scores, patient_counts
-from lamae_toolkit.large_probe import fit_large_probe
+from lamae_toolkit.evaluation.large_metrics import large_scores, patient_counts
+from lamae_toolkit.evaluation.large_probe import fit_large_probe
 
 
 def drawn(ecgs: int, features: int, codes: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, ScalarFormatter
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.files import written_whole
+from lamae_toolkit.model.lamae import LAMAE
 from measuring import exponent, flop, in_turns, machine, median_and_range, peak_bytes, spent, tiled_store
 from plain_design import PAIRS, PlainMAE, our_step, plain_step
-
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.datasets.simulated import simulate_store
-from lamae_toolkit.ecg import LEADS
-from lamae_toolkit.files import written_whole
-from lamae_toolkit.model import LAMAE
 
 AXES = {
     "leads": (1, 2, 3, 6, 12),

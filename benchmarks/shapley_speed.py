@@ -21,15 +21,16 @@ from math import comb
 import numpy as np
 import torch
 
-from lamae_toolkit.batch import Batch, collate
-from lamae_toolkit.checkpoint import WEIGHTS
-from lamae_toolkit.ecg import LEADS, Recording
-from lamae_toolkit.evaluate import random_encoder
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.probe import Probe, log_odds
-from lamae_toolkit.shapley import shapley_values
-from lamae_toolkit.simulate import simulate_patients
-from lamae_toolkit.subsets import encoded_ecg, subset_log_odds
+from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
+from lamae_toolkit.explain.lead_subsets import encoded_ecg, subset_log_odds
+from lamae_toolkit.explain.shapley import shapley_values
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import WEIGHTS
+from lamae_toolkit.simulate.simulator import simulate_patients
 
 SUBSETS = 2 ** len(LEADS)
 

@@ -16,9 +16,10 @@ import pandas as pd
 import wfdb
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
-from lamae_toolkit.conditions import sample_patient
-from lamae_toolkit.ecg import Recording, lead_name
-from lamae_toolkit.simulate import simulate_ecg, simulate_patients
+from lamae_toolkit.ecg.leads import lead_name
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.simulate.simulator import simulate_ecg, simulate_patients
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -6,7 +6,7 @@ python benchmarks/simulator_speed.py [--ecgs 1000] [--rate 100]
 import argparse
 import time
 
-from lamae_toolkit.simulate import simulate_patients
+from lamae_toolkit.simulate.simulator import simulate_patients
 
 
 def main() -> None:

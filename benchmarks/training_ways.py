@@ -6,22 +6,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import measuring
 import numpy as np
 import torch
-from measuring import peak_bytes, tiled_store, trace, wait
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.datasets.simulated import simulate_store
-from lamae_toolkit.feed import Shuffle, feeding
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.processes import Processes
-from lamae_toolkit.sizes import Size
-from lamae_toolkit.step import Compute, gradients
-from lamae_toolkit.store import Store
-from lamae_toolkit.train import optimiser
+import measuring
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.loader import Shuffle, feeding
+from lamae_toolkit.training.presets import Size
+from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.trainer import optimiser
+from measuring import peak_bytes, tiled_store, trace, wait
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Training:
 
 @contextmanager
 def batches(store: Store, batch_size: int, processes: Processes, data: str) -> Iterator[Iterator[Batch]]:
-    """Batches of shuffled ECGs without end, as training gets them (`lamae_toolkit.feed`), or "one batch" repeated."""
+    """Batches of shuffled ECGs without end, as training gets them (`lamae_toolkit.training.loader`), or "one batch" repeated."""
     shuffle, steps = Shuffle(np.arange(len(store)), batch_size, seed=0), range(1_000_000)
     if data != "one batch":
         with feeding(store, shuffle, steps, processes, data, progress=False) as fed:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.errors import ECGError
 
 
 @contextmanager

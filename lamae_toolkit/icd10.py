@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.errors import ECGError
 
 NAMES = {
     "I10": "Essential (primary) hypertension",

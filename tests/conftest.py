@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab import Lab, jupyterlab
 from threadpoolctl import threadpool_limits
 
-from lamae_toolkit.datasets.ptbxl import ptbxl_store
-from lamae_toolkit.datasets.simulated import simulate_store
-from lamae_toolkit.store import Store
+from lab import Lab, jupyterlab
+from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.data.store import Store
 
 # The tests run in as many processes as there are cores, so each of them, and what it starts, computes on one.
 torch.set_num_threads(1)

@@ -18,13 +18,12 @@ import measuring
 import plain_design
 import scaling
 import training_ways
-
-from lamae_toolkit.batch import Batch
-from lamae_toolkit.config import LAMAEConfig
-from lamae_toolkit.model import LAMAE
-from lamae_toolkit.plans import SMALL
-from lamae_toolkit.processes import Processes
-from lamae_toolkit.sizes import Size, lamae_tiny
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.experiments.comparison.plans import SMALL
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.presets import Size, lamae_tiny
 
 BENCHMARKS = Path(training_ways.__file__).parent
 

@@ -15,13 +15,12 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "docs"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
 
 import course
 from course_page import LIVE, PLOTLY, STATE, VIEW, Pictures, linked, page
 from course_pictures import MAX_BYTES, WIDTH_PX, plotly_in_chromium, small_png
-
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.errors import ECGError
 
 FIRST = """# 00 · Start
 
@@ -218,7 +217,7 @@ PAGES = sorted(path.stem for path in course.NOTEBOOKS.glob("*.ipynb"))
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_of_the_notebook_as_it_is(name):
-    again = f"docs/course/{name}.md is of an older {name}.ipynb: run `python docs/course.py {name}`"
+    again = f"docs/course/{name}.md is of an older {name}.ipynb: run `python tools/course.py {name}`"
     written = course.COURSE / f"{name}.md"
     assert written.exists(), again
     text = written.read_text(encoding="utf-8")
@@ -234,7 +233,7 @@ def test_the_course_is_of_full_runs_and_has_no_other_pages():
     index = (course.COURSE / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^## \[.+\]\((.+)\.md\)$", index, re.MULTILINE) == PAGES
     for name, facts in runs.items():
-        assert not facts["fast"], f"the page of {name} is of a tiny run: run `python docs/course.py {name}`"
+        assert not facts["fast"], f"the page of {name} is of a tiny run: run `python tools/course.py {name}`"
 
 
 def test_github_can_show_the_pages_and_they_are_small():

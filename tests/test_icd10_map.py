@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lamae_toolkit.ecg import ECGError
+from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import NAMES, ancestors, scp_table, scp_to_icd10
 
 ROOT = Path(__file__).resolve().parents[1]

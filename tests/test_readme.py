@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from lamae_toolkit.cli import main
-from lamae_toolkit.rivals import golden_results, joined, markdown_table
+from lamae_toolkit.cli.main import main
+from lamae_toolkit.experiments.comparison.report import golden_results, joined, markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, TwelveLeadECGWaveformStorage, generate_uid
 
-from lamae_toolkit.ecg import LEADS
+from lamae_toolkit.ecg.leads import LEADS
 
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 

@@ -1,1 +1,1 @@
-"""Thin interactive shells over the figures of `lamae_toolkit.plots`."""
+"""Thin interactive shells over the figures of `lamae_toolkit.plots.ecg`."""

@@ -1,0 +1,133 @@
+"""The words of `lamae app`, which serves the lead explorer for a folder of ECGs, and what they do."""
+
+import argparse
+import logging
+import secrets
+import socket
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from lamae_toolkit.ecg.io.folder import UPLOAD_MB, ECGFolder
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.pretrained import CONFIG_FILE, shipped_or_own
+
+DESCRIPTION = (
+    "Serve the lead explorer for a folder of ECGs to the browsers of this computer, and to nobody else: it listens on"
+    " 127.0.0.1 alone and asks for the token of the address that it prints."
+)
+TEMPLATE = files("lamae_toolkit.widgets.app") / "template"
+EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
+"""What the page needs of all that is installed for JupyterLab; the rest would take seconds to load."""
+LOOPBACK = "127.0.0.1"
+NOTEBOOK = "explorer.ipynb"
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob: ws://127.0.0.1:*;"
+    " frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+)
+"""What the page may load, by which the browser itself sees to it that nothing comes from elsewhere or goes there."""
+CELL = "from lamae_toolkit.widgets.app.page import ECGApp\n\nECGApp({folder!r}, {checkpoint!r})"
+
+
+def add_app(subcommands: argparse._SubParsersAction) -> None:
+    """Add `lamae app` to the command line."""
+    sub = subcommands.add_parser(
+        "app", help=DESCRIPTION.split(":")[0] + ".", description=DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    sub.set_defaults(run=app_command)
+    sub.add_argument("folder", type=Path, help="folder of ECG files; nothing outside of it is read")
+    sub.add_argument("--checkpoint", type=shipped_or_own, default="lamae-small", metavar="DIR",
+                     help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
+    sub.add_argument("--port", type=int, default=8866, help="where to listen; 0 takes a free one")
+
+
+def app_command(arguments: argparse.Namespace) -> None:
+    """Serve until Ctrl-C."""
+    ecgs = ECGFolder(arguments.folder)
+    if not (arguments.checkpoint / CONFIG_FILE).is_file():
+        raise ECGError(f"There is no checkpoint in {arguments.checkpoint}; give the folder of a model.")
+    try:
+        from voila.app import Voila
+    except ImportError as error:
+        raise ECGError(
+            "The app needs Voila, which comes with the notebooks: pip install 'lamae-toolkit[notebooks]'."
+        ) from error
+    if ecgs.left_out:
+        print(f"Left out, since they lead out of the folder: {ecgs.left_out} files.")
+    if not ecgs:
+        print(f"{arguments.folder} holds no ECG; ECGs can be uploaded.")
+    port, token = _port(arguments.port), secrets.token_urlsafe(32)
+
+    class App(Voila):
+        def launch_browser(self) -> None:
+            """Called once it listens: the address is printed, for the user to open."""
+            print(f"Open http://{LOOPBACK}:{port}/?token={token}\nStop with Ctrl-C.", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="lamae_app_") as folder:
+        notebook = Path(folder) / NOTEBOOK
+        write_app_notebook(notebook, ecgs.root, arguments.checkpoint.resolve())
+        app = App(config=_config(notebook, port, token), log_level=logging.ERROR)
+        app.initialize([])
+        app.template_paths.insert(0, str(TEMPLATE))
+        app.start()
+
+
+def write_app_notebook(path: Path, folder: Path, checkpoint: Path) -> None:
+    """Write the notebook that is served: one cell, which makes the app."""
+    import nbformat
+
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cell = nbformat.v4.new_code_cell(CELL.format(folder=str(folder), checkpoint=str(checkpoint)))
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), path)
+
+
+def _config(notebook: Path, port: int, token: str) -> dict:
+    """The token is handed over here, not on a command line, which every user of the computer can read.
+
+    Kernels are started beforehand, so that the page opens at once.
+    """
+    from traitlets.config import Config
+
+    return Config(
+        {
+            "Voila": {
+                "ip": LOOPBACK,
+                "port": port,
+                "port_retries": 0,
+                "token": token,
+                "notebook_path": str(notebook),
+                "config_file_paths": [],
+                "tornado_settings": {
+                    "allow_remote_access": False,
+                    "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
+                    "websocket_max_message_size": int((UPLOAD_MB + 1) * 1e6),
+                },
+            },
+            "KernelManager": {"transport_encryption": "auto"},
+            "VoilaKernelManager": {"fill_delay": 10.0},  # the next kernel waits until the page is there
+            "VoilaConfiguration": {
+                "strip_sources": True,
+                "show_tracebacks": False,
+                "file_allowlist": [],
+                "extension_allowlist": list(EXTENSIONS),
+                "preheat_kernel": True,
+                "default_pool_size": 1,
+                "allow_template_override": "NO",
+                "allow_theme_override": "NO",
+            },
+        }
+    )
+
+
+def _port(wanted: int) -> int:
+    """The port, if it is free, or any free one for 0; ECGError if it is not."""
+    with socket.socket() as trial:
+        try:
+            trial.bind((LOOPBACK, wanted))
+        except (OSError, OverflowError) as error:
+            raise ECGError(
+                f"Port {wanted} cannot be had; choose another with --port, or 0 for any free one."
+            ) from error
+        return trial.getsockname()[1]

@@ -1,0 +1,1 @@
+"""A cohort: many ECGs with their patients and codes."""

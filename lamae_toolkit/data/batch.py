@@ -1,0 +1,79 @@
+"""A batch: several ECGs of one length as one array, as the model takes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from lamae_toolkit.ecg.leads import LEADS, check_leads
+from lamae_toolkit.ecg.preprocess import crop, resample
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """ECGs side by side, in mV; a lead that an ECG lacks is not `present`, and its row is never looked at.
+
+    signal_mv: (b, l, t). present: (b, l), True where that ECG has that lead.
+    leads: the name of each lead row, in any order.
+    """
+
+    signal_mv: Float[torch.Tensor, "b l t"]
+    present: Bool[torch.Tensor, "b l"]
+    leads: tuple[str, ...] = LEADS
+
+    def __post_init__(self) -> None:
+        check_leads(self.leads)
+        if self.signal_mv.shape[:2] != self.present.shape or self.signal_mv.shape[1] != len(self.leads):
+            raise ECGError(
+                f"A batch of shape {tuple(self.signal_mv.shape)} does not fit {len(self.leads)} lead names"
+                f" and a presence table of shape {tuple(self.present.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.signal_mv)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return replace(self, signal_mv=self.signal_mv.to(device), present=self.present.to(device))
+
+    def select(self, leads: Sequence[str]) -> "Batch":
+        """The same ECGs with only these leads, in this order."""
+        if tuple(leads) == self.leads:
+            return self
+        missing = [name for name in leads if name not in self.leads]
+        if missing:
+            raise ECGError(f"Lead {missing[0]} is not in this batch, which has {', '.join(self.leads)}.")
+        rows = [self.leads.index(name) for name in leads]
+        return Batch(self.signal_mv[:, rows], self.present[:, rows], tuple(leads))
+
+
+def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, duration_s: float = 10.0) -> Batch:
+    """Several ECGs as one batch of twelve leads: resampled, and the first `duration_s` seconds of each.
+
+    ECGs shorter than that are taken whole, but all must then be equally long (ECGError): a model
+    reads any length up to its own, one length at a time.
+    """
+    if not recordings:
+        raise ECGError("A batch needs at least one ECG.")
+    samples = round(duration_s * sampling_rate_hz)
+    resampled = [
+        resample(crop(recording, 0.0, min(duration_s, recording.duration_s)), sampling_rate_hz)
+        for recording in recordings
+    ]
+    lengths = {min(recording.signal_mv.shape[1], samples) for recording in resampled}
+    if len(lengths) > 1:
+        raise ECGError(
+            f"These ECGs last from {min(lengths) / sampling_rate_hz:g} to {max(lengths) / sampling_rate_hz:g} s;"
+            " put ECGs of one length into a batch."
+        )
+    signal_mv = np.zeros((len(recordings), len(LEADS), lengths.pop()), dtype=np.float32)
+    present = np.zeros((len(recordings), len(LEADS)), dtype=bool)
+    for row, recording in enumerate(resampled):
+        columns = [LEADS.index(name) for name in recording.leads]
+        signal_mv[row, columns] = recording.signal_mv[:, : signal_mv.shape[2]]
+        present[row, columns] = True
+    return Batch(torch.from_numpy(signal_mv), torch.from_numpy(present))

@@ -1,0 +1,147 @@
+"""One's own ECG files as a store, whatever their formats, with a table that says whose they are."""
+
+from collections.abc import Iterable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+
+import pandas as pd
+
+from lamae_toolkit.data.shards import REFUSED, Source
+from lamae_toolkit.data.store import META, patient_fold
+from lamae_toolkit.ecg.io.read import NUMPY_SUFFIXES, find_ecgs, read_ecg
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.icd10 import ancestors
+
+ECG_SUFFIXES = (".xml", ".dcm", ".edf", ".csv", ".npy", ".npz")
+"""A file of such a name that is no ECG is accounted for; others, such as notes and pictures, are passed over."""
+
+
+def folder_source(
+    folder: Path | str,
+    table: Path | str | None = None,
+    *,
+    sampling_rate_hz: float | None = None,
+    unit: str | None = None,
+    leads: tuple[str, ...] | None = None,
+) -> Source:
+    """All ECG files in a folder and its subfolders, for `prepare`.
+
+    table: a CSV file with the columns file (below the folder) and patient_id, and, where known, age_years, sex (F or
+    M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without it nobody
+    knows whose the ECGs are: every file then counts as a patient of its own, which leaks if one patient has several.
+    sampling_rate_hz, unit, leads: for files that do not say, as in `read_ecg`.
+    """
+    root = Path(folder)
+    own = Path(table).resolve() if table is not None else None
+    stores = {path.parent for path in root.rglob(META)} | set(root.rglob("*.preparing"))
+
+    def names(paths: Iterable[Path]) -> list[str]:
+        """Their names below the folder, without the table and what is inside of a store."""
+        paths = [path for path in paths if path.resolve() != own and stores.isdisjoint(path.parents)]
+        return [path.relative_to(root).as_posix() for path in paths]
+
+    found = names(find_ecgs(root))
+    others = names(path for path in root.rglob("*") if path.is_file() and path.suffix.lower() in ECG_SUFFIXES)
+    refused = [
+        _refusal(name, "not recognised", "It is no ECG that can be read; export it again.")
+        for name in sorted(set(others) - set(found))
+    ]
+    odd = [name for name in found if not _is_unicode(name)]
+    refused += [_refusal(repr(name), "unreadable name", "Its name is not in UTF-8; rename it.") for name in odd]
+    ecgs = pd.DataFrame({"file": [name for name in found if name not in odd]}, dtype=object)
+    if table is None:
+        ecgs["patient_id"], ecgs["age_years"], ecgs["sex"] = _numbers(ecgs.file), float("nan"), ""
+        ecgs["codes"], ecgs["labelled"] = [()] * len(ecgs), False
+    else:
+        known = _table(Path(table))
+        listed = ecgs.file.isin(known.file)
+        refused += [_refusal(name, "not in the table", f"{Path(table).name} does not list it; add a row.")
+                    for name in ecgs.file[~listed]]  # fmt: skip
+        refused += [_refusal(name, "file missing", f"{Path(table).name} lists it, but it is not there.")
+                    for name in known.file[~known.file.isin(ecgs.file)]]  # fmt: skip
+        ecgs = ecgs[listed].merge(known, on="file", validate="1:1")
+    ecgs["study_id"] = range(1, len(ecgs) + 1)
+    ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
+    read = partial(read_own, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
+    patients = "each file a patient of its own, since no table says whose they are" if table is None else "by the table"
+    refusals = pd.DataFrame(refused, columns=list(REFUSED))
+    return Source(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    """A number for each name that depends on nothing else: a patient keeps the fold when others join the cohort."""
+    numbers = {name: int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 1 for name in set(names)}
+    if len(set(numbers.values())) < len(numbers):
+        raise ECGError("Two patients have names of which the numbers are the same; rename one of them.")
+    return [numbers[name] for name in names]
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_own(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
+    """One ECG file with what its user knows of it; lead names are for NumPy files, since all others have their own."""
+    names = leads if path.suffix.lower() in NUMPY_SUFFIXES else None
+    return read_ecg(path, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=names)
+
+
+def _refusal(file: str, reason: str, sentence: str) -> dict:
+    return {"file": file, "study_id": "", "reason": reason, "sentence": sentence}
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The table of whose the ECGs are; ECGError, naming the row, if it cannot be used."""
+    if not path.is_file():
+        raise ECGError(f"There is no table {path}; check the path.")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise ECGError(f"{path.name} is no table of comma-separated values ({type(error).__name__}).") from error
+    table.columns = [str(name).strip() for name in table]
+    table = table.apply(lambda column: column.fillna("").str.strip())
+    for name in ("file", "patient_id"):
+        if name not in table:
+            raise ECGError(f"{path.name} has no column {name}, separated by commas; give file and patient_id.")
+        _refuse(path, table[name] == "", f"has no {name}", "fill it in")
+    _refuse(path, table.file.duplicated(), "lists a file for the second time", "keep one row")
+    age, sex, codes = (_column(table, name) for name in ("age_years", "sex", "codes"))
+    years = pd.to_numeric(age, errors="coerce")
+    _refuse(path, (age != "") & ~years.between(0, 130), "has an age that is no number of years", "correct or empty it")
+    _refuse(path, ~sex.str.upper().isin(["F", "M", ""]), "has a sex other than F or M", "correct or empty it")
+    return pd.DataFrame(
+        {
+            "file": table.file,
+            "patient_id": _numbers(table.patient_id),
+            "patient": table.patient_id,
+            "age_years": years.astype(float),
+            "sex": sex.str.upper(),
+            "codes": [_codes(text, path) for text in codes],
+            "labelled": codes != "",
+        }
+    )
+
+
+def _refuse(path: Path, wrong: pd.Series, what: str, do: str) -> None:
+    """Name the first row of the table in which something is wrong, if there is one."""
+    if wrong.any():
+        raise ECGError(f"{path.name} {what} in row {int(wrong.to_numpy().argmax()) + 2}; {do}.")
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name] if name in table else pd.Series("", index=table.index, dtype=object)
+
+
+def _codes(text: str, path: Path) -> tuple[str, ...]:
+    if text.lower() == "none":
+        return ()
+    try:
+        return tuple(sorted({ancestors(code.strip())[-1] for code in text.split(";") if code.strip()}))
+    except ECGError as error:
+        raise ECGError(f"{path.name}: {error}") from error

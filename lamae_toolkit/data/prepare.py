@@ -1,0 +1,218 @@
+"""Turning ECG files into a store: in parallel, resumable, and with an account of every record.
+
+A source (`datasets`) lists its ECGs; `parts` reads them. A record that cannot be used is refused with its reason while
+the others go on. Memory holds the list of ECGs and one part per worker, however many records there are.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+
+import pandas as pd
+
+from lamae_toolkit.data.shards import REFUSED, Source, join_signals, read_parts, read_results
+from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, in_two_folds, store_meta
+from lamae_toolkit.ecg.quality import FLAG_COLUMNS
+from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import take_place, write_json
+
+REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS = "report.json", "refused.csv", "plan.json", "parts"
+OURS = {SIGNALS, INDEX, META, REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS}
+
+
+def prepare(
+    source: Source,
+    out: Path | str,
+    *,
+    sampling_rate_hz: float = 100.0,
+    duration_s: float = 10.0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict:
+    """Read all ECGs of a source into a store at `out`, with `report.json` and `refused.csv` inside; returns the report.
+
+    Each ECG is checked, flagged (`quality_columns`), resampled and cut to its first `duration_s` seconds. The same call
+    goes on after an interruption or a kill, and does nothing once the store is complete (`new` in the report is then
+    False); the store takes its name only when it is complete. A store of the same source that was prepared in another
+    way is replaced, and nothing else is. Raises ECGError if no ECG is left, if `out` is something else, or if another
+    preparation was begun there.
+    """
+    out, start = Path(out).resolve(), time.perf_counter()
+    _check_shape(sampling_rate_hz, duration_s)
+    if not len(source.ecgs):
+        raise ECGError(f"{source.name} lists no ECG that could be read ({len(source.refused)} refused); check it.")
+    if in_two_folds(source.ecgs.patient_id.to_numpy(), source.ecgs.fold.to_numpy()):
+        raise ECGError(f"{source.name} has a patient in two folds, which would leak; correct its table of folds.")
+    plan = _plan(source, sampling_rate_hz, duration_s)
+    meta = _checked_meta(out, source)
+    if meta.get("prepared") == plan and _is_whole(out):
+        _clear(out)
+        return _json(out / REPORT_FILE) | {"new": False}
+    working = out.with_name(out.name + ".preparing")
+    _keep_plan(plan, working)
+    try:
+        new = read_parts(
+            source, working / PARTS, sampling_rate_hz, duration_s, workers or os.cpu_count() or 1, progress
+        )
+        results = read_results(source, working / PARTS)
+        kept = results.reason.to_numpy() == ""
+        if not kept.any():
+            _clear(working)
+            working.rmdir()
+            raise ECGError(f"None of the {len(results)} ECGs of {source.name} could be used: {_commonest(results)}")
+        by_part = [int(kept[at : at + source.starts().step].sum()) for at in source.starts()]
+        join_signals(working / PARTS, working / SIGNALS, by_part, round(sampling_rate_hz * duration_s))
+        ecgs = source.ecgs.reset_index(drop=True)
+        index = pd.concat([ecgs, results[list(FLAG_COLUMNS)]], axis=1)[kept].reset_index(drop=True)
+        index.to_parquet(working / INDEX)
+        refused = pd.concat([source.refused, ecgs[["file", "study_id"]].join(results)[~kept]])[list(REFUSED)]
+        refused.to_csv(working / REFUSED_FILE, index=False)
+        report = _report(source, index, refused, new, time.perf_counter() - start)
+        write_json(working / REPORT_FILE, report)
+        write_json(
+            working / META,
+            store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan},
+        )
+        if not _is_whole(working):  # before it takes the place of another one
+            raise ECGError(f"The store in {working} is damaged; delete this folder and prepare again.")
+        take_place(working, out)
+        _clear(out)
+    except OSError as error:
+        raise ECGError(
+            f"{out} could not be written ({error.strerror or error}); make room, and the same command goes on from"
+            " where it stopped."
+        ) from error
+    return report | {"new": True}
+
+
+# Nothing of anybody else's is touched.
+
+
+def _check_shape(sampling_rate_hz: float, duration_s: float) -> None:
+    if not MIN_RATE_HZ <= sampling_rate_hz <= MAX_RATE_HZ:
+        raise ECGError(f"A store cannot have {sampling_rate_hz:g} Hz; choose {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz.")
+    if not (isfinite(duration_s) and round(sampling_rate_hz * duration_s) >= 1):
+        raise ECGError(f"A store cannot hold ECGs of {duration_s:g} s; choose a number of seconds above 0.")
+
+
+def _checked_meta(out: Path, source: Source) -> dict:
+    """What `store.json` says of the store that is there already, {} if nothing is there; ECGError for anything else."""
+    if out.is_file() or os.path.ismount(out):
+        raise ECGError(f"{out} is no folder that a store could become; choose a new one.")
+    if not out.is_dir() or not any(out.iterdir()):
+        return {}
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in OURS)
+    if strangers or not (out / META).is_file():
+        what = f"such as {strangers[0]}" if strangers else "and no store"
+        raise ECGError(f"{out} is a folder with something else in it, {what}; choose a new one.")
+    meta = _json(out / META)
+    if meta.get("source") != source.name:
+        raise ECGError(f"{out} is a store of {meta.get('source')}, not of {source.name}; choose a new folder.")
+    return meta
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether this is a store that can be opened."""
+    try:
+        signals = Store.open(folder).signals
+    except ECGError:
+        return False
+    signals._mmap.close()  # Windows moves no folder of which a file is open
+    return True
+
+
+def _clear(folder: Path) -> None:
+    """Remove what only served the preparation."""
+    parts = folder / PARTS
+    for path in parts.iterdir() if parts.is_dir() else ():
+        path.unlink()
+    if parts.is_dir():
+        parts.rmdir()
+    (folder / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _json(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ECGError(f"{path} is missing or damaged; delete the folder {path.parent} and prepare again.") from error
+    if not isinstance(values, dict):
+        raise ECGError(f"{path} is damaged; delete the folder {path.parent} and prepare again.")
+    return values
+
+
+def _plan(source: Source, sampling_rate_hz: float, duration_s: float) -> dict:
+    """What is prepared and how: two calls with the same plan make the same store."""
+    digest = sha256(json.dumps(source.meta, default=str).encode())
+    for name, column in source.ecgs.items():
+        values = column.map(str) if column.dtype == object else column
+        digest.update(str(name).encode() + pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    return {
+        "source": source.name,
+        "root": str(source.root.resolve()),
+        "read": [_said(source.read), _said(source.clean)],
+        "ecgs": f"{len(source.ecgs)}, {digest.hexdigest()}",
+        "sampling_rate_hz": sampling_rate_hz,
+        "duration_s": duration_s,
+        "ecgs_per_part": source.starts().step,
+    }
+
+
+def _said(function: Callable | None) -> str:
+    """A function and the options that it was given, in words."""
+    if isinstance(function, partial):
+        return f"{function.func.__qualname__} {sorted(function.keywords.items())}"
+    return "" if function is None else function.__qualname__
+
+
+def _keep_plan(plan: dict, working: Path) -> None:
+    """Write down what is prepared, or check that what was begun here is the same."""
+    if (working / PLAN_FILE).is_file():
+        if _json(working / PLAN_FILE) != plan:
+            raise ECGError(f"{working} holds another preparation that was not finished; finish or delete it first.")
+    elif working.exists() and (not working.is_dir() or any(working.iterdir())):
+        raise ECGError(f"{working} is in the way and not of our making; move it, or choose another folder.")
+    else:
+        write_json(working / PLAN_FILE, plan)
+
+
+# The account.
+
+
+def _report(source: Source, index: pd.DataFrame, refused: pd.DataFrame, new: int, seconds: float) -> dict:
+    flagged = {
+        column.removeprefix("flag_"): dict(Counter(x for text in index[column] if text for x in text.split(",")))
+        for column in FLAG_COLUMNS
+    }
+    read = len(source.ecgs) + len(source.refused)
+    report = {
+        "source": source.name,
+        "date": date.today().isoformat(),
+        "read": read,
+        "kept": len(index),
+        "dropped": len(refused),
+        "dropped_by_reason": dict(Counter(refused.reason).most_common()),
+        "patients": int(index.patient_id.nunique()),
+        "flagged_leads": flagged,
+        "ecgs_with_flags": {column.removeprefix("flag_"): int((index[column] != "").sum()) for column in FLAG_COLUMNS},
+        "read_in_this_run": new,
+        "seconds": round(seconds, 1),
+        "ecgs_per_s": round(new / seconds, 1),
+    }
+    if report["kept"] + report["dropped"] != read:
+        raise ECGError(f"The account of {source.name} does not add up; please report this.")
+    return report
+
+
+def _commonest(results: pd.DataFrame) -> str:
+    """The commonest reason, in the sentence of one ECG."""
+    reason = results.reason.value_counts().index[0]
+    return results.sentence[results.reason == reason].iloc[0]

@@ -1,0 +1,188 @@
+"""Reading the ECGs of a source part by part, several parts at a time: a part is there in whole or not at all.
+
+A part is two files: its signals, and a table of what became of each ECG, which is written last and says that the part
+is complete. Finished parts are never read again, whatever stops the run. In the end their signals are joined to one.
+"""
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.store import quantised
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.preprocess import crop
+from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError, LeadWarning
+from lamae_toolkit.files import written_whole
+from lamae_toolkit.parallel import MAX_WORKERS, begin_worker
+
+ECGS_PER_PART = 500
+
+REFUSED = ("file", "study_id", "reason", "sentence")
+"""The columns of the table of refused ECGs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The ECGs of a cohort, listed but not yet read.
+
+    ecgs: a row per ECG: file (below root), patient_id, study_id, age_years, sex, codes, fold, and whatever else shall
+        be in the store's index.
+    refused: what the source's own tables rule out, a row each, with the columns `REFUSED`.
+    read: reads one file; a function that worker processes can import. The quality flags are of what it returns.
+    meta: what else `store.json` shall say.
+    clean: what is then done to the ECG, such as a filter; nothing if None.
+    """
+
+    name: str
+    root: Path
+    ecgs: pd.DataFrame
+    read: Callable[[Path], Recording]
+    refused: pd.DataFrame
+    meta: dict
+    clean: Callable[[Recording], Recording] | None = None
+
+    def starts(self) -> range:
+        """The row at which each part begins."""
+        return range(0, len(self.ecgs), ECGS_PER_PART)
+
+
+def is_inside(path: object) -> bool:
+    """Whether a path that a table lists stays below the folder of the source, on any system."""
+    if not isinstance(path, str) or "\\" in path or "\0" in path:
+        return False
+    parts = PurePosixPath(path)
+    return bool(parts.parts) and not parts.is_absolute() and ".." not in parts.parts and ":" not in parts.parts[0]
+
+
+def part_table(folder: Path, part: int) -> Path:
+    """What became of each ECG of a part."""
+    return folder / f"{part:06d}.parquet"
+
+
+def part_signals(folder: Path, part: int) -> Path:
+    """The signals of the ECGs of a part that were kept."""
+    return folder / f"{part:06d}.int16"
+
+
+def read_parts(
+    source: Source, folder: Path, sampling_rate_hz: float, duration_s: float, workers: int, progress: bool
+) -> int:
+    """Read the parts that are not in `folder` yet; returns how many ECGs that were."""
+    folder.mkdir(exist_ok=True)
+    files, starts = source.ecgs.file.tolist(), source.starts()
+    todo = [part for part in range(len(starts)) if not part_table(folder, part).is_file()]
+    done = len(files) - sum(len(files[starts[part] : starts[part] + ECGS_PER_PART]) for part in todo)
+    workers = min(workers, len(todo), MAX_WORKERS)
+    with tqdm(total=len(files), initial=done, desc="preparing", unit="ECG", disable=not progress) as bar:
+
+        def jobs() -> Iterator[tuple]:
+            for part in todo:
+                part_files = files[starts[part] : starts[part] + ECGS_PER_PART]
+                yield folder, part, source.root, part_files, source.read, source.clean, sampling_rate_hz, duration_s
+
+        if workers <= 1:
+            for job in jobs():
+                bar.update(_read_part(*job))
+        else:
+            _side_by_side(jobs(), workers, bar)
+    return len(files) - done
+
+
+def _side_by_side(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
+    # Fresh processes: a forked one would inherit threads that are gone.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker)
+    running: set[Future] = set()
+    try:
+        for job in jobs:
+            running.add(pool.submit(_read_part, *job))
+            if len(running) >= 2 * workers:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    bar.update(future.result())
+        for future in running:
+            bar.update(future.result())
+    except BrokenProcessPool as error:
+        raise ECGError("A worker was killed; finished parts are kept, and the same command goes on.") from error
+    except KeyboardInterrupt:
+        tqdm.write("Interrupted; finished parts are kept, and the same command goes on from there.")
+        for process in (pool._processes or {}).values():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+
+
+
+
+def _read_part(
+    folder: Path,
+    part: int,
+    root: Path,
+    files: list[str],
+    read: Callable[[Path], Recording],
+    clean: Callable[[Recording], Recording] | None,
+    sampling_rate_hz: float,
+    duration_s: float,
+) -> int:
+    """Read some ECGs and keep their signals and what became of each; returns how many there were."""
+    results = []
+    with written_whole(part_signals(folder, part)) as partial, open(partial, "wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeadWarning)  # the flags say the same
+        for name in files:
+            try:
+                if not (root / name).is_file():
+                    raise ECGError(f"{name} is listed, but it is not there; copy it from the source.", "file missing")
+                recording = read(root / name)
+                kept = crop(recording, 0.0, min(duration_s, recording.duration_s))
+                flags = quality_columns(kept)  # of what is kept, before it is filtered
+                packed = quantised(clean(recording) if clean else recording, sampling_rate_hz, duration_s)
+                file.write(packed.tobytes())
+                results.append({"reason": "", "sentence": "", **flags})
+            except ECGError as error:
+                results.append(_refusal(error.reason, str(error)))
+            except (ValueError, ArithmeticError, IndexError) as error:  # one odd ECG must not cost all others
+                results.append(_refusal("unreadable", f"{name}: It cannot be processed ({error}); look at its signal."))
+    with written_whole(part_table(folder, part)) as partial:  # last: it says that the part is complete
+        pd.DataFrame(results).to_parquet(partial)
+    return len(files)
+
+
+def _refusal(reason: str, sentence: str) -> dict[str, str]:
+    return {"reason": reason, "sentence": sentence, **dict.fromkeys(FLAG_COLUMNS, "")}
+
+
+def read_results(source: Source, folder: Path) -> pd.DataFrame:
+    """What became of each ECG of the source, row by row: reason, sentence and flags."""
+    parts = range(len(source.starts()))
+    return pd.concat([pd.read_parquet(part_table(folder, part)) for part in parts], ignore_index=True)
+
+
+def join_signals(folder: Path, signals: Path, kept: list[int], samples: int) -> None:
+    """Append the signals of all parts to one file and delete each at once: a part that is gone is in it already."""
+    row_bytes = len(LEADS) * samples * 2
+    signals.touch()
+    with open(signals, "r+b") as file:
+        for part, before in enumerate(np.cumsum([0, *kept[:-1]])):
+            path = part_signals(folder, part)
+            if not path.is_file():
+                continue
+            file.seek(int(before) * row_bytes)
+            content = path.read_bytes()
+            if len(content) != kept[part] * row_bytes:
+                raise ECGError(f"{path} is damaged; delete the folder {folder.parent} and prepare again.")
+            file.write(content)
+            file.flush()
+            path.unlink()
+        file.truncate(sum(kept) * row_bytes)

@@ -1,0 +1,252 @@
+"""A cohort on disk: one int16 array of all signals, memory-mapped, and a table of who they belong to."""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Int16, Int64
+from torch import Tensor
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.preprocess import crop, resample
+from lamae_toolkit.ecg.quality import quality_columns
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import write_json, written_whole
+
+VERSION = 1
+SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
+MV_PER_UNIT = 1e-3
+ABSENT = np.int16(-32768)
+INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ECG on its way into a store: the signal, whose it is, and its ICD-10 codes.
+
+    sex: "F", "M" or "" if unknown. age_years: NaN if unknown. fold: where the source has patient-wise folds of its
+    own; else it follows from the patient's number. `extra` becomes further columns of the index.
+    """
+
+    recording: Recording
+    patient_id: int
+    study_id: int
+    age_years: float
+    sex: str
+    codes: tuple[str, ...]
+    extra: tuple[tuple[str, object], ...] = ()
+    fold: int | None = None
+
+
+def patient_fold(patient_id: int, folds: int = 20) -> int:
+    """The fold of a patient, 0 to folds - 1, from the patient's number alone: no patient is on two sides of a split."""
+    return zlib.crc32(f"patient {patient_id}".encode()) % folds
+
+
+class Store:
+    """A packed cohort: signals as int16 with 0.001 mV a unit, leads in the order of `LEADS`, and its index.
+
+    signals: (b, l, t), memory-mapped. An absent lead is a row of the value -32768. folds: (b,), the patient-wise fold
+        of each ECG.
+    index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, and the quality flags
+        `FLAG_COLUMNS`, row by row with the signals; read when it is first asked for, so that a store of 800,000 ECGs
+        opens at once.
+    """
+
+    def __init__(self, folder: Path, meta: dict, folds: np.ndarray, signals: np.ndarray) -> None:
+        self.folder, self.meta, self.folds, self.signals = folder, meta, folds, signals
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Store":
+        """Open a store and check that its parts belong together; ECGError if they do not."""
+        folder = Path(folder)
+        if not (folder / META).is_file():
+            raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was packed to.")
+        try:
+            meta = json.loads((folder / META).read_text(encoding="utf-8"))
+            version, ecgs, samples = meta["version"], int(meta["ecgs"]), int(meta["samples"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ECGError(f"{folder / META} is damaged; pack the cohort again.") from error
+        if version != VERSION:
+            raise ECGError(
+                f"{folder} is a store of version {version}, but this toolkit reads version {VERSION};"
+                " pack the cohort again."
+            )
+        try:
+            with pq.ParquetFile(folder / INDEX) as file:
+                found_rows, columns = file.metadata.num_rows, file.schema_arrow.names
+                missing = [name for name in INDEX_COLUMNS if name not in columns]
+                table = None if missing else file.read(["patient_id", "fold"])
+        except (OSError, pyarrow.ArrowException) as error:
+            raise ECGError(f"The index {folder / INDEX} is missing or damaged; pack the cohort again.") from error
+        if table is None:
+            raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
+        wanted = ecgs * len(LEADS) * samples * 2
+        found = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
+        if found_rows != ecgs or found != wanted:
+            raise ECGError(
+                f"{folder} should hold {ecgs} ECGs, but its index has {found_rows} rows and {SIGNALS} has {found} of"
+                f" {wanted} bytes; pack the cohort again."
+            )
+        patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
+        if in_two_folds(patients, folds):
+            raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
+        signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
+        return cls(folder, meta, folds, signals)
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """Whose the ECGs are, and what is known of them."""
+        try:
+            return pd.read_parquet(self.folder / INDEX)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise ECGError(f"The index {self.folder / INDEX} is damaged; pack the cohort again.") from error
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    @property
+    def sampling_rate_hz(self) -> float:
+        """Samples per second of every ECG in the store."""
+        return float(self.meta["sampling_rate_hz"])
+
+    def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Batch:
+        """These ECGs, scaled to mV on the device; ECGError if one has no lead."""
+        return unpacked(torch.from_numpy(self.packed(np.asarray(rows, dtype=np.int64))).to(device))
+
+    def packed(
+        self, rows: Int64[np.ndarray, " b"], out: Int16[np.ndarray, "b 12 t"] | None = None
+    ) -> Int16[np.ndarray, "b 12 t"]:
+        """These ECGs as they are stored, written to `out` if it is given; ECGError if one has no lead."""
+        elsewhere = rows[(rows < -len(self)) | (rows >= len(self))]
+        if len(elsewhere):
+            raise ECGError(f"Row {elsewhere[0]} is not among the {len(self)} ECGs of {self.folder}.")
+        # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row is not there.
+        packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
+        if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
+            raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+        return packed
+
+    def recording(self, row: int) -> Recording:
+        """One ECG with the leads that it has."""
+        stored = self.signals[row]
+        there = np.flatnonzero(stored[:, 0] != ABSENT)
+        signal_mv = stored[there].astype(np.float32) * np.float32(MV_PER_UNIT)
+        return Recording(signal_mv, self.sampling_rate_hz, tuple(LEADS[lead] for lead in there))
+
+    def rows(self, folds: Iterable[int]) -> np.ndarray:
+        """The rows of the ECGs in these folds."""
+        return np.flatnonzero(np.isin(self.folds, list(folds)))
+
+
+def unpacked(stored: Int16[Tensor, "b 12 t"]) -> Batch:
+    """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and not `present`."""
+    present = stored[:, :, 0] != int(ABSENT)
+    return Batch(stored * present[:, :, None] * MV_PER_UNIT, present)
+
+
+def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
+    """Whether any patient has ECGs in more than one fold."""
+    order = np.argsort(patients, kind="stable")
+    patients, folds = patients[order], folds[order]
+    return bool(((patients[1:] == patients[:-1]) & (folds[1:] != folds[:-1])).any())
+
+
+def pack(
+    entries: Iterable[Entry],
+    folder: Path | str,
+    *,
+    source: str,
+    sampling_rate_hz: float = 100.0,
+    duration_s: float = 10.0,
+    folds: int = 20,
+) -> Store:
+    """Write a cohort to a store, one ECG after the other, and open it.
+
+    Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at ±32.7 mV, after
+    an electrode offset (the median) is taken from a lead that would not fit. A shorter ECG is refused (ECGError), as
+    are a study number that is there twice and an empty cohort. The store appears under its name only when it is
+    complete; a store that is there already is replaced, any other folder is refused.
+    """
+    rows: list[dict] = []
+    studies: set[int] = set()
+    with written_whole(folder, replaces=META) as partial:
+        partial.mkdir()
+        with open(partial / SIGNALS, "wb") as file:
+            for entry in entries:
+                if entry.study_id in studies:
+                    raise ECGError(f"Study {entry.study_id} is there twice; give every ECG a number of its own.")
+                studies.add(entry.study_id)
+                file.write(_quantised(entry, sampling_rate_hz, duration_s).tobytes())
+                rows.append(
+                    {
+                        "patient_id": entry.patient_id,
+                        "study_id": entry.study_id,
+                        "age_years": entry.age_years,
+                        "sex": entry.sex,
+                        "codes": list(entry.codes),
+                        "fold": patient_fold(entry.patient_id, folds) if entry.fold is None else entry.fold,
+                        **quality_columns(entry.recording),
+                        **dict(entry.extra),
+                    }
+                )
+        if not rows:
+            raise ECGError(f"There is no ECG to pack into {folder}.")
+        pd.DataFrame(rows).to_parquet(partial / INDEX)
+        meta = store_meta(source, len(rows), sampling_rate_hz, duration_s, folds)
+        write_json(partial / META, meta)
+    return Store.open(folder)
+
+
+def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float, folds: int = 20) -> dict:
+    """What `store.json` says of a store."""
+    return {
+        "version": VERSION,
+        "source": source,
+        "ecgs": ecgs,
+        "samples": round(sampling_rate_hz * duration_s),
+        "sampling_rate_hz": sampling_rate_hz,
+        "folds": folds,
+        "mv_per_unit": MV_PER_UNIT,
+        "leads": list(LEADS),
+    }
+
+
+def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
+    try:
+        return quantised(entry.recording, sampling_rate_hz, duration_s)
+    except ECGError as error:
+        raise ECGError(f"Study {entry.study_id}: {error}", error.reason) from error
+
+
+def quantised(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:
+    """One ECG as it is stored: int16, all twelve leads, -32768 where a lead is absent. ECGError if it is too short."""
+    samples = round(sampling_rate_hz * duration_s)
+    # Half a sample of slack, at the ECG's own rate and the store's: a 9.998-s record at 500 Hz is 10 s long.
+    if recording.duration_s < duration_s - 0.5 / min(recording.sampling_rate_hz, sampling_rate_hz):
+        raise ECGError(
+            f"The ECG lasts {recording.duration_s:g} s, but this store holds ECGs of {duration_s:g} s; leave it out or"
+            " pack shorter ones.",
+            "too short",
+        )
+    cropped = crop(recording, 0.0, min(duration_s, recording.duration_s))
+    units = resample(cropped, sampling_rate_hz).signal_mv[:, :samples] * np.float32(1 / MV_PER_UNIT)
+    if units.shape[1] < samples:
+        units = np.pad(units, ((0, 0), (0, samples - units.shape[1])), mode="edge")
+    too_high = max(-units.min(), units.max()) > 32767
+    if too_high:
+        beyond = np.abs(units).max(axis=1, keepdims=True) > 32767
+        units = units - np.where(beyond, np.median(units, axis=1, keepdims=True), 0.0)
+    packed = np.full((len(LEADS), samples), ABSENT, dtype=np.int16)
+    packed[[LEADS.index(name) for name in recording.leads]] = np.rint(units).clip(-32767, 32767)
+    return packed

@@ -1,0 +1,1 @@
+"""One recording: leads, signal, quality, and the files it comes from."""

@@ -1,0 +1,142 @@
+"""What the channels of a file mean: lead names, units, sampling rates and gaps, alike for every format."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from lamae_toolkit.ecg.leads import LEADS, PRECORDIAL_LEADS, lead_name
+from lamae_toolkit.errors import ECGError, LeadWarning
+
+MAX_MISSING = 0.2
+"""A lead of which more than this part is missing is left out; smaller gaps are filled along a straight line."""
+
+MAX_MV = 500.0
+"""No ECG reaches this: electrode offsets stay within 300 mV. Microvolts that are called millivolts do."""
+
+MV_PER_UNIT = {"mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3, "V": 1e3, "v": 1e3}
+
+LeadSignals = dict[str, np.ndarray]
+"""Signal of each lead in mV, float64, NaN where a sample is missing."""
+
+
+def match_leads(names: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Where each of the twelve leads is among these channel names, and a note on the channels that are dropped."""
+    place: dict[str, int] = {}
+    for index, name in enumerate(names):
+        lead = lead_name(name)
+        if lead in place:
+            raise ECGError(f"Lead {lead} is there twice, as {names[place[lead]]!r} and {name!r}; keep one of the two.")
+        if lead is not None:
+            place[lead] = index
+    others = [str(name)[:20] for name in names if lead_name(name) is None]
+    if not place:
+        listed = ", ".join(map(repr, others[:15])) + (" and more" if len(others) > 15 else "")
+        raise ECGError(f"Unknown lead names {listed or '(none given)'}; name the leads {', '.join(LEADS)}.")
+    return place, (f"Dropped channels other than the twelve leads: {', '.join(others)}.",) if others else ()
+
+
+def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> float:
+    """The factor from the unit of this lead to millivolts; refuses where the unit is unknown or contradicted."""
+    factors = []
+    for unit in (unit_in_file, unit_given):
+        if unit is not None:
+            unit = unit.strip().replace("µ", "u").replace("μ", "u")  # the micro sign and the Greek letter
+            if unit not in MV_PER_UNIT:
+                raise ECGError(f"Lead {lead} is in the unit {unit!r}, which is no voltage; give it in mV, uV or V.")
+            factors.append(MV_PER_UNIT[unit])
+    if not factors:
+        raise ECGError(f'The unit of lead {lead} is not given; find out what it is and pass for example unit="mV".')
+    if factors[0] != factors[-1]:
+        raise ECGError(f"Lead {lead} is in {unit_in_file} by the file but in {unit_given} by unit=; correct one.")
+    return factors[0]
+
+
+def unit_notes(factors: Sequence[float]) -> tuple[str, ...]:
+    units = sorted({unit for unit in ("uV", "V") if MV_PER_UNIT[unit] in factors})
+    return (f"Converted from {' and '.join(units)} to mV.",) if units else ()
+
+
+def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, tolerance: float = 1e-6) -> float:
+    """The sampling rate, from the file or the caller; refuses if neither gives it or they contradict each other."""
+    if rate_in_file_hz is None and given_rate_hz is None:
+        raise ECGError("The sampling rate is not given; pass for example sampling_rate_hz=500.")
+    if rate_in_file_hz is None or given_rate_hz is None:
+        return rate_in_file_hz if given_rate_hz is None else given_rate_hz
+    if not abs(rate_in_file_hz - given_rate_hz) <= tolerance * given_rate_hz:
+        raise ECGError(
+            f"The sampling rate is {rate_in_file_hz:g} Hz by the file but {given_rate_hz:g} Hz by sampling_rate_hz=;"
+            " correct one."
+        )
+    return given_rate_hz
+
+
+def finite_number(value: object, what: str) -> float:
+    """A number from a file's header, as a float; refuses what is none or so large that it can only be damage."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not abs(number) <= 1e12:
+        raise ECGError(f"{what} is {str(value).strip()[:20]!r}, which is no usable number; export the ECG again.")
+    return number
+
+
+def complete_limb_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[str, ...]]:
+    """Twelve leads from the eight that a 12-lead device stores, and a note; any other set of leads stays as it is.
+
+    Einthoven and Goldberger: III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. The device measures
+    two limb leads only and computes the other four in the same way when it prints them.
+    """
+    if set(signals_mv) != {"I", "II", *PRECORDIAL_LEADS}:
+        return signals_mv, ()
+    lead_I, lead_II = signals_mv["I"], signals_mv["II"]
+    derived = {
+        "III": lead_II - lead_I,
+        "aVR": -(lead_I + lead_II) / 2,
+        "aVL": lead_I - lead_II / 2,
+        "aVF": lead_II - lead_I / 2,
+    }
+    both = {**signals_mv, **derived}
+    return {lead: both[lead] for lead in LEADS}, (
+        "Leads III, aVR, aVL and aVF were computed from I and II, as the file stores only eight leads.",
+    )
+
+
+def usable_leads(
+    signals_mv: LeadSignals, file: str
+) -> tuple[LeadSignals, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The leads that can be used, gaps filled; every lead left out or filled gets a note, a flag and a LeadWarning."""
+    usable, notes, flags = {}, [], []
+    for lead, signal_mv in signals_mv.items():
+        there = np.isfinite(signal_mv)
+        missing = 0.0 if there.size and there.all() else 1 - there.mean() if there.size else 1.0
+        # The two extremes say all that is asked for here, and a reduction is quicker than a copy.
+        low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[there])
+        if max(-low_mv, high_mv) > MAX_MV:
+            raise ECGError(
+                f"Lead {lead} reaches {max(-low_mv, high_mv):.3g} mV, which no ECG does; check the unit and the gain.",
+                "impossible height",
+            )
+        if missing:
+            flags.append((lead, "nan"))
+        if missing > MAX_MISSING:
+            notes.append(f"Lead {lead} was left out: {100 * missing:.3g} % of it is missing.")
+        elif low_mv == high_mv:
+            notes.append(f"Lead {lead} was left out: it is flat.")
+            flags.append((lead, "flat"))
+        else:
+            if missing:
+                notes.append(f"Lead {lead} had gaps, {100 * missing:.3g} % of it, filled along straight lines.")
+                time = np.arange(len(signal_mv))
+                signal_mv = np.interp(time, time[there], signal_mv[there])
+            usable[lead] = signal_mv
+    if not usable:
+        raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead")
+    for note in notes:
+        warnings.warn(f"{file}: {note}", LeadWarning, stacklevel=3)
+    return usable, tuple(notes), tuple(flags)
+
+
+def _range_mv(signal_mv: np.ndarray) -> tuple[float, float]:
+    return (float(signal_mv.min()), float(signal_mv.max())) if signal_mv.size else (0.0, 0.0)

@@ -1,0 +1,109 @@
+"""The ECGs of one folder by name, read when they are asked for; nothing outside of the folder is read."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+
+from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import read_text
+
+UPLOAD_MB = 20
+"""What may be uploaded at once; a resting ECG has 0.1 to 2 MB."""
+
+
+class ECGFolder(Mapping[str, Recording]):
+    """What `find_ecgs` finds in a folder, by its path below the folder, and ECGs that were added by hand.
+
+    A file that is, or whose WFDB header names, a link or path that leads out of the folder is no part of it:
+    `left_out` counts them. A file that cannot be read raises its ECGError when it is asked for. The folder may be
+    without ECGs; ECGError if there is no such folder.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        if not Path(folder).expanduser().is_dir():
+            raise ECGError(f"There is no folder {folder}; check the path.")
+        self.root = Path(folder).expanduser().resolve()
+        try:
+            found = find_ecgs(self.root)
+        except ECGError:  # it holds none
+            found = []
+        inside = [path for path in found if self._is_inside(path)]
+        self.left_out = len(found) - len(inside)
+        self._paths = {path.relative_to(self.root).as_posix(): path for path in inside}
+        self._added: dict[str, Recording] = {}
+        self._last: tuple[str, Recording] | None = None
+
+    def __getitem__(self, name: str) -> Recording:
+        if name in self._added:
+            return self._added[name]
+        if self._last is None or self._last[0] != name:
+            path = self._paths[name]
+            if not self._is_inside(path):  # it may have been replaced since
+                raise ECGError(f"{name} leads out of the folder {self.root.name}; copy the file itself there.")
+            self._last = name, read_ecg(path)
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._paths, *self._added))
+
+    def __len__(self) -> int:
+        return len(self._paths) + len(self._added)
+
+    def add(self, name: str, recording: Recording) -> str:
+        """Put an ECG beside those of the folder, in memory; returns the name that it has got."""
+        given, number = name, 2
+        while name in self:
+            name, number = f"{given} ({number})", number + 1
+        self._added[name] = recording
+        return name
+
+    def _is_inside(self, path: Path) -> bool:
+        return all(part.resolve().is_relative_to(self.root) for part in _parts(path, set()))
+
+
+def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
+    """The file, and of a WFDB header all files that it names, those of its segments too."""
+    if path in seen:
+        return
+    seen.add(path)
+    yield path
+    if path.suffix.lower() != ".hea" or not path.resolve().is_file():
+        return
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip() and line.strip()[0] != "#"]
+    for words in lines[1:]:
+        named = path.parent / words[0]
+        yield named
+        yield from _parts(named.with_name(f"{named.name}.hea"), seen)
+
+
+def read_uploaded(files: Mapping[str, bytes]) -> dict[str, Recording]:
+    """The ECGs of files that came from a browser: written to a temporary folder, read from there, and deleted.
+
+    files: content by name; a WFDB record needs its header and its signal file together. ECGError if they are too large,
+    or if one of them cannot be read.
+    """
+    size_mb = sum(len(content) for content in files.values()) / 1e6
+    if size_mb > UPLOAD_MB:
+        raise ECGError(
+            f"The files have {size_mb:.0f} MB, but at most {UPLOAD_MB} MB are read; upload one ECG at a time."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / _plain(name)).write_bytes(content)
+        found = ECGFolder(folder)
+        if found.left_out:
+            raise ECGError("A WFDB header names files outside of its folder; upload the record as it was published.")
+        if not found:
+            for name in files:
+                read_ecg(Path(folder) / _plain(name))  # which says what is wrong with it
+        return dict(found)
+
+
+def _plain(name: str) -> str:
+    """The name of a file without any folder; ECGError if nothing is left, or if it is too long for a disk."""
+    plain = PurePath(name.replace("\\", "/")).name
+    if plain in ("", ".", "..") or "\0" in plain or len(plain.encode()) > 200:
+        raise ECGError("An uploaded file has a name that no file can have; rename it.")
+    return plain

@@ -1,0 +1,93 @@
+"""HL7 annotated ECG (aECG): the rhythm series, each lead as scaled integers in text."""
+
+import re
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from lamae_toolkit.ecg.io.channels import (
+    LeadSignals,
+    agreed_rate_hz,
+    complete_limb_leads,
+    finite_number,
+    match_leads,
+    mv_per_unit,
+    unit_notes,
+)
+from lamae_toolkit.ecg.io.formats.safe_xml import parse
+from lamae_toolkit.errors import ECGError
+
+NAMESPACE = "{urn:hl7-org:v3}"
+XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+LEAD_CODE = "MDC_ECG_LEAD_"
+S_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+
+
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+    """The first set of leads that were recorded together; representative beats are no recording."""
+    root = parse(path)
+    series = [s for s in root.iter(f"{NAMESPACE}series") if _attribute(s, "code", "code") == "RHYTHM"]
+    sets = [found for one in series for found in one.findall(f"{_path('component')}/{_path('sequenceSet')}")]
+    if not sets:
+        raise ECGError("It holds no series with the code RHYTHM; export the ECG with its rhythm.")
+    notes = [] if len(sets) == 1 else [f"Read the first of {len(sets)} rhythm recordings."]
+    sequences = sets[0].findall(f"{_path('component')}/{_path('sequence')}")
+    codes = [_attribute(sequence, "code", "code") or "" for sequence in sequences]
+    times = [s for s, code in zip(sequences, codes, strict=True) if code in ("TIME_ABSOLUTE", "TIME_RELATIVE")]
+    channels = [s for s in sequences if s not in times]
+    place, lead_notes = match_leads([code.removeprefix(LEAD_CODE) for code in codes if not code.startswith("TIME_")])
+    rate_hz = agreed_rate_hz(_rate_hz(times[0]) if times else None, given_rate_hz)
+    signals_mv, factors = {}, []
+    for lead, index in place.items():
+        signals_mv[lead], factor = _read_lead(channels[index], lead, unit)
+        factors.append(factor)
+    signals_mv, derived = complete_limb_leads(signals_mv)
+    return signals_mv, rate_hz, (*notes, *lead_notes, *unit_notes(factors), *derived)
+
+
+def _path(name: str) -> str:
+    return f"{NAMESPACE}{name}"
+
+
+def _attribute(element: Element, name: str, attribute: str) -> str | None:
+    child = element.find(_path(name))
+    return None if child is None else child.get(attribute)
+
+
+def _values(sequence: Element, kinds: tuple[str, ...], where: str) -> Element:
+    """The values of a sequence, of a type that we know."""
+    value = sequence.find(_path("value"))
+    # The type is a name that may carry a prefix, as in "hl7:SLIST_PQ".
+    kind = "" if value is None else value.get(XSI_TYPE, "").rpartition(":")[2]
+    if value is None or kind not in kinds:
+        raise ECGError(f"{where} is of the type {kind[:20] or 'none'!r}, not {kinds[0]}; export the ECG again.")
+    return value
+
+
+def _rate_hz(sequence: Element) -> float:
+    """The sampling rate by the time between samples."""
+    value = _values(sequence, ("GLIST_TS", "GLIST_PQ"), "Its time")
+    unit = _attribute(value, "increment", "unit")
+    step = finite_number(_attribute(value, "increment", "value"), "The increment of time")
+    if unit not in S_PER_UNIT or step <= 0:
+        raise ECGError(
+            f"Its time goes by {step:g} in the unit {str(unit)[:20]!r}, not by s, ms or us; export it again."
+        )
+    return float(f"{1 / (step * S_PER_UNIT[unit]):.9g}")  # 1/0.002 is 500, whatever floating point makes of it
+
+
+def _read_lead(sequence: Element, lead: str, unit: str | None) -> tuple[np.ndarray, float]:
+    """Origin + scale * digits, in millivolts, and the factor from the unit of the scale to millivolts."""
+    value = _values(sequence, ("SLIST_PQ",), f"Lead {lead}")
+    scale = finite_number(_attribute(value, "scale", "value"), f"The scale of lead {lead}")
+    origin = finite_number(_attribute(value, "origin", "value") or 0, f"The origin of lead {lead}")
+    if scale == 0:
+        raise ECGError(f"Lead {lead} has no scale, so its size in mV is unknown; export the ECG again.")
+    factor = mv_per_unit(_attribute(value, "scale", "unit"), unit, lead)
+    origin_mv = origin and origin * mv_per_unit(_attribute(value, "origin", "unit"), None, lead)
+    digits = value.findtext(_path("digits"), "")
+    odd = re.search(r"[^\s\d+-]\S*", digits)
+    if odd:
+        raise ECGError(f"Lead {lead} has the sample {odd[0][:20]!r}, which is no whole number; export the ECG again.")
+    return origin_mv + np.array(digits.split(), dtype=np.float64) * (scale * factor), factor

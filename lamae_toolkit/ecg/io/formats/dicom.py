@@ -1,0 +1,148 @@
+"""DICOM waveforms (12-lead, general and ambulatory ECG), through pydicom; images are never decoded."""
+
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamae_toolkit.ecg.io.channels import (
+    LeadSignals,
+    agreed_rate_hz,
+    complete_limb_leads,
+    finite_number,
+    match_leads,
+    mv_per_unit,
+    unit_notes,
+)
+from lamae_toolkit.ecg.leads import LIMB_LEADS, PRECORDIAL_LEADS, lead_name
+from lamae_toolkit.errors import ECGError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+"""Transfer syntaxes, implicit and explicit: all others are compressed or of the wrong byte order."""
+
+LEADS_BY_CODE = dict(enumerate(("I", "II", *PRECORDIAL_LEADS), 1)) | dict(enumerate(LIMB_LEADS[2:], 61))
+"""The number of a lead in ISO/IEEE 11073 (`2:61`, scheme MDC) and in SCP-ECG (`5.6.3-9-61`, scheme SCPECG)."""
+
+MAX_ITEMS = 20_000
+"""Sequence items: an ECG has some hundreds, and each takes far more memory than its 8 bytes in the file."""
+
+
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+    """The recorded waveform with the most leads; waveforms that were computed from it are passed over."""
+    with warnings.catch_warnings():
+        # pydicom warns of names and dates that are not to the letter of the standard, which nobody reads here.
+        warnings.simplefilter("ignore")
+        return _read(path, given_rate_hz, unit)
+
+
+def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+    groups = _waveforms(path)
+    if not groups:
+        raise ECGError("This DICOM file holds no waveform, only images or reports; export the ECG as a waveform.")
+    originals = [group for group in groups if group.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL"]
+    if not originals:
+        raise ECGError("Its waveforms are all derived, as median beats are; export the ECG with its rhythm.")
+    n_leads = [len(set(map(lead_name, _names(group))) - {None}) for group in originals]
+    group = originals[int(np.argmax(n_leads))]
+    place, notes = match_leads(_names(group))
+    if sum(n > 0 for n in n_leads) > 1:
+        notes = (f"Read one of {len(originals)} waveforms, the first with {max(n_leads)} leads.", *notes)
+    rate_hz = agreed_rate_hz(finite_number(group.get("SamplingFrequency"), "The sampling rate"), given_rate_hz)
+    counts = _counts(group)
+    signals_mv, factors = {}, []
+    for lead, index in place.items():
+        scale, baseline, factor = _scale(group.ChannelDefinitionSequence[index], lead, unit)
+        signals_mv[lead] = (counts[:, index] * scale + baseline) * factor
+        factors.append(factor)
+    signals_mv, derived = complete_limb_leads(signals_mv)
+    return signals_mv, rate_hz, (*notes, *unit_notes(factors), *derived)
+
+
+def _waveforms(path: Path) -> list["Dataset"]:
+    """The multiplex groups of the file: channels that were sampled together."""
+    import pydicom  # here, because only who reads DICOM should wait for it
+    from pydicom.filereader import read_file_meta_info
+
+    content = path.read_bytes()
+    if content.count(b"\xfe\xff\x00\xe0") > MAX_ITEMS:
+        raise ECGError(f"It has more than {MAX_ITEMS} sequence items, which no ECG does; export the ECG again.")
+    syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", "none"))
+    if syntax not in LITTLE_ENDIAN:
+        raise ECGError(f"Its transfer syntax is {syntax[:64]}, which is not read; export it uncompressed.")
+    dataset = pydicom.dcmread(
+        io.BytesIO(content), stop_before_pixels=True, specific_tags=["WaveformSequence", "SpecificCharacterSet"]
+    )
+    return list(dataset.get("WaveformSequence") or [])
+
+
+def _names(group: "Dataset") -> list[str]:
+    """The name of each channel: one of the twelve leads by its code, otherwise what the file calls it."""
+    names = []
+    for channel in group.get("ChannelDefinitionSequence") or []:
+        source = (channel.get("ChannelSourceSequence") or [{}])[0]
+        code, scheme = str(source.get("CodeValue", "")), str(source.get("CodingSchemeDesignator", ""))
+        meaning = re.sub(r"\(.*?\)", "", str(source.get("CodeMeaning", "") or channel.get("ChannelLabel", ""))).strip()
+        number = re.fullmatch(r"(?:2:|5\.6\.3-9-)(\d+)", code)
+        by_code = LEADS_BY_CODE.get(int(number[1])) if number and scheme in ("MDC", "SCPECG") else None
+        if by_code and lead_name(meaning) not in (None, by_code):
+            raise ECGError(f"A channel is lead {by_code} by its code but {meaning[:20]!r} by name; export it again.")
+        names.append(by_code or meaning)
+    return names
+
+
+def _counts(group: "Dataset") -> np.ndarray:
+    """The samples as they are stored, (samples, channels), NaN where one is marked as missing."""
+    from pydicom.waveforms import multiplex_array
+
+    n_channels, n_samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
+    bits, kind = int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation)
+    if (bits, kind) not in ((8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")):
+        raise ECGError(f"Its samples are of the kind {kind[:9]} of {bits} bits, which is not read; export it again.")
+    promised = n_channels * n_samples * bits // 8
+    # A byte of padding makes the length even.
+    if n_channels != len(group.ChannelDefinitionSequence) or len(group.WaveformData) - promised not in (
+        0,
+        promised % 2,
+    ):
+        raise ECGError(
+            f"Its waveform has {len(group.WaveformData)} bytes, but {n_channels} channels of {n_samples} samples need"
+            f" {promised}, so it is damaged; export the ECG again."
+        )
+    stored = multiplex_array(_one(group), 0, as_raw=True)
+    counts = stored.astype(np.float64)
+    padding = group.get("WaveformPaddingValue")
+    if padding is not None:
+        if isinstance(padding, bytes):
+            padding = np.frombuffer(padding[: bits // 8], stored.dtype)[0]
+        counts[stored == padding] = np.nan
+    return counts
+
+
+def _one(group: "Dataset") -> "Dataset":
+    from pydicom import Dataset
+
+    dataset = Dataset()
+    dataset.WaveformSequence = [group]
+    return dataset
+
+
+def _scale(channel: "Dataset", lead: str, unit: str | None) -> tuple[float, float, float]:
+    """Size of one count and value of count 0, both in the unit of the file, and the factor from there to millivolts."""
+    sensitivity = channel.get("ChannelSensitivity")
+    if sensitivity is None:
+        raise ECGError(f"Lead {lead} has no sensitivity, so its size in mV is unknown; export the ECG again.")
+    correction = channel.get("ChannelSensitivityCorrectionFactor")
+    scale = finite_number(sensitivity, f"The sensitivity of lead {lead}") * finite_number(
+        1 if correction is None else correction, f"The correction factor of lead {lead}"
+    )
+    if scale == 0:
+        raise ECGError(f"Lead {lead} has the sensitivity 0, so its size in mV is unknown; export the ECG again.")
+    baseline = finite_number(channel.get("ChannelBaseline") or 0, f"The baseline of lead {lead}")
+    units = channel.get("ChannelSensitivityUnitsSequence") or [{}]
+    return scale, baseline, mv_per_unit(units[0].get("CodeValue"), unit, lead)

@@ -1,0 +1,69 @@
+"""EDF and EDF+ (16 bits), through edfio, which fills in and shortens where we would rather be told."""
+
+import warnings
+from pathlib import Path
+
+import edfio
+
+from lamae_toolkit.ecg.io.channels import (
+    LeadSignals,
+    agreed_rate_hz,
+    complete_limb_leads,
+    finite_number,
+    match_leads,
+    mv_per_unit,
+    unit_notes,
+)
+from lamae_toolkit.errors import ECGError
+
+
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+    """The signals that are called after a lead, as "ECG II" or "II"; each has a unit and may have a rate of its own."""
+    _check_size(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # edfio warns where it makes up a calibration or a length
+        file = edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1")
+        if file.reserved.startswith("EDF+D"):
+            raise ECGError("The recording has interruptions (EDF+D), which are not read; export it as one piece.")
+        signals = file.signals
+        place, notes = match_leads([_without_prefix(signal.label) for signal in signals])
+        rates_hz = {signals[index].samples_per_data_record / file.data_record_duration for index in place.values()}
+        if len(rates_hz) > 1:
+            raise ECGError("The leads have different sampling rates; resample them to one rate first.")
+        rate_hz = agreed_rate_hz(float(f"{rates_hz.pop():.9g}"), given_rate_hz)
+        signals_mv, factors = {}, []
+        for lead, index in place.items():
+            signal = signals[index]
+            physical = [finite_number(x, f"The range of lead {lead}") for x in signal.physical_range]
+            digital = signal.digital_range
+            if physical[0] == physical[1] or not -32768 <= digital[0] < digital[1] <= 32767:
+                raise ECGError(f"Lead {lead} has no range, so its size in mV is unknown; export the ECG again.")
+            factors.append(mv_per_unit(signal.physical_dimension or None, unit, lead))
+            signals_mv[lead] = signal.data * factors[-1]
+    signals_mv, derived = complete_limb_leads(signals_mv)
+    return signals_mv, rate_hz, (*notes, *unit_notes(factors), *derived)
+
+
+def _without_prefix(label: str) -> str:
+    """EDF+ names a signal by its type and its place, as in "ECG II"."""
+    kind, _, lead = label.strip().partition(" ")
+    return lead if kind.upper() in ("ECG", "EKG") and lead else label
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that is longer or shorter than its header says, before edfio adapts the header to the file."""
+    with path.open("rb") as file:
+        head = file.read(256)
+        n_records, duration_s, n_signals = (
+            finite_number(head[start:end].decode("latin-1"), what)
+            for start, end, what in ((236, 244, "Number of records"), (244, 252, "Duration"), (252, 256, "Signals"))
+        )
+        if n_records < 1 or duration_s <= 0 or n_signals < 1:
+            raise ECGError("Its header promises no samples, as while a recording still goes on; export it again.")
+        file.seek(256 + 216 * int(n_signals))
+        samples = file.read(8 * int(n_signals)).decode("latin-1")
+    per_record = [finite_number(samples[i : i + 8], "Number of samples") for i in range(0, 8 * int(n_signals), 8)]
+    promised = 256 * (1 + n_signals) + 2 * n_records * sum(per_record)
+    size = path.stat().st_size
+    if min(per_record) < 1 or size != promised:
+        raise ECGError(f"The file has {size} bytes, but its header promises {promised:.0f}; copy or export it again.")

@@ -1,0 +1,118 @@
+"""WFDB records, of one or several segments, in every format that the package wfdb reads."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import wfdb
+
+from lamae_toolkit.ecg.io.channels import MAX_MISSING, LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
+from lamae_toolkit.ecg.io.formats import physionet_plain
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import read_text
+
+BYTES_PER_SAMPLE = {
+    **{"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3},
+    # FLAC, whose size depends on the signal: a real ECG is never compressed a thousandfold.
+    **{"508": 1e-3, "516": 2e-3, "524": 3e-3},
+}
+
+
+def read(
+    header_path: Path, given_rate_hz: float | None, unit: str | None
+) -> tuple[LeadSignals, float, tuple[str, ...]]:
+    """A WFDB record of one or several segments.
+
+    Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
+    """
+    plain = physionet_plain.read(header_path, read_text(header_path), given_rate_hz, unit)
+    if plain is not None:
+        return plain
+    record = wfdb.rdheader(str(header_path.with_suffix("")))
+    if not isinstance(record, wfdb.MultiRecord):
+        return _read_segment(header_path, record, given_rate_hz, unit)
+    # A segment of length 0 only describes the layout; "~" is a gap.
+    segments = [(name, length) for name, length in zip(record.seg_name, record.seg_len, strict=True) if length]
+    n_samples, n_missing = sum(n for _, n in segments), sum(n for name, n in segments if name == "~")
+    if n_missing >= n_samples or n_missing > MAX_MISSING * n_samples:
+        raise ECGError(f"Of {n_samples} samples, {n_missing} lie in gaps between segments; choose single segments.")
+    parts: list[LeadSignals] = []
+    rates_hz, notes = set(), {}
+    for name, length in segments:
+        signals_mv = {}
+        if name != "~":
+            segment_path = header_path.with_name(f"{name}.hea")
+            if not segment_path.is_file():
+                raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} beside it.")
+            segment = wfdb.rdheader(str(segment_path.with_suffix("")))
+            signals_mv, rate_hz, segment_notes = _read_segment(segment_path, segment, given_rate_hz, unit)
+            if {len(signal_mv) for signal_mv in signals_mv.values()} != {length}:
+                raise ECGError(
+                    f"Its segment {name} does not have the promised {length} samples; copy the record again."
+                )
+            rates_hz.add(rate_hz)
+            notes |= dict.fromkeys(segment_notes)
+        parts.append(signals_mv)
+    if len(rates_hz) > 1:
+        raise ECGError(f"Its segments have different sampling rates, {sorted(rates_hz)} Hz; read them one by one.")
+    joined = {
+        lead: np.concatenate([part.get(lead, np.full(n, np.nan)) for part, (_, n) in zip(parts, segments, strict=True)])
+        for lead in LEADS
+        if any(lead in part for part in parts)
+    }
+    return joined, rates_hz.pop(), (*notes, f"Joined {len(segments)} segments.")
+
+
+def _read_segment(
+    header_path: Path, record: wfdb.Record | wfdb.MultiRecord, given_rate_hz: float | None, unit: str | None
+) -> tuple[LeadSignals, float, tuple[str, ...]]:
+    """One segment. The header is checked against its own text and the files before wfdb reads any signal.
+
+    wfdb silently assumes 250 Hz, a gain of 200 and mV where a header says nothing, and reads "µV" as "V".
+    """
+    lines = [line.split() for line in read_text(header_path).splitlines() if line.strip() and line.strip()[0] != "#"]
+    if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
+        raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
+    rate_hz = float(lines[0][2].split("/")[0]) if len(lines[0]) > 2 else None
+    if rate_hz is not None and not math.isclose(rate_hz, record.fs, rel_tol=1e-6):
+        raise ECGError(f"The sampling rate {lines[0][2]!r} in the header cannot be understood; write it as a number.")
+    rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
+    place, notes = match_leads([name or "" for name in record.sig_name])
+    factors = {}
+    for lead, channel in place.items():
+        gain, slash, unit_in_file = (lines[channel + 1] + [""])[2].partition("/")
+        # A wrong gain is as bad as a wrong unit, so the assumed 200 units per mV is not good enough.
+        if not gain or not float(gain.split("(")[0] or 0) == record.adc_gain[channel] != 0:
+            raise ECGError(f"Lead {lead} has no gain, so its size in mV is unknown; write the gain into the header.")
+        factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
+    _check_sizes(header_path, record)
+    record = wfdb.rdrecord(str(header_path.with_suffix("")), channels=sorted(place.values()), smooth_frames=False)
+    # wfdb returns the channels in ascending order; a channel may have several samples a frame.
+    signals = dict(zip(sorted(place.values()), record.e_p_signal, strict=True))
+    signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in place.items()}
+    lengths = {len(signal) for signal in signals_mv.values()}
+    if len(lengths) > 1 or lengths == {0}:
+        raise ECGError("The leads are empty or have different sampling rates; resample them to one rate first.")
+    return signals_mv, rate_hz * lengths.pop() / record.sig_len, (*notes, *unit_notes(list(factors.values())))
+
+
+def _check_sizes(header_path: Path, record: wfdb.Record) -> None:
+    """Refuse missing and cut-off signal files, before any memory is taken for what a header promises."""
+    for name in dict.fromkeys(record.file_name):
+        signal_path = header_path.with_name(name)
+        if not signal_path.is_file():
+            raise ECGError(f"Its signal file {name} is missing; put it beside the header.", "signal file missing")
+        channels = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
+        bytes_per_sample = BYTES_PER_SAMPLE[record.fmt[channels[0]]]
+        samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in channels)
+        n_samples = samples_per_frame * (record.sig_len or 1)
+        # Rounded first, as 4/3 byte is not exact in floating point.
+        promised = (record.byte_offset[channels[0]] or 0) + math.ceil(round(bytes_per_sample * n_samples, 3))
+        size = signal_path.stat().st_size
+        if size < promised:
+            raise ECGError(
+                f"Its signal file {name} has {size} bytes, but the header promises at least {promised}, so it is cut"
+                " off; copy it again.",
+                "signal file cut off",
+            )

@@ -1,0 +1,171 @@
+"""Reading an ECG from a file: WFDB, CSV, NumPy, EDF, DICOM or XML in, a `Recording` in millivolts out.
+
+The format is told from the content of the file, not from its name. Leads are matched by name, whatever their order
+or case. What a file does not say and the caller does not give (rate, unit, lead names) is never guessed. Everything
+that goes wrong is an `ECGError` of one sentence.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lamae_toolkit.ecg.io.channels import usable_leads
+from lamae_toolkit.ecg.io.formats import (
+    aecg,
+    delimited,
+    dicom,
+    edf,
+    muse,
+    npy,
+    physionet,
+    sierra,
+)
+from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import read_text
+
+WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
+KINDS = (
+    "a WFDB record (.hea with .dat or .mat), a table with lead names in its first row, a NumPy file, EDF, a DICOM"
+    " waveform, or XML of GE MUSE, Philips Sierra or HL7 aECG"
+)
+READ = {
+    "WFDB": physionet.read,
+    "CSV": delimited.read,
+    "EDF": edf.read,
+    "DICOM": dicom.read,
+    "MUSE XML": muse.read,
+    "Sierra XML": sierra.read,
+    "aECG XML": aecg.read,
+}
+MAX_MB = {"EDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
+"""Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
+
+
+def read_ecg(
+    path: str | Path,
+    *,
+    sampling_rate_hz: float | int | None = None,
+    unit: str | None = None,
+    leads: Sequence[str] | None = None,
+) -> Recording:
+    """Read one ECG from a file, in millivolts and with its leads by name.
+
+    path: the `.hea`, `.dat` or `.mat` file of a WFDB record or its name without suffix; a table with one column
+        per lead and lead names in the first row; a NumPy file; EDF or EDF+; a DICOM waveform; or the XML of GE MUSE,
+        Philips Sierra or HL7 aECG. But for WFDB, the file may have any name.
+    sampling_rate_hz: needed where the file does not give it. A table gives it by a column `time_s` or
+        `time_ms`, an `.npz` file by the key `sampling_rate_hz`.
+    unit: "mV", "uV" or "V", needed where the file does not give it. A table gives it in its column names
+        (`II_mV`, `II (uV)`), an `.npz` file by the key `unit`.
+    leads: the lead name of each row (or each column) of a NumPy signal, unless `.npz` has the key `leads`.
+
+    Channels that are none of the twelve leads are dropped with a note. A lead that is flat, or of which more
+    than 20 % is missing, is left out with a LeadWarning; smaller gaps are interpolated with a LeadWarning.
+    Raises ECGError, whose one sentence starts with the file's name, for anything else, and where an argument
+    contradicts the file.
+    """
+    path = Path(path).expanduser().absolute()
+    given_rate_hz = None if sampling_rate_hz is None else float(sampling_rate_hz)
+    try:
+        kind, path = _kind_of(path)
+        if leads is not None and kind != "NumPy":
+            raise ECGError(f"A {kind} file names its own leads; leave out the argument leads.")
+        try:
+            # What is no number or too large for one becomes a gap or is refused below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                if kind == "NumPy":
+                    signals_mv, rate_hz, notes = npy.read(path, given_rate_hz, unit, leads)
+                else:
+                    signals_mv, rate_hz, notes = READ[kind](path, given_rate_hz, unit)
+        except ECGError:
+            raise
+        except Exception as error:  # the libraries behind the formats raise nearly every type on a damaged file
+            problem = f"The file is damaged or is not {kind} ({type(error).__name__}); copy or export it again."
+            raise ECGError(problem) from error
+        lengths = sorted({len(signal_mv) for signal_mv in signals_mv.values()})
+        if len(lengths) > 1:
+            raise ECGError(f"Its leads have {lengths[0]} to {lengths[-1]} samples, not one length; export it again.")
+        signals_mv, lead_notes, flags = usable_leads(signals_mv, path.name)
+        signal_mv = np.stack(list(signals_mv.values()))
+        return Recording(signal_mv, rate_hz, tuple(signals_mv), (*notes, *lead_notes), flags)
+    except ECGError as error:
+        raise ECGError(f"{path.name}: {error}", error.reason) from error
+
+
+def find_ecgs(folder: str | Path) -> list[Path]:
+    """All files in a folder and its subfolders whose content is an ECG that `read_ecg` knows, sorted.
+
+    A WFDB record is listed once, by its header, and the segments of a longer record not at all. Raises ECGError if
+    the folder is absent or holds no ECG.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ECGError(f"{folder.name}: There is no such folder; check the path.")
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    headers = {file for file in files if file.suffix.lower() == ".hea"}
+    segments = {segment for header in headers for segment in _segments(header)}
+    found = headers - segments
+    found |= {file for file in files if file not in headers and not _has_header(file) and _is_known(file)}
+    if not found:
+        raise ECGError(f"{folder.name}: The folder holds no ECG; put {KINDS} there.")
+    return sorted(found)
+
+
+def _has_header(path: Path) -> bool:
+    """Whether this is the signal file of a WFDB record."""
+    return path.suffix.lower() in WFDB_SUFFIXES and path.with_suffix(".hea").is_file()
+
+
+def _is_known(path: Path) -> bool:
+    try:
+        return kind_of_content(path) not in (None, "XML")
+    except ECGError:  # XML that declares something before it says what it is
+        return False
+    except OSError:  # it may be an ECG, and `read_ecg` will say what is wrong
+        return True
+
+
+def _segments(header: Path) -> set[Path]:
+    """The headers of the segments that a header of several segments lists."""
+    lines = [line.split() for line in read_text(header).splitlines() if line.strip() and line.strip()[0] != "#"]
+    if not lines or "/" not in lines[0][0]:
+        return set()
+    return {header.with_name(f"{line[0]}.hea") for line in lines[1:] if "/" not in line[0]} - {header}
+
+
+def _kind_of(path: Path) -> tuple[str, Path]:
+    """What kind of file this is, and the file to open: for WFDB always the header."""
+    if "::" in str(path):
+        raise ECGError("The path contains '::', by which wfdb means a remote file; rename the file or folder.")
+    if path.is_dir():
+        raise ECGError("This is a folder; give one file, or list its ECGs with find_ecgs.")
+    suffix = path.suffix.lower()
+    header = path.with_suffix(".hea") if suffix in WFDB_SUFFIXES else path.with_name(path.name + ".hea")
+    if suffix not in CSV_SUFFIXES + NUMPY_SUFFIXES and header.is_file():
+        kind, path = "WFDB", header
+    elif not path.is_file():
+        raise ECGError("There is no such file; check the path.")
+    else:
+        try:
+            kind = kind_of_content(path)
+        except OSError as error:
+            problem = f"The file cannot be opened ({error.strerror}); check that you may read it."
+            raise ECGError(problem) from error
+    if kind == "XML":
+        raise ECGError(f"This is XML, but of no ECG that can be read; give {KINDS}.")
+    if kind is None:
+        # A damaged or empty file may still have a name that says what it ought to be.
+        if suffix in WFDB_SUFFIXES:
+            raise ECGError(f"Its WFDB header {header.name} is missing; put it beside this file.")
+        if suffix not in CSV_SUFFIXES + NUMPY_SUFFIXES:
+            raise ECGError(f"Files of the kind {suffix or 'without suffix'} cannot be read; give {KINDS}.")
+        kind = "CSV" if suffix in CSV_SUFFIXES else "NumPy"
+    size = path.stat().st_size
+    if size == 0:
+        raise ECGError("The file is empty; copy or export it again.")
+    if size > MAX_MB.get(kind, np.inf) * 1e6:
+        raise ECGError(f"The file has {size / 1e6:.0f} MB, but {kind} is read up to {MAX_MB[kind]} MB; export one ECG.")
+    return kind, path

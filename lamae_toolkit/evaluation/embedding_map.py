@@ -1,0 +1,97 @@
+"""Where ECGs lie in a model's latent space: a map in two dimensions, the nearest ECGs, and what a selection has."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from lamae_toolkit.errors import ECGError
+
+METHODS = ("pca", "t-sne")
+FEWEST, MOST_AXES, PERPLEXITY = 4, 50, 30.0
+EXACT = "covariance_eigh"
+"""The way to principal components that is exact, without random numbers, and quickest for few latents."""
+
+
+def standardised(x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b d"]:
+    """Every latent with mean 0 and standard deviation 1 over the ECGs, so that none rules for its size alone."""
+    x = x.astype(np.float64)
+    return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-9)
+
+
+def map_places(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 0) -> Float[np.ndarray, "b 2"]:
+    """A place on a flat map for every ECG, near to those that the model finds alike.
+
+    "pca": the two directions in which the standardised latents vary most; distances keep their meaning, and much is
+    not shown (`variance_shown`). "t-sne": neighbours stay together; distances between groups mean nothing (van der
+    Maaten and Hinton, JMLR 2008), here of the first 50 principal components, from the places of the PCA.
+    """
+    if method not in METHODS:
+        raise ECGError(f"There is no map by {method!r}; choose from {', '.join(METHODS)}.")
+    if len(x) < FEWEST:
+        raise ECGError(f"A map needs at least {FEWEST} ECGs, but there are {len(x)}; choose more rows of the store.")
+    z = standardised(x)
+    if method == "pca":
+        return PCA(2, svd_solver=EXACT).fit_transform(z)
+    z = PCA(min(MOST_AXES, *z.shape), svd_solver=EXACT).fit_transform(z)
+    perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
+    with threadpool_limits(1, "openmp"):  # its threads wait for each other at every step: on a busy computer, for long
+        return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(z).astype(np.float64)
+
+
+def variance_shown(x: Float[np.ndarray, "b d"], places: Float[np.ndarray, "b 2"]) -> float:
+    """The share of the variance of the standardised latents that a PCA map shows; the rest is not to be seen on it."""
+    return float(places.var(axis=0).sum() / standardised(x).var(axis=0).sum())
+
+
+def nearest(
+    x: Float[np.ndarray, "b d"], place: int, patient_ids: Int[np.ndarray, " b"], count: int = 8
+) -> pd.DataFrame:
+    """The ECGs that the model finds most alike, by the cosine of their standardised latents; 1 is the same direction.
+
+    place: which row of x. Columns: place, similarity, same_patient: a neighbour of the same patient shows that the
+    model knows this heart again, not that it knows the disease. ECGError if there are not `count` others.
+    """
+    if not 0 <= place < len(x):
+        raise ECGError(f"There is no ECG {place} among these {len(x)}.")
+    if count > len(x) - 1:
+        raise ECGError(f"{count} neighbours were asked for, but there are only {len(x) - 1} other ECGs; ask for fewer.")
+    z = standardised(x)
+    z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-12
+    similarity = z @ z[place]
+    similarity[place] = -np.inf
+    found = np.argsort(-similarity, kind="stable")[:count]
+    same = patient_ids[found] == patient_ids[place]
+    return pd.DataFrame({"place": found, "similarity": similarity[found], "same_patient": same})
+
+
+def inside(places: Float[np.ndarray, "b 2"], outline: Float[np.ndarray, "k 2"]) -> Int[np.ndarray, " m"]:
+    """Which places a closed outline holds: those from which a line to the right crosses it an odd number of times."""
+    (x, y), crossings = places.T, np.zeros(len(places), dtype=int)
+    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        between = (y0 <= y) != (y1 <= y)
+        crossings += between & (x < x0 + (y - y0) * (x1 - x0) / ((y1 - y0) or 1.0))
+    return np.flatnonzero(crossings % 2)
+
+
+def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"]) -> pd.DataFrame:
+    """Which codes the chosen ECGs have, and how often the rest has them; the greatest difference of shares first.
+
+    codes: the codes of every ECG. chosen: places in it. Columns: chosen and rest (numbers of ECGs with the code),
+    share_chosen and share_rest. The chosen ones were picked for where they lie: this describes, and tests nothing.
+    """
+    picked = np.zeros(len(codes), dtype=bool)
+    picked[chosen] = True
+    pairs = pd.DataFrame({"code": [tuple(set(some)) for some in codes], "picked": picked}).explode("code").dropna()
+    table = pd.DataFrame({"chosen": pairs[pairs.picked].code.value_counts(),
+                          "rest": pairs[~pairs.picked].code.value_counts()}).fillna(0).astype(int)  # fmt: skip
+    table["share_chosen"], table["share_rest"] = (
+        table.chosen / max(picked.sum(), 1),
+        table.rest / max((~picked).sum(), 1),
+    )
+    apart = (table.share_chosen - table.share_rest).abs()
+    return table.loc[apart.sort_values(ascending=False, kind="stable").index].rename_axis("code")

@@ -1,0 +1,1 @@
+"""Studies with the toolkit; not part of its public face."""

@@ -1,0 +1,1 @@
+"""Do explanations of LAMAE hold?"""

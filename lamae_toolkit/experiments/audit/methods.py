@@ -1,0 +1,131 @@
+"""All ways of saying where a prediction comes from, and what they would say of a model that forgot what it learned.
+
+`PATCH_CREDIT` and `LEAD_CREDIT` map a method's name to a function of model, probe, batch and code; `SUBSET_CREDIT`
+to one of the log-odds from every subset of the leads. Higher credit says that more of the prediction came from there.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from einops import reduce
+from jaxtyping import Float
+from torch import Tensor
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.attention import at_rest, roll_up
+from lamae_toolkit.explain.saliency import attention_rollout, gradient_attention, gradient_input
+from lamae_toolkit.explain.shapley import shapley_values
+from lamae_toolkit.model.lamae import LAMAE
+
+SIGNAL, RANDOM = "signal height", "random"
+"""Two pictures that ask no model: how high the ECG stands there, and numbers by lot."""
+
+
+def signal_height(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
+    """How high the ECG stands in each patch of each lead: the sum of (signal - the lead's mean)^2, in mV^2.
+
+    No model is asked. A method that finds the place no better than this finds where the ECG is high.
+    """
+    n, p = model.patches(batch).shape[2:]
+    cut = batch.signal_mv[:, :, : n * p]
+    return reduce((cut - cut.mean(dim=2, keepdim=True)) ** 2, "b l (n p) -> b l n", "sum", n=n)
+
+
+def _rollout(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
+    return attention_rollout(model, batch)
+
+
+@torch.inference_mode()
+def _lead_weights(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
+    with at_rest(model):
+        return model.embed(batch).lead_weights.mean(dim=1)
+
+
+def _latent_attention(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
+    return roll_up(model, batch).into_heart
+
+
+Method = Callable[[LAMAE, Probe, Batch, str], Tensor]
+
+PATCH_CREDIT: Mapping[str, Method] = {
+    "attention roll-out": _rollout,
+    "gradient x attention": gradient_attention,
+    "gradient x input": gradient_input,
+    SIGNAL: signal_height,
+}
+"""Credit for each patch of each lead, (b, l, n). The first is the same for all codes; `gradient x input` is signed."""
+
+
+def over_time(method: Method, model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
+    """The credit of a lead: that of its patches added up."""
+    return method(model, probe, batch, code).sum(dim=2)
+
+
+LEAD_CREDIT: Mapping[str, Method] = {
+    "lead weights": _lead_weights,
+    "latent attention": _latent_attention,
+    **{name: partial(over_time, method) for name, method in PATCH_CREDIT.items()},
+}
+"""Credit for each lead, (b, l). Of "latent attention" it is what reaches the heart token, all layers rolled up."""
+
+
+def one_away(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
+    """By how much the log-odds fall if only this lead is taken away: v(all) - v(all without it)."""
+    return values[:, -1:] - values[:, values.shape[1] - 1 - _bits(values)]
+
+
+def one_alone(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
+    """By how much the log-odds rise from knowing nothing if only this lead is there: v(it) - v(none)."""
+    return values[:, _bits(values)] - values[:, :1]
+
+
+def shapley(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
+    """The lead's fair share of the log-odds: what it adds, on the mean over all orders in which leads could come."""
+    return shapley_values(values.T).T
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    return 1 << np.arange(values.shape[1].bit_length() - 1)
+
+
+SUBSET_CREDIT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "one lead away": one_away,
+    "one lead alone": one_alone,
+    "Shapley": shapley,
+}
+"""Credit for each lead from the log-odds of all subsets of the leads, (b, 2^l) to (b, l); signed, in log-odds."""
+
+LEAD_METHODS = (*LEAD_CREDIT, *SUBSET_CREDIT, RANDOM)
+PATCH_METHODS = (*PATCH_CREDIT, RANDOM)
+
+STAGES = {
+    "read-out": ("pooling.",),
+    "and latent attention": ("latent_attention.", "norm."),
+    "and encoder": ("encoder.", "embed_patch.", "lead_"),
+}
+"""The parts of a model from the top down, which lose what they learned one after the other."""
+
+
+def forgetful(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[LAMAE, Probe]:
+    """The model and its probe with new random weights from the top down to this stage; the rest stays.
+
+    A picture that looks the same for a model that has forgotten what it learned does not show what the model learned.
+    The probe's new weights are normal, of the same size for each code. Source: the cascading randomisation of Adebayo
+    et al., arXiv 1810.03292.
+    """
+    if stage not in STAGES:
+        raise ECGError(f"There is no stage {stage!r}; choose from {', '.join(STAGES)}.")
+    names = list(STAGES)
+    forgotten = tuple(prefix for name in names[: names.index(stage) + 1] for prefix in STAGES[name])
+    fresh, learned = random_encoder(model.config, seed), model.state_dict()
+    fresh.load_state_dict(
+        {name: value if name.startswith(forgotten) else learned[name] for name, value in fresh.state_dict().items()}
+    )
+    drawn = np.random.default_rng([seed, 1]).normal(size=probe.weight.shape)
+    return fresh, replace(probe, weight=drawn * probe.weight.std(axis=1, keepdims=True))

@@ -1,0 +1,103 @@
+"""What a model says of an ECG of which some patches are hidden: its own way of asking what a patch is worth.
+
+A masked autoencoder learned from ECGs with hidden patches, so such an ECG is nothing new to it, unlike one in which
+a piece is set to zero.
+"""
+
+import torch
+from einops import rearrange, reduce, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
+from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.outputs import Embedding, Latents
+
+
+def embed_visible(model: LAMAE, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Embedding:
+    """What the model knows of each ECG from its visible patches alone; with nothing hidden, what `embed` gives.
+
+    mask: True where hidden. Each lead is normalised as a whole, hidden patches included, as in pretraining.
+    """
+    patches = model.patches(batch)
+    if mask.shape != patches.shape[:3]:
+        raise ECGError(
+            f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {tuple(patches.shape[:3])}."
+        )
+    visible = ~mask & batch.present[:, :, None]
+    if not bool(reduce(visible, "b l n -> b", "any").all()):
+        raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
+    keep = int(visible.sum(dim=-1).max())
+    connected = model.connect(model.encode_leads(patches, batch, mask, keep))
+    return model.embed_latents(_in_their_places(connected, visible))
+
+
+def _in_their_places(latents: Latents, visible: Bool[Tensor, "b l n"]) -> Latents:
+    """The tokens of the visible patches at their places in time, so that the moments of all leads lie side by side."""
+    tokens, _, position = latents
+    grid = tokens.new_zeros(*visible.shape, tokens.shape[-1])
+    grid = grid.scatter(2, repeat(position, "b l k -> b l k d", d=tokens.shape[-1]), tokens[:, :, 1:])
+    seen = torch.cat([visible.any(dim=-1, keepdim=True), visible], dim=2)
+    place = torch.arange(visible.shape[2], device=tokens.device).expand(visible.shape)
+    return Latents(torch.cat([tokens[:, :, :1], grid], dim=2), seen, place)
+
+
+@torch.inference_mode()
+def visible_log_odds(
+    model: LAMAE, probe: Probe, batch: Batch, mask: Bool[Tensor, "b l n"], at_once: int = 16
+) -> Float[Tensor, "b c"]:
+    """The log-odds of each code from the visible patches alone, so many ECGs at once."""
+    parts = []
+    with at_rest(model):
+        for start in range(0, len(batch), at_once):
+            some = slice(start, start + at_once)
+            part = Batch(batch.signal_mv[some], batch.present[some], batch.leads)
+            parts.append(log_odds(embed_visible(model, part, mask[some]), part, probe))
+    return torch.cat(parts)
+
+
+def hidden_moments(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "b n c"]:
+    """How much the log-odds of each code fall when one patch of time is hidden in all leads: the worth of the moment.
+
+    worth(n) = log-odds(whole ECG) - log-odds(without patch n).
+    """
+    b, l, n, _ = model.patches(batch).shape
+    mask = repeat(torch.eye(n, dtype=torch.bool, device=batch.present.device), "k n -> (b k) l n", b=b, l=l)
+    without = visible_log_odds(model, probe, _each(batch, n), mask)
+    whole = visible_log_odds(model, probe, batch, torch.zeros_like(mask[:b]))
+    return whole[:, None] - rearrange(without, "(b k) c -> b k c", b=b)
+
+
+def without_the_first(
+    order: Int[Tensor, "b k"], shares: tuple[float, ...], leads: int, only: bool = False
+) -> Bool[Tensor, "b s l n"]:
+    """Masks that hide the first patches of an order, one for each share of all patches.
+
+    order: the patches of all leads, lead by lead, the first one first. only: hide all others instead.
+    """
+    rank = order.argsort(dim=1)
+    count = torch.tensor([round(share * order.shape[1]) for share in shares], device=order.device)
+    first = rank[:, None] < count[:, None]
+    return rearrange(~first if only else first, "b s (l n) -> b s l n", l=leads)
+
+
+def hiding_curves(
+    model: LAMAE, probe: Probe, batch: Batch, order: Int[Tensor, "b k"], shares: tuple[float, ...]
+) -> tuple[Float[Tensor, "b s c"], Float[Tensor, "b s c"]]:
+    """The log-odds after these shares of the patches are hidden in this order, and when only these are visible."""
+    curves = []
+    for only in (False, True):
+        mask = rearrange(without_the_first(order, shares, len(batch.leads), only), "b s l n -> (b s) l n")
+        said = visible_log_odds(model, probe, _each(batch, len(shares)), mask)
+        curves.append(rearrange(said, "(b s) c -> b s c", b=len(batch)))
+    return curves[0], curves[1]
+
+
+def _each(batch: Batch, times: int) -> Batch:
+    """Every ECG so many times, one after the other."""
+    return Batch(
+        batch.signal_mv.repeat_interleave(times, dim=0), batch.present.repeat_interleave(times, dim=0), batch.leads
+    )

@@ -1,0 +1,248 @@
+"""What is audited: the plan, the models and their probes, and the predictions that are to be explained.
+
+The models are pretrained and probed on training patients of a simulated cohort, and explained on test patients, whom
+neither saw.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, embed_rows, evaluate
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.experiments.audit.methods import STAGES
+from lamae_toolkit.experiments.comparison.plans import BUDGET, SMALL
+from lamae_toolkit.files import write_json
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.parallel import workers_of_one_thread
+from lamae_toolkit.simulate.simulator import simulate_patients
+from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
+
+PLAN_FILE, CASES_FILE, PROBES_FILE = "plan.json", "cases.json", "probes.json"
+LEARNED = "learned"
+"""The stage of a model that has forgotten nothing."""
+ECGS_PER_PART = 4
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """What is audited: with which models, on which ECGs.
+
+    checkpoints: folders of pretrained models; none to pretrain one for each of `seeds`. cohort_seed: whose patients.
+    ecgs: how many ECGs of test patients are explained; forgetful_ecgs: how many of them also by models that forget.
+    least_auroc: a code is explained if all models predict it better than that.
+    """
+
+    checkpoints: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    cohort_ecgs: int = 3000
+    cohort_seed: int = 0
+    ecgs: int = 120
+    forgetful_ecgs: int = 40
+    representation: str = "summary"
+    least_auroc: float = 0.8
+    model: LAMAEConfig = SMALL
+    train: TrainConfig = field(default_factory=lambda: BUDGET)
+
+    def __post_init__(self) -> None:
+        for name in ("cohort_ecgs", "ecgs"):
+            if getattr(self, name) < 1:
+                raise ECGError(f"An audit of {getattr(self, name)} {name.replace('_', ' ')} shows nothing; give more.")
+        if not self.names:
+            raise ECGError("An audit needs a model: give one seed or more, or checkpoints.")
+        if len(set(self.names)) < len(self.names):
+            raise ECGError("A model is there twice; give each once.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the models are called."""
+        return self.checkpoints or tuple(f"seed {seed}" for seed in self.seeds)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prediction to explain: a row of the store, one of its true codes, and where the simulator put the evidence."""
+
+    row: int
+    code: str
+    patient_id: int
+    leads: tuple[str, ...]
+    spans_s: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit is about, with all that its second half needs."""
+
+    plan: AuditPlan
+    out: Path
+    store: Store
+    cases: tuple[Case, ...]
+    probes: dict
+
+    def parts(self) -> Iterator["Part"]:
+        """All parts, the models as they are before those that forget."""
+        rows = list(dict.fromkeys(case.row for case in self.cases))
+        for stage in (LEARNED, *STAGES):
+            chosen = rows if stage == LEARNED else rows[: self.plan.forgetful_ecgs]
+            # All models in turn, so that an audit that is cut short has treated them alike.
+            for start in range(0, len(chosen), ECGS_PER_PART):
+                for number in range(len(self.plan.names)) if stage == LEARNED else (0,):
+                    yield Part(number, stage, start // ECGS_PER_PART, tuple(chosen[start : start + ECGS_PER_PART]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A few ECGs explained with one model, as it learned or after it forgot."""
+
+    model: int
+    stage: str
+    number: int
+    rows: tuple[int, ...]
+
+    def file(self, out: Path) -> Path:
+        """Where what was said is kept."""
+        return out / "parts" / f"model{self.model}" / self.stage.replace(" ", "_") / f"{self.number:03d}.npz"
+
+
+def prepare_audit(plan: AuditPlan, out: Path, *, workers: int = 1, progress: bool = True) -> Audited:
+    """Simulate the cohort, pretrain and probe the models and draw the cases, each if it is not there yet."""
+    _keep_plan(plan, out)
+    store = _cohort(plan, out, progress)
+    if not plan.checkpoints:
+        jobs = [(plan, out, seed, progress and workers == 1) for seed in plan.seeds]
+        with tqdm(total=len(jobs), desc="models", unit="model", disable=not progress) as bar:
+            side_by_side(_pretrain, jobs, workers, bar, out)
+    probes = _probes(plan, store, out, progress)
+    return Audited(plan, out, store, _cases(plan, store, out, probes, progress), probes)
+
+
+def side_by_side(function: Callable, jobs: Sequence[tuple], workers: int, bar: tqdm, out: Path) -> None:
+    """Call a function for each of the jobs, several at a time; what it keeps in `out` stays after an interruption."""
+    if workers == 1:
+        for job in jobs:
+            function(*job)
+            bar.update()
+        return
+    with workers_of_one_thread(workers, f"what is finished is in {out}") as pool:
+        for done in as_completed([pool.submit(function, *job) for job in jobs]):
+            done.result()
+            bar.update()
+
+
+def _keep_plan(plan: AuditPlan, out: Path) -> None:
+    """Write the plan into the folder; refuse a folder that holds another audit."""
+    now, path = json.loads(json.dumps(asdict(plan))), out / PLAN_FILE
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
+        for name, value in now.items():
+            if kept.get(name) != value:
+                raise ECGError(
+                    f"{out} holds an audit with {name} = {kept.get(name)}, not {value}; choose another folder, or the"
+                    " same options to go on."
+                )
+    write_json(path, now)
+
+
+def _cohort(plan: AuditPlan, out: Path, progress: bool) -> Store:
+    folder = out / "store"
+    if not folder.exists():
+        return simulate_store(folder, plan.cohort_ecgs, plan.cohort_seed, progress=progress)
+    store = Store.open(folder)
+    if store.meta["source"] != f"simulated, seed {plan.cohort_seed}" or len(store) != plan.cohort_ecgs:
+        raise ECGError(f"{folder} holds {len(store)} ECGs, {store.meta['source']}: not this audit's; choose another.")
+    return store
+
+
+def _pretrain(plan: AuditPlan, out: Path, seed: int, progress: bool) -> None:
+    """Pretrain the model of a seed on the training patients, or go on with it."""
+    store = Store.open(out / "store")
+    torch.manual_seed(seed)
+    model, train = LAMAE(plan.model), replace(plan.train, seed=seed)
+    folder = out / "models" / f"seed{seed}"
+    pretrain(model, store, store.rows(Split.of(store).train), folder, train, progress=progress)
+
+
+def load_model(plan: AuditPlan, out: Path, number: int) -> LAMAE:
+    """One of the audited models."""
+    folder = plan.checkpoints[number] if plan.checkpoints else out / "models" / f"seed{plan.seeds[number]}" / CHECKPOINT
+    return LAMAE.from_pretrained(folder).eval()
+
+
+def _probes(plan: AuditPlan, store: Store, out: Path, progress: bool) -> dict:
+    """Fit a probe on each model and keep it; returns each code's AUROC on test patients, one per model."""
+    path = out / PROBES_FILE
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    split = Split.of(store)
+    rows, codes = store.rows(split.folds), codes_to_predict(store, split)
+    found: dict[str, list[float]] = {code: [] for code in codes}
+    models = [load_model(plan, out, number) for number in range(len(plan.names))]
+    shapes = {(model.config.max_patches, model.config.patch_samples) for model in models}
+    if len(shapes) > 1:
+        raise ECGError("The checkpoints cut the ECG into different patches, so their pictures cannot be compared.")
+    for number, model in enumerate(models):
+        embedding = embed_rows(model, store, rows, progress=progress)
+        evaluation = evaluate(
+            embedding, store.index.iloc[rows], codes, split=split, representation=plan.representation, replicates=1
+        )
+        folder = out / "probes" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        evaluation.probe.save(folder)
+        for code, auroc in zip(codes, evaluation.auroc.value, strict=True):
+            found[code].append(float(auroc))
+    write_json(path, found)
+    return found
+
+
+def _cases(plan: AuditPlan, store: Store, out: Path, probes: dict, progress: bool) -> tuple[Case, ...]:
+    """Test ECGs with all twelve leads, drawn by lot, and those of their true codes that all models predict.
+
+    The store does not hold where the evidence is, so the same patients are simulated once more.
+    """
+    path = out / CASES_FILE
+    if not path.is_file():
+        write_json(path, {"cases": [asdict(case) for case in _draw_cases(plan, store, probes, progress)]})
+    return tuple(
+        Case(**case | {"leads": tuple(case["leads"]), "spans_s": tuple(map(tuple, case["spans_s"]))})
+        for case in json.loads(path.read_text(encoding="utf-8"))["cases"]
+    )
+
+
+def _draw_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -> list[Case]:
+    predicted = {code for code, aurocs in probes.items() if min(aurocs) > plan.least_auroc}
+    whole = store.batch(np.arange(len(store))).present.all(dim=1).numpy()
+    rows = [
+        row for row in store.rows(Split.of(store).test) if whole[row] and predicted & set(store.index.codes.iloc[row])
+    ]
+    if not rows:
+        raise ECGError(
+            f"No test ECG has a code that all models predict with an AUROC above {plan.least_auroc:g}; use better"
+            " models or a larger cohort."
+        )
+    drawn = np.random.default_rng([plan.cohort_seed, 20]).permutation(rows)[: plan.ecgs].tolist()
+    simulated = simulate_patients(len(store), plan.cohort_seed, sampling_rate_hz=store.sampling_rate_hz)
+    bar = tqdm(simulated, total=len(store), desc="simulating once more", unit="ECG", disable=not progress)
+    truths = {row: ecg.truth for row, ecg in enumerate(bar) if row in set(drawn)}
+    return [
+        Case(row, code, int(store.index.patient_id.iloc[row]), truth.evidence_leads[code], truth.evidence_spans_s[code])
+        for row, truth in ((row, truths[row]) for row in drawn)
+        for code in truth.codes
+        if code in predicted
+    ]
+
+
+def load_audited(audited: Audited, number: int) -> tuple[LAMAE, Probe]:
+    """One of the models and its probe, as they are kept."""
+    return load_model(audited.plan, audited.out, number), Probe.load(audited.out / "probes" / str(number))

@@ -1,0 +1,134 @@
+"""Pictures of an audit: every method on every test, the curves behind deletion and insertion, and localisation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL, STAGES
+from lamae_toolkit.experiments.audit.scores import AGREES, BEST, CHANCE, FORGOT, LEAD_KIND, OTHER_ECG, PATCH_KIND
+from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots.ecg import BLUE, GREY, MANY, VERMILION
+
+TITLES = {
+    "deletion": "deletion: log-odds lost<br>beyond chance",
+    "insertion": "insertion: log-odds won<br>beyond chance",
+    "localisation": "localisation:<br>AUROC",
+    LAST_STAGE: "like the picture of a<br>model that forgot",
+    AGREES: "like the picture of<br>another seed",
+}
+JUDGED = tuple(dict.fromkeys(name for methods in METHODS.values() for name in methods))
+LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GREY), strict=False)) | {
+    SIGNAL: (GREY, "square-open"), RANDOM: (GREY, "circle-open"), CHANCE: (GREY, "line-ew"),
+}  # fmt: skip
+"""Colour and mark of each method in all figures; what asks no model is grey."""
+FLOORS = {"deletion": 0.0, "insertion": 0.0, "localisation": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
+
+
+def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
+    """Every method on every test: dots with 95 % intervals, chance as a dotted line.
+
+    scores: the rows of an audit's results. Hollow dots: for agreement, the picture of another patient's ECG; controls
+    that ask no model are grey.
+    """
+    rows = scores[scores.kind == kind]
+    metrics = [metric for metric in TITLES if metric in set(rows.metric)]
+    methods = [*METHODS[kind], SIGNAL, RANDOM][::-1]
+    figure = make_subplots(
+        rows=1, cols=len(metrics), shared_yaxes=True, horizontal_spacing=0.02,
+        subplot_titles=[TITLES[metric] for metric in metrics],
+    )  # fmt: skip
+    for column, metric in enumerate(metrics, start=1):
+        beside = OTHER_ECG if metric == AGREES else None
+        for name, hollow in ((metric, False), (beside, True)):
+            some = rows[(rows.metric == name) & rows.method.isin(methods)]
+            colour = [GREY if method in (SIGNAL, RANDOM) else BLUE for method in some.method]
+            figure.add_scatter(
+                x=some.value, y=some.method, mode="markers", row=1, col=column, showlegend=False, error_x=_bars(some),
+                marker={"color": colour, "size": 9, "symbol": "circle-open" if hollow else "circle"},
+                hovertemplate=f"%{{y}}: %{{x:.3f}}<extra>{name or ''}</extra>",
+            )  # fmt: skip
+        best = rows[(rows.metric == metric) & (rows.method == BEST)]
+        for value in best.value:
+            figure.add_vline(x=value, line={"color": VERMILION, "dash": "dash"}, row=1, col=column)
+        figure.add_vline(x=FLOORS[metric], line={"color": GREY, "dash": "dot"}, row=1, col=column)
+    figure.update_yaxes(categoryorder="array", categoryarray=methods)
+    return _finish(figure, title, 36 * len(methods) + 190)
+
+
+def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[float], title: str = "") -> go.Figure:
+    """Mean log-odds as leads, in the order of their credit, are taken away or added, and as patches are hidden."""
+    figure = make_subplots(rows=2, cols=2, subplot_titles=list(curves), vertical_spacing=0.16, horizontal_spacing=0.09)
+    for panel, (what, of_method) in enumerate(curves.items()):
+        place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
+        leads = what.startswith("leads")
+        for name, curve in of_method.items():
+            colour, symbol = LOOK[name]
+            figure.add_scatter(
+                x=np.arange(len(curve)) if leads else np.array(shares), y=curve, name=name, legendgroup=name,
+                showlegend=panel == 0, mode="lines+markers", marker={"size": 6, "color": colour, "symbol": symbol},
+                line={"color": colour, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
+                hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>", **place,
+            )  # fmt: skip
+        figure.update_xaxes(title_text="leads" if leads else "share of the patches", **place)
+        if not leads:
+            figure.update_xaxes(tickformat=".0%", **place)
+        figure.update_yaxes(title_text="log-odds of the code", **place)
+    figure = _finish(figure, title, 760)
+    return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
+
+
+def localisation_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
+    """Localisation AUROC of every method, code by code; 0.5, the middle of the scale, is guessing."""
+    rows = by_code[(by_code.kind == kind) & (by_code.metric == "localisation")]
+    methods = [*METHODS[kind], SIGNAL]
+    table = rows.pivot_table(index="code", columns="method", values="value").reindex(columns=methods)
+    count = rows.groupby("code").predictions.first()
+    figure = go.Figure(
+        go.Heatmap(
+            z=table.to_numpy(), x=methods, y=[f"{name_of(code)} ({count[code]})" for code in table.index],
+            colorscale="RdBu", zmid=0.5, zmin=0, zmax=1, colorbar={"title": "AUROC"},
+            text=np.round(table.to_numpy(), 2), texttemplate="%{text:.2f}",
+            hovertemplate="%{x}<br>%{y}: %{z:.2f}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_xaxes(side="top", tickangle=-30)
+    return _finish(figure, title, 34 * len(table) + 220)
+
+
+def forgetting_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
+    """How alike each method's picture stays as the model forgets from the top down, with 95 % intervals."""
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=[LEAD_KIND, PATCH_KIND])
+    stages = list(STAGES)
+    for column, kind in enumerate((LEAD_KIND, PATCH_KIND), start=1):
+        for number, name in enumerate((*METHODS[kind], SIGNAL)):
+            rows = scores[(scores.kind == kind) & (scores.method == name)].set_index("metric")
+            rows = rows.reindex([f"{FORGOT} {stage}" for stage in stages])
+            colour, symbol = LOOK[name]
+            figure.add_scatter(
+                x=np.arange(len(stages)) + 0.05 * (number - 4), y=rows.value, error_y=_bars(rows), name=name,
+                legendgroup=name, showlegend=column == 1 or name not in (*METHODS[LEAD_KIND], SIGNAL),
+                mode="lines+markers",
+                marker={"size": 8, "color": colour, "symbol": symbol}, line={"width": 1.5}, row=1, col=column,
+                hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
+            )  # fmt: skip
+        figure.update_xaxes(tickvals=np.arange(len(stages)), ticktext=stages, row=1, col=column)
+    figure.update_yaxes(title_text="rank correlation with the learned picture", row=1, col=1)
+    figure = _finish(figure, title, 480)
+    return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
+
+
+def _bars(rows: pd.DataFrame) -> dict:
+    return {"type": "data", "symmetric": False, "array": rows.high - rows.value, "arrayminus": rows.value - rows.low,
+            "thickness": 1.2}  # fmt: skip
+
+
+def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
+    figure.update_layout(
+        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"}, height=height, template="plotly_white",
+        margin={"l": 20, "r": 20, "t": 130 if title else 60, "b": 45}, font={"size": 13},
+    )  # fmt: skip
+    return figure.update_annotations(font_size=12)

@@ -1,0 +1,1 @@
+"""LAMAE beside its baselines."""

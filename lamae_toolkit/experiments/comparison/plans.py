@@ -1,0 +1,203 @@
+"""What is compared with what: plans of rivals, patients and budgets, and the comparisons that the toolkit offers."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
+from lamae_toolkit.data.datasets.simulated import SILENT_CODES
+from lamae_toolkit.data.labels import frequent_codes
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.leads import LEAD_SUBSETS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict
+from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.finetune import SupervisedConfig
+from lamae_toolkit.training.trainer import TrainConfig
+
+CELLS = "cells"
+METHODS = ("probe", "fine-tune", "network", "hand-made")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison.
+
+    method: "probe", a frozen model and linear read-outs; "fine-tune", the same trained on labels; "network", a
+    convolutional network trained on labels from scratch; "hand-made", measured features and boosted trees.
+    rival: the model, from RIVALS. changes: the choices of its configuration that differ from the plan's.
+    """
+
+    rival: str = "LAMAE"
+    changes: Mapping[str, object] = field(default_factory=dict)
+    method: str = "probe"
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS or self.rival not in RIVALS:
+            raise ECGError(f"There is no variant of {self.rival!r} by {self.method!r}.")
+
+    def model(self, config: LAMAEConfig) -> LAMAE:
+        """The untrained model."""
+        return RIVALS[self.rival](replace(config, **self.changes))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared with what, on which patients, with which budget.
+
+    tasks: the columns of the store's index that are predicted, each with its classes; "codes" are ICD-10 codes.
+    splits: the rotations. Pretraining and probes learn from a split's training folds, penalties are chosen on
+    its validation folds, and its test folds are only scored. fractions: shares of the training patients whose
+    labels a probe gets. subsets: the lead sets (see LEAD_SUBSETS) on which probes are fitted and scored.
+    """
+
+    name: str
+    variants: Mapping[str, Variant]
+    tasks: Mapping[str, tuple[str, ...]]
+    splits: tuple[Split, ...]
+    model: LAMAEConfig
+    train: TrainConfig
+    seeds: tuple[int, ...] = (0, 1, 2)
+    fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
+    subsets: tuple[str, ...] = tuple(LEAD_SUBSETS)
+    fine_tuning: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(epochs=4, learning_rate=3e-4))
+    network: SupervisedConfig = field(default_factory=SupervisedConfig)
+
+    def pretrained(self, variant: str) -> str:
+        """The variant whose pretraining this one takes over: fine-tuning goes on from a probed model."""
+        wanted = replace(self.variants[variant], method="probe")
+        names = [name for name, other in self.variants.items() if other == wanted]
+        if not names:
+            raise ECGError(f"{variant!r} fine-tunes a model that the comparison {self.name!r} does not pretrain.")
+        return names[0]
+
+    def cells(self) -> Iterator["Cell"]:
+        """All cells, in an order in which an interrupted comparison has treated all variants alike."""
+        for seed in self.seeds:
+            for rotation in range(len(self.splits)):
+                for variant in self.variants:
+                    yield Cell(variant, rotation, seed)
+
+    def to_dict(self) -> dict:
+        """The plan as plain values, for JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pretraining and its probes: a variant, a rotation of the folds and a seed."""
+
+    variant: str
+    rotation: int
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where the cell keeps its checkpoint, log and scores."""
+        slug = "".join(letter if letter.isalnum() else "_" for letter in self.variant.lower())
+        return out / CELLS / slug / f"rotation{self.rotation}_seed{self.seed}"
+
+
+
+
+def score_key(task: str, representation: str, fraction: float, subset: str) -> str:
+    """The name of one array of scores."""
+    return f"{task}|{representation}|{fraction:g}|{subset}"
+
+
+SMALL = LAMAEConfig(width=96, heads=2, pooling_heads=2, decoder_width=48, decoder_heads=2)
+"""The size of the comparisons: every cell pretrains in about two minutes on one core."""
+
+BUDGET = TrainConfig(steps=700, batch_size=16, warmup_steps=40, log_every=20, save_every=200)
+
+PRETRAINED = {name: Variant(name) for name in RIVALS}
+"""All models that share LAMAE's sizes, each probed."""
+
+ALL = PRETRAINED | {
+    "LAMAE, fine-tuned": Variant("LAMAE", method="fine-tune"),
+    "independent leads, fine-tuned": Variant("independent leads", method="fine-tune"),
+    "random encoder, fine-tuned": Variant("random encoder", method="fine-tune"),
+    "convolutional network": Variant(method="network"),
+    "hand-made features": Variant(method="hand-made"),
+}
+
+OPEN_CHOICES = {
+    "default": {},
+    "tokens: cls": {"tokens": "cls"},
+    "tokens: induced": {"tokens": "induced"},
+    "lead embedding": {"lead_embedding": True},
+    "mask ratio 0.5": {"mask_ratio": 0.5},
+    "mask ratio 0.9": {"mask_ratio": 0.9},
+    "masking: random patches": {"hidden_leads": 0},
+    "masking: whole leads": {"mask_ratio": 0.0, "hidden_leads": 6},
+    "masking: 4 whole leads more": {"hidden_leads": 4},
+    "pooling: mean": {"pooling": "mean"},
+    "decoder hears: heart token only": {"heart": "token"},
+    "no latent attention": {"encoder_depth": 3, "latent_depth": 0},
+    "latent attention: 2 of 3 layers": {"encoder_depth": 1, "latent_depth": 2},
+    "per-record normalisation": {"normalisation": "record"},
+    "amplitude input": {"amplitude_input": True},
+}
+"""The open choices of LAMAE: what each row changes of the default. Depths share the same three layers."""
+
+
+def ptbxl(store: Store) -> Plan:
+    """LAMAE against its rivals on PTB-XL: superclasses and ICD-10 codes with at least 30 positives.
+
+    Four rotations: each pair of the folds 1 to 8 is the test set once, the fold after it is for validation, and the
+    other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae compare ptbxl`. Cost: about
+    75 minutes on two cores for the pretrained models.
+    """
+    splits, codes = tuple(_rotation(first) for first in (1, 3, 5, 7)), frequent_codes(store)
+    if "superclasses" not in store.index or not codes:
+        raise ECGError(f"{store.folder} is not PTB-XL, or holds too little of it; pack it with `lamae compare ptbxl`.")
+    return Plan("ptbxl", ALL, {"superclasses": SUPERCLASSES, "codes": codes}, splits, SMALL, BUDGET)
+
+
+def simulated(store: Store) -> Plan:
+    """LAMAE against its rivals on simulated patients, with codes that are visible in the ECG and codes that are not."""
+    split = Split()
+    tasks = {"codes": codes_to_predict(store, split), "silent_codes": SILENT_CODES}
+    return Plan("simulated", ALL, tasks, (split,), SMALL, BUDGET)
+
+
+def ablation(store: Store) -> Plan:
+    """The open choices of LAMAE, one at a time, scored on validation folds that no test touches.
+
+    On PTB-XL the superclasses are predicted. On another cohort, such as a simulated one, its codes: normalisation
+    and amplitude can only show where the ECGs are in mV, and PTB-XL's z-scored records are not.
+    """
+    variants = {name: Variant("LAMAE", changes) for name, changes in OPEN_CHOICES.items()}
+    if "superclasses" in store.index:
+        tasks, split = {"superclasses": SUPERCLASSES}, _tuning(_rotation(1), held_out=1)
+    else:
+        split = _tuning(Split.of(store), held_out=2)
+        tasks = {"codes": codes_to_predict(store, split)}
+    return Plan(
+        "ablation",
+        variants,
+        tasks,
+        (split,),
+        SMALL,
+        replace(BUDGET, steps=500),
+        fractions=(1.0,),
+        subsets=("12 leads",),
+    )
+
+
+
+
+PLANS: dict[str, Callable[[Store], Plan]] = {"ptbxl": ptbxl, "simulated": simulated, "ablation": ablation}
+
+
+def _rotation(first: int) -> Split:
+    """Test on folds `first` and the next one, validate on the one after, learn from the other five of 1 to 8."""
+    test, validation = (first, first + 1), ((first + 1) % 8 + 1,)
+    return Split(tuple(fold for fold in range(1, 9) if fold not in test + validation), validation, test)
+
+
+def _tuning(split: Split, held_out: int) -> Split:
+    """The same split without its test folds: scored on its validation folds, penalties from the last training folds."""
+    return replace(split, train=split.train[:-held_out], validation=split.train[-held_out:], test=split.validation)

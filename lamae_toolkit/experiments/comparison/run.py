@@ -1,0 +1,131 @@
+"""Running a comparison: each cell of rival, rotation and seed is computed once, however often it is interrupted."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.experiments.comparison.methods import handmade_scores, measured, probe_scores, supervised_scores
+from lamae_toolkit.experiments.comparison.plans import Cell, Plan
+from lamae_toolkit.files import write_json, written_whole
+from lamae_toolkit.model.baselines import RandomEncoder
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.parallel import workers_of_one_thread
+from lamae_toolkit.training.trainer import TrainConfig, pretrain
+
+PLAN_FILE, SCORES_FILE = "plan.json", "scores.npz"
+
+
+def run_cells(
+    plan: Plan,
+    store: Store,
+    out: Path | str,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    stop_after: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Compute all cells that are not there yet, several at a time; after an interruption the same call goes on.
+
+    Each worker computes on one thread when there are several. stop_after: so many new cells at most.
+    Raises ECGError if `out` holds another comparison.
+    """
+    out = Path(out)
+    _keep_plan(plan, store, out)
+    cells = [cell for cell in plan.cells() if not (cell.folder(out) / SCORES_FILE).is_file()]
+    done = sum(1 for _ in plan.cells()) - len(cells)
+    cells = cells[:stop_after]
+    with tqdm(total=done + len(cells), initial=done, desc=plan.name, unit="cell", disable=not progress) as bar:
+        if workers == 1:
+            for cell in cells:
+                run_cell(plan, store, out, cell, device=device, progress=progress)
+                bar.update()
+            return
+        if any(plan.variants[cell.variant].method == "hand-made" for cell in cells):
+            measured(plan, store, out, progress)  # once, not in every worker
+        # Fine-tuning comes last: it goes on from what the others pretrain.
+        last = [cell for cell in cells if plan.variants[cell.variant].method == "fine-tune"]
+        with workers_of_one_thread(workers, f"finished cells are in {out}") as pool:
+            for wave in ([cell for cell in cells if cell not in last], last):
+                jobs = [pool.submit(_run_cell, plan, store.folder, out, cell, device) for cell in wave]
+                for job in as_completed(jobs):
+                    job.result()
+                    bar.update()
+
+
+
+
+
+
+def _run_cell(plan: Plan, store: Path, out: Path, cell: Cell, device: str) -> None:
+    run_cell(plan, Store.open(store), out, cell, device=device, progress=False)
+
+
+def run_cell(
+    plan: Plan,
+    store: Store,
+    out: Path,
+    cell: Cell,
+    *,
+    pretrained: Callable[[Cell], LAMAE] | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Compute one cell: pretrain if need be, learn from the labels, and keep the scores of the test ECGs.
+
+    pretrained: gives the pretrained model of a cell, if it is not to be pretrained here. The scores are log-odds, one
+    array (test ECGs, classes) under each `score_key`; also kept, as "rows", are the rows of the test ECGs in the store.
+    """
+    split, folder, variant = plan.splits[cell.rotation], cell.folder(out), plan.variants[cell.variant]
+    pretrained = pretrained or (lambda source: _pretrained(plan, store, out, source, device, progress))
+    torch.manual_seed(cell.seed)
+    if variant.method == "probe":
+        model = pretrained(cell)
+        scores = probe_scores(plan, store, model, split, cell.seed, device=device, progress=progress)
+    elif variant.method == "hand-made":
+        scores = handmade_scores(plan, store, out, split, cell.seed, progress=progress)
+    else:
+        model = None
+        if variant.method == "fine-tune":
+            source = Cell(plan.pretrained(cell.variant), cell.rotation, cell.seed)
+            model = pretrained(source)
+        scores = supervised_scores(plan, store, model, split, cell.seed, device=device, progress=progress)
+    with written_whole(folder / SCORES_FILE) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **scores)
+    return scores
+
+
+def _pretrained(plan: Plan, store: Store, out: Path, cell: Cell, device: str, progress: bool) -> LAMAE:
+    """The pretrained model of a cell; at once if its checkpoint is complete."""
+    model = plan.variants[cell.variant].model(plan.model)
+    if not isinstance(model, RandomEncoder):
+        rows, train = store.rows(plan.splits[cell.rotation].train), replace(plan.train, seed=cell.seed)
+        pretrain(model, store, rows, cell.folder(out), train, device=device, progress=progress)
+    return model.eval()
+
+
+def _keep_plan(plan: Plan, store: Store, out: Path) -> None:
+    """Write the plan beside its cells; refuse a folder that holds another one."""
+    now = plan.to_dict() | {"data": f"{store.meta['source']}, {len(store)} ECGs"}
+    path = out / PLAN_FILE
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
+        for name in now:
+            # More seeds and more variants may be added to a comparison; what is there stays as it is.
+            if name not in ("seeds", "variants") and kept.get(name) != now[name]:
+                raise ECGError(f"{out} holds a comparison with another {name}; choose another folder.")
+        for name, variant in now["variants"].items():
+            if kept["variants"].get(name, variant) != variant:
+                raise ECGError(f"{out} holds a comparison in which {name!r} is another model; choose another folder.")
+        now["variants"] = kept["variants"] | now["variants"]
+        now["seeds"] = sorted({*kept["seeds"], *now["seeds"]})
+    write_json(path, now)

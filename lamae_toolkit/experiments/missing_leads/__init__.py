@@ -1,0 +1,1 @@
+"""Leads that are reconstructed from others."""

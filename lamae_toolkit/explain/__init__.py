@@ -1,0 +1,1 @@
+"""What each lead contributes to a prediction."""

@@ -1,0 +1,126 @@
+"""What each lead adds to a predicted code: exact Shapley values over all subsets of an ECG's leads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.ecg.preprocess import crop
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.lead_subsets import present_leads, subset_log_odds
+from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values
+from lamae_toolkit.model.lamae import LAMAE
+
+LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {name: (name,) for name in
+                  ("V1", "V2", "V3", "V4", "V5", "V6")}  # fmt: skip
+"""The limb leads as one player: they are two independent leads written six ways. The chest leads one by one."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeadCredit:
+    """What each lead of one ECG adds to the log-odds of each code.
+
+    recording: what was read; its leads are the players, in this order. log_odds: (s, c), what the model predicts from
+    each subset of the leads (bit i of the row says whether lead i is in it), row 0 from none of them.
+    """
+
+    recording: Recording
+    codes: tuple[str, ...]
+    log_odds: Float[np.ndarray, "s c"]
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads, in the order of all the arrays."""
+        return self.recording.leads
+
+    @property
+    def values(self) -> Float[np.ndarray, "l c"]:
+        """The Shapley value of each lead, in log-odds: empty + sum over leads = full."""
+        return shapley_values(self.log_odds)
+
+    @property
+    def interactions(self) -> Float[np.ndarray, "l l c"]:
+        """What two leads add together beyond what they add one by one, in log-odds; below 0, they repeat each other."""
+        return shapley_interactions(self.log_odds)
+
+    @property
+    def empty(self) -> Float[np.ndarray, " c"]:
+        """The log-odds when nothing is known: the probe's bias."""
+        return self.log_odds[0]
+
+    @property
+    def full(self) -> Float[np.ndarray, " c"]:
+        """The log-odds from all leads."""
+        return self.log_odds[-1]
+
+    def column(self, code: str) -> int:
+        """Where a code stands in the arrays; ECGError if the probe does not predict it."""
+        if code not in self.codes:
+            raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
+        return self.codes.index(code)
+
+    def table(self, code: str) -> pd.DataFrame:
+        """One row per lead: its credit, what it adds alone to nothing, and what the others lose without it."""
+        odds = self.log_odds[:, self.column(code)]
+        bits = 1 << np.arange(len(self.leads))
+        return pd.DataFrame(
+            {
+                "credit": shapley_values(odds),
+                "alone": odds[bits] - odds[0],
+                "last": odds[-1] - odds[len(odds) - 1 - bits],
+            },
+            index=pd.Index(self.leads, name="lead"),
+        )
+
+    def group_table(self, code: str, groups: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+        """The credit of groups of leads, each group one player; by default the limb leads as one, each chest lead one.
+
+        Beside it, `sum`, the sum of its leads' own credits. Leads that the ECG lacks are left out of their groups;
+        each lead that it has must be in one of them (ECGError).
+        """
+        groups = LIMB_AND_CHEST if groups is None else groups
+        for lead in self.leads:
+            times = sum(list(leads).count(lead) for leads in groups.values())
+            if times != 1:
+                where = "twice or more in the" if times else "in none of the"
+                raise ECGError(f"Lead {lead} is {where} groups; put each lead of the ECG into one group.")
+        there = {
+            name: [self.leads.index(lead) for lead in leads if lead in self.leads] for name, leads in groups.items()
+        }
+        there = {name: places for name, places in there.items() if places}
+        odds = self.log_odds[:, self.column(code)]
+        single = shapley_values(odds)
+        return pd.DataFrame(
+            {
+                "credit": shapley_values(grouped(odds, list(there.values()))),
+                "sum": [single[places].sum() for places in there.values()],
+            },
+            index=pd.Index(there, name="leads"),
+        )
+
+
+def explain_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCredit:
+    """What each lead of an ECG adds to each predicted code, exactly, over all subsets of its leads.
+
+    The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
+    """
+    device = next(model.parameters()).device
+    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
+    leads = present_leads(batch)
+    read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
+    return LeadCredit(read, probe.codes, subset_log_odds(model, probe, batch)[0].cpu().numpy())
+
+
+def lead_shapley(model: LAMAE, probe: Probe, batch: Batch) -> Float[np.ndarray, "b l c"]:
+    """The Shapley value of each lead for each code, in log-odds, for several ECGs; exactly 0 for an absent lead."""
+    credit = np.zeros((*batch.present.shape, len(probe.codes)))
+    for row in range(len(batch)):
+        one = Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
+        there = batch.present[row].cpu().numpy()
+        credit[row, there] = shapley_values(subset_log_odds(model, probe, one)[0].cpu().numpy())
+    return credit

@@ -1,0 +1,98 @@
+"""What models draw of the hidden parts of one ECG, and how far each lead is from the truth."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.ecg.preprocess import resample
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.model.baselines import IndependentMAE
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import SHIPPED
+
+SILENCE_MV = 0.01
+"""Added in quadrature to a lead's spread, as the models do: noise in a silent lead is not blown up."""
+
+
+def shipped_pair() -> dict[str, LAMAE]:
+    """The two models that come with the toolkit, alike in all but one thing: in LAMAE the leads meet."""
+    lamae, independent = SHIPPED
+    return {
+        "LAMAE": LAMAE.from_pretrained(lamae),
+        "independent leads": IndependentMAE.from_pretrained(independent),
+    }
+
+
+def as_read(recording: Recording, config: LAMAEConfig) -> Recording:
+    """The part of an ECG that a model reads: from its beginning, at the model's rate, in whole patches.
+
+    ECGError if it is shorter than two patches, one to see and one to hide.
+    """
+    patch = config.patch_samples
+    signal_mv = resample(recording, config.sampling_rate_hz).signal_mv
+    patches = min(signal_mv.shape[1] // patch, config.max_patches)
+    if patches < 2:
+        raise ECGError(
+            f"The ECG has {recording.duration_s:g} s, but the model reads at least two patches of"
+            f" {patch / config.sampling_rate_hz:g} s; give a longer ECG."
+        )
+    return replace(recording, signal_mv=signal_mv[:, : patches * patch], sampling_rate_hz=config.sampling_rate_hz)
+
+
+@torch.inference_mode()
+def draw_hidden(
+    models: Mapping[str, LAMAE], recording: Recording, mask: Bool[np.ndarray, "l n"]
+) -> dict[str, Recording]:
+    """Let each model draw the whole ECG from the patches that are not hidden.
+
+    mask: True where hidden, a row for each lead of the recording. Mean and height in mV of a hidden lead are taken
+    from that lead (see `LAMAE.reconstruct`). ECGError if everything is hidden.
+    """
+    drawings = {}
+    for name, model in models.items():
+        read, device = as_read(recording, model.config), next(model.parameters()).device
+        batch = Batch(
+            torch.from_numpy(read.signal_mv)[None], torch.ones(1, len(read.leads), dtype=torch.bool), read.leads
+        )
+        with at_rest(model):
+            drawn = model.reconstruct(batch.to(device), torch.from_numpy(mask)[None].to(device))[0]
+        drawings[name] = replace(read, signal_mv=drawn.cpu().numpy(), notes=(), flags=())
+    return drawings
+
+
+def hidden_errors(
+    recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"]
+) -> Float[np.ndarray, " l"]:
+    """How far each lead's drawing is from the truth where it was hidden: 0 is exact, 1 is what guessing its mean gives.
+
+    mean over hidden samples of (drawn - true)^2 / (variance of the lead + 0.01^2 mV^2), for each lead of the recording;
+    NaN where nothing is hidden. With normalisation "lead" their mean by `mean_error` is the model's loss.
+    """
+    true = resample(recording, reconstruction.sampling_rate_hz).signal_mv.astype(np.float64)
+    drawn = reconstruction.select(recording.leads).signal_mv
+    samples = drawn.shape[1]
+    if true.shape[1] < samples or mask.shape[0] != len(true) or samples % mask.shape[1]:
+        raise ECGError(
+            f"A mask of shape {mask.shape} and a drawing of {reconstruction.duration_s:g} s do not fit an ECG of"
+            f" {len(true)} leads and {recording.duration_s:g} s; give those that belong to it."
+        )
+    true = true[:, :samples]
+    variance = true.var(axis=1) + SILENCE_MV**2
+    error = rearrange(np.square(drawn - true), "l (n p) -> l n p", n=mask.shape[1]).mean(axis=2)
+    number = mask.sum(axis=1)
+    mean = (error * mask).sum(axis=1) / np.maximum(number, 1)
+    return np.where(number > 0, mean / variance, np.nan)
+
+
+def mean_error(errors: Float[np.ndarray, " l"], mask: Bool[np.ndarray, "l n"]) -> float:
+    """The mean error over all hidden patches of the ECG, of whichever lead; NaN where nothing is hidden."""
+    number = mask.sum(axis=1)
+    return float(np.nansum(errors * number) / number.sum()) if number.any() else float("nan")

@@ -1,0 +1,143 @@
+"""Shapley values: how the worth of a team is shared fairly among its players, from the worth of every subset of them.
+
+A game is a table of values, one row per subset of the players: bit i of the row's number says whether player i is in
+it, so row 0 is nobody and the last row is everybody. Nothing here knows of ECGs; `lead_credit` has leads as players.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lamae_toolkit.errors import ECGError
+
+MOST_PLAYERS = 20
+"""Of more players a table of all subsets, a million rows and more, is not computed; see `sampled_shapley`."""
+
+
+@lru_cache(maxsize=32)
+def subset_members(players: int) -> Bool[np.ndarray, "s l"]:
+    """Who is in each subset: row s, column i is bit i of s."""
+    if not 1 <= players <= MOST_PLAYERS:
+        raise ECGError(f"A table of all subsets takes 1 to {MOST_PLAYERS} players, not {players}; sample them instead.")
+    members = (np.arange(2**players)[:, None] >> np.arange(players)) & 1 > 0
+    members.flags.writeable = False
+    return members
+
+
+def shapley_values(values: Float[np.ndarray, "s *c"]) -> Float[np.ndarray, "l *c"]:
+    """The fair share of each player: what it adds to those before it, averaged over all orders of arrival.
+
+    phi_i = sum over S without i of |S|! (l - |S| - 1)! / l! * (v(S + i) - v(S)). The shares sum to the worth of
+    everybody minus the worth of nobody. Source: Shapley, A value for n-person games, 1953.
+    """
+    return np.tensordot(_shares(_players(values)), values, axes=1)
+
+
+def shapley_interactions(values: Float[np.ndarray, "s *c"]) -> Float[np.ndarray, "l l *c"]:
+    """How much more (or less, where they repeat each other) two players are worth together than one by one.
+
+    I_ij = sum over S without i and j of |S|! (l - |S| - 2)! / (l - 1)! * (v(S + i + j) - v(S + i) - v(S + j) + v(S));
+    symmetric, and 0 on the diagonal, where there is no pair. Source: Grabisch and Roubens, An axiomatic approach to
+    the concept of interaction among players in cooperative games, 1999.
+    """
+    return np.tensordot(_pair_shares(_players(values)), values, axes=1)
+
+
+def grouped(values: Float[np.ndarray, "s *c"], groups: Sequence[Sequence[int]]) -> Float[np.ndarray, "g *c"]:
+    """The game whose players are groups of the players: a set of groups is worth what all their members are.
+
+    groups: a partition of the players. Source: the quotient game of Owen, Values of games with a priori unions, 1977.
+
+    Two players who say the same thing share its worth, so that each alone looks half as important as it is. Here
+    players 0 and 1 each know fact A, player 2 knows fact B, and each fact is worth 1:
+
+    >>> facts = np.array([0.0, 1, 1, 1, 1, 2, 2, 2])
+    >>> shapley_values(facts).round(3).tolist()
+    [0.5, 0.5, 1.0]
+    >>> shapley_values(grouped(facts, [(0, 1), (2,)])).round(3).tolist()
+    [1.0, 1.0]
+
+    The six limb leads of an ECG are two independent leads written six ways; as one group they count for what they say.
+    """
+    players = _players(values)
+    if sorted(player for group in groups for player in group) != list(range(players)) or not all(groups):
+        raise ECGError(f"Groups must hold each of the {players} players once, and none be empty; these are {groups}.")
+    bits = np.array([sum(1 << player for player in group) for group in groups])
+    return values[subset_members(len(groups)) @ bits]
+
+
+class SampledShapley(NamedTuple):
+    """Shapley values estimated from some of the orders of arrival, with the standard error of each."""
+
+    values: Float[np.ndarray, "l *c"]
+    standard_error: Float[np.ndarray, "l *c"]
+
+
+def sampled_shapley(
+    value: Callable[[Bool[np.ndarray, "s l"]], Float[np.ndarray, "s *c"]],
+    players: int,
+    permutations: int,
+    generator: np.random.Generator,
+) -> SampledShapley:
+    """Shapley values where the worth of every subset would take too long: the mean over some orders of arrival.
+
+    value: the worth of several subsets at once, given by who is in each. permutations: how many orders are drawn, an
+    even number of 4 or more: each is also run through backwards, so that who comes early in the one comes late in the
+    other, and the standard error is that of the mean of such pairs. The shares sum to v(everybody) - v(nobody)
+    whatever is drawn. Source: Castro et al., Polynomial calculation of the Shapley value based on sampling, 2009;
+    antithetic pairs: Mitchell et al., Sampling permutations for Shapley value estimation, 2022.
+    """
+    if permutations < 4 or permutations % 2:
+        raise ECGError(f"Orders of arrival are drawn in pairs, two pairs at least, so not {permutations} of them.")
+    pairs = []
+    for _ in range(permutations // 2):
+        order = generator.permutation(players)
+        gains = [_gains(value, one) for one in (order, order[::-1])]
+        pairs.append((gains[0] + gains[1]) / 2)
+    error = np.std(pairs, axis=0, ddof=1) / np.sqrt(len(pairs))
+    return SampledShapley(np.mean(pairs, axis=0), error)
+
+
+def _gains(value: Callable, order: np.ndarray) -> np.ndarray:
+    """What each player adds when the players arrive in this order."""
+    arrived = np.arange(len(order) + 1)[:, None] > np.argsort(order)
+    return np.diff(value(arrived), axis=0)[np.argsort(order)]
+
+
+def _players(values: np.ndarray) -> int:
+    players = len(values).bit_length() - 1
+    if players < 1 or len(values) != 2**players:
+        raise ECGError(
+            f"A game has a value for each subset of its players, 2 or 4 or 8 ..., but this has {len(values)}."
+        )
+    return players
+
+
+@lru_cache(maxsize=32)
+def _shares(players: int) -> Float[np.ndarray, "l s"]:
+    """By what each subset's value counts for each player: plus with the player in it, minus without."""
+    members = subset_members(players)
+    others = members.sum(axis=1, keepdims=True) - members
+    weight = np.array([1 / (players * comb(players - 1, size)) for size in range(players)])
+    return np.ascontiguousarray((np.where(members, 1, -1) * weight[others]).T)
+
+
+@lru_cache(maxsize=4)
+def _pair_shares(players: int) -> Float[np.ndarray, "l l s"]:
+    """By what each subset's value counts for each pair: plus with both in it or neither, minus with one of them."""
+    shares = np.zeros((players, players, 2**players))
+    if players == 1:
+        return shares
+    members = subset_members(players).T
+    size = members.sum(axis=0)
+    weight = np.array([1 / ((players - 1) * comb(players - 2, others)) for others in range(players - 1)])
+    for one in range(players):
+        for other in range(one):
+            sign = np.where(members[one] == members[other], 1, -1)
+            shares[one, other] = sign * weight[size - members[one] - members[other]]
+            shares[other, one] = shares[one, other]
+    return shares

@@ -1,0 +1,1 @@
+"""LAMAE and its baselines."""

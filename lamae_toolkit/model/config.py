@@ -1,0 +1,110 @@
+"""The sizes and open choices of a LAMAE, as one value that checks itself."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from lamae_toolkit.errors import ECGError
+
+
+@dataclass(frozen=True)
+class LAMAEConfig:
+    """Sizes and choices of the model; the defaults are those of the demo, small enough for a laptop.
+
+    The paper's own sizes are not public; these are ours.
+    """
+
+    sampling_rate_hz: float = 100.0
+    patch_samples: int = 25
+    """Samples per patch: 0.25 s at 100 Hz."""
+    max_patches: int = 40
+    """Patches of the longest ECG that the model reads: 10 s."""
+    width: int = 144
+    heads: int = 3
+    encoder_depth: int = 2
+    latent_depth: int = 1
+    pooling_heads: int = 3
+    decoder_width: int = 64
+    decoder_heads: int = 2
+    decoder_depth: int = 1
+    tokens: str = "all"
+    """Which latents meet in latent attention: "all", "cls" (one per lead), or "induced" (all, by way of a few)."""
+    induced_latents: int = 16
+    """How many learned latents read all leads and are read back, with tokens "induced"."""
+    pooling: str = "attention"
+    """How leads are added up: by weights that depend on the ECG ("attention"), or all alike ("mean")."""
+    heart: str = "moments"
+    """What the decoder hears of the other leads: "token" (one pooled heart token) or "moments" (and the leads
+    pooled at each patch with the same weights)."""
+    lead_embedding: bool = False
+    """Whether the lead encoder is told which lead it reads."""
+    normalisation: str = "lead"
+    """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
+    amplitude_input: bool = False
+    """Whether the lead encoder is told the height in mV of the lead, which normalisation takes away."""
+    mask_ratio: float = 0.75
+    """Share of the patches of every lead that is hidden in pretraining; 0 hides whole leads only."""
+    hidden_leads: int = 1
+    """Whole leads hidden in pretraining, in addition to the random patches: with none, a hidden lead is drawn badly."""
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ECGError(
+                    f"The configuration's {name} is {getattr(self, name)!r}; choose from {', '.join(choices)}."
+                )
+        for name in ("patch_samples", "width", "heads", "encoder_depth", "induced_latents", "pooling_heads",
+                     "decoder_width", "decoder_heads", "decoder_depth"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ECGError(f"The configuration's {name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.latent_depth < 0:
+            raise ECGError(f"The configuration's latent_depth is {self.latent_depth}, but it must be 0 or more.")
+        for width, heads in (("width", "heads"), ("width", "pooling_heads"), ("decoder_width", "decoder_heads")):
+            if getattr(self, width) % getattr(self, heads):
+                raise ECGError(
+                    f"The configuration's {width} of {getattr(self, width)} cannot be shared by"
+                    f" {getattr(self, heads)} {heads}; choose a multiple."
+                )
+        if self.max_patches < 2:
+            raise ECGError("The configuration's max_patches must be at least 2: one to see and one to hide.")
+        if not 0.0 <= self.mask_ratio < 1.0:
+            raise ECGError(f"The configuration's mask_ratio is {self.mask_ratio:g}, but it lies between 0 and 1.")
+        if self.mask_ratio == 0 and self.hidden_leads == 0:
+            raise ECGError("The configuration hides nothing: give a mask_ratio or hidden_leads above 0.")
+        if not 0 <= self.hidden_leads <= 11:
+            raise ECGError(f"The configuration's hidden_leads is {self.hidden_leads}, but it lies between 0 and 11.")
+        if not self.sampling_rate_hz > 0:
+            raise ECGError("The configuration's sampling_rate_hz must be above 0.")
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the longest ECG that the model reads, in seconds."""
+        return self.max_patches * self.patch_samples / self.sampling_rate_hz
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LAMAEConfig":
+        """The configuration from plain values; ECGError if a key is unknown or of a wrong type."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ECGError(
+                f"The configuration has the unknown key {unknown[0]!r}; it belongs to another version of the model."
+            )
+        for field in fields(cls):
+            value = values.get(field.name, field.default)
+            if type(value) is not field.type and not (field.type is float and type(value) is int):
+                raise ECGError(
+                    f"The configuration's {field.name} is {value!r}, but it must be of type {field.type.__name__}."
+                )
+        return cls(**values)
+
+
+CHOICES = {
+    "tokens": ("all", "cls", "induced"),
+    "pooling": ("attention", "mean"),
+    "heart": ("token", "moments"),
+    "normalisation": ("lead", "record"),
+}
+"""The open choices of the model that are words."""

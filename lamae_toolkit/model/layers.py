@@ -1,0 +1,160 @@
+"""The building blocks of the model: attention, transformer blocks, and lead pooling.
+
+`tap` is where attention can be read and edited (see `lamae_toolkit.model.hooks`): a function that is given the softmax
+and returns what to use instead, or None if it only looks.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+Tap = Callable[[Tensor], Tensor | None]
+
+
+class Attention(nn.Module):
+    """Every token gathers what it needs from the others: softmax(q k^T / sqrt(e)) v, in several heads.
+
+    Source: Vaswani et al., arXiv 1706.03762. One class, two paths with equal results: fused when nobody
+    watches, and explicit when `tap` is set, which then receives the softmax, (b, h, i, j), each row summing to 1.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        # No bias: on the keys it would cancel in the softmax and never learn.
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width)
+        self.tap: Tap | None = None
+
+    def forward(
+        self,
+        x: Float[Tensor, "b i d"],
+        keys: Bool[Tensor, "b j"] | None = None,
+        context: Float[Tensor, "b j d"] | None = None,
+    ) -> Float[Tensor, "b i d"]:
+        """keys: False where a token must not be looked at. context: the tokens to look at, if not those of x."""
+        if context is None:
+            q, k, v = rearrange(self.query_key_value(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
+        else:
+            ask, offer = self.query_key_value.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            q = rearrange(F.linear(x, ask), "b m (h e) -> b h m e", h=self.heads)
+            k, v = rearrange(F.linear(context, offer), "b m (two h e) -> two b h m e", two=2, h=self.heads)
+        allowed = None if keys is None else keys[:, None, None, :]
+        if self.tap is None:
+            gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        else:
+            scores = einsum(q / math.sqrt(q.shape[-1]), k, "b h i e, b h j e -> b h i j")
+            if allowed is not None:
+                scores = scores.masked_fill(~allowed, -math.inf)
+            attention = tapped(scores.softmax(dim=-1), self.tap)
+            gathered = einsum(attention, v, "b h i j, b h j e -> b h i e")
+        return self.out(rearrange(gathered, "b h m e -> b m (h e)"))
+
+
+def tapped(attention: Tensor, tap: Tap | None) -> Tensor:
+    """The softmax, or what its tap makes of it."""
+    edited = None if tap is None else tap(attention)
+    return attention if edited is None else edited
+
+
+class Block(nn.Module):
+    """A transformer block: look around (attention), then think (a small network for each token)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm_network = nn.LayerNorm(width)
+        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(
+        self,
+        x: Float[Tensor, "b i d"],
+        keys: Bool[Tensor, "b j"] | None = None,
+        context: Float[Tensor, "b j d"] | None = None,
+    ) -> Float[Tensor, "b i d"]:
+        """keys, context: as in `Attention`."""
+        context = None if context is None else self.norm_attention(context)
+        x = x + self.attention(self.norm_attention(x), keys, context)
+        return x + self.network(self.norm_network(x))
+
+
+class InducedBlock(nn.Module):
+    """A few learned latents gather from all tokens, and every token takes from them what it needs.
+
+    The cost grows with the number of tokens, not with its square. Source: Lee et al., arXiv 1810.00825.
+    """
+
+    def __init__(self, width: int, heads: int, latents: int) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
+        self.gather, self.spread = Block(width, heads), Block(width, heads)
+
+    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
+        """keys: False where a token must not be looked at."""
+        gathered = self.gather(repeat(self.latents, "m d -> b m d", b=len(x)), keys, x)
+        return self.spread(x, None, gathered)
+
+
+class LeadPooling(nn.Module):
+    """Weigh the leads of an ECG: a learned question asked of every lead, whose softmax is the lead weight.
+
+    weight = softmax over leads of (query . key) / sqrt(e), one set of weights per head. The order of the
+    leads does not matter, and an absent lead has the weight 0. Without `adaptive`, all leads weigh alike.
+    """
+
+    def __init__(self, width: int, heads: int, adaptive: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, width // heads)) if adaptive else None
+        self.key = nn.Linear(width, width, bias=False) if adaptive else None
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.tap: Tap | None = None
+
+    def weigh(self, lead_latents: Float[Tensor, "b l d"], seen: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b h l"]:
+        """The weight of each lead, per head; each row sums to 1."""
+        if self.key is None:
+            scores = lead_latents.new_zeros(len(lead_latents), self.heads, lead_latents.shape[1])
+        else:
+            key = rearrange(self.key(lead_latents), "b l (h e) -> b l h e", h=self.heads)
+            scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
+        if seen is not None:
+            scores = scores.masked_fill(~seen[:, None], -math.inf)
+        return tapped(scores.softmax(dim=-1), self.tap)
+
+    def add_up(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
+        """The heart token: the leads added up by their weights."""
+        value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
+        return self.out(rearrange(einsum(weights, value, "b h l, b l h e -> b h e"), "b h e -> b (h e)"))
+
+    def add_up_moments(
+        self,
+        grid: Float[Tensor, "b l n d"],
+        weights: Float[Tensor, "b h l"],
+        visible: Bool[Tensor, "b l n"],
+    ) -> Float[Tensor, "b n d"]:
+        """The heart at each moment: the leads visible at that patch, added up by the same weights.
+
+        Where a lead is hidden, the others' weights are scaled up to sum to 1; where all are, it is 0.
+        """
+        share = einsum(weights, visible.to(weights.dtype), "b h l, b l n -> b h l n")
+        share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
+        value = rearrange(self.value(grid), "b l n (h e) -> b l n h e", h=self.heads)
+        gathered = self.out(rearrange(einsum(share, value, "b h l n, b l n h e -> b n h e"), "b n h e -> b n (h e)"))
+        return gathered * visible.any(dim=1)[..., None]
+
+
+def time_code(length: int, width: int) -> Float[Tensor, "n d"]:
+    """A fixed code of waves by which a token knows its time: sin and cos of t / 10000^(i/d).
+
+    Source: Vaswani et al., arXiv 1706.03762.
+    """
+    rate = torch.exp(-math.log(10000.0) * torch.arange(0, width, 2) / width)
+    angle = torch.arange(length)[:, None] * rate[None]
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(length, -1)[:, :width]

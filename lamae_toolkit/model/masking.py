@@ -1,0 +1,90 @@
+"""Masks: which patches the model must not see. True means hidden; randomness comes in as an argument."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from lamae_toolkit.errors import ECGError
+
+Mask = Bool[torch.Tensor, "b l n"]
+
+
+def random_mask(
+    shape: tuple[int, int, int],
+    ratio: float,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Mask:
+    """Hide a share of the patches of every lead, each lead on its own.
+
+    shape: (records, leads, patches). Every lead keeps the same number of patches, `visible_patches`,
+    so that all leads can be encoded side by side. Source: He et al., arXiv 2111.06377.
+    """
+    patches = shape[-1]
+    chance = torch.rand(shape, generator=generator, device=device)
+    rank = chance.argsort(dim=-1).argsort(dim=-1)
+    return rank >= visible_patches(patches, ratio)
+
+
+def visible_patches(patches: int, ratio: float) -> int:
+    """How many of a lead's patches stay visible at this mask ratio; at least one, and at least one hidden."""
+    if not 0.0 < ratio < 1.0:
+        raise ECGError(f"The mask ratio is {ratio:g}, but it is a share of the patches between 0 and 1.")
+    return min(max(patches - round(patches * ratio), 1), patches - 1)
+
+
+def whole_lead_mask(
+    shape: tuple[int, int, int],
+    hidden_leads: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    present: Bool[Tensor, "b l"] | None = None,
+) -> Mask:
+    """Hide some leads altogether, drawn anew for every ECG: the model must infer them from the others.
+
+    present: which leads were recorded, if not all: only these are hidden, and one of them always stays visible.
+    """
+    records, leads, patches = shape
+    if not 0 <= hidden_leads < leads:
+        raise ECGError(f"{hidden_leads} of {leads} leads cannot be hidden: at least one must stay visible.")
+    chance = torch.rand((records, leads), generator=generator, device=device)
+    limit = torch.full((records, 1), hidden_leads, device=device)
+    if present is not None:
+        chance = chance.masked_fill(~present, 2.0)  # last in line
+        limit = limit.minimum(present.sum(dim=1, keepdim=True) - 1)
+    rank = chance.argsort(dim=-1).argsort(dim=-1)
+    return (rank < limit)[:, :, None].expand(-1, -1, patches)
+
+
+def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden: tuple[str, ...]) -> Mask:
+    """Hide exactly the leads named in `hidden`; `leads` names the rows of the batch."""
+    unknown = [name for name in hidden if name not in leads]
+    if unknown:
+        raise ECGError(f"Lead {unknown[0]} cannot be hidden: it is not among {', '.join(leads)}.")
+    row = torch.tensor([name in hidden for name in leads])
+    return row[None, :, None].expand(shape)
+
+
+def range_mask(
+    shape: tuple[int, int, int], leads: tuple[str, ...], hidden: Mapping[str, Sequence[tuple[int, int]]]
+) -> Mask:
+    """Hide stretches of patches of the leads named in `hidden`, as (first, end) counted from 0, without the end."""
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for name, stretches in hidden.items():
+        if name not in leads:
+            raise ECGError(f"Lead {name} cannot be hidden: it is not among {', '.join(leads)}.")
+        for first, end in stretches:
+            if not 0 <= first < end <= shape[2]:
+                raise ECGError(f"Patches {first} to {end} of lead {name} are not among the patches 0 to {shape[2]}.")
+            mask[:, leads.index(name), first:end] = True
+    return mask
+
+
+def hidden_ranges(mask: Bool[np.ndarray, "l n"], leads: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
+    """What a mask hides as stretches of patches by lead, from which `range_mask` makes it again."""
+    steps = np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1))), axis=1)
+    edges = {name: np.flatnonzero(row).reshape(-1, 2).tolist() for name, row in zip(leads, steps, strict=True)}
+    return {name: [(first, end) for first, end in pairs] for name, pairs in edges.items() if pairs}

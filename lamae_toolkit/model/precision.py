@@ -1,0 +1,18 @@
+"""The precision of matrix products: 32 bits, or 16 where a model may round for speed."""
+
+import torch
+
+from lamae_toolkit.errors import ECGError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision that is not one of PRECISIONS (ECGError)."""
+    if precision not in PRECISIONS:
+        raise ECGError(f"The precision is {precision!r}; choose from {', '.join(PRECISIONS)}.")
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Within it, matrix products are computed in this precision; parameters and what is added up stay in 32 bits."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

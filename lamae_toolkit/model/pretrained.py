@@ -1,0 +1,182 @@
+"""A model on disk: a folder with `config.json`, `model.safetensors` and a model card."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.config import LAMAEConfig
+
+CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
+
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = ("lamae-small", "lamae-small-independent")
+"""Names of the weights that come with the toolkit, each a folder in `WEIGHTS`."""
+
+CARD = """---
+license: mit
+library_name: lamae_toolkit
+tags: [ecg, masked-autoencoder, research]
+---
+# {name}, {parameters:,} parameters
+
+A masked autoencoder for 12-lead ECGs (LAMAE, after arXiv 2603.26475, whose sizes and training recipe are not
+public: this is a reconstruction from its abstract). For research and teaching, not for diagnosis.
+
+    from lamae_toolkit.model.lamae import LAMAE
+    model = LAMAE.from_pretrained("THIS FOLDER")
+
+It reads up to {duration:g} s of any of the twelve leads at {rate:g} Hz, in mV. `golden.json` holds the lead weights and
+the heart token that it gives for a fixed test signal; loading checks them. `log.jsonl` beside this folder, where
+there is one, is the training log, and `training.pt` the state from which training goes on.
+"""
+
+
+class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolkit", license="mit", tags=["ecg"]):
+    """A model that can be saved to a folder, loaded from it, and shared on the Hugging Face hub.
+
+    `save_pretrained(folder)`, `from_pretrained(folder or hub name)` and `push_to_hub(name)` as in
+    huggingface_hub; a folder that does not hold such a model gives an ECGError that says why.
+    """
+
+    config: LAMAEConfig
+    progress: float = 0.0
+    """The share of pretraining after warm-up that is done, 0 to 1, for losses that follow a schedule."""
+    ecgs_meet_in_loss: bool = False
+    """Whether the loss compares the ECGs of a batch with each other, so that it does not follow from parts of it."""
+
+    def embed(self, batch: Batch) -> Any:
+        """The heart token, the lead latents and the lead weights of each ECG."""
+        raise NotImplementedError
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        folder = Path(save_directory)
+        config = {"model": type(self).__name__} | self.config.to_dict()
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        (folder / GOLDEN_FILE).write_text(json.dumps(golden_outputs(self)) + "\n", encoding="utf-8")
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The README of a checkpoint."""
+        return ModelCard(
+            CARD.format(
+                name=type(self).__name__,
+                parameters=sum(parameter.numel() for parameter in self.parameters()),
+                duration=self.config.duration_s,
+                rate=self.config.sampling_rate_hz,
+            )
+        )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> "PretrainedModel":
+        """A model from a folder on disk, or of a name in `SHIPPED` (offline), or else from the Hugging Face hub."""
+        folder = shipped_or_own(pretrained_model_name_or_path)
+        if folder.is_dir():  # checked before the hub's code warns of the same in its own words
+            for name in (CONFIG_FILE, WEIGHTS_FILE):
+                if not (folder / name).is_file():
+                    raise ECGError(f"{folder} is not a checkpoint: it has no {name}; give the folder of a model.")
+        try:
+            return super().from_pretrained(folder if folder.is_dir() else pretrained_model_name_or_path, **hub)
+        except (HFValidationError, OSError) as error:
+            raise ECGError(
+                f"{folder} is neither a folder here nor a model that the Hugging Face hub gives"
+                f" ({type(error).__name__}); check the path."
+            ) from error
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> "PretrainedModel":
+        folder = Path(model_id)
+        if not folder.is_dir():
+            hub.pop("config", None)
+            return super()._from_pretrained(model_id=model_id, map_location=map_location, **hub)
+        config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        try:
+            values = json.loads(config.read_text(encoding="utf-8"))
+            state = load_file(weights, device=map_location)
+        except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+            raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it anew.") from error
+        kind = values.pop("model", cls.__name__)
+        if kind != cls.__name__:
+            raise ECGError(f"{folder} holds a model of the kind {kind}, not {cls.__name__}; load it with that class.")
+        model = cls(LAMAEConfig.from_dict(values))
+        _load(model, state, weights)
+        _check_golden(model, folder / GOLDEN_FILE)
+        return model.eval()
+
+
+def shipped_or_own(name: str | Path) -> Path:
+    """The folder of a checkpoint: that of the weights in `SHIPPED` if this is their name and no folder here."""
+    return WEIGHTS / name if str(name) in SHIPPED and not Path(name).is_dir() else Path(name)
+
+
+def check_rate(model: "PretrainedModel", sampling_rate_hz: float) -> None:
+    """Refuse ECGs of another sampling rate than the model's (ECGError): it would read them too fast or too slow."""
+    if sampling_rate_hz != model.config.sampling_rate_hz:
+        raise ECGError(
+            f"The ECGs are sampled at {sampling_rate_hz:g} Hz, but the model reads {model.config.sampling_rate_hz:g}"
+            " Hz; pack them at that rate."
+        )
+
+
+def golden_signal(config: LAMAEConfig) -> Batch:
+    """A fixed signal that needs no random numbers: a different sum of waves in each of the twelve leads."""
+    samples = config.max_patches * config.patch_samples
+    time_s = torch.arange(samples, dtype=torch.float64) / config.sampling_rate_hz
+    lead = torch.arange(1, len(LEADS) + 1, dtype=torch.float64)[:, None]
+    signal_mv = 0.5 * torch.sin(2 * torch.pi * time_s * (1 + lead / 12)) + 0.2 * torch.cos(2 * torch.pi * time_s * lead)
+    return Batch(signal_mv.float()[None], torch.ones(1, len(LEADS), dtype=torch.bool))
+
+
+def golden_outputs(model: "PretrainedModel") -> dict[str, list[float]]:
+    """What the model gives for the golden signal: the lead weights (mean over heads) and the heart token."""
+    was_training = model.training
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        embedding = model.eval().embed(golden_signal(model.config).to(device))
+    model.train(was_training)
+    return {
+        "lead_weights": embedding.lead_weights[0].mean(dim=0).tolist(),
+        "heart": embedding.heart[0].tolist(),
+    }
+
+
+def _check_golden(model: "PretrainedModel", path: Path) -> None:
+    """Refuse a checkpoint that no longer gives what it gave when it was saved (to 1e-3)."""
+    if not path.is_file():
+        raise ECGError(f"{path.parent} is not a whole checkpoint: it has no {path.name}; copy it anew.")
+    now = golden_outputs(model)
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        same = {name: np.allclose(values, saved[name], atol=1e-3, rtol=1e-3) for name, values in now.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ECGError(f"{path} is damaged; copy the checkpoint anew.") from error
+    for name in now:
+        if not same[name]:
+            raise ECGError(
+                f"The checkpoint {path.parent} gives other {name} than when it was saved: its files or this"
+                " version of the toolkit are not those that it was trained with."
+            )
+
+
+def _load(model: nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
+    """Fill the model with these weights; ECGError if they are of another configuration."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if wanted != found:
+        name = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))[0]
+        raise ECGError(
+            f"{weights} belongs to another configuration than the {CONFIG_FILE} beside it: {name} is"
+            f" {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} by the configuration."
+        )
+    model.load_state_dict(state)

@@ -1,0 +1,162 @@
+"""Pictures of attention and saliency: rolled up between leads, in time on the ECG itself, and differences."""
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.attention import Explanation
+from lamae_toolkit.explain.lead_differences import LeadDifference
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots.ecg import BLUE, GREY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
+
+# Blue below 0, vermilion above, white at 0: the colour-blind can tell them apart.
+DIVERGING = [[0.0, BLUE], [0.25, "#7fb8d8"], [0.5, "#ffffff"], [0.75, "#eaae7f"], [1.0, VERMILION]]
+# The same for what lies behind an ECG: what counts little lets the paper's grid through.
+BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
+BEHIND = [[0.0, "rgba(230,159,0,0)"], [0.5, "rgba(230,159,0,0.6)"], [1.0, "rgba(213,94,0,0.9)"]]
+
+METHODS = {
+    "attention_rollout": (
+        "Attention rollout: pieces with more (orange) or less (blue) than an even share in the heart token,"
+        " whatever the code",
+        "times an even share",
+    ),
+    "gradient_attention": (
+        "Gradient times attention: pieces that speak for {code}, as attention carries them",
+        "relevance (no unit)",
+    ),
+    "gradient_input": (
+        "Gradient times input: scaling a piece up would raise (orange) or lower (blue) the log-odds of {code}",
+        "log-odds",
+    ),
+}
+"""What each function of `lamae_toolkit.explain.saliency` shows, in a sentence, and the unit of the colour bar."""
+
+
+def saliency_figure(
+    recording: Recording,
+    saliency: Float[np.ndarray, "l n"],
+    method: str,
+    code: str | None = None,
+    *,
+    patch_s: float = 0.25,
+) -> go.Figure:
+    """A 12-lead ECG with the saliency of each patch of `patch_s` seconds as colour behind the trace.
+
+    saliency: of one ECG, its rows in the order of recording.leads. method: the function of `lamae_toolkit.explain.saliency`
+    that it comes from. code: for which it was computed. The colours run to the largest value of this ECG, so they show
+    where it counts, not how much: the colour bar does. A rollout is drawn as multiples of an even share.
+    """
+    if method not in METHODS:
+        raise ECGError(f"There is no saliency {method!r}; choose from {', '.join(METHODS)}.")
+    if len(saliency) != len(recording.leads):
+        raise ECGError(f"The saliency has {len(saliency)} leads, but the ECG has {len(recording.leads)}.")
+    sentence, unit = METHODS[method]
+    sentence = sentence.format(code="the code" if code is None else name_of(code))
+    shown = saliency * saliency.size if method == "attention_rollout" else saliency
+    figure = ecg_figure(recording)
+    # The times are evenly spaced: two numbers a lead, not thousands.
+    figure.update_traces(x=None, x0=0.0, dx=1 / recording.sampling_rate_hz, line={"color": "#111111", "width": 1.2})
+    bottom, top = figure.layout.yaxis.range
+    leads = [lead for lead in LEADS if lead in recording.leads]
+    for lead, trace in zip(leads, list(figure.data), strict=True):
+        figure.add_heatmap(
+            z=shown[[recording.leads.index(lead)]].astype(np.float32), x0=patch_s / 2, dx=patch_s,
+            y0=(bottom + top) / 2, dy=top - bottom, xaxis=trace.xaxis, yaxis=trace.yaxis, coloraxis="coloraxis",
+            hovertemplate=f"{lead}, %{{x:.2f}} s: %{{z:.3g}} {unit}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        coloraxis=_behind(shown, method) | {"colorbar": _colour_bar(unit)},
+        title={"text": sentence, "font": {"size": 15}},
+        margin={"r": 90},
+    )
+    return figure
+
+
+def roll_up_figure(explanation: Explanation, title: str = "Where the leads' latents and the heart token come from"):
+    """Rolled-up attention: how much of each lead (row) came from each other lead (column), and below, into the heart.
+
+    What a lead kept of its own is written on the diagonal, not coloured: it is so much more that all else would look
+    alike. The bars are the way into the heart token by all leads, the dots the lead weights alone.
+    """
+    leads, shares = list(explanation.leads), explanation.rolled_up
+    own = np.eye(len(leads), dtype=bool)
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.7, 0.3])
+    figure.add_heatmap(
+        z=np.where(own, np.nan, shares), x=leads, y=leads, colorscale=WEIGHT_SCALE, xgap=1, ygap=1,
+        colorbar=_colour_bar("share", y=0.66, length=0.66) | {"tickformat": ".1%"},
+        hovertemplate="%{z:.1%} of %{y} came from %{x}<extra></extra>", row=1, col=1,
+    )  # fmt: skip
+    for place, lead in enumerate(leads):
+        figure.add_annotation(
+            x=lead, y=lead, text=f"{shares[place, place]:.0%}", showarrow=False, font={"size": 11, "color": "#444444"},
+            row=1, col=1,
+        )  # fmt: skip
+    figure.add_bar(
+        x=leads, y=explanation.into_heart, marker_color=BLUE, name="by way of all leads", row=2, col=1,
+        hovertemplate="%{y:.1%} of the heart token came from %{x}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=leads, y=explanation.lead_weights.mean(axis=0), mode="markers", name="lead weight alone",
+        marker={"color": ORANGE, "size": 9, "line": {"width": 1}}, row=2, col=1,
+    )  # fmt: skip
+    figure.add_hline(y=1 / len(leads), line={"color": GREY, "dash": "dot"}, row=2, col=1)
+    figure.update_xaxes(range=[-0.5, len(leads) - 0.5], showgrid=False)
+    figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, row=1, col=1)
+    figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", row=2, col=1)
+    figure.update_xaxes(title_text="came from lead", showticklabels=True, row=2, col=1)
+    return _finish(figure, title, height=680)
+
+
+def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Figure:
+    """Differences of shares of the leads, blue below 0 and vermilion above: bars with 95 % intervals, or 12 x 12.
+
+    Where the interval leaves out 0, bars are in full colour, and cells of 12 x 12 have their number written in them.
+    """
+    leads, value, clear = list(difference.leads), 100 * difference.value, difference.clear_of_zero()
+    limit = max(float(np.abs(value).max()), 1e-9)
+    if value.ndim == 2:
+        figure = go.Figure(
+            go.Heatmap(
+                z=value, x=leads, y=leads, colorscale=DIVERGING, zmin=-limit, zmax=limit, xgap=1, ygap=1,
+                text=np.where(clear, np.char.mod("%+.1f", value), ""), texttemplate="%{text}",
+                colorbar=_colour_bar("percentage points"),
+                hovertemplate="%{y} took %{z:+.2f} percentage points more from %{x}<extra></extra>",
+            )
+        )  # fmt: skip
+        figure.update_yaxes(autorange="reversed", title_text="lead")
+        note = "" if difference.low is None else "; a number where the 95 % interval leaves out 0"
+        figure.update_xaxes(title_text=f"came from lead{note}")
+    else:
+        bars = None
+        if difference.low is not None:
+            bars = {"type": "data", "symmetric": False, "array": 100 * difference.high - value,
+                    "arrayminus": value - 100 * difference.low, "thickness": 1.2, "color": "#333333"}  # fmt: skip
+        opacity = np.where(clear | (difference.low is None), 1.0, 0.35)
+        figure = go.Figure(
+            go.Bar(
+                x=leads, y=value, error_y=bars, marker_color=np.where(value < 0, BLUE, VERMILION).tolist(),
+                marker_opacity=opacity.tolist(),
+                hovertemplate="%{x}: %{y:+.2f} percentage points<extra></extra>",
+            )
+        )  # fmt: skip
+        figure.add_hline(y=0, line={"color": GREY})
+        figure.update_yaxes(title_text="difference, percentage points")
+    return _finish(figure, title or difference.comparison, height=520 if value.ndim == 2 else 340)
+
+
+def _behind(shown: np.ndarray, method: str) -> dict:
+    """The colours behind an ECG and the values where they begin and end: two-sided about the value that is neutral."""
+    if method == "gradient_attention":
+        return {"colorscale": BEHIND, "cmin": 0.0, "cmax": max(float(shown.max()), 1e-12)}
+    neutral = 1.0 if method == "attention_rollout" else 0.0
+    limit = max(float(np.abs(shown - neutral).max()), 1e-12)
+    return {"colorscale": BEHIND_SIGNED, "cmin": neutral - limit, "cmax": neutral + limit}
+
+
+def _colour_bar(title: str, y: float = 0.5, length: float = 0.9) -> dict:
+    return {"title": {"text": title, "side": "right"}, "thickness": 14, "len": length, "y": y}

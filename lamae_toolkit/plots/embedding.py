@@ -1,0 +1,98 @@
+"""The map of a cohort: every ECG at its place, in the colour of a code, of age or of sex."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.icd10 import label_matrix, name_of
+from lamae_toolkit.plots.ecg import BLUE, GREY, SKY, VERMILION, _finish
+
+AGE_SCALE = "Cividis"
+MANY_ECGS = 5000
+"""From so many ECGs on, the browser's graphics card draws them."""
+
+
+def map_figure(
+    places: Float[np.ndarray, "b 2"],
+    index: pd.DataFrame,
+    colour: str = "sex",
+    *,
+    chosen: Int[np.ndarray, " k"] | None = None,
+    asked: int | None = None,
+    neighbours: pd.DataFrame | None = None,
+    title: str = "",
+) -> go.Figure:
+    """Every ECG at its place: coloured by "sex", "age", or whether it has an ICD-10 code (or one below it).
+
+    places: `neighbours.map_places` of these ECGs; index: their rows of the store's index. chosen: places in it that
+    are selected, the others fade. asked: the place of an ECG to ring; neighbours: its `nearest`, ringed thinner, with
+    a square round those of the same patient. The data are always the ECGs, three names for the legend, two kinds of
+    neighbours, and the asked one.
+    """
+    kinds, marker = _kinds(index, colour)
+    kind = go.Scattergl if len(places) > MANY_ECGS else go.Scatter
+    figure = go.Figure(
+        kind(
+            x=places[:, 0], y=places[:, 1], mode="markers", marker=marker | {"size": 7, "opacity": 0.8},
+            selectedpoints=None if chosen is None else chosen, unselected={"marker": {"opacity": 0.12}},
+            showlegend=False, hovertext=_words(index), hovertemplate="%{hovertext}<extra></extra>",
+        )
+    )  # fmt: skip
+    for number in range(3):
+        name, (colour_of, symbol) = kinds[number] if number < len(kinds) else ("", (GREY, "circle"))
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, showlegend=bool(name),
+                           marker={"color": colour_of, "symbol": symbol, "size": 9})  # fmt: skip
+    near = pd.DataFrame({"place": [], "same_patient": []}) if neighbours is None else neighbours
+    own = near.same_patient.to_numpy(dtype=bool)
+    rings = (
+        ("neighbours", near.place[~own], "circle-open", 14),
+        ("neighbours of the same patient", near.place[own], "square-open", 15),
+        ("asked for", [] if asked is None else [asked], "star-open", 21),
+    )
+    for name, where, symbol, size in rings:
+        where = np.asarray(where, dtype=int)
+        figure.add_scatter(x=places[where, 0], y=places[where, 1], mode="markers", name=name, hoverinfo="skip",
+                           showlegend=len(where) > 0, unselected={"marker": {"opacity": 1}},
+                           marker={"symbol": symbol, "size": size, "color": "black", "line": {"width": 2}})  # fmt: skip
+    figure.update_xaxes(showticklabels=False, zeroline=False)
+    figure.update_yaxes(showticklabels=False, zeroline=False)
+    return _finish(figure, title or f"{len(places)} ECGs by {_colour_name(colour)}", height=560).update_layout(
+        hovermode="closest", dragmode="lasso"
+    )
+
+
+def _kinds(index: pd.DataFrame, colour: str) -> tuple[list, dict]:
+    """The names of the legend with their looks, and the marks of all ECGs."""
+    if colour == "age":
+        ages = index.age_years.to_numpy(dtype=float)
+        known = np.isfinite(ages)
+        if not known.any():
+            raise ECGError("No ECG of this cohort has an age; colour by sex or by a code instead.")
+        marker = {"color": np.where(known, ages, np.nan), "symbol": "circle", "colorscale": AGE_SCALE,
+                  "showscale": True, "cmin": float(ages[known].min()), "cmax": float(ages[known].max()),
+                  "colorbar": {"title": "age in years"}}  # fmt: skip
+        return [], marker
+    if colour == "sex":
+        kinds = [("women", (VERMILION, "diamond")), ("men", (BLUE, "circle")), ("sex unknown", (GREY, "x"))]
+        group = index.sex.map({"F": 0, "M": 1}).fillna(2).astype(int).to_numpy()
+    else:
+        group = 1 - label_matrix(index.codes.tolist(), [colour])[:, 0].astype(int)
+        if group.all():
+            raise ECGError(f"No ECG of this cohort has {name_of(colour)}; choose a code that one of them has.")
+        kinds = [(f"with {colour}", (VERMILION, "diamond")), (f"without {colour}", (SKY, "circle"))]
+    looks = np.array([look for _, look in kinds], dtype=object)[group]
+    kinds = [kind if (group == number).any() else ("", kind[1]) for number, kind in enumerate(kinds)]
+    return kinds, {"color": looks[:, 0].tolist(), "symbol": looks[:, 1].tolist(), "showscale": False}
+
+
+def _words(index: pd.DataFrame) -> list[str]:
+    ages = ["age unknown" if age != age else f"{age:.0f} years" for age in index.age_years]
+    lines = zip(index.index, index.patient_id, index.sex, ages, index.codes, strict=True)
+    return [f"row {row}, patient {patient}<br>{sex or 'sex unknown'}, {age}<br>{', '.join(codes) or 'no code'}"
+            for row, patient, sex, age, codes in lines]  # fmt: skip
+
+
+def _colour_name(colour: str) -> str:
+    return colour if colour in ("age", "sex") else name_of(colour)

@@ -1,0 +1,198 @@
+"""Pictures of predicted codes: all of them with their intervals, and one of them from its curves to its ECGs."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy.special import logit
+
+from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
+from lamae_toolkit.evaluation.thresholds import calibration_curve, precision_recall_curve, roc_curve
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots.ecg import BLUE, GREY, ORANGE, SKY, VERMILION, _error_bars, _finish
+
+LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
+"""Colour and mark of a model and of the one beside it."""
+TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+"""Chances that are named on an axis of log-odds."""
+MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
+WITH, WITHOUT = 13, 14
+"""Where the ECGs with and without the code are in the data of `board_figure`; `customdata` holds their rows."""
+
+
+def codes_figure(
+    evaluation: Evaluation, *, rival: Evaluation | None = None, most: int = 40, title: str = ""
+) -> go.Figure:
+    """AUROC and AUPRC of every code with 95 % intervals, best first, for one model or two; guessing as grey marks.
+
+    most: of more codes, so many that most of the test ECGs have.
+    """
+    table = evaluation.table()
+    order = table.nlargest(most, "positives").auroc.sort_values(na_position="first").index
+    places = np.arange(len(order))
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    for number, (model, (colour, symbol)) in enumerate(zip((evaluation, rival), LOOKS, strict=True)):
+        for column, metric in ((1, "auroc"), (2, "auprc")):
+            if model is None:
+                figure.add_scatter(showlegend=False, row=1, col=column)
+                continue
+            own = model.table().reindex(order)
+            figure.add_scatter(
+                x=own[metric], y=places - 0.2 * number, mode="markers", name=model.name, customdata=list(order),
+                legendgroup=model.name, showlegend=column == 1, row=1, col=column, hoverinfo="text",
+                error_x=_error_bars(own, metric, f"{metric}_low", f"{metric}_high"),
+                marker={"color": colour, "symbol": symbol, "size": 9}, hovertext=_in_words(own, metric),
+            )  # fmt: skip
+    guessing = {"mode": "markers", "name": "guessing", "legendgroup": "guessing", "hoverinfo": "skip",
+                "marker": {"symbol": "line-ns-open", "color": GREY, "size": 12, "line": {"width": 2}}}  # fmt: skip
+    figure.add_scatter(x=np.full(len(order), 0.5), y=places, row=1, col=1, **guessing)
+    figure.add_scatter(x=table.prevalence[order], y=places, showlegend=False, row=1, col=2, **guessing)
+    figure.update_yaxes(tickvals=places.tolist(), ticktext=[_short(name_of(code)) for code in order], col=1)
+    figure.update_yaxes(range=[-0.8, len(order) - 0.2])
+    for column, name in ((1, "AUROC"), (2, "AUPRC")):
+        figure.update_xaxes(range=[0, 1.02], title_text=name, col=column)
+    which = "Codes" if len(order) == len(table) else f"The {len(order)} most frequent of {len(table)} codes"
+    return _finish(figure, title or f"{which}, unseen patients, 95 % intervals", height=28 * len(order) + 150)
+
+
+def _in_words(table: pd.DataFrame, metric: str) -> list[str]:
+    return [
+        f"{name_of(code)}<br>{metric.upper()} {row[metric]:.3f} ({row[f'{metric}_low']:.3f} to"
+        f" {row[f'{metric}_high']:.3f}), {row.positives:.0f} ECGs"
+        for code, row in table.iterrows()
+    ]
+
+
+def board_figure(
+    evaluation: Evaluation,
+    code: str,
+    threshold: float = 0.5,
+    *,
+    rival: Evaluation | None = None,
+    opened: int | None = None,
+    title: str = "",
+) -> go.Figure:
+    """One code in four pictures: ROC curve, precision-recall curve, calibration, and every ECG by its chance.
+
+    threshold: the chance from which an ECG is called, marked on the curves and as a line through the ECGs. rival: a
+    second model, in orange. opened: the row of an ECG to mark. ECGError where all or no ECGs have the code.
+    """
+    figure = make_subplots(rows=2, cols=2, vertical_spacing=0.14, horizontal_spacing=0.11)
+    for model, look in zip((evaluation, rival), LOOKS, strict=True):
+        if model is None:  # its traces are there all the same, so that a widget can fill them later
+            figure.add_traces([go.Scatter(showlegend=False)] * 5, rows=[1, 1, 1, 1, 2], cols=[1, 1, 2, 2, 1])
+        else:
+            _add_roc(figure, model, code, threshold, look)
+            _add_precision_recall(figure, model, code, threshold, look)
+            _add_calibration(figure, model, code, look)
+    _add_guessing(figure, float(evaluation.predictions.of_code(code)[0].mean()))
+    _add_strip(figure, evaluation.predictions, code, threshold, opened)
+    return _finish(figure, title or name_of(code), height=760).update_layout(hovermode="closest")
+
+
+def _add_roc(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
+    """Sensitivity against false alarms, with a mark at the threshold."""
+    curve = roc_curve(*model.predictions.of_code(code))
+    _add_curve(figure, curve, "false_alarms", "sensitivity", threshold, model.name, look, column=1)
+    figure.update_xaxes(title_text="false alarms (1 - specificity)", range=[-0.01, 1], row=1, col=1)
+    figure.update_yaxes(title_text="sensitivity", range=[0, 1.02], row=1, col=1)
+
+
+def _add_precision_recall(
+    figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]
+) -> None:
+    """Precision against recall, with a mark at the threshold."""
+    labels, chances = model.predictions.of_code(code)
+    curve = precision_recall_curve(labels, chances)
+    _add_curve(figure, curve, "recall", "precision", threshold, model.name, look, column=2)
+    figure.update_xaxes(title_text="recall (sensitivity)", range=[-0.01, 1], row=1, col=2)
+    figure.update_yaxes(title_text=f"precision at {labels.mean():.1%} prevalence", range=[0, 1.02], row=1, col=2)
+
+
+def _add_curve(
+    figure: go.Figure,
+    curve: pd.DataFrame,
+    x: str,
+    y: str,
+    threshold: float,
+    name: str,
+    look: tuple[str, str],
+    column: int,
+) -> None:
+    """A curve of thresholds, the strictest first, and the point on it at which all ECGs of this chance are called."""
+    colour, symbol = look
+    some = np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))
+    hover = f"threshold %{{customdata:.2%}}<br>{x.replace('_', ' ')} %{{x:.3f}}, {y} %{{y:.3f}}<extra></extra>"
+    for points, mode in ((curve.iloc[some], "lines"), (curve[curve.threshold >= threshold][-1:], "markers")):
+        figure.add_scatter(
+            x=points[x], y=points[y], customdata=points.threshold.clip(upper=1.0), mode=mode, hovertemplate=hover,
+            name=name, legendgroup=name, showlegend=False, line={"color": colour, "width": 2}, row=1, col=column,
+            cliponaxis=mode == "lines",
+            marker={"color": colour, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
+        )  # fmt: skip
+
+
+def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
+    """For groups of ECGs of similar chance, the share that has the code."""
+    colour, symbol = look
+    labels, chances = model.predictions.of_code(code)
+    groups = calibration_curve(labels, chances, model.predictions.patient_ids)
+    figure.add_scatter(
+        x=groups.chance, y=groups.observed, error_y=_error_bars(groups, "observed", "low", "high"),
+        mode="lines+markers", name=model.name, legendgroup=model.name, line={"color": colour, "width": 1}, row=2, col=1,
+        marker={"color": colour, "symbol": symbol, "size": 8},
+        customdata=groups[["low", "high", "ECGs", "patients"]],
+        hovertemplate="mean chance %{x:.1%}<br>with the code %{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%})"
+        "<br>%{customdata[2]} ECGs of %{customdata[3]} patients<extra></extra>",
+    )  # fmt: skip
+    top = max(1.03 * min(max(groups.chance.max(), groups.high.max()), 1.0), (figure.layout.xaxis3.range or (0, 0))[1])
+    figure.update_xaxes(title_text="predicted chance, mean of each group", range=[-0.02 * top, top], row=2, col=1)
+    figure.update_yaxes(title_text="share with the code", range=[-0.02 * top, top], row=2, col=1)
+
+
+def _add_guessing(figure: go.Figure, prevalence: float) -> None:
+    """What guessing gives in each picture, and perfect calibration, as dotted lines."""
+    for row, column, y in ((1, 1, [0, 1]), (1, 2, [prevalence, prevalence]), (2, 1, [0, 1])):
+        figure.add_scatter(x=[0, 1], y=y, mode="lines", line={"color": GREY, "dash": "dot"}, showlegend=False,
+                           hoverinfo="skip", row=row, col=column)  # fmt: skip
+
+
+def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold: float, opened: int | None) -> None:
+    """Every ECG at its chance, with the code above, without it below; the threshold; a ring round the opened one.
+
+    Of more than MOST_ECGS of a kind, that many drawn at random are shown; the axis says so.
+    """
+    labels, chances = predictions.of_code(code)
+    draw = np.random.default_rng(0)
+    height = labels + draw.uniform(-0.32, 0.32, len(labels))  # apart, so that they can be told and clicked
+    log_odds = logit(chances.clip(1e-6, 1 - 1e-6))
+    place = {"row": 2, "col": 2, "mode": "markers", "showlegend": False}
+    more = ""
+    for label, colour, symbol in ((1, VERMILION, "diamond"), (0, SKY, "circle")):
+        members = np.flatnonzero(labels == label)
+        if len(members) > MOST_ECGS:
+            members, more = np.sort(draw.choice(members, MOST_ECGS, replace=False)), f", {MOST_ECGS} of each kind"
+        figure.add_scatter(
+            x=log_odds[members], y=height[members], customdata=np.stack([predictions.rows, chances], axis=1)[members],
+            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75}, **place,
+            hovertemplate="row %{customdata[0]}: chance %{customdata[1]:.2%}<extra>click to open</extra>",
+        )  # fmt: skip
+    ring = predictions.rows == opened
+    figure.add_scatter(
+        x=log_odds[ring], y=height[ring], hoverinfo="skip", **place,
+        marker={"symbol": "circle-open", "size": 17, "color": "black", "line": {"width": 2}},
+    )  # fmt: skip
+    line = float(logit(np.clip(threshold, 1e-6, 1 - 1e-6)))
+    figure.add_scatter(x=[line, line], y=[-0.5, 1.5], mode="lines", line={"color": "black", "dash": "dash"},
+                       showlegend=False, hoverinfo="skip", row=2, col=2)  # fmt: skip
+    names = [f"{tick:.2%}" if min(tick, 1 - tick) < 0.001 else f"{tick:.1%}" if min(tick, 1 - tick) < 0.01
+             else f"{tick:.0%}" for tick in TICKS]  # fmt: skip
+    figure.update_xaxes(title_text=f"predicted chance of each ECG{more}", tickvals=logit(TICKS).tolist(),
+                        ticktext=names,
+                        range=[log_odds.min() - 0.4, log_odds.max() + 0.4], zeroline=False, row=2, col=2)  # fmt: skip
+    figure.update_yaxes(tickvals=[0, 1], ticktext=["without", "with"], range=[-0.5, 1.5], zeroline=False,
+                        showgrid=False, row=2, col=2)  # fmt: skip
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LETTERS else name[: LETTERS - 1].rstrip(" ,(") + "…"

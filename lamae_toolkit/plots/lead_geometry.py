@@ -1,0 +1,127 @@
+"""Lead weights, or the credit of leads, drawn where the leads look from: on the frontal and the horizontal plane."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.plots.ecg import BLUE, GREY, VERMILION, WEIGHT_SCALE, _finish
+
+MEASURES = ("weight", "credit")
+DISCS, NAMES = 4, 5
+"""Where the discs and the words beside them are in the data of `geometry_figure`."""
+BELOW = -3.1
+"""Where the middle of the horizontal plane lies below that of the frontal plane, in radii of the circle."""
+CHEST = (1.25, 0.88)
+"""Half the width and half the depth of the chest."""
+SMALLEST_PX, LARGEST_PX = 7.0, 36.0
+SHADES = sample_colorscale(WEIGHT_SCALE, np.linspace(0, 0.85, 101).tolist())
+"""From no weight to the largest; the palest yellow of the scale cannot be seen on white."""
+PLACES = {lead: (np.cos(a), -np.sin(a)) for lead, a in ((k, np.radians(v)) for k, v in FRONTAL_AXIS_DEG.items())} | {
+    lead: (CHEST[0] * np.cos(a), CHEST[1] * np.sin(a) + BELOW)
+    for lead, a in ((k, np.radians(v)) for k, v in HORIZONTAL_AXIS_DEG.items())
+}
+"""Of each lead: limb leads on a circle seen from the front, chest leads on the chest seen from the feet. The patient's
+left is on the right; up is towards the head, or to the front."""
+LABELS = {
+    "I": (0.24, 0.0, "left"), "II": (0.2, -0.16, "left"), "III": (-0.2, -0.16, "right"),
+    "aVR": (-0.22, 0.1, "right"), "aVL": (0.24, 0.1, "left"), "aVF": (0.0, -0.27, "center"),
+    "V1": (-0.22, 0.14, "right"), "V2": (-0.02, 0.3, "center"), "V3": (0.12, 0.3, "left"),
+    "V4": (0.25, 0.17, "left"), "V5": (0.25, 0.06, "left"), "V6": (0.24, 0.0, "left"),
+}  # fmt: skip
+"""How far from its lead each label lies, and where it is held."""
+SIDE = {"left": "middle right", "right": "middle left", "center": "middle center"}
+"""On which side of its place a word stands that is held there."""
+SIDES = (
+    (-2.0, 1.3, "<b>Frontal plane</b>, from the front", "left"),
+    (0, 1.12, "head", "center"), (0, -1.5, "feet", "center"), (-1.08, 0, "right", "right"),
+    (-2.0, BELOW + 1.42, "<b>Horizontal plane</b>, from the feet", "left"), (0, BELOW - 1.02, "back", "center"),
+    (-CHEST[0] - 0.08, BELOW, "right", "right"),
+)  # fmt: skip
+
+
+def geometry_figure(values: pd.Series, measure: str = "weight", title: str | None = None) -> go.Figure:
+    """The leads where they look from, each with a disc that grows with its weight, or with its credit for a code.
+
+    values: by lead. measure: "weight" (shares that sum to 1, dark to light) or "credit" (Shapley values in log-odds:
+    discs speak for the code, diamonds against it). A lead without a value is a small cross. Limb leads lie at their
+    angles in the frontal plane, V1 to V6 around the chest in the horizontal plane, both from `lamae_toolkit.ecg.recording`.
+    """
+    figure = go.Figure()
+    circle = np.radians(np.linspace(0, 360, 73))
+    for x, y, colour in (
+        (np.cos(circle), np.sin(circle), "#cccccc"),
+        (CHEST[0] * np.cos(circle), BELOW + CHEST[1] * np.sin(circle), "#999999"),
+        (0.22 + 0.36 * np.cos(circle), BELOW + 0.1 + 0.28 * np.sin(circle - 0.6), "#cccccc"),
+    ):
+        figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 1.5})
+    figure.add_scatter(**_spokes(), mode="lines", line={"color": "#cccccc", "width": 1})
+    x, y = zip(*(PLACES[lead] for lead in LEADS), strict=True)
+    figure.add_scatter(x=x, y=y, mode="markers", marker={"opacity": 1.0, "line": {"width": 1}})
+    x, y, held = zip(
+        *((x + LABELS[k][0], y + LABELS[k][1], SIDE[LABELS[k][2]]) for k, (x, y) in PLACES.items()), strict=True
+    )
+    figure.add_scatter(x=x, y=y, textposition=held, mode="text")
+    x, y, sides, held = zip(*SIDES, strict=True)
+    grey = {"color": "#555555", "size": 12}
+    figure.add_scatter(x=x, y=y, text=sides, textposition=[SIDE[one] for one in held], textfont=grey, mode="text")
+    figure.update_traces(showlegend=False, hoverinfo="skip")
+    figure.data[DISCS].update(hoverinfo="text")
+    hidden = {"visible": False, "fixedrange": True}
+    figure.update_xaxes(range=[-2.1, 2.3], **hidden)
+    figure.update_yaxes(range=[BELOW - 1.12, 1.42], scaleanchor="x", **hidden)
+    _finish(figure, "", height=640)
+    figure.update_layout(margin={"l": 5, "r": 5, "t": 45, "b": 5}, hovermode="closest")
+    return show_values(figure, values, measure, title)
+
+
+def show_values(
+    figure: go.Figure | dict, values: pd.Series, measure: str = "weight", title: str | None = None
+) -> go.Figure | dict:
+    """Give a figure of `geometry_figure`, or its dictionary, other values: quicker than to draw it anew."""
+    if measure not in MEASURES:
+        raise ECGError(f"Leads have no {measure!r} to be drawn; choose {' or '.join(MEASURES)}.")
+    unknown = [lead for lead in values.index if lead not in LEADS]
+    if unknown or not len(values):
+        raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
+    values = {lead: float(value) for lead, value in values.items()}
+    largest = max(max(map(abs, values.values())), 1e-12)
+    share = {lead: abs(value) / largest for lead, value in values.items()}
+    sizes, colours, symbols, texts = [], [], [], []
+    for lead in LEADS:
+        there = lead in values
+        number = _number(values[lead], measure) if there else "absent"
+        # The area grows with the value.
+        sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if there else SMALLEST_PX)
+        colours.append(_colour(values[lead], share[lead], measure) if there else GREY)
+        symbols.append(("diamond" if measure == "credit" and values[lead] < 0 else "circle") if there else "x")
+        texts.append(f"<b>{lead}</b> {number}" if there else f"<span style='color:#666666'>{lead} absent</span>")
+    discs, names = figure["data"][DISCS], figure["data"][NAMES]
+    discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colours, symbols
+    discs["hovertext"], names["text"] = texts, texts
+    if title is None:
+        even = f" (an even share is {1 / len(values):.1%})"
+        title = f"Lead weights{even}" if measure == "weight" else "Credit of leads (Shapley values, log-odds)"
+    figure["layout"]["title"]["text"] = title
+    return figure
+
+
+def _number(value: float, measure: str) -> str:
+    return f"{value:.1%}" if measure == "weight" else f"{value:+.2f}"
+
+
+def _colour(value: float, share: float, measure: str) -> str:
+    if measure == "credit":
+        return VERMILION if value >= 0 else BLUE
+    return SHADES[round(share * (len(SHADES) - 1))]
+
+
+def _spokes() -> dict[str, list]:
+    """A line from the middle to each lead, all in one trace."""
+    x, y = [], []
+    for lead, end in PLACES.items():
+        x += [0.0, end[0], None]
+        y += [BELOW if lead in HORIZONTAL_AXIS_DEG else 0.0, end[1], None]
+    return {"x": x, "y": y}

@@ -1,0 +1,95 @@
+"""Pictures of what models draw where an ECG was hidden from them, one model beside the other."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Bool
+
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.preprocess import crop
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.reconstruction import hidden_errors
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, _finish, ecg_figure
+
+LOOKS = ((BLUE, "solid"), (VERMILION, "dash"), (GREEN, "dashdot"), (PURPLE, "dot"))
+"""Colour and dash of each model, which the colour-blind can tell apart, too."""
+
+
+def mask_figure(
+    recording: Recording, reconstructions: Mapping[str, Recording], mask: Bool[np.ndarray, "l n"], title: str = ""
+) -> go.Figure:
+    """The ECG, what was hidden (shaded), what each model drew there, and beside each lead the models' errors.
+
+    reconstructions: by name of the model, at most four, as from `draw_hidden`. mask: True where hidden, a row for each
+    lead of the recording. Errors as of `hidden_errors`: 1 is what guessing the lead's mean gives.
+    """
+    looks, errors = _looks(reconstructions), _errors(recording, reconstructions, mask)
+    read_s = min(drawing.duration_s for drawing in reconstructions.values())
+    figure = ecg_figure(crop(recording, 0.0, read_s), hidden=mask, title=title)
+    figure.data[0].update(showlegend=True)
+    leads = [lead for lead in LEADS if lead in recording.leads]
+    traces, labels = [], []
+    for number, (lead, truth, label) in enumerate(zip(leads, figure.data, figure.layout.annotations, strict=True)):
+        row = recording.leads.index(lead)
+        words = []
+        for name, drawing in reconstructions.items():
+            colour, dash = looks[name]
+            hidden = np.repeat(mask[row], drawing.signal_mv.shape[1] // mask.shape[1])
+            traces.append(
+                go.Scatter(
+                    x=np.arange(len(hidden)) / drawing.sampling_rate_hz,
+                    y=np.where(hidden, drawing.lead(lead), np.nan), xaxis=truth.xaxis, yaxis=truth.yaxis, mode="lines",
+                    line={"color": colour, "dash": dash, "width": 1.6}, name=name, legendgroup=name,
+                    showlegend=number == 0, hovertemplate=f"{name}, {lead}: %{{y:.2f}} mV<extra></extra>",
+                )
+            )  # fmt: skip
+            if mask[row].any():
+                words.append(f"<span style='color:{colour}'>{name} {errors[name][row]:.2f}</span>")
+        whole = " (all hidden)" if mask[row].all() else ""
+        labels.append(label.to_plotly_json() | {"text": "  ".join([f"<b>{lead}</b>{whole}", *words])})
+    figure.add_traces(traces)
+    return figure.update_layout(annotations=labels)
+
+
+def error_figure(
+    recording: Recording, reconstructions: Mapping[str, Recording], mask: Bool[np.ndarray, "l n"], title: str = ""
+) -> go.Figure:
+    """The error of each model in each lead on what was hidden, as bars; a star marks leads that were hidden altogether.
+
+    Arguments as of `mask_figure`. A lead of which nothing was hidden has no bar.
+    """
+    looks, errors = _looks(reconstructions), _errors(recording, reconstructions, mask)
+    leads = [lead for lead in LEADS if lead in recording.leads]
+    rows = [recording.leads.index(lead) for lead in leads]
+    figure = go.Figure()
+    for (name, values), pattern in zip(errors.items(), ("", "/", "x", "."), strict=False):
+        figure.add_bar(
+            x=leads, y=values[rows], name=name,
+            marker={"color": looks[name][0], "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
+            hovertemplate=f"{name}, %{{x}}: %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+    highest = np.nan_to_num(np.stack(list(errors.values()))).max(axis=0)
+    top = max(1.2, 1.15 * float(highest.max()))
+    figure.add_scatter(
+        x=[lead for lead, row in zip(leads, rows, strict=True) if mask[row].all()],
+        y=[highest[row] + 0.05 * top for row in rows if mask[row].all()], mode="markers",
+        marker={"symbol": "star", "size": 9, "color": BLACK}, name="hidden altogether", hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
+    figure.update_yaxes(title_text="error on hidden patches <br>(1 = guessing the mean)", range=[0, top])
+    return _finish(figure, title, height=280)
+
+
+def _looks(reconstructions: Mapping[str, Recording]) -> dict[str, tuple[str, str]]:
+    if not 0 < len(reconstructions) <= len(LOOKS):
+        raise ECGError(
+            f"{len(reconstructions)} models cannot be told apart in one figure; give 1 to {len(LOOKS)} of them."
+        )
+    return dict(zip(reconstructions, LOOKS, strict=False))
+
+
+def _errors(recording, reconstructions, mask) -> dict[str, np.ndarray]:
+    return {name: hidden_errors(recording, drawing, mask) for name, drawing in reconstructions.items()}

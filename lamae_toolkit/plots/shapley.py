@@ -1,0 +1,124 @@
+"""Pictures of the credit of leads: functions that take a `LeadCredit` and return a plotly Figure."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy.special import expit
+
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.attention import Explanation
+from lamae_toolkit.explain.lead_shapley import LeadCredit
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GREY, VERMILION, _finish
+
+FOR, AGAINST = VERMILION, BLUE
+AROUND_ZERO = "RdBu_r"
+"""A diverging scale that the colour-blind can read; red is more together, as red is for a code in the bars."""
+LOG_ODDS_AXIS = "log-odds, and the chance that they stand for"
+
+
+def credit_figure(credit: LeadCredit, code: str, explanation: Explanation, title: str = "") -> go.Figure:
+    """From "nothing known" to the prediction, lead by lead; beside it the lead weights, which are no credit.
+
+    The bars add up exactly, whatever the order. explanation: of the same ECG, for the weights.
+    """
+    if explanation.leads != credit.leads:
+        raise ECGError("Credit and explanation are of different leads; compute both from the same recording.")
+    gains = credit.table(code).credit.to_numpy()
+    ends = credit.empty[credit.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
+    rows = ["nothing known", *credit.leads, "all leads"]
+    figure = make_subplots(
+        cols=2, shared_yaxes=True, column_widths=[0.72, 0.28], horizontal_spacing=0.03,
+        subplot_titles=["credit of each lead (Shapley value)", "lead weight"],
+    )  # fmt: skip
+    figure.add_bar(
+        x=gains, base=ends[:-1], y=rows[1:-1], orientation="h", marker_color=_colours(gains), showlegend=False,
+        text=[f"{gain:+.2f}" for gain in gains], textposition="outside", cliponaxis=False, customdata=expit(ends[1:]),
+        hovertemplate="%{y}: %{text} log-odds, to a chance of %{customdata:.1%}<extra></extra>", row=1, col=1,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=ends[[0, -1]], y=[rows[0], rows[-1]], mode="markers+text", showlegend=False,
+        marker={"color": BLACK, "symbol": "diamond", "size": 11}, textposition="middle right",
+        text=[f"  {chance:.1%}" for chance in expit(ends[[0, -1]])], cliponaxis=False,
+        hovertemplate="%{y}: log-odds %{x:.2f}, chance%{text}<extra></extra>", row=1, col=1,
+    )  # fmt: skip
+    steps = np.repeat(ends, 2)  # a line from the end of each bar to the start of the next
+    figure.add_scatter(
+        x=steps, y=np.repeat(rows, 2)[1:-1].tolist(), mode="lines", line={"color": GREY, "width": 1, "dash": "dot"},
+        hoverinfo="skip", showlegend=False, row=1, col=1,
+    )  # fmt: skip
+    weights = explanation.weight_table().weight
+    figure.add_bar(
+        x=weights, y=weights.index, orientation="h", marker_color=GREY, showlegend=False,
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>", row=1, col=2,
+    )  # fmt: skip
+    figure.add_vline(x=1 / len(weights), line={"color": BLACK, "dash": "dot", "width": 1}, row=1, col=2)
+    figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), row=1, col=1)
+    figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(categoryorder="array", categoryarray=rows, autorange="reversed")
+    figure = _finish(figure, title or f"{name_of(code)}: what each lead adds", height=30 * len(rows) + 150)
+    return figure.update_layout(margin={"t": 90, "b": 70})
+
+
+def interaction_figure(credit: LeadCredit, code: str, title: str = "") -> go.Figure:
+    """Leads by leads: what two leads add together beyond what they add one by one; below 0 they repeat each other."""
+    z = np.where(np.eye(len(credit.leads), dtype=bool), np.nan, credit.interactions[:, :, credit.column(code)])
+    figure = go.Figure(
+        go.Heatmap(
+            z=z, x=credit.leads, y=credit.leads, colorscale=AROUND_ZERO, zmid=0.0, hoverongaps=False,
+            colorbar={"title": "log-odds"}, xgap=1, ygap=1,
+            hovertemplate="%{y} and %{x} together: %{z:+.3f} log-odds<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    return _finish(
+        figure, title or f"{name_of(code)}: leads that complete (red) or repeat (blue) each other", height=500
+    )
+
+
+def group_credit_figure(
+    credit: LeadCredit, code: str, groups: Mapping[str, Sequence[str]] | None = None, title: str = ""
+) -> go.Figure:
+    """Leads one by one, and beside them groups of leads as single players; by default the limb leads as one.
+
+    A black mark shows what the credits of the group's leads sum to: a group that is one player may get more or less.
+    """
+    single, group = credit.table(code).credit, credit.group_table(code, groups)
+    figure = make_subplots(
+        cols=2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[len(single), len(group)],
+        subplot_titles=["every lead a player", "every group a player"],
+    )  # fmt: skip
+    for column, bars in enumerate((single, group.credit), 1):
+        figure.add_bar(
+            x=bars.index, y=bars, marker_color=_colours(bars.to_numpy()), showlegend=False,
+            hovertemplate="%{x}: %{y:+.3f} log-odds<extra></extra>", row=1, col=column,
+        )  # fmt: skip
+    figure.add_scatter(
+        x=group.index, y=group["sum"], mode="markers", name="sum of its leads",
+        marker={"color": BLACK, "symbol": "line-ew-open", "size": 18, "line": {"width": 3}},
+        hovertemplate="%{x}: its leads one by one %{y:+.3f} log-odds<extra></extra>", row=1, col=2,
+    )  # fmt: skip
+    figure.update_yaxes(title_text="credit in log-odds", row=1, col=1)
+    figure = _finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
+    return figure.update_layout(margin={"t": 90}, legend={"y": 1.1})
+
+
+def _colours(gains: np.ndarray) -> list[str]:
+    return [FOR if gain >= 0 else AGAINST for gain in gains]
+
+
+def _log_odds_axis(low: float, high: float) -> dict:
+    """An axis of log-odds whose ticks say the chance as well."""
+    room = max(0.15 * (high - low), 0.1)
+    step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0) if high - low + 2 * room <= 9 * step)
+    ticks = np.arange(np.ceil((low - room) / step), np.floor((high + room) / step) + 1) * step + 0.0
+    return {
+        "range": [low - room, high + room],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:.2g}<br>{100 * expit(tick):.3g}%" for tick in ticks],
+        "title_text": LOG_ODDS_AXIS,
+        "zeroline": False,
+    }

@@ -1,0 +1,189 @@
+"""What the lead explorer shows beside lead weights: the ECG coloured by them, and the chances of the codes."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lamae_toolkit.ecg.preprocess import resample
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GREY, PAPER_BOLD, PAPER_LINE, VERMILION, _finish
+from lamae_toolkit.plots.lead_geometry import SHADES
+from lamae_toolkit.plots.paper_layout import level_mv, page
+
+DRAWN_RATE_HZ = 250.0
+OFF = "#bbbbbb"
+SCALE = "<span style='color:#666666'>one line each 0.2 s and 0.5 mV</span>"
+SHOWN_CODES, NAME_LETTERS = 8, 27
+
+
+def weighted_strips_figure(recording: Recording, weights: pd.Series, title: str = "") -> go.Figure:
+    """An ECG in the order of paper, 3 x 4 and a rhythm strip, each lead coloured by its weight: the lighter, the more.
+
+    weights: by lead. A lead without a weight, which the model was not given, is grey. The grid is 0.2 s and 0.5 mV.
+    """
+    figure = strips_figure(recording, title)
+    return colour_strips(figure, weights)
+
+
+def strips_figure(recording: Recording, title: str = "") -> go.Figure:
+    """The same without weights, for `colour_strips`."""
+    if recording.sampling_rate_hz > DRAWN_RATE_HZ:
+        recording = resample(recording, DRAWN_RATE_HZ)
+    sheet, rate_hz = page(recording), recording.sampling_rate_hz
+    pitch_mv = max(1.0, np.ceil(2 * sheet.pitch_mv) / 2)
+    traces, names = [], []
+    for strip in sheet.strips:
+        base_mv = -pitch_mv * strip.row
+        first, last = round(strip.from_s * rate_hz), round(strip.to_s * rate_hz)
+        if strip.recorded:
+            drawn_mv = base_mv + recording.lead(strip.lead)[first:last] - np.float32(level_mv(recording, strip.lead))
+        else:
+            drawn_mv = np.full(2, base_mv, dtype=np.float32)
+        time_s = np.linspace(
+            strip.at_s, strip.at_s + strip.to_s - strip.from_s, len(drawn_mv), endpoint=not strip.recorded
+        )
+        traces.append(
+            go.Scatter(
+                x=time_s.astype(np.float32), y=drawn_mv.astype(np.float32), mode="lines", name=strip.lead,
+                line={"color": OFF, "width": 1.4, "dash": "solid" if strip.recorded else "dot"},
+                hoverinfo="name", showlegend=False,
+            )
+        )  # fmt: skip
+        names.append((strip.at_s + 0.04, base_mv + 0.42 * pitch_mv, strip.lead))
+    top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)
+    # A trace of names, since a page draws annotations anew one by one.
+    names.append((sheet.width_s, bottom + 0.16 * pitch_mv, SCALE))
+    x, y, words = map(list, zip(*names, strict=True))
+    sides = ["middle right"] * len(traces) + ["middle left"]
+    traces.append(go.Scatter(x=x, y=y, text=words, textposition=sides, mode="text", hoverinfo="skip", showlegend=False))
+    figure = go.Figure(traces)
+    grid = {"gridcolor": PAPER_LINE, "showticklabels": False, "zeroline": False}
+    figure.update_xaxes(range=[0, sheet.width_s], dtick=0.2, **grid)
+    figure.update_yaxes(range=[bottom, top], dtick=0.5, **grid)
+    edges = sorted({strip.at_s for strip in sheet.strips} - {0.0})
+    lines = [
+        {
+            "type": "line",
+            "x0": x,
+            "x1": x,
+            "y0": 0,
+            "y1": 1,
+            "xref": "x",
+            "yref": "y domain",
+            "line": {"color": PAPER_BOLD},
+        }
+        for x in edges
+    ]
+    _finish(figure, title, height=360 if title else 325)
+    return figure.update_layout(
+        shapes=lines, margin={"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}, hovermode="closest"
+    )
+
+
+def colour_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
+    """Give the strips of a figure of `strips_figure` the colours of other weights, which is quicker than drawing it.
+
+    figure: also as the dictionary that stands for it in JSON, which plotly does not check at each change.
+    """
+    low, high, by_lead = float(weights.min()), float(weights.max()), weights.to_dict()
+    *strips, names = figure["data"]
+    words = []
+    for strip in strips:
+        lead, line = strip["name"], strip["line"]
+        if lead in by_lead:
+            share = (by_lead[lead] - low) / max(high - low, 1e-9)
+            # Thicker lines tell those who see no colours.
+            line["color"], line["width"] = SHADES[round(share * (len(SHADES) - 1))], 1.1 + 1.1 * share
+            words.append(f"<b>{lead}</b> {by_lead[lead]:.1%}")
+        else:
+            line["color"], line["width"] = OFF, 1.0
+            words.append(f"<span style='color:#666666'>{lead} {'absent' if line['dash'] == 'dot' else 'off'}</span>")
+    names["text"] = [*words, SCALE]
+    return figure
+
+
+def chances_figure(
+    now: pd.Series,
+    recorded: pd.Series,
+    intervals: pd.DataFrame | None = None,
+    chosen: str | None = None,
+    title: str = "Chances of the codes",
+) -> go.Figure:
+    """The chance of each code now (disc), and beside it that of the ECG as it was recorded, with all its leads (mark).
+
+    intervals: for the recorded ECG, a row per code, as from `Calibration.intervals`: what patients had whose chance was
+    alike, drawn as a line that the chance itself may lie outside of. chosen: a code that is shown in any case. Only the
+    codes with the highest chances of the recorded ECG are shown.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[],
+        y=[],
+        mode="lines",
+        name="of unseen patients with such a chance, the share who had it (95 %)",
+        line={"color": GREY, "width": 5},
+    )
+    figure.add_scatter(x=[], y=[], mode="lines", name="change", line={"color": BLACK, "width": 1}, showlegend=False)
+    open_mark = {"symbol": "line-ns-open", "size": 15, "color": BLACK, "line": {"width": 2.5}}
+    figure.add_scatter(x=[], y=[], mode="markers", name="as recorded", marker=open_mark)
+    figure.add_scatter(x=[], y=[], mode="markers", name="now", marker={"size": 11, "line": {"width": 1}})
+    figure.data[0].opacity = 0.45
+    figure.update_traces(hoverinfo="skip")
+    figure.data[3].update(hoverinfo="text")
+    figure.update_xaxes(range=[-2, 103], ticksuffix=" %", fixedrange=True)
+    figure.update_yaxes(fixedrange=True, zeroline=False)
+    _finish(figure, title, height=310)
+    figure.update_layout(
+        margin={"l": 10, "r": 10, "t": 40, "b": 30}, title={"x": 0.01, "xref": "container"},
+        legend={"y": -0.12, "yanchor": "top", "x": 1.0, "xanchor": "right", "font": {"size": 11}},
+    )  # fmt: skip
+    return show_chances(figure, now, recorded, intervals, chosen)
+
+
+def show_chances(
+    figure: go.Figure | dict,
+    now: pd.Series,
+    recorded: pd.Series,
+    intervals: pd.DataFrame | None = None,
+    chosen: str | None = None,
+) -> go.Figure | dict:
+    """Give a figure of `chances_figure`, or its dictionary, other chances: quicker than to draw it anew."""
+    codes = recorded.sort_values(ascending=False, kind="stable").index[:SHOWN_CODES].tolist()
+    if chosen is not None and chosen not in codes:
+        codes[-1] = chosen
+    codes.reverse()
+    rows = list(range(len(codes)))
+    spans, changes = _segments(), _segments()
+    for row, code in zip(rows, codes, strict=True):
+        if intervals is not None and code in intervals.index:
+            _add(spans, intervals.low[code], intervals.high[code], row)
+        _add(changes, recorded[code], now[code], row)
+    interval, change, before, disc = figure["data"]
+    interval["x"], interval["y"] = spans
+    change["x"], change["y"] = changes
+    before["x"], before["y"] = (100 * recorded[codes].to_numpy()).tolist(), rows
+    disc["x"], disc["y"] = (100 * now[codes].to_numpy()).tolist(), rows
+    disc["marker"]["color"] = [VERMILION if code == chosen else BLUE for code in codes]
+    disc["marker"]["symbol"] = ["diamond" if code == chosen else "circle" for code in codes]
+    disc["hovertext"] = [f"{name_of(code)}: {now[code]:.1%}, as recorded {recorded[code]:.1%}" for code in codes]
+    axis = figure["layout"]["yaxis"]
+    axis["tickvals"], axis["ticktext"] = rows, [_name(code, now[code], code == chosen) for code in codes]
+    axis["range"] = [-0.7, len(codes) - 0.3]
+    return figure
+
+
+def _name(code: str, chance: float, chosen: bool) -> str:
+    words = name_of(code)
+    short = words if len(words) <= NAME_LETTERS else words[: NAME_LETTERS - 1] + "…"
+    return f"{f'<b>{short}</b>' if chosen else short} {chance:.0%}"
+
+
+def _segments() -> tuple[list, list]:
+    return [], []
+
+
+def _add(segments: tuple[list, list], start: float, end: float, row: int) -> None:
+    """A line on this row from one chance to another; None lifts the pen."""
+    segments[0].extend([100 * float(start), 100 * float(end), None])
+    segments[1].extend([row, row, None])

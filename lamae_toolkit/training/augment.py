@@ -1,0 +1,122 @@
+"""What is changed at random in every ECG before the model sees it, so that it learns what an ECG has whatever that is.
+
+Plain functions that compute where the batch is, one draw per ECG. `of` and `first`: the batch is a part of a larger one
+of `of` ECGs and begins at its ECG number `first`; what is drawn is what these ECGs get within the whole, and the
+generator goes on as after the whole. None of them asks for a value, so a GPU is not waited for.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.config import LAMAEConfig
+
+Generator = torch.Generator | None
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which changes are made, and how large they are; by default none.
+
+    crop_patches: of `random_crop`, in the model's patches. amplitude_spread: of `random_amplitude`. lead_dropout: the
+    chance of `random_lead_dropout`. noise_mv: of `random_noise`.
+    """
+
+    crop_patches: int = 0
+    amplitude_spread: float = 0.0
+    lead_dropout: float = 0.0
+    noise_mv: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.crop_patches < 0 or self.crop_patches == 1:
+            raise ECGError(f"The crop_patches are {self.crop_patches}, but they are 2 or more, or 0 for whole ECGs.")
+        for name in ("amplitude_spread", "lead_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ECGError(f"The {name} is {getattr(self, name):g}, but it is at least 0 and below 1.")
+        if not 0 <= self.noise_mv < float("inf"):
+            raise ECGError(f"The noise_mv is {self.noise_mv:g}, but it is 0 or more.")
+
+    def check(self, model: LAMAEConfig, samples: int) -> None:
+        """Refuse a crop that is longer than the ECGs or than what the model reads of them (ECGError)."""
+        most = min(samples // model.patch_samples, model.max_patches)
+        if self.crop_patches > most:
+            raise ECGError(
+                f"The crop_patches are {self.crop_patches}, but the model reads {most} patches of these ECGs."
+            )
+
+    def __call__(
+        self, batch: Batch, generator: Generator, patch_samples: int, *, of: int | None = None, first: int = 0
+    ) -> Batch:
+        """The batch with all changes; the same one, and nothing drawn, if there are none."""
+        if self.crop_patches:
+            batch = random_crop(batch, self.crop_patches * patch_samples, generator, of=of, first=first)
+        if self.amplitude_spread:
+            batch = random_amplitude(batch, self.amplitude_spread, generator, of=of, first=first)
+        if self.lead_dropout:
+            batch = random_lead_dropout(batch, self.lead_dropout, generator, of=of, first=first)
+        if self.noise_mv:
+            batch = random_noise(batch, self.noise_mv, generator, of=of, first=first)
+        return batch
+
+
+def random_crop(
+    batch: Batch, samples: int, generator: Generator = None, *, of: int | None = None, first: int = 0
+) -> Batch:
+    """A stretch of each ECG, all leads at the same moment, so that no beat is always at the same place.
+
+    It begins anywhere from which `samples` samples are left; ECGError if the ECGs are shorter. Source: He et al.,
+    arXiv 2111.06377, where masked autoencoding does well with cropping alone.
+    """
+    there = batch.signal_mv.shape[2]
+    if not 0 < samples <= there:
+        raise ECGError(f"{samples} samples cannot be cropped from ECGs of {there}; choose a shorter crop.")
+    device = batch.signal_mv.device
+    start = torch.randint(there - samples + 1, (of or len(batch),), generator=generator, device=device)
+    moments = start[first : first + len(batch), None, None] + torch.arange(samples, device=device)
+    return replace(batch, signal_mv=batch.signal_mv.gather(2, moments.expand(-1, len(batch.leads), -1)))
+
+
+def random_amplitude(
+    batch: Batch, spread: float, generator: Generator = None, *, of: int | None = None, first: int = 0
+) -> Batch:
+    """Each ECG larger or smaller as a whole, as it is in slender and heavy patients, its leads in proportion.
+
+    By one factor per ECG, uniform from 1 - spread to 1 + spread. A model that divides each lead or record by its own
+    spread notices it only with `amplitude_input`. Source: Mehari and Strodthoff, arXiv 2103.12676.
+    """
+    factor = 1 + spread * (2 * _uniform((of or len(batch), 1, 1), batch, generator) - 1)
+    return replace(batch, signal_mv=batch.signal_mv * factor[first : first + len(batch)])
+
+
+def random_lead_dropout(
+    batch: Batch, chance: float, generator: Generator = None, *, of: int | None = None, first: int = 0
+) -> Batch:
+    """Leads taken away as if they had not been recorded, so that the model gets used to devices with fewer leads.
+
+    Each lead of each ECG with this chance; one that the ECG has always stays. Unlike the leads that the mask hides,
+    these need not be drawn. Source: random lead masking, Oh et al., arXiv 2203.06889.
+    """
+    drawn = _uniform((of or len(batch), len(batch.leads)), batch, generator)[first : first + len(batch)]
+    drawn = drawn.masked_fill(~batch.present, -1.0)
+    last = drawn == drawn.amax(dim=1, keepdim=True)
+    present = batch.present & ((drawn >= chance) | last)
+    return replace(batch, signal_mv=batch.signal_mv * present[:, :, None], present=present)
+
+
+def random_noise(
+    batch: Batch, noise_mv: float, generator: Generator = None, *, of: int | None = None, first: int = 0
+) -> Batch:
+    """Noise on every lead that is there, as muscles and amplifiers add it: each sample on its own, normal.
+
+    noise_mv: its standard deviation. Source: Mehari and Strodthoff, arXiv 2103.12676.
+    """
+    shape = (of or len(batch), *batch.signal_mv.shape[1:])
+    noise = torch.randn(shape, generator=generator, device=batch.signal_mv.device)[first : first + len(batch)]
+    return replace(batch, signal_mv=batch.signal_mv + noise_mv * noise * batch.present[:, :, None])
+
+
+def _uniform(shape: tuple[int, ...], batch: Batch, generator: Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=batch.signal_mv.device)

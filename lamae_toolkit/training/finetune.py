@@ -1,0 +1,196 @@
+"""Supervised training: a convolutional network from scratch, and a pretrained model fine-tuned on labels."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.linear_probe import Probe, chosen_latents
+from lamae_toolkit.evaluation.metrics import auroc
+from lamae_toolkit.model.lamae import LAMAE, lead_statistics
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.loader import Shuffle, feeding, sent
+from lamae_toolkit.training.trainer import check_above_zero
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """How labels are learned: AdamW under a one-cycle schedule; the epoch that is best on validation is kept."""
+
+    epochs: int = 15
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_above_zero(self, "supervised training", ("epochs", "batch_size", "learning_rate"))
+
+
+class XResNet1d(nn.Module):
+    """A convolutional network of the xresnet1d kind, which reads all leads at once and is trained from scratch.
+
+    Three small convolutions, then residual blocks whose shortcuts are averaged, then the mean and the largest of
+    each feature over time. Source: He et al., arXiv 1812.01187; on ECGs Strodthoff et al., arXiv 2004.13701.
+    """
+
+    def __init__(self, classes: int, widths: tuple[int, ...] = (64, 64, 128, 128), kernel: int = 5) -> None:
+        super().__init__()
+        stem = [_convolution(len(LEADS), 32, kernel, 2), _convolution(32, 32, kernel), _convolution(32, 64, kernel)]
+        inputs = (64, *widths[:-1])
+        blocks = [
+            _Residual(before, after, kernel, 1 if index == 0 else 2)
+            for index, (before, after) in enumerate(zip(inputs, widths, strict=True))
+        ]
+        self.body = nn.Sequential(*stem, nn.MaxPool1d(3, 2, 1), *blocks)
+        self.head = nn.Sequential(nn.BatchNorm1d(2 * widths[-1]), nn.Dropout(0.3), nn.Linear(2 * widths[-1], classes))
+
+    def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
+        """The log-odds of each class. Leads are divided by their standard deviation; an absent one is 0."""
+        batch = batch.select(LEADS)
+        mean_mv, scale_mv = lead_statistics(batch, "lead")
+        x = self.body((batch.signal_mv - mean_mv) / scale_mv)
+        return self.head(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1))
+
+
+class _Residual(nn.Module):
+    def __init__(self, before: int, after: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            _convolution(before, after, kernel, stride), _convolution(after, after, kernel, 1, 0.0)
+        )
+        shrink = [nn.AvgPool1d(2, ceil_mode=True)] if stride == 2 else []
+        widen = [nn.Conv1d(before, after, 1, bias=False), nn.BatchNorm1d(after)] if before != after else []
+        self.shortcut = nn.Sequential(*shrink, *widen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.path(x) + self.shortcut(x))
+
+
+def _convolution(before: int, after: int, kernel: int, stride: int = 1, scale: float = 1.0) -> nn.Sequential:
+    """Convolution and batch norm, then ReLU; with scale 0 the last of a residual path, which starts as nothing."""
+    norm = nn.BatchNorm1d(after)
+    nn.init.constant_(norm.weight, scale)
+    layers = [nn.Conv1d(before, after, kernel, stride, kernel // 2, bias=False), norm]
+    return nn.Sequential(*layers, nn.ReLU()) if scale else nn.Sequential(*layers)
+
+
+class FineTuned(nn.Module):
+    """A pretrained model and a linear read-out that are trained together, starting from a fitted probe.
+
+    Starting from the probe keeps the first steps from spoiling what pretraining learned (Kumar et al.,
+    arXiv 2202.10054).
+    """
+
+    def __init__(self, model: LAMAE, probe: Probe) -> None:
+        super().__init__()
+        self.model, self.representation = copy.deepcopy(model), probe.representation
+        self.head = nn.Linear(len(probe.mean), len(probe.codes))
+        weight = probe.weight / probe.scale
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(weight))
+            self.head.bias.copy_(torch.from_numpy(probe.bias - weight @ probe.mean))
+        self.register_buffer("average", torch.from_numpy(probe.mean).float(), persistent=False)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
+        """The log-odds of each class. An absent lead counts as an average lead, as to the probe."""
+        x = chosen_latents(self.model.embed(batch), self.representation)
+        if self.representation == "per_lead":
+            x = torch.where(x == 0, self.average, x)
+        return self.head(x)
+
+
+def layers(network: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of a network, layer by layer from the ECG on; of one that was not pretrained, one layer.
+
+    Patches and lead tokens; each block of the lead encoder; each block of latent attention; pooling and read-out. The
+    decoder, which does not learn from labels, is with the last.
+    """
+    if not isinstance(network, FineTuned):
+        return [list(network.parameters())]
+    model = network.model
+    inputs = [part for part in (model.embed_patch, model.lead_name, model.lead_height) if part is not None]
+    stack = [[model.lead_cls, *nn.ModuleList(inputs).parameters()]]
+    stack += [list(block.parameters()) for block in (*model.encoder, *model.latent_attention)]
+    taken = {id(parameter) for layer in stack for parameter in layer}
+    return [*stack, [parameter for parameter in network.parameters() if id(parameter) not in taken]]
+
+
+def fit_supervised(
+    network: nn.Module,
+    store: Store,
+    train: np.ndarray,
+    validation: np.ndarray,
+    labels: UInt8[np.ndarray, "b c"],
+    config: SupervisedConfig,
+    *,
+    layer_decay: float = 1.0,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> nn.Module:
+    """Train a network on the labelled rows of a store; returns it as it was after its best epoch.
+
+    train, validation: rows of the store. labels: of all rows of the store. The best epoch is the one with the
+    highest macro AUROC on the validation rows; a network that starts from a probe may be best before the first.
+    layer_decay: by what the learning rate falls from each layer of a pretrained model to the one before it (see
+    `layers`), so that what it learned first changes least; 1 is one rate for all (Clark et al., arXiv 2003.10555).
+    """
+    if not 0.0 < layer_decay <= 1.0:
+        raise ECGError(f"The layer_decay is {layer_decay:g}, but it lies above 0 and is at most 1.")
+    if layer_decay < 1 and not isinstance(network, FineTuned):
+        raise ECGError("Only a pretrained model is fine-tuned layer by layer; leave layer_decay out.")
+    device = torch.device(device)
+    network.to(device)
+    steps = config.epochs * (len(train) // config.batch_size)
+    if steps == 0:
+        raise ECGError(f"{len(train)} labelled ECGs do not fill a batch of {config.batch_size}; choose a smaller one.")
+    stack = layers(network)
+    rates = [config.learning_rate * layer_decay ** (len(stack) - 1 - layer) for layer in range(len(stack))]
+    groups = [{"params": layer, "lr": rate} for layer, rate in zip(stack, rates, strict=True)]
+    optim = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, rates, total_steps=steps)
+    best, best_score = copy.deepcopy(network.state_dict()), -np.inf
+    if isinstance(network, FineTuned):
+        best_score = _score(network, store, validation, labels, device)
+    shuffle = Shuffle(train, config.batch_size, config.seed)
+    with feeding(store, shuffle, range(steps), Processes(0, 1, device), progress=progress) as batches:
+        bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
+        for step, batch in zip(bar, batches, strict=True):
+            network.train()
+            target = sent(labels[shuffle.rows_of(step)].astype(np.float32), device)
+            loss = F.binary_cross_entropy_with_logits(network(batch), target)
+            optim.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optim.step()
+            schedule.step()
+            if (step + 1) % shuffle.steps_per_epoch == 0:
+                score = _score(network, store, validation, labels, device)
+                if score > best_score:
+                    best, best_score = copy.deepcopy(network.state_dict()), score
+    network.load_state_dict(best)
+    return network.eval()
+
+
+@torch.inference_mode()
+def supervised_logits(
+    network: nn.Module, store: Store, rows: np.ndarray, *, batch_size: int = 32, device: torch.device | str = "cpu"
+) -> Float[np.ndarray, "b c"]:
+    """The log-odds that a network gives these rows of a store."""
+    network.eval()
+    parts = [network(store.batch(rows[at : at + batch_size], device)).cpu() for at in range(0, len(rows), batch_size)]
+    return torch.cat(parts).numpy()
+
+
+def _score(network: nn.Module, store: Store, rows: np.ndarray, labels: np.ndarray, device) -> float:
+    logits = supervised_logits(network, store, rows, device=device)
+    return float(np.nanmean(auroc(labels[rows], logits, np.ones((1, len(rows)))).value))

@@ -1,0 +1,202 @@
+"""The batch of every step, there when it is due: held where the model computes, sent ahead to it, or read on time."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Int16, Int64
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.store import Store, unpacked
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.training.distributed import Processes
+
+DATA = ("auto", "resident", "streamed")
+READ_AHEAD = 3
+"""Batches that are read ahead when streamed: two would do if the disk always took as long."""
+LOADED_AT_ONCE = 4096
+"""ECGs that are read at a time when all are copied to the device: 100 MB at 100 Hz."""
+
+
+class Shuffle:
+    """Which ECGs each step takes: every epoch is a new shuffle of all rows, known from the seed and the step alone.
+
+    That is why a run can go on at any step. The last rows of an epoch that fill no batch are left out.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
+        self.rows, self.batch_size, self.seed = np.asarray(rows, dtype=np.int64), batch_size, seed
+        self.steps_per_epoch = len(rows) // batch_size
+        if self.steps_per_epoch == 0:
+            raise ECGError(f"{len(rows)} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
+        self._kept: tuple[int, np.ndarray] | None = None
+
+    def places(self, epoch: int) -> Int64[np.ndarray, "step b"]:
+        """The places in `rows` of the ECGs of each step of an epoch; shuffled once and kept until another is asked."""
+        kept = self._kept  # replaced as a whole, since a thread that reads ahead may ask as well
+        if kept is None or kept[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+            used = order[: self.steps_per_epoch * self.batch_size].astype(np.int64, copy=False)
+            kept = self._kept = (epoch, used.reshape(self.steps_per_epoch, self.batch_size))
+        return kept[1]
+
+    def rows_of(self, step: int) -> Int64[np.ndarray, " b"]:
+        """The rows of one step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return self.rows[self.places(epoch)[place]]
+
+
+@contextmanager
+def feeding(
+    store: Store, shuffle: Shuffle, steps: range, processes: Processes, data: str = "auto", *, progress: bool = True
+) -> Iterator[Iterator[Batch]]:
+    """The batches of these steps, one after the other; of each the share that this process computes, on its device.
+
+    data: "resident": all ECGs are copied to the device first, as the int16 of the store, and batches are gathered
+    there. "streamed": a thread reads batches ahead and sends them. "auto": on a CUDA GPU resident if the ECGs take up
+    to half of the memory that is free, the rest being the model's, else streamed; elsewhere each batch is read when it
+    is due, which costs next to nothing beside the step. The batches are the same in all cases, bit for bit.
+    """
+    device = processes.device
+    how = how_fed(store, shuffle, device, data) if steps else "when due"
+    if how == "resident":
+        batches = _resident(load(store, shuffle.rows, device, progress), shuffle, steps, processes)
+    elif how == "streamed":
+        if data == "auto" and progress:
+            size = bytes_of(store, len(shuffle.rows))
+            tqdm.write(f"{size / 1e9:.1f} GB of ECGs are more than half of what {device} has free: they are streamed.")
+        batches = _streamed(store, shuffle, steps, processes)
+    else:
+        batches = (store.batch(processes.share(shuffle.rows_of(step)), device) for step in steps)
+    with closing(batches):  # ends the thread and frees the memory, however the loop ends
+        yield batches
+
+
+def how_fed(store: Store, shuffle: Shuffle, device: torch.device, data: str = "auto") -> str:
+    """What `data` means for these ECGs on this device: "resident", "streamed" or "when due"."""
+    if data != "auto":
+        return data
+    if device.type != "cuda":
+        return "when due"
+    torch.cuda.empty_cache()  # what PyTorch keeps from an earlier run is free as well
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return "resident" if 2 * bytes_of(store, len(shuffle.rows)) <= free_bytes else "streamed"
+
+
+def bytes_of(store: Store, ecgs: int) -> int:
+    """The memory that so many ECGs of a store take, as they are stored."""
+    return ecgs * store.signals[0].nbytes
+
+
+def load(
+    store: Store, rows: Int64[np.ndarray, " b"], device: torch.device, progress: bool = True
+) -> Int16[Tensor, "b 12 t"]:
+    """Copy these ECGs to the device as they are stored, piece by piece; ECGError if they do not fit."""
+    size = bytes_of(store, len(rows))
+    try:
+        stored = torch.empty((len(rows), *store.signals.shape[1:]), dtype=torch.int16, device=device)
+    except RuntimeError as error:
+        raise ECGError(
+            f"{size / 1e9:.1f} GB of ECGs do not fit into the free memory of {device}; choose data = 'streamed', or"
+            " train on fewer ECGs."
+        ) from error
+    with tqdm(total=size, desc=f"ECGs to {device}", unit="B", unit_scale=True, disable=not progress) as bar:
+        for first in range(0, len(rows), LOADED_AT_ONCE):
+            piece = store.packed(rows[first : first + LOADED_AT_ONCE])
+            stored[first : first + len(piece)].copy_(torch.from_numpy(piece))
+            bar.update(piece.nbytes)
+    return stored
+
+
+def _resident(
+    stored: Int16[Tensor, "b 12 t"], shuffle: Shuffle, steps: range, processes: Processes
+) -> Generator[Batch, None, None]:
+    """Gather each batch where all ECGs are."""
+    epoch, places = -1, torch.empty(0)
+    for step in steps:
+        now, place = divmod(step, shuffle.steps_per_epoch)
+        if now != epoch:
+            epoch, places = now, sent(processes.share(shuffle.places(now).T).T, stored.device)
+        yield unpacked(stored.index_select(0, places[place]))
+
+
+def sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array on its way to the device; a GPU is not waited for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # torch keeps pinned memory until it has been copied
+
+
+def _streamed(store: Store, shuffle: Shuffle, steps: range, processes: Processes) -> Generator[Batch, None, None]:
+    """Have a thread read batches ahead, in turn into one of a few slots."""
+    device = processes.device
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    shape = (shuffle.batch_size // processes.count, *store.signals.shape[1:])
+    slots = [_Slot(shape, device, stream) for _ in range(READ_AHEAD)]
+
+    def read(slot: _Slot, step: int) -> _Slot:
+        slot.fill(store, processes.share(shuffle.rows_of(step)))
+        return slot
+
+    def begin() -> None:
+        if stream is not None:
+            torch.cuda.set_device(stream.device)  # each thread has its own; without it every process would use GPU 0
+
+    with ThreadPoolExecutor(1, "reads-ecgs-ahead", begin) as thread:
+        try:
+            coming = deque(thread.submit(read, slot, step) for slot, step in zip(slots, steps, strict=False))
+            for step in steps:
+                slot = coming.popleft().result()  # what went wrong in the thread is raised here
+                batch = slot.batch()
+                if step + READ_AHEAD in steps:
+                    coming.append(thread.submit(read, slot, step + READ_AHEAD))
+                yield batch
+        finally:
+            thread.shutdown(cancel_futures=True)
+            if stream is not None:
+                stream.synchronize()  # no copy may still be under way into memory that is given back
+
+
+class _Slot:
+    """Room for a batch on its way: `host`, into which it is read, and `there`, on the device, from where it is taken.
+
+    On a CUDA GPU copies run beside the computation, on a stream of their own. Two events keep them in order:
+    `copied`, before which `host` is not filled again and the batch is not taken, and `used`, by which the batch has
+    been taken from `there`, and before which the next one is not copied.
+    """
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device, stream: torch.cuda.Stream | None) -> None:
+        self.device, self.stream = device, stream
+        self.host = torch.empty(shape, dtype=torch.int16, pin_memory=stream is not None)
+        if stream is not None:
+            self.there = torch.empty(shape, dtype=torch.int16, device=device)
+            self.copied, self.used = torch.cuda.Event(blocking=True), torch.cuda.Event()
+            self.used.record(torch.cuda.current_stream(device))  # after whatever still uses that memory
+
+    def fill(self, store: Store, rows: Int64[np.ndarray, " b"]) -> None:
+        """Read these ECGs and send them off; called in the thread."""
+        if self.stream is None:
+            store.packed(rows, out=self.host.numpy())
+            return
+        self.copied.synchronize()  # the thread waits, not the loop
+        store.packed(rows, out=self.host.numpy())
+        with torch.cuda.stream(self.stream):
+            self.stream.wait_event(self.used)
+            self.there.copy_(self.host, non_blocking=True)
+            self.copied.record(self.stream)
+
+    def batch(self) -> Batch:
+        """The batch that was sent; called in the loop, which waits for nothing: the GPU keeps the order."""
+        if self.stream is None:
+            return unpacked(self.host.to(self.device))
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_event(self.copied)
+        batch = unpacked(self.there)
+        self.used.record(computing)
+        return batch

@@ -1,0 +1,136 @@
+"""Sizes of LAMAE for hundreds of thousands of ECGs: recipes, and what each costs in operations, memory and hours."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.trainer import TrainConfig
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model, how it is trained, and how that is computed: what `pretrain` is given, and what it costs."""
+
+    model: LAMAEConfig
+    train: TrainConfig
+    compute: Compute
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the model learns."""
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in LAMAE(self.model).parameters())
+
+    @cached_property
+    def gflop_per_ecg(self) -> float:
+        """Operations of one training step per ECG of twelve leads, in 10^9: all matrix products, a multiply-add as two.
+
+        Counted by PyTorch on tensors without values, so that nothing is computed.
+        """
+        return self._step_without_values()[0] / 1e9
+
+    def memory_bytes(self, ecgs: int) -> int:
+        """About how much memory a step takes that computes so many ECGs at once, in float32, with explicit attention.
+
+        16 bytes per parameter (itself, its gradient, two moments of AdamW), and what the forward pass keeps for the
+        backward pass. Fused attention and bfloat16 keep less; copies of the data and the device's own share come on
+        top. Only a measurement says how much.
+        """
+        return 16 * self.parameters + ecgs * self._step_without_values()[1]
+
+    def hours(self, ecgs_per_s: float) -> float:
+        """How long all steps take at a throughput that was measured: steps * batch_size / throughput."""
+        if not ecgs_per_s > 0:
+            raise ECGError(f"The throughput is {ecgs_per_s:g} ECGs/s, but it must be above 0; measure it first.")
+        return self.train.steps * self.train.batch_size / ecgs_per_s / 3600
+
+    def _step_without_values(self) -> tuple[int, int]:
+        """Operations of one step for one ECG, and the bytes that its forward pass keeps."""
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+            return tensor
+
+        with torch.device("meta"):
+            model = LAMAE(self.model)
+            samples = self.model.max_patches * self.model.patch_samples
+            batch = Batch(torch.empty(1, len(LEADS), samples), torch.ones(1, len(LEADS), dtype=torch.bool))
+            mask, visible = model.draw_mask(batch)
+            watched = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+            with watched, FlopCounterMode(display=False) as counter:
+                model(batch, mask, keep=visible).loss.backward()
+        for parameter in model.parameters():  # kept in any case
+            kept.pop(parameter.untyped_storage()._cdata, None)
+        return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
+
+
+def lamae_tiny(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+    """For one small GPU: 5.7 M parameters, 5.3 GFLOP per ECG; memory 0.09 GB and 30 MB per ECG computed at once.
+
+    ecgs: how many are pretrained on; the training folds of MIMIC-IV-ECG hold about 560,000. Command:
+    `lamae pretrain --size lamae_tiny --store STORE --out RUN`; in a notebook:
+
+        size = lamae_tiny(len(rows))
+        pretrain(LAMAE(size.model), store, rows, out, size.train, compute=size.compute, device="cuda")
+
+    `Size.hours` gives the hours at a measured throughput, `replace(size.compute, accumulation=4)` a quarter of a batch
+    at once. No such model has been trained here: sizes follow vision transformers, rate and epochs He et al.
+    (arXiv 2111.06377), and none of it is tuned. There is no expected score yet.
+
+    Measured on a CPU: a step of 2 ECGs takes 0.13 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
+    measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.8 hours.
+    """
+    return _size(192, 3, 96, 3, 2, ecgs, epochs, batch_size)
+
+
+def lamae_small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+    """For one GPU: 23.7 M parameters, 23.3 GFLOP per ECG; memory 0.38 GB and 73 MB per ECG computed at once.
+
+    Used as `lamae_tiny`, and as untried. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
+    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 3.6 hours.
+    """
+    return _size(384, 6, 192, 6, 4, ecgs, epochs, batch_size)
+
+
+def lamae_base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+    """For several GPUs: 94.5 M parameters, 92.1 GFLOP per ECG; memory 1.51 GB and 146 MB per ECG computed at once.
+
+    Used as `lamae_tiny`, and as untried. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
+    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 14.3 hours.
+    """
+    return _size(768, 12, 384, 12, 4, ecgs, epochs, batch_size)
+
+
+def _size(
+    width: int,
+    heads: int,
+    decoder_width: int,
+    decoder_heads: int,
+    decoder_depth: int,
+    ecgs: int,
+    epochs: int,
+    batch_size: int,
+) -> Size:
+    """Eight blocks read each lead and four connect the leads; the rate goes with the batch, matrices in bfloat16."""
+    model = LAMAEConfig(
+        width=width, heads=heads, pooling_heads=heads, encoder_depth=8, latent_depth=4,
+        decoder_width=decoder_width, decoder_heads=decoder_heads, decoder_depth=decoder_depth,
+    )  # fmt: skip
+    if ecgs < batch_size:
+        raise ECGError(f"{ecgs} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
+    steps, rate = epochs * (ecgs // batch_size), 1.5e-4 * batch_size / 256
+    train = TrainConfig(steps=steps, batch_size=batch_size, learning_rate=rate, warmup_steps=steps // 20)
+    return Size(model, train, Compute(precision="bfloat16"))
+
+
+SIZES = {"lamae_tiny": lamae_tiny, "lamae_small": lamae_small, "lamae_base": lamae_base}
+"""The recipes by name: `lamae pretrain --size lamae_small`."""

@@ -1,0 +1,150 @@
+"""A training run on disk: its log, and the checkpoint from which it goes on exactly."""
+
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import written_whole
+from lamae_toolkit.model.pretrained import PretrainedModel
+
+CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
+
+
+@dataclass(eq=False)
+class Run:
+    """All that it takes to go on exactly from where a run stopped.
+
+    writes: whether this is the one process that writes. config: the TrainConfig. data: from `ecgs_named`. saved: the
+    number of steps that the checkpoint in the folder has.
+    """
+
+    folder: Path
+    writes: bool
+    model: PretrainedModel
+    optim: torch.optim.Optimizer
+    generator: torch.Generator
+    config: Any
+    precision: str
+    data: str
+    saved: int = 0
+
+    @contextmanager
+    def interruption_told(self) -> Iterator[None]:
+        """Say where an interrupted run goes on: the step under way when the key was pressed is done again."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.writes:
+                tqdm.write(f"Interrupted; the checkpoint of step {self.saved} is in {self.folder}, and the same"
+                           " command goes on from it.")  # fmt: skip
+            raise
+
+    def refuse_infinite(self, loss: float, norm: float, step: int) -> None:
+        """Stop before parameters that are no numbers are saved over good ones."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise ECGError(
+                f"The loss is not a number at step {step}: lower the learning rate; the checkpoint of step"
+                f" {self.saved} in {self.folder} is kept."
+            )
+
+    def log(self, row: dict) -> None:
+        """Add a row to the log."""
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / LOG_FILE, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def save(self, step: int) -> None:
+        """Write `folder/checkpoint`."""
+        if self.writes:
+            self._write(step)
+        self.saved = step
+
+    def _write(self, step: int) -> None:
+        state = {
+            "step": step,
+            "train_config": asdict(self.config),
+            "precision": self.precision,
+            "data": self.data,
+            "optimiser": self.optim.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        try:
+            with written_whole(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
+                self.model.save_pretrained(partial)
+                torch.save(state, partial / STATE_FILE)
+        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+            raise ECGError(f"The checkpoint could not be written to {self.folder} ({error}); make room.") from error
+        self.model.train()
+
+    def resume(self) -> int:
+        """Take up the run in the folder, if there is one; returns the number of steps that are done.
+
+        What came after the checkpoint is taken from the log.
+        """
+        checkpoint, log = self.folder / CHECKPOINT, self.folder / LOG_FILE
+        if not checkpoint.exists():
+            if self.writes:  # log rows without a checkpoint are from a run that ended before its first one
+                log.unlink(missing_ok=True)
+            return 0
+        device = next(self.model.parameters()).device
+        try:
+            state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
+        trained = type(self.model).from_pretrained(checkpoint)
+        # What an earlier version did not know was then as it is by default.
+        kept = asdict(type(self.config)()) | state["train_config"]
+        theirs = trained.config.to_dict() | kept | {"precision": state.get("precision", "float32")}
+        ours = self.model.config.to_dict() | asdict(self.config) | {"precision": self.precision}
+        if ours != theirs:
+            name = next(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+            raise ECGError(
+                f"{self.folder} holds a run with {name} = {theirs.get(name)!r}, not {ours.get(name)!r};"
+                " choose another folder, or the same configuration to go on."
+            )
+        if state.get("data") != self.data:
+            raise ECGError(
+                f"{self.folder} holds a run on other ECGs ({state.get('data')}) than these ({self.data});"
+                " choose another folder."
+            )
+        if len(state["generator"]) != len(self.generator.get_state()):
+            raise ECGError(
+                f"{self.folder} holds a run that began on another kind of device than {device}, whose random numbers"
+                " differ; go on where it began, or choose another folder."
+            )
+        self.model.load_state_dict(trained.state_dict())
+        self.optim.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        if self.writes and log.exists():
+            rows = [row for row in read_log(self.folder) if row["step"] <= state["step"]]
+            with written_whole(log) as partial:
+                partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        self.saved = state["step"]
+        return self.saved
+
+
+def read_log(folder: Path | str) -> list[dict]:
+    """The log of a run: one row per logged step, with step, loss, learning_rate, gradient_norm, ecgs_per_s."""
+    path = Path(folder) / LOG_FILE
+    if not path.is_file():
+        raise ECGError(f"{folder} has no {LOG_FILE}; give the folder that a pretraining run wrote.")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def ecgs_named(store: Store, rows: np.ndarray) -> str:
+    """By what a run knows again the ECGs that it learns from."""
+    return f"{store.meta['source']}, {len(store)} ECGs, rows {zlib.crc32(np.sort(rows).astype(np.int64).tobytes()):08x}"

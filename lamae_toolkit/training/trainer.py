@@ -1,0 +1,169 @@
+"""Pretraining: one loop that can be read, interrupted and resumed exactly."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
+from lamae_toolkit.training.augment import Augmentation
+from lamae_toolkit.training.distributed import training_together
+from lamae_toolkit.training.loader import Shuffle, feeding
+from lamae_toolkit.training.run import CHECKPOINT as CHECKPOINT
+from lamae_toolkit.training.run import Run, ecgs_named
+from lamae_toolkit.training.run import read_log as read_log
+from lamae_toolkit.training.step import Compute, gradients
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is pretrained: AdamW, linear warm-up then cosine decay, gradients clipped at norm 1.
+
+    The last four change every ECG at random (see `augment`): a stretch of `crop_patches` is taken, larger or smaller by
+    up to the share `amplitude_spread`, each lead left out by the chance `lead_dropout`, and `noise_mv` added; 0 is off.
+    """
+
+    steps: int = 1000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 200
+    crop_patches: int = 0
+    amplitude_spread: float = 0.0
+    lead_dropout: float = 0.0
+    noise_mv: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every")
+        check_above_zero(self, "training", names)
+        _ = self.augmentation
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is changed at random in the ECGs; ECGError if it makes no sense."""
+        return Augmentation(self.crop_patches, self.amplitude_spread, self.lead_dropout, self.noise_mv)
+
+
+def check_above_zero(config: object, what: str, names: tuple[str, ...]) -> None:
+    """Refuse a configuration of which one of these numbers is not above 0 (ECGError)."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ECGError(f"The {what}'s {name} is {getattr(config, name)}, but it must be above 0.")
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """The rate at a step (the first is 0): up in a line for `warmup_steps`, then down a half cosine to 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress_after_warmup(step, config)))
+
+
+def progress_after_warmup(step: int, config: TrainConfig) -> float:
+    """The share of the steps after warm-up that is done, 0 to 1."""
+    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return min(max(done, 0.0), 1.0)
+
+
+def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, as is usual: not on biases, norms and single tokens."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    # Fused is faster on a GPU; on CPU it would round otherwise than in the runs that are published.
+    fused = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=fused)
+
+
+def pretrain(
+    model: PretrainedModel,
+    store: Store,
+    rows: np.ndarray,
+    folder: Path | str,
+    config: TrainConfig,
+    *,
+    compute: Compute | None = None,
+    stop_after: int | None = None,
+    watch: Callable[[int, dict | None], bool] | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> PretrainedModel:
+    """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
+
+    If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit as if it had not
+    (on CPU); one of another configuration is refused (ECGError). compute: how steps are computed, and where the ECGs
+    wait for them. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`:
+    called after every step with the number of steps done and the row of the log, None where none is due; it may look at
+    the model, and if it returns True, the run pauses there as with `stop_after`.
+
+    Under torchrun, each of its processes computes its share of every batch, and the first one logs and saves: ECGs,
+    masks and, up to rounding, losses are those of one process. A run may go on with another number of processes.
+
+    Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
+    `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
+    """
+    folder, compute, augment = Path(folder), compute or Compute(), config.augmentation
+    check_rate(model, store.sampling_rate_hz)
+    augment.check(model.config, store.signals.shape[2])
+    shuffle = Shuffle(rows, config.batch_size, config.seed)
+    with training_together(device) as processes:
+        compute.check(model, config.batch_size, processes.count)
+        if watch is not None and processes.count > 1:
+            raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
+        device = processes.device
+        model.to(device).train()
+        optim = optimiser(model, config)
+        generator = torch.Generator(device=device)
+        generator.manual_seed(config.seed)
+        run = Run(folder, processes.first, model, optim, generator, config, compute.precision, ecgs_named(store, rows))
+        first = run.resume()
+        if processes.mean(torch.tensor(float(first), device=device)) != first:
+            raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
+        prepared = compute.prepared(model, processes)
+        last = config.steps if stop_after is None else min(stop_after, config.steps)
+        steps, show = range(first, last), progress and processes.first
+        with (
+            run.interruption_told(),
+            feeding(store, shuffle, steps, processes, compute.data, progress=show) as batches,
+            tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not show) as bar,
+        ):
+            start = time.perf_counter()
+            for step, batch in zip(steps, batches, strict=True):
+                for group in optim.param_groups:
+                    group["lr"] = learning_rate(step, config)
+                model.progress = progress_after_warmup(step, config)
+                optim.zero_grad(set_to_none=True)
+                at = processes.rank * len(batch)
+                batch = augment(batch, generator, model.config.patch_samples, of=config.batch_size, first=at)
+                loss = gradients(prepared, model, batch, generator, compute, processes)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optim.step()
+                done, row = step + 1, None
+                if done % config.log_every == 0 or done == config.steps:
+                    row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
+                           "gradient_norm": norm.item()}  # fmt: skip
+                    # After the values were asked for: only then has a GPU done all steps that are counted.
+                    ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
+                    row["ecgs_per_s"] = round(ecgs_per_s, 1)
+                    run.refuse_infinite(row["loss"], row["gradient_norm"], done)
+                    run.log(row)
+                    bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+                pause = watch is not None and watch(done, row)
+                if done % config.save_every == 0 or done == last or pause:
+                    run.refuse_infinite(loss.item(), norm.item(), done)
+                    run.save(done)
+                bar.update()
+                if pause:
+                    break
+    return model.eval()

@@ -1,0 +1,213 @@
+"""The command as a user runs it: the whole demo in a small size, and each command on real files."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import wfdb
+
+from lamae_toolkit.cli.main import main
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.model.lamae import LAMAE
+
+TINY = ["--width", "48", "--decoder-width", "16", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A small demo, as `lamae demo` makes it."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    assert main(["demo", "--out", str(folder), "--ecgs", "260", "--steps", "8"]) == 0
+    return folder
+
+
+def lines(capsys) -> str:
+    return capsys.readouterr().out
+
+
+def refused(capsys, *words: str) -> str:
+    """What a refused command says: one line on stderr, exit code 2, no traceback."""
+    assert main([str(word) for word in words]) == 2
+    said = capsys.readouterr().err.strip()
+    last = said.splitlines()[-1]
+    assert last.startswith("lamae: ") and last.endswith("."), said
+    assert "Traceback" not in said
+    return last
+
+
+def test_the_demo_leaves_everything_that_it_promises(run):
+    assert {path.name for path in run.iterdir()} == {
+        "store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert [e["name"] for e in metrics["evaluations"]] == [
+        f"{model}, {reads}"
+        for reads in ("heart token", "summary of the latents")
+        for model in ("LAMAE", "random encoder")
+    ]  # fmt: skip
+    for evaluation in metrics["evaluations"]:
+        auroc = evaluation["macro_auroc"]
+        assert auroc["low"] < auroc["value"] < auroc["high"]
+        assert evaluation["codes"].keys() == metrics["evaluations"][0]["codes"].keys()
+    assert LAMAE.from_pretrained(run / "checkpoint").config.width
+    assert set(Probe.load(run / "checkpoint").codes) == set(metrics["evaluations"][0]["codes"])
+
+
+def test_the_report_needs_nothing_from_elsewhere(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=\"(?!data:)", without_plotly)
+    for words in ("How it learned", "ICD-10 codes of unseen patients", "Lead weights", "not for diagnosis"):
+        assert words in page
+
+
+@pytest.mark.slow
+def test_the_demo_goes_on_where_it_was_and_refuses_another(run, capsys):
+    assert main(["demo", "--out", str(run), "--ecgs", "260", "--steps", "8"]) == 0
+    assert "choose another folder" in refused(capsys, "demo", "--out", run, "--ecgs", "100", "--steps", "8")
+    assert "a run with steps = 8, not 9" in refused(capsys, "demo", "--out", run, "--ecgs", "260", "--steps", "9")
+
+
+def test_explain_shows_a_real_record(run, tmp_path, capsys, real_data):
+    record = real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea"
+    out = tmp_path / "shown.html"
+    assert main(["explain", str(record), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
+    shown = lines(capsys)
+    for lead in LEADS:
+        assert re.search(rf"^{lead}\s+0\.\d+", shown, flags=re.MULTILINE)
+    assert re.search(r"\d%  [A-Z]\d\d", shown)
+    assert "12 leads at 500 Hz" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("default::lamae_toolkit.ecg.recording.LeadWarning")
+def test_explain_shows_a_record_with_a_flat_lead(run, tmp_path, capsys):
+    samples = np.round(np.random.default_rng(0).normal(0, 0.2, (1000, 3)), 3)
+    samples[:, 1] = 0.0
+    wfdb.wrsamp("three", fs=100, units=["mV"] * 3, sig_name=["V2", "II", "I"], p_signal=samples, fmt=["16"] * 3,
+                write_dir=str(tmp_path))  # fmt: skip
+    out = tmp_path / "three.html"
+    assert (
+        main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
+    )
+    said = capsys.readouterr()
+    assert "II" in said.err and "flat" in said.err
+    weights = [float(value) for value in re.findall(r"^(?:I|V2)\s+(0\.\d+)", said.out, flags=re.MULTILINE)][:2]
+    assert sum(weights) == pytest.approx(1, abs=0.002)
+
+
+def test_pretrain_evaluate_and_embed(tmp_path, capsys):
+    store, folder = tmp_path / "store", tmp_path / "run"
+    assert main(["simulate", "--out", str(store), "--ecgs", "260", "--seed", "4"]) == 0
+    words = ["pretrain", "--store", str(store), "--out", str(folder), "--steps", "3", "--batch-size", "8", *TINY]
+    assert main([*words, "--tokens", "cls", "--hidden-leads", "2", "--device", "cpu"]) == 0
+    checkpoint = folder / "checkpoint"
+    config = LAMAE.from_pretrained(checkpoint).config
+    assert (config.tokens, config.hidden_leads, config.width) == ("cls", 2, 48)
+    assert "no probe.json" in refused(capsys, "explain", store, "--checkpoint", checkpoint)
+    metrics = tmp_path / "metrics.json"
+    assert main(["evaluate", "--store", str(store), "--checkpoint", str(checkpoint), "--out", str(metrics),
+                 "--representation", "per_lead", "--minimum", "5", "--replicates", "10",
+                 "--device", "cpu"]) == 0  # fmt: skip
+    assert "unseen patients" in lines(capsys)
+    assert json.loads(metrics.read_text())["evaluations"][0]["representation"] == "per_lead"
+    assert "add --large" in refused(capsys, "evaluate", "--store", store, "--checkpoint", checkpoint, "--out", metrics,
+                                    "--precision", "bfloat16", "--device", "cpu")  # fmt: skip
+    table = tmp_path / "embeddings.parquet"
+    assert main(["embed", str(store), "--checkpoint", str(checkpoint), "--out", str(table), "--device", "cpu"]) == 0
+    embedded = pd.read_parquet(table)
+    assert len(embedded) == 260 and len(embedded.heart[0]) == 48
+    assert sum(embedded.lead_weights[0]) == pytest.approx(1, abs=1e-5)
+    assert (embedded.study_id == Store.open(store).index.study_id).all()
+
+
+def test_a_size_is_pretrained_and_changed_by_what_is_given_beside_it(run, tmp_path, capsys):
+    small = ["--width", "48", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
+    words = ["pretrain", "--store", run / "store", "--out", tmp_path / "run", "--size", "lamae_tiny", "--device", "cpu"]
+    words += ["--batch-size", "8", "--steps", "2", *small]
+    assert main([str(word) for word in words]) == 0
+    state = torch.load(tmp_path / "run" / "checkpoint" / "training.pt", weights_only=True)
+    assert state["precision"] == "bfloat16" and state["train_config"]["learning_rate"] == 1.5e-4 * 8 / 256
+    config = LAMAE.from_pretrained(tmp_path / "run" / "checkpoint").config
+    assert (config.heads, config.width, config.encoder_depth) == (3, 48, 1)
+    capsys.readouterr()
+    assert "do not fill a batch of 1024" in refused(capsys, *words[:7])
+    assert "give one" in refused(capsys, *words[:5], "--epochs", "2")
+
+
+def test_explain_reads_a_numpy_file(run, tmp_path):
+    np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
+    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(run / "checkpoint"), "--sampling-rate-hz", "100"]
+    assert main([*words, "--unit", "mV", "--leads", "II,V2", "--out", str(tmp_path / "two.html")]) == 0
+
+
+def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data, capsys):
+    table = tmp_path / "embeddings.parquet"
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for name in ("1", "2"):
+        for file in (real_data / "ludb" / "data").glob(f"{name}.*"):
+            if file.suffix in (".hea", ".dat"):
+                (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "README.txt").write_text("not an ECG, and passed over")
+    (folder / "broken.csv").write_text("I,II,V1\n1,2\n")
+    words = ["embed", str(folder), "--checkpoint", str(run / "checkpoint"), "--device", "cpu", "--out", str(table)]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "left out: broken.csv: Row 2 has 2 values for 3 columns" in said and "README.txt" not in said
+    assert len(pd.read_parquet(table)) == 2
+
+
+def test_refusals_are_one_sentence(run, tmp_path, capsys):
+    checkpoint = run / "checkpoint"
+    (tmp_path / "empty").mkdir()
+    assert "is not a store" in refused(capsys, "pretrain", "--store", tmp_path, "--out", tmp_path / "x")
+    assert "There is no checkpoint folder" in refused(
+        capsys, "embed", run / "store", "--checkpoint", tmp_path / "absent"
+    )
+    assert "is not a checkpoint" in refused(capsys, "embed", run / "store", "--checkpoint", tmp_path)
+    refused(capsys, "embed", tmp_path / "empty", "--checkpoint", checkpoint)
+    refused(capsys, "explain", tmp_path / "absent.hea", "--checkpoint", checkpoint)
+    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--width", "32")
+    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--steps", "0")
+    assert not (tmp_path / "x").exists()
+
+
+def test_every_command_explains_itself(capsys):
+    """Through the installed program, as a student would ask; the single commands without starting it anew."""
+    program = Path(sys.executable).with_name("lamae")
+    top = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    for command in ("demo", "simulate", "pretrain", "evaluate", "embed", "explain"):
+        assert command in top
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        shown = capsys.readouterr().out
+        options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n)*)", shown, flags=re.MULTILINE)
+        assert options and all(len(text.split()) > 2 for _, text in options), f"an option of {command} is not explained"
+
+
+def test_compare_says_what_it_lacks_and_keeps_its_plan(cohort, tmp_path, capsys):
+    out, store = tmp_path / "out", ["--store", cohort.folder]
+    said = refused(capsys, "compare", "simulated", "--out", out, *store, "--variants", "LAMAE; nothing")
+    assert "There is no variant 'nothing'; choose from LAMAE; independent leads;" in said
+    assert "Give the folder of PTB-XL by --ptbxl" in refused(capsys, "compare", "ptbxl", "--out", out)
+    assert "is not PTB-XL" in refused(capsys, "compare", "ptbxl", "--out", out, *store)
+    assert not out.exists()
+    said = refused(capsys, "compare", "simulated", "--out", out, *store, "--seeds", "1", "--stop-after", "0")
+    assert "no variant with all its rotations yet" in said
+    assert json.loads((out / "plan.json").read_text())["seeds"] == [0]
+
+
+def test_compare_of_untrained_models_from_the_command_to_the_table(cohort, tmp_path, capsys):
+    words = ["compare", "simulated", "--out", tmp_path, "--store", cohort.folder, "--seeds", "2", "--workers", "1"]
+    assert main([str(word) for word in [*words, "--variants", "random encoder", "--replicates", "20"]]) == 0
+    assert "silent_codes, all labels, all leads" in lines(capsys)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {row["variant"] for row in results["macro"]} == {"random encoder"}
+    assert (tmp_path / "report.html").is_file()

@@ -1,0 +1,380 @@
+"""Preparing a cohort: the same store however often it is interrupted, nothing done twice, every record counted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamae_toolkit.cli.main import main
+from lamae_toolkit.data import prepare as prepare_module
+from lamae_toolkit.data import shards as parts_module
+from lamae_toolkit.data.datasets.folder import folder_source
+from lamae_toolkit.data.datasets.ptbxl import SPLIT, ptbxl_source, ptbxl_store
+from lamae_toolkit.data.prepare import prepare
+from lamae_toolkit.data.shards import ECGS_PER_PART, Source
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import Split
+
+ECGS = 45
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(parts_module, "ECGS_PER_PART", 10)
+
+
+def write_ecgs(root: Path) -> Path:
+    root.mkdir()
+    for number in range(ECGS):
+        noise = np.random.default_rng(number).normal(0, 0.3, (3, 5000)).cumsum(axis=1) * 0.02
+        file = root / f"{number:03d}.npz"
+        np.savez(file, signal=noise, leads=["I", "II", "V2"], sampling_rate_hz=500.0, unit="mV")
+    (root / "007.npz").write_bytes((root / "007.npz").read_bytes()[:5000])
+    return root
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return write_ecgs(tmp_path / "ecgs")
+
+
+def content(store: Path) -> dict[str, bytes]:
+    files = {file.name: file.read_bytes() for file in store.iterdir()}
+    report = json.loads(files.pop("report.json"))
+    for name in ("seconds", "ecgs_per_s", "read_in_this_run"):
+        report.pop(name)
+    return files | {"report": json.dumps(report).encode()}
+
+
+def test_several_processes_make_the_same_store_as_one(root, tmp_path, small_parts):
+    source = folder_source(root)
+    one = prepare(source, tmp_path / "one", workers=1, progress=False)
+    assert one["read"] == ECGS and one["kept"] == ECGS - 1 and one["dropped_by_reason"] == {"unreadable": 1}
+    prepare(source, tmp_path / "two", workers=2, progress=False)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ecgs", "one", "two"]
+    store = Store.open(tmp_path / "one")
+    assert store.index.file.tolist() == [f"{n:03d}.npz" for n in range(ECGS) if n != 7]
+    assert set(store.recording(0).leads) == {"I", "II", "V2"}
+
+
+KILLED = """
+import sys, time
+from dataclasses import replace
+from functools import partial
+from lamae_toolkit.data import shards as parts
+from lamae_toolkit.data.prepare import prepare
+from lamae_toolkit.data.datasets.folder import folder_source
+source = folder_source(sys.argv[1])
+def read(path, **options):
+    if path.name == "025.npz":
+        time.sleep(600)  # so that the kill always meets a run that is under way
+    return source.read(path)
+parts.ECGS_PER_PART = 10
+read.__qualname__ = source.read.func.__qualname__
+prepare(replace(source, read=partial(read, **source.read.keywords)), sys.argv[2], workers=1, progress=False)
+"""
+
+
+def test_after_a_kill_finished_parts_are_not_read_again(root, tmp_path, small_parts):
+    """A real process, killed for good in its third part."""
+    out, parts = tmp_path / "store", tmp_path / "store.preparing" / "parts"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(root), str(out)], env=environment)
+    for _ in range(600):
+        if (parts / "000001.parquet").is_file() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not out.exists()
+    assert sorted(file.name for file in parts.glob("*.parquet")) == ["000000.parquet", "000001.parquet"]
+    report = prepare(folder_source(root), out, workers=1, progress=False)
+    assert report["read_in_this_run"] == ECGS - 20
+    prepare(folder_source(root), tmp_path / "in one go", workers=1, progress=False)
+    assert content(out) == content(tmp_path / "in one go")
+    assert not parts.parent.exists()
+
+
+@pytest.mark.parametrize("at", ["take_place", "_report", "join_signals"])
+def test_an_interruption_at_the_end_costs_nothing(root, tmp_path, small_parts, monkeypatch, at):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare_module, at, interrupted)
+        prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    assert not (tmp_path / "store").exists()
+    if at == "join_signals":  # and once more between two parts
+        join = prepare_module.join_signals
+
+        def half(folder, signals, kept, samples):
+            join(folder, signals, kept[:2], samples)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(prepare_module, at, half)
+            prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    report = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    prepare(folder_source(root), tmp_path / "in one go", workers=1, progress=False)
+    assert content(tmp_path / "store") == content(tmp_path / "in one go")
+    if at != "take_place":
+        assert report["read_in_this_run"] == 0
+
+
+def test_a_complete_store_is_not_prepared_again_and_one_of_other_ecgs_is_replaced(root, tmp_path, monkeypatch):
+    first = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "read_parts", None)
+        assert prepare(folder_source(root), tmp_path / "store", workers=1, progress=False) == first | {"new": False}
+    (root / "044.npz").unlink()
+    assert prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)["read"] == ECGS - 1
+    assert len(Store.open(tmp_path / "store")) == ECGS - 2
+
+
+def test_a_preparation_of_other_ecgs_is_not_mixed_in(root, tmp_path, small_parts, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare_module, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    with pytest.raises(ECGError, match="holds another preparation"):
+        prepare(folder_source(root), tmp_path / "store", sampling_rate_hz=250.0, workers=1, progress=False)
+
+
+def test_a_folder_of_somebody_else_is_refused_before_any_work(root, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.docx").write_text("three years of work")
+    with pytest.raises(ECGError, match="something else in it"):
+        prepare(folder_source(root), tmp_path / "mine", workers=1, progress=False)
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.docx"]
+
+
+def test_what_was_begun_or_made_with_other_options_is_not_taken_over(root, tmp_path, small_parts, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare_module, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    with pytest.raises(ECGError, match="holds another preparation"):
+        prepare(folder_source(root, unit="uV"), tmp_path / "store", workers=1, progress=False)
+    prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    table = tmp_path / "table.csv"
+    table.write_text("file,patient_id,codes\n000.npz,1,I10\n")
+    report = prepare(folder_source(root, table), tmp_path / "store", workers=1, progress=False)
+    assert report["new"] and list(Store.open(tmp_path / "store").index.codes[0]) == ["I10"]
+
+
+def test_options_that_were_missing_can_be_given_after_all_was_refused(tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    signal_mv = np.random.default_rng(0).normal(0, 0.3, (1000, 2))
+    pd.DataFrame(signal_mv, columns=["I", "II"]).to_csv(folder / "a.csv", index=False)
+    with pytest.raises(ECGError, match=r"None of the 1 ECGs .* sampling rate is not given"):
+        prepare(folder_source(folder), tmp_path / "store", workers=1, progress=False)
+    source = folder_source(folder, sampling_rate_hz=100.0, unit="mV")
+    assert prepare(source, tmp_path / "store", workers=1, progress=False)["kept"] == 1
+
+
+def test_nothing_of_the_users_is_moved_or_deleted(root, tmp_path):
+    source = folder_source(root)
+    file = tmp_path / "thesis.csv"
+    file.write_text("three years of work")
+    with pytest.raises(ECGError, match="is no folder"):
+        prepare(source, file, workers=1, progress=False)
+    (tmp_path / "a.preparing").mkdir()
+    (tmp_path / "a.preparing" / "mine.txt").write_text("mine")
+    with pytest.raises(ECGError, match="not of our making"):
+        prepare(source, tmp_path / "a", workers=1, progress=False)
+    prepare(source, tmp_path / "store", workers=1, progress=False)
+    other = folder_source(write_ecgs(tmp_path / "other"))
+    with pytest.raises(ECGError, match="is a store of ECG files of ecgs, not of ECG files of other"):
+        prepare(other, tmp_path / "store", workers=1, progress=False)
+    (tmp_path / "store" / "notes.txt").write_text("mine")
+    with pytest.raises(ECGError, match=r"something else in it, such as notes\.txt"):
+        prepare(source, tmp_path / "store", duration_s=5.0, workers=1, progress=False)
+    assert file.read_text() == "three years of work" and (tmp_path / "a.preparing" / "mine.txt").is_file()
+    assert len(Store.open(tmp_path / "store")) == ECGS - 1
+
+
+def test_a_damaged_store_is_prepared_again(root, tmp_path):
+    prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    (tmp_path / "store" / "signals.int16").write_bytes(b"too short")
+    assert prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)["new"]
+    assert len(Store.open(tmp_path / "store")) == ECGS - 1
+
+
+@pytest.mark.parametrize(("rate_hz", "duration_s"), [(0.0, 10.0), (float("nan"), 10.0), (30.0, 10.0), (100.0, 0.0),
+                                                     (100.0, float("inf")), (100.0, -1.0)])  # fmt: skip
+def test_stores_that_cannot_be_are_refused_at_once(root, tmp_path, rate_hz, duration_s):
+    with pytest.raises(ECGError, match="A store cannot"):
+        prepare(folder_source(root), tmp_path / "store", sampling_rate_hz=rate_hz, duration_s=duration_s, workers=1)
+    assert not (tmp_path / "store.preparing").exists()
+
+
+def test_a_patient_in_two_folds_is_refused_before_any_work(root, tmp_path):
+    source = folder_source(root)
+    source.ecgs["patient_id"], source.ecgs["fold"] = 1, np.arange(len(source.ecgs)) % 2
+    with pytest.raises(ECGError, match="a patient in two folds"):
+        prepare(source, tmp_path / "store", workers=1, progress=False)
+    assert not (tmp_path / "store.preparing").exists()
+
+
+def test_workers_end_with_a_main_process_that_was_killed(root, tmp_path):
+    (tmp_path / "slow_reader.py").write_text("import time\n\ndef read(path):\n    time.sleep(600)\n")
+    (tmp_path / "run.py").write_text(
+        "import sys\nfrom dataclasses import replace\nimport slow_reader\n"
+        "from lamae_toolkit.data import shards as parts\nfrom lamae_toolkit.data.prepare import prepare\n"
+        "from lamae_toolkit.data.datasets.folder import folder_source\n"
+        "if __name__ == '__main__':\n    parts.ECGS_PER_PART = 10\n"
+        "    prepare(replace(folder_source(sys.argv[1]), read=slow_reader.read), sys.argv[2], workers=2)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{tmp_path}"}
+    words = [sys.executable, str(tmp_path / "run.py"), str(root), str(tmp_path / "store")]
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
+
+    def workers() -> list[Path]:
+        """The processes that multiprocessing began for this run."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_text()
+                environ = (folder / "environ").read_text()
+            except OSError:
+                continue
+            if "spawn_main" in words and str(tmp_path) in environ:
+                found.append(folder)
+        return found
+
+    if not Path("/proc/self/environ").is_file():
+        pytest.skip("processes are looked up in /proc, which this system lacks")
+    try:
+        _until(lambda: len(workers()) >= 2 and len(list((tmp_path / "store.preparing" / "parts").iterdir())) >= 2)
+    finally:
+        process.kill()
+        process.wait()
+    _until(lambda: not workers())
+
+
+def _until(is_so, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_said_in_a_sentence(root, tmp_path, small_parts):
+    source = replace(folder_source(root), read=_die)
+    with pytest.raises(ECGError, match=r"A worker was killed; .* the same command goes on"):
+        prepare(source, tmp_path / "store", workers=2, progress=False)
+
+
+def _die(path: Path) -> Recording:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_when_no_ecg_is_left_the_commonest_reason_is_said(root, tmp_path):
+    with pytest.raises(ECGError, match=r"None of the 45 ECGs .* lasts 10 s, but this store holds ECGs of 20 s"):
+        prepare(folder_source(root), tmp_path / "store", duration_s=20.0, workers=1, progress=False)
+
+
+def test_an_empty_source_is_refused(root, tmp_path):
+    source = folder_source(root)
+    empty = Source(source.name, root, source.ecgs.head(0), source.read, source.refused, {})
+    with pytest.raises(ECGError, match="lists no ECG"):
+        prepare(empty, tmp_path / "store", workers=1, progress=False)
+    assert ECGS_PER_PART == 500
+
+
+# ---- One's own files
+
+
+def test_own_files_of_all_formats_become_a_store(real_data, tmp_path, capsys):
+    out = tmp_path / "store"
+    assert main(["prepare", "folder", str(real_data / "formats"), "--out", str(out), "--workers", "1"]) == 0
+    store = Store.open(out)
+    assert len(store) == 5 and not store.index.labelled.any()
+    assert "a patient of its own" in capsys.readouterr().out and "patient of its own" in store.meta["patients"]
+
+
+def test_a_table_says_whose_the_ecgs_are(root, tmp_path):
+    common = {"age_years": 50, "sex": "F", "codes": "I48.91; i10"}
+    rows = [{"file": f"{n:03d}.npz", "patient_id": f"P{n // 3}"} | common for n in range(6)]
+    rows[1] |= {"codes": "none"}
+    rows[2] |= {"codes": "", "sex": ""}
+    rows.append({"file": "999.npz", "patient_id": "P9"})
+    pd.DataFrame(rows).to_csv(root / "table.csv", index=False)
+    source = folder_source(root, root / "table.csv")
+    report = prepare(source, tmp_path / "store", workers=1, progress=False)
+    store = Store.open(tmp_path / "store")
+    assert store.index.patient.tolist() == ["P0"] * 3 + ["P1"] * 3 and store.index.patient_id.nunique() == 2
+    assert store.index.groupby("patient").fold.nunique().max() == 1
+    assert (
+        list(store.index.codes[0]) == ["I10", "I48.91"]
+        and store.index.labelled.tolist() == [True] * 2 + [False] + [True] * 3
+    )
+    assert report["dropped_by_reason"] == {"not in the table": ECGS - 6, "file missing": 1}
+    assert report["read"] == ECGS + 1 == report["kept"] + report["dropped"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,age\n000.npz,5\n", "no column patient_id"),
+        ("file;patient_id\n000.npz;1\n", "no column file, separated by commas"),
+        ("file,patient_id,age_years\n000.npz,1,63y\n", "an age that is no number of years in row 2"),
+        ("file,patient_id,sex\n000.npz,1,woman\n", "a sex other than F or M in row 2"),
+        ("file,patient_id\n000.npz,\n", "has no patient_id in row 2"),
+        ("file,patient_id\n000.npz,1\n000.npz,2\n", "for the second time in row 3"),
+        ("file,patient_id,codes\n000.npz,1,heart\n", "'heart' is not an ICD-10 code"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused(root, tmp_path, table, message):
+    path = tmp_path / "table.csv"
+    path.write_text(table)
+    with pytest.raises(ECGError, match=message):
+        folder_source(root, path)
+
+
+def test_a_patient_is_the_same_whatever_spaces_and_other_patients_there_are(root, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("\ufefffile , patient_id\n000.npz,P1\n001.npz, P1 \n002.npz,P2\n", encoding="utf-8")
+    before = folder_source(root, table).ecgs.set_index("file")
+    table.write_text("file,patient_id\n003.npz,A\n000.npz,P1\n001.npz,P1\n002.npz,P2\n")
+    after = folder_source(root, table).ecgs.set_index("file")
+    assert before.patient_id["000.npz"] == before.patient_id["001.npz"] != before.patient_id["002.npz"]
+    assert after.fold[before.index].tolist() == before.fold.tolist()
+
+
+def test_files_that_only_look_like_ecgs_are_accounted_for(root, tmp_path):
+    (root / "bomb.xml").write_text('<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
+    (root / "notes.md").write_text("not an ECG, and nobody would think so")
+    report = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
+    assert report["dropped_by_reason"] == {"not recognised": 1, "unreadable": 1}
+
+
+# ---- PTB-XL
+
+
+def test_ptbxl_is_prepared_as_it_is_packed_with_its_own_split(real_data, tmp_path):
+    root = tmp_path / "ptb-xl"
+    root.mkdir()
+    table = pd.read_csv(real_data / "ptb-xl" / "ptbxl_database.csv").head(8)
+    table.to_csv(root / "ptbxl_database.csv", index=False)
+    for name in ("scp_statements.csv", "records500"):
+        (root / name).symlink_to(real_data / "ptb-xl" / name)
+    report = prepare(ptbxl_source(root), tmp_path / "store", workers=1, progress=False)
+    store, packed = Store.open(tmp_path / "store"), ptbxl_store(tmp_path / "packed", root, progress=False)
+    assert report["kept"] == 8 and np.array_equal(store.signals, packed.signals)
+    for name in ("study_id", "patient_id", "fold", "codes", "superclasses", "statements", "flag_noisy"):
+        assert store.index[name].map(str).tolist() == packed.index[name].map(str).tolist()
+    assert Split.of(store) == Split(*(tuple(SPLIT[part]) for part in ("train", "validation", "test")))

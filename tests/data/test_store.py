@@ -1,0 +1,208 @@
+"""A cohort on disk is whole, true to the ECGs, and refuses what it is not."""
+
+import errno
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamae_toolkit.data import store as store_module
+from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.data.store import Entry, Store, pack, patient_fold
+from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+
+
+def entry(number: int, patient: int | None = None, leads=LEADS, seconds: float = 10.0, rate_hz: float = 100.0) -> Entry:
+    noise = np.random.default_rng(number).normal(0, 0.3, (len(leads), round(seconds * rate_hz)))
+    return Entry(Recording(noise, rate_hz, tuple(leads)), patient or number, number, 61.5, "F", ("I48.91",))
+
+
+def test_what_was_packed_comes_back(tmp_path):
+    shuffled = tuple(reversed(LEADS[:9]))
+    entries = [entry(1), entry(2, leads=shuffled), entry(3, patient=1)]
+    store = pack(entries, tmp_path / "store", source="test")
+    assert len(store) == 3 and store.sampling_rate_hz == 100
+    for row, packed in enumerate(entries):
+        recording = store.recording(row)
+        assert set(recording.leads) == set(packed.recording.leads)
+        difference = recording.signal_mv - packed.recording.select(recording.leads).signal_mv
+        assert np.abs(difference).max() <= 0.0005 + 1e-6, "half a unit of 0.001 mV"
+    assert store.index.codes.map(list).tolist() == [["I48.91"]] * 3
+    assert store.index.fold[0] == store.index.fold[2]
+
+
+def test_a_batch_of_the_store_is_the_collated_recordings(tmp_path):
+    store = pack([entry(1), entry(2, leads=("II", "V5"))], tmp_path / "store", source="test")
+    batch, collated = store.batch([1, 0]), collate([store.recording(1), store.recording(0)])
+    assert isinstance(batch, Batch) and batch.leads == LEADS
+    assert np.allclose(batch.signal_mv, collated.signal_mv, atol=1e-6)
+    assert (batch.present == collated.present).all() and batch.present[0].sum() == 2
+    assert batch.signal_mv[~batch.present].abs().max() == 0
+
+
+def test_packed_ecgs_can_be_written_where_they_are_wanted(tmp_path):
+    store = pack([entry(number, leads=LEADS[number:]) for number in (1, 2, 3)], tmp_path / "store", source="test")
+    rows, out = np.array([2, 0, -1]), np.zeros((3, 12, 1000), dtype=np.int16)
+    assert store.packed(rows, out) is out and (out == store.signals[rows]).all()
+    assert (store.packed(rows) == out).all() and store.packed(rows[:0]).shape == (0, 12, 1000)
+    for row in (3, -4):
+        with pytest.raises(ECGError, match=f"Row {row} is not among the 3 ECGs of"):
+            store.batch([0, row])
+
+
+def test_ecgs_of_any_rate_are_packed_at_one(tmp_path):
+    store = pack([entry(1, rate_hz=500), entry(2, seconds=12)], tmp_path / "store", source="test")
+    assert store.signals.shape == (2, 12, 1000)
+
+
+def test_real_ecgs_are_packed(tmp_path, real_data):
+    files = sorted((real_data / "ptb-xl" / "records100").rglob("*.hea"))[:20]
+    entries = [Entry(read_ecg(file), n, n, 60.0, "M", ()) for n, file in enumerate(files)]
+    store = pack(entries, tmp_path / "store", source="PTB-XL")
+    for row, packed in enumerate(entries):
+        assert np.allclose(store.recording(row).signal_mv, packed.recording.select(LEADS).signal_mv, atol=0.00051)
+
+
+def test_folds_belong_to_patients_and_are_of_like_size():
+    folds = np.array([patient_fold(patient) for patient in range(20000)])
+    assert np.bincount(folds, minlength=20).min() > 850
+    assert patient_fold(7) == patient_fold(7)
+
+
+def test_a_patient_in_two_folds_is_refused(tmp_path):
+    folder = tmp_path / "store"
+    pack([entry(1, patient=5), entry(2, patient=5)], folder, source="test")
+    index = pd.read_parquet(folder / "index.parquet")
+    index["fold"] = [0, 1]
+    index.to_parquet(folder / "index.parquet")
+    with pytest.raises(ECGError, match="in two folds"):
+        Store.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([], "no ECG to pack"),
+        ([entry(1), entry(1)], "Study 1 is there twice"),
+        ([entry(1), entry(2, seconds=4)], "Study 2: The ECG lasts 4 s"),
+    ],
+)
+def test_a_refused_cohort_leaves_nothing_behind(tmp_path, entries, message):
+    with pytest.raises(ECGError, match=message):
+        pack(entries, tmp_path / "store", source="test")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module.pd.DataFrame, "to_parquet", full)
+    with pytest.raises(ECGError, match=r"No space left on device.*nothing was left behind"):
+        pack([entry(1)], tmp_path / "store", source="test")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_really_full_disk_leaves_nothing_behind(tmp_path):
+    """/dev/full takes no byte: the signal file is a link to it."""
+    full = store_module.Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    opened = store_module.Path.mkdir
+
+    def mkdir_with_full_disk(self, *arguments, **options):
+        opened(self, *arguments, **options)
+        if self.name.endswith(".partial"):
+            (self / store_module.SIGNALS).symlink_to(full)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module.Path, "mkdir", mkdir_with_full_disk)
+        with pytest.raises(ECGError, match="could not be written"):
+            pack((entry(n) for n in range(50)), tmp_path / "store", source="test")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_the_old_store(tmp_path):
+    pack([entry(1)], tmp_path / "store", source="old")
+
+    def interrupted():
+        yield entry(2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(interrupted(), tmp_path / "store", source="new")
+    assert Store.open(tmp_path / "store").meta["source"] == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert pack([entry(3)], tmp_path / "store", source="new").meta["source"] == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def damaged(folder, how):
+    if how == "version":
+        meta = json.loads((folder / "store.json").read_text())
+        (folder / "store.json").write_text(json.dumps(meta | {"version": 99}))
+    elif how == "json":
+        (folder / "store.json").write_text("{")
+    elif how == "truncated":
+        signals = (folder / "signals.int16").read_bytes()
+        (folder / "signals.int16").write_bytes(signals[:-2])
+    elif how == "no signals":
+        (folder / "signals.int16").unlink()
+    elif how == "index":
+        (folder / "index.parquet").write_bytes(b"not parquet")
+    elif how == "column":
+        pd.read_parquet(folder / "index.parquet").drop(columns="fold").to_parquet(folder / "index.parquet")
+    elif how == "rows":
+        pd.read_parquet(folder / "index.parquet").head(1).to_parquet(folder / "index.parquet")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("version", "store of version 99, but this toolkit reads version 1"),
+        ("json", "damaged"),
+        ("truncated", "of 48000 bytes"),
+        ("no signals", "0 of 48000 bytes"),
+        ("index", "missing or damaged"),
+        ("column", "lacks the column fold"),
+        ("rows", "its index has 1 rows"),
+    ],
+)
+def test_a_damaged_store_is_refused(tmp_path, how, message):
+    pack([entry(1), entry(2)], tmp_path / "store", source="test")
+    damaged(tmp_path / "store", how)
+    with pytest.raises(ECGError, match=message):
+        Store.open(tmp_path / "store")
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
+    with pytest.raises(ECGError, match=r"it has no store\.json"):
+        Store.open(tmp_path)
+
+
+def test_batches_check_themselves():
+    short, long = entry(1, seconds=3).recording, entry(2).recording
+    with pytest.raises(ECGError, match="from 3 to 10 s"):
+        collate([short, long])
+    with pytest.raises(ECGError, match="at least one ECG"):
+        collate([])
+    batch = collate([long])
+    with pytest.raises(ECGError, match="Lead X is not"):
+        batch.select(["X"])
+    with pytest.raises(ECGError, match="does not fit"):
+        replace(batch, leads=("I", "II"))
+    assert collate([short]).signal_mv.shape == (1, 12, 300)
+
+
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
+    precious = tmp_path / "thesis.docx"
+    precious.write_text("three years of work")
+    with pytest.raises(ECGError, match="something else in it; choose a new one"):
+        simulate_store(tmp_path, 2, workers=1, progress=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.docx"]

@@ -1,0 +1,55 @@
+"""Whatever a file holds, `read_ecg` gives an ECG or one clear sentence; `benchmarks/fuzz_readers.py` tries far more."""
+
+import warnings
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import written_ecgs as write
+from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.errors import ECGError, LeadWarning
+
+FILES = write.small_files()
+FRACTION = st.floats(0, 1)
+EDITS = st.lists(st.tuples(st.sampled_from(write.EDITS), FRACTION, FRACTION), min_size=1, max_size=4)
+
+
+def outcome(path, **arguments) -> str:
+    """ "" for an ECG, otherwise the sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeadWarning)
+        try:
+            read_ecg(path, **arguments)
+        except ECGError as error:
+            assert str(error).startswith(f"{path.name}: ") and "\n" not in str(error), str(error)
+            return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_whole_file_is_read(tmp_path, kind):
+    assert outcome(write.write_into(tmp_path, kind, FILES[kind]), **write.ARGUMENTS.get(kind, {})) == ""
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_gives_an_ecg_or_an_ecgerror(tmp_path, kind):
+    @settings(max_examples=200, deadline=5000, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+    @given(EDITS, st.sampled_from(sorted(FILES)), st.binary(max_size=64))
+    def check(edits, other, noise):
+        content = write.damaged(FILES[kind], FILES[other], edits, noise)
+        outcome(write.write_into(tmp_path, kind, content), **write.ARGUMENTS.get(kind, {}))
+
+    check()
+
+
+@settings(max_examples=300, deadline=5000, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+@given(st.binary(max_size=2000), st.sampled_from(["x", "x.csv", "x.npy", "x.hea", "x.dat", "x.xml"]))
+def test_any_bytes_give_an_ecg_or_an_ecgerror(tmp_path_factory, content, name):
+    folder = tmp_path_factory.mktemp("bytes", numbered=True)
+    (folder / name).write_bytes(content)
+    outcome(folder / name)
+    try:
+        assert find_ecgs(folder) == [folder / name]
+    except ECGError:
+        assert name != "x.hea"

@@ -1,0 +1,93 @@
+"""Metrics agree with scikit-learn, weights and all, and their intervals cover what they should."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.metrics import Estimate, auprc, auroc, macro_difference, patient_bootstrap
+
+
+def some_scores(seed: int, ecgs: int = 200, codes: int = 3, levels: int | None = None):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((ecgs, codes)) < 0.2).astype(np.uint8)
+    scores = rng.normal(size=(ecgs, codes)) + labels
+    if levels:
+        scores = np.round(scores * levels) / levels
+    return labels, scores, rng.integers(0, ecgs // 2, ecgs)
+
+
+@pytest.mark.parametrize("levels", [None, 2], ids=["all different", "many ties"])
+def test_metrics_are_scikit_learns_in_every_replicate(levels):
+    labels, scores, patients = some_scores(0, levels=levels)
+    weights = patient_bootstrap(patients, replicates=5)
+    ours = {"roc": auroc(labels, scores, weights), "prc": auprc(labels, scores, weights)}
+    for code in range(labels.shape[1]):
+        y, x = labels[:, code], scores[:, code]
+        assert ours["roc"].value[code] == pytest.approx(roc_auc_score(y, x), abs=1e-12)
+        assert ours["prc"].value[code] == pytest.approx(average_precision_score(y, x), abs=1e-12)
+        for replicate, weight in enumerate(weights):
+            expected = roc_auc_score(y, x, sample_weight=weight), average_precision_score(y, x, sample_weight=weight)
+            assert ours["roc"].replicates[replicate, code] == pytest.approx(expected[0], abs=1e-12)
+            assert ours["prc"].replicates[replicate, code] == pytest.approx(expected[1], abs=1e-12)
+
+
+def test_patients_are_drawn_not_ecgs():
+    patients = np.repeat(np.arange(10), 5)
+    weights = patient_bootstrap(patients, replicates=50, seed=3)
+    by_patient = weights.reshape(50, 10, 5)
+    assert (by_patient == by_patient[:, :, :1]).all()
+    assert (by_patient[:, :, 0].sum(axis=1) == 10).all()
+    assert np.array_equal(weights, patient_bootstrap(patients, replicates=50, seed=3))
+
+
+def test_the_interval_covers_the_true_auroc():
+    """Normal scores one standard deviation apart have an AUROC of Phi(1/sqrt 2) = 0.7602."""
+    covered = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        labels = (np.arange(150) < 50).astype(np.uint8)[:, None]
+        scores = rng.normal(size=(150, 1)) + labels
+        estimate = auroc(labels, scores, patient_bootstrap(np.arange(150), 200, seed)).of_code(0)
+        covered += estimate.low <= 0.7602 <= estimate.high
+    assert 88 <= covered <= 100, "95 % intervals; 100 draws of 95 % lie between 88 and 100 in 99.9 % of cases"
+
+
+def test_several_ecgs_of_a_patient_widen_the_interval():
+    labels, scores, _ = some_scores(5, ecgs=100, codes=1)
+    fivefold = np.repeat(labels, 5, axis=0), np.repeat(scores, 5, axis=0)
+    by_patient = auroc(*fivefold, patient_bootstrap(np.repeat(np.arange(100), 5))).of_code(0)
+    by_ecg = auroc(*fivefold, patient_bootstrap(np.arange(500))).of_code(0)
+    assert by_patient.high - by_patient.low > 1.8 * (by_ecg.high - by_ecg.low)
+
+
+def test_macro_and_paired_difference():
+    labels, scores, patients = some_scores(1)
+    weights = patient_bootstrap(patients)
+    ours, theirs = auroc(labels, scores, weights), auroc(labels, scores * 0 + np.arange(200)[:, None], weights)
+    assert ours.macro().value == pytest.approx(ours.value.mean())
+    difference = macro_difference(ours, theirs)
+    assert difference.value == pytest.approx(ours.macro().value - theirs.macro().value)
+    assert difference.low > 0
+    same = macro_difference(ours, ours)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_a_code_without_positives_is_undefined_and_left_out_of_the_mean():
+    labels, scores, patients = some_scores(2)
+    labels[:, 1] = 0
+    result = auroc(labels, scores, patient_bootstrap(patients, 20))
+    assert np.isnan(result.value[1]) and np.isnan(auprc(labels, scores, patient_bootstrap(patients, 20)).value[1])
+    assert result.macro().value == pytest.approx(result.value[[0, 2]].mean())
+    assert np.isnan(result.of_code(1).low)
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    labels, scores, patients = some_scores(3)
+    scores[4, 0] = np.nan
+    with pytest.raises(ECGError, match="not numbers"):
+        auroc(labels, scores, patient_bootstrap(patients, 2))
+
+
+def test_an_estimate_reads_well():
+    assert str(Estimate(0.81249, 0.7, 0.9)) == "0.812 (0.700 to 0.900)"

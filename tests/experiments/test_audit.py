@@ -1,0 +1,300 @@
+"""The audit of explanations: its pieces against brute force, and a tiny one from data to verdict."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lamae_toolkit.cli.main import main
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import Split, random_encoder
+from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
+from lamae_toolkit.experiments.audit.methods import LEAD_CREDIT, PATCH_CREDIT, SIGNAL, STAGES, SUBSET_CREDIT, forgetful
+from lamae_toolkit.experiments.audit.occlusion import (
+    embed_visible,
+    hidden_moments,
+    hiding_curves,
+    visible_log_odds,
+    without_the_first,
+)
+from lamae_toolkit.experiments.audit.plan import AuditPlan, load_audited, prepare_audit
+from lamae_toolkit.experiments.audit.plots import curves_figure, forgetting_figure, localisation_figure, overview_figure
+from lamae_toolkit.experiments.audit.report import audit, readable_scores
+from lamae_toolkit.experiments.audit.scores import (
+    AGREES,
+    BEST,
+    FORGOT,
+    LEAD_KIND,
+    OTHER_ECG,
+    PATCH_KIND,
+    Summary,
+    another_patient,
+)
+from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS, RESTS, SHOWS, Verdict, verdicts
+from lamae_toolkit.experiments.comparison.report import golden_results
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.simulate.conditions import CONDITIONS
+from lamae_toolkit.simulate.simulator import simulate_patients
+from lamae_toolkit.training.trainer import TrainConfig
+
+TINY = LAMAEConfig(
+    width=8,
+    heads=2,
+    pooling_heads=2,
+    decoder_width=8,
+    decoder_heads=2,
+    encoder_depth=1,
+    latent_depth=1,
+    decoder_depth=1,
+)
+
+
+@pytest.fixture(scope="module")
+def probe() -> Probe:
+    random = np.random.default_rng(0)
+    return Probe(
+        ("A", "B"), "summary", np.zeros(40), np.ones(40), random.normal(size=(2, 40)), np.array([0.3, -1.0]), 1.0
+    )
+
+
+@torch.inference_mode()
+def test_an_ecg_with_nothing_or_whole_leads_hidden_is_the_ecg_without_them(cohort):
+    model, batch = random_encoder(TINY), cohort.batch([0, 1])
+    mask = torch.zeros(2, 12, 40, dtype=torch.bool)
+    for plain, visible in zip(model.embed(batch), embed_visible(model, batch, mask), strict=True):
+        torch.testing.assert_close(visible, plain)
+    mask[:, 2:5] = True
+    without = model.embed(batch.select([*LEADS[:2], *LEADS[5:]]))
+    torch.testing.assert_close(embed_visible(model, batch, mask).summary, without.summary, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ECGError, match="hides everything"):
+        embed_visible(model, batch, torch.ones_like(mask))
+    with pytest.raises(ECGError, match="The mask has shape"):
+        embed_visible(model, batch, mask[:, :, 1:])
+
+
+@torch.inference_mode()
+def test_the_moments_of_all_leads_lie_side_by_side_whatever_is_hidden(cohort):
+    model, batch = random_encoder(TINY), cohort.batch([3])
+    mask = torch.rand(1, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
+    mask[:, :, 5] = True  # a moment that no lead shows
+    patches = model.patches(batch)
+    tokens, seen, position = model.connect(model.encode_leads(patches, batch, mask, 40))
+    beat: dict[int, list] = {}
+    for lead in range(12):
+        for place in range(40):
+            if bool(seen[0, lead, 1 + place]):
+                beat.setdefault(int(position[0, lead, place]), []).append(tokens[0, lead, 1 + place])
+    beat = {patch: torch.stack(of_leads).mean(dim=0) for patch, of_leads in beat.items()}
+    assert 5 not in beat
+    changes = torch.stack([(beat[n + 1] - beat[n]).abs() for n in beat if n + 1 in beat])
+    spread = torch.stack(list(beat.values())).std(dim=0, unbiased=False)
+    summary = embed_visible(model, batch, mask).summary[0]
+    torch.testing.assert_close(summary[24:32], spread, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(summary[32:40], changes.mean(dim=0), atol=1e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_hiding_follows_the_order_of_credit(cohort, probe):
+    model, batch = random_encoder(TINY), cohort.batch([0, 1])
+    order = torch.stack([torch.randperm(480, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
+    mask = without_the_first(order, (0.25, 0.5), 12)
+    assert mask.sum(dim=(2, 3)).tolist() == [[120, 240], [120, 240]]
+    assert mask[1, 0].flatten()[order[1, :120]].all()
+    assert (without_the_first(order, (0.25,), 12, only=True) == ~mask[:, :1]).all()
+    hidden, shown = hiding_curves(model, probe, batch, order, (0.25, 0.5))
+    for said, masks in ((hidden, mask), (shown, ~mask)):
+        expected = log_odds(embed_visible(model, batch, masks[:, 1]), batch, probe)
+        torch.testing.assert_close(said[:, 1], expected, atol=1e-4, rtol=1e-4)
+    moments = hidden_moments(model, probe, batch)
+    without = torch.zeros(2, 12, 40, dtype=torch.bool)
+    whole = visible_log_odds(model, probe, batch, without)
+    without[:, :, 7] = True
+    torch.testing.assert_close(
+        moments[:, 7], whole - visible_log_odds(model, probe, batch, without), atol=1e-4, rtol=1e-3
+    )
+
+
+def test_credit_from_subsets_of_leads():
+    worth = np.array([[1.0, 10.0, -5.0]])
+    sets = (np.arange(8)[:, None] >> np.arange(3)) & 1
+    for method in SUBSET_CREDIT.values():
+        np.testing.assert_allclose(method(worth @ sets.T + 7), worth)
+    both = (sets[:, 0] | sets[:, 1]).astype(float)[None]  # either of two leads tells all
+    assert SUBSET_CREDIT["one lead away"](both).tolist() == [[0, 0, 0]], "which one lead away cannot see"
+    np.testing.assert_allclose(SUBSET_CREDIT["Shapley"](both), [[0.5, 0.5, 0]])
+
+
+def test_every_method_speaks_of_every_lead_and_patch(cohort, probe):
+    model, batch = random_encoder(TINY), cohort.batch([0, 1, 2])
+    for name, method in LEAD_CREDIT.items():
+        credit = method(model, probe, batch, "A")
+        assert credit.shape == (3, 12) and credit.std() > 0, name
+    for name, method in PATCH_CREDIT.items():
+        credit = method(model, probe, batch, "B")
+        assert credit.shape == (3, 12, 40), name
+        torch.testing.assert_close(LEAD_CREDIT[name](model, probe, batch, "B"), credit.sum(dim=2))
+    height = PATCH_CREDIT[SIGNAL](model, probe, batch, "A")[1, 3, 6]
+    lead = batch.signal_mv[1, 3]
+    torch.testing.assert_close(height, ((lead - lead.mean())[150:175] ** 2).sum())
+
+
+def test_a_model_forgets_from_the_top_down(probe):
+    model = random_encoder(TINY, seed=3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    changed = []
+    for stage in STAGES:
+        other, read_out = forgetful(model, probe, stage, seed=9)
+        changed.append({n for n, value in other.state_dict().items() if not torch.equal(value, before[n])})
+        assert not np.allclose(read_out.weight, probe.weight)
+        np.testing.assert_allclose(read_out.weight.std(axis=1), probe.weight.std(axis=1), rtol=0.4)
+    assert changed[0] and all(name.startswith("pooling.") for name in changed[0])
+    assert changed[0] < changed[1] < changed[2]
+    assert {"embed_patch.weight", "lead_cls", "encoder.0.attention.out.weight"} <= changed[2] - changed[1]
+    assert not any(name.startswith(("decoder", "draw", "mask", "to_decoder", "heart_to")) for name in changed[2])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ECGError, match="no stage 'heart'"):
+        forgetful(model, probe, "heart")
+
+
+def test_the_other_ecg_is_another_patients():
+    patients = np.array([1, 1, 1, 2, 2, 3, 4, 4])
+    other = another_patient(patients)
+    assert (patients[other] != patients).all() and sorted(other) == list(range(8))
+
+
+@pytest.fixture(scope="module")
+def tiny_plan() -> AuditPlan:
+    train = TrainConfig(steps=3, batch_size=8, warmup_steps=1)
+    return AuditPlan(seeds=(0, 1), cohort_ecgs=220, ecgs=2, forgetful_ecgs=1, least_auroc=0.3, model=TINY, train=train)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory, tiny_plan):
+    folder = tmp_path_factory.mktemp("audit") / "run"
+    return folder, audit(tiny_plan, folder, command="lamae audit", replicates=50, progress=False)
+
+
+def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
+    folder, results = tiny
+    assert results["ecgs"] == 2 and results["predictions"] >= 2 and results["models"] == ["seed 0", "seed 1"]
+    assert {(one["kind"], one["method"]) for one in results["verdicts"]} == {
+        (kind, method) for kind, methods in METHODS.items() for method in methods
+    }
+    scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
+    assert scores.value[LEAD_KIND, "rank with Shapley", "Shapley"] == pytest.approx(1)
+    assert scores.value[LEAD_KIND, LAST_STAGE, SIGNAL] == pytest.approx(1), "no model is asked"
+    assert scores.value[LEAD_KIND, AGREES, SIGNAL] == pytest.approx(1)
+    for metric in ("deletion", "insertion"):
+        of_leads = scores.value[LEAD_KIND, metric]
+        assert of_leads[BEST] == of_leads.max()
+    assert (scores.low.dropna() <= scores.value[scores.low.notna()] + 1e-9).all()
+    assert "Shapley" in readable_scores(results, LEAD_KIND).index
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(one["sentence"] in page.replace("&#x27;", "'") for one in results["verdicts"])
+    frame, codes = pd.DataFrame(results["scores"]), pd.DataFrame(results["by_code"])
+    overview = overview_figure(frame, PATCH_KIND)
+    assert {name for trace in overview.data for name in trace.y} >= set(METHODS[PATCH_KIND])
+    assert len(forgetting_figure(frame).data) == len(METHODS[LEAD_KIND]) + len(METHODS[PATCH_KIND]) + 2
+    shown = curves_figure(results["curves"], results["shares"]).data[0]
+    assert list(shown.y) == results["curves"]["leads taken away"]["lead weights"]
+    assert localisation_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(METHODS[PATCH_KIND]) + 1
+
+
+def test_an_audit_explains_patients_whom_no_model_saw_with_the_truth_of_the_simulator(tiny, tiny_plan):
+    audited = prepare_audit(tiny_plan, tiny[0], progress=False)
+    learned = set(audited.store.index.patient_id[audited.store.index.fold.isin(Split().train + Split().validation)])
+    simulated = list(simulate_patients(220, 0, sampling_rate_hz=100.0))
+    for case in audited.cases:
+        assert case.patient_id not in learned
+        truth = simulated[case.row].truth
+        assert case.code in truth.codes and case.code in audited.store.index.codes[case.row]
+        assert case.leads == truth.evidence_leads[case.code]
+        assert case.spans_s == truth.evidence_spans_s[case.code]
+        kept = audited.store.recording(case.row).signal_mv
+        assert np.abs(simulated[case.row].recording.signal_mv - kept).max() < 0.001
+    model, probe = load_audited(audited, 1)
+    assert model.config == TINY and set(audited.probes) == set(probe.codes)
+
+
+def test_an_audit_goes_on_where_it_was_interrupted(tiny, tiny_plan):
+    folder, results = tiny
+    parts = sorted((folder / "parts").rglob("*.npz"))
+    kept = {part: part.stat().st_mtime_ns for part in parts}
+    parts[0].unlink()
+    again = audit(tiny_plan, folder, command="lamae audit", replicates=50, progress=False)
+    assert [part for part in parts if part.stat().st_mtime_ns != kept[part]] == [parts[0]]
+    assert again == results
+    with pytest.raises(ECGError, match="holds an audit with ecgs = 2, not 4"):
+        audit(replace(tiny_plan, ecgs=4), folder, progress=False)
+
+
+def summary_of(rows: dict, patients: int) -> Summary:
+    """A summary of made-up scores, one prediction of each patient, with a spread of 0.05."""
+    noise = np.random.default_rng(0).normal(0, 0.05, patients)
+    scores = {key: np.array([value + noise]) for key, value in rows.items()}
+    return Summary(np.arange(patients), scores, 200)
+
+
+def test_the_rule_of_the_verdict():
+    def judged(patients: int = 30, **given) -> Verdict:
+        shapley = {"deletion": 1.0, "insertion": 1.0, "localisation": 0.8, LAST_STAGE: 0.1, AGREES: 0.6, OTHER_ECG: 0.2}
+        rows = {(kind, "localisation", method): 0.7 for kind, methods in METHODS.items() for method in methods}
+        rows |= {(kind, "localisation", SIGNAL): 0.6 for kind in METHODS}
+        rows |= {
+            (LEAD_KIND, metric, "Shapley"): value for metric, value in (shapley | given).items() if value is not None
+        }
+        return next(
+            one for one in verdicts(summary_of(rows, patients)) if (one.kind, one.method) == (LEAD_KIND, "Shapley")
+        )
+
+    assert judged().trusted_for == (RESTS, SHOWS)
+    assert judged().sentence == f"Shapley (leads): trust it for {RESTS} and {SHOWS}."
+    assert judged(insertion=0.0).trusted_for == (SHOWS,)
+    assert "it fails insertion." in judged(insertion=0.0).sentence
+    low = judged(localisation=0.6)
+    assert low.trusted_for == (RESTS,) and low.passes["localisation"], "no better than the height of the signal"
+    assert low.sentence.endswith("it fails beyond height.")
+    assert judged(**{LAST_STAGE: 0.5}).trusted_for == ()
+    assert judged(**{AGREES: 0.2}).passes["agreement"] is False
+    few = judged(patients=9)
+    assert set(few.passes.values()) == {None} and few.sentence == f"Shapley (leads): untested for {RESTS} and {SHOWS}."
+    untried = judged(**{"deletion": None, AGREES: None})
+    assert untried.passes["deletion"] is None and untried.passes["agreement"] is None
+    assert untried.untested_for == (RESTS,) and f"untested for {RESTS}" in untried.sentence
+
+
+def test_what_cannot_be_audited_is_refused_in_one_sentence(tmp_path, capsys):
+    for words, sentence in (
+        (["--ecgs", "0"], "--ecgs is 0, but it must be 1 or more."),
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--checkpoint", str(tmp_path / "none")], "There is no checkpoint folder"),
+    ):
+        assert main(["audit", "--out", str(tmp_path / "run"), *words]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ECGError, match="A model is there twice"):
+        AuditPlan(seeds=(1, 1))
+
+
+def test_the_finished_results_say_what_their_numbers_say():
+    results = golden_results("audit")
+    scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
+    beyond = pd.DataFrame(results["differences"]).set_index(["kind", "metric", "method", "minus"]).sort_index()
+    assert results["command"].startswith("lamae audit") and len(results["models"]) == 3
+    assert min(min(results["auroc_by_model"][code]) for code in results["explained_codes"]) > 0.8
+    assert set(results["explained_codes"]) <= set(CONDITIONS)
+    for one in results["verdicts"]:
+        key, passes = (one["kind"], one["method"]), one["passes"]
+        for metric in ("deletion", "insertion"):
+            if passes[metric] is not None:
+                assert passes[metric] == (scores.low[key[0], metric, key[1]] > 0)
+        assert passes["localisation"] == (scores.low[key[0], "localisation", key[1]] > 0.5)
+        above_height = beyond.low[key[0], "localisation", key[1], f"localisation of {SIGNAL}"]
+        assert passes["beyond height"] == (above_height > 0)
+        assert passes["forgetting"] == (scores.high[key[0], LAST_STAGE, key[1]] < 0.5)
+        assert passes["agreement"] == (beyond.low[key[0], AGREES, key[1], f"{OTHER_ECG} of {key[1]}"] > 0)
+    assert scores.low[LEAD_KIND, "localisation", "random"] < 0.5 < scores.high[LEAD_KIND, "localisation", "random"]
+    assert {f"{FORGOT} {stage}" for stage in STAGES} <= set(scores.index.get_level_values("metric"))

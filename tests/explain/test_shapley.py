@@ -1,0 +1,204 @@
+"""Shapley values keep their axioms on known games, and the credit of leads adds up to the prediction."""
+
+import doctest
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.linear_probe import Probe, log_odds, predict
+from lamae_toolkit.explain import shapley
+from lamae_toolkit.explain.attention import explain_ecg
+from lamae_toolkit.explain.lead_shapley import explain_credit, lead_shapley
+from lamae_toolkit.explain.shapley import grouped, sampled_shapley, shapley_interactions, shapley_values, subset_members
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.plots.shapley import credit_figure, group_credit_figure, interaction_figure
+
+SMALL = LAMAEConfig(width=16, heads=2, pooling_heads=2, decoder_width=8, decoder_heads=2, encoder_depth=1)
+
+
+def by_orders(values: np.ndarray) -> np.ndarray:
+    """The definition: what a player adds on arrival, averaged over all orders."""
+    players = len(values).bit_length() - 1
+    shares, orders = np.zeros((players, *values.shape[1:])), list(permutations(range(players)))
+    for order in orders:
+        arrived = 0
+        for player in order:
+            shares[player] += values[arrived | 1 << player] - values[arrived]
+            arrived |= 1 << player
+    return shares / len(orders)
+
+
+def test_known_games():
+    members = subset_members(3)
+    # One has a left glove, two have a right one; a pair is worth 1. Two thirds and one sixth each.
+    gloves = (members[:, 0] & (members[:, 1] | members[:, 2])).astype(float)
+    np.testing.assert_allclose(shapley_values(gloves), [2 / 3, 1 / 6, 1 / 6])
+    majority = (subset_members(5).sum(axis=1) >= 3).astype(float)
+    np.testing.assert_allclose(shapley_values(majority), np.full(5, 1 / 5))
+    # Votes of 4, 2, 1 with 5 to win: only the first is in every winning side, and each other can complete it.
+    votes = (members @ [4, 2, 1] >= 5).astype(float)
+    np.testing.assert_allclose(shapley_values(votes), [2 / 3, 1 / 6, 1 / 6])
+    worth = np.array([3.0, -1.0, 0.5, 0.0])
+    np.testing.assert_allclose(shapley_values(subset_members(4) @ worth + 7.0), worth, atol=1e-12)
+    np.testing.assert_allclose(shapley_values(np.array([2.0, 5.0])), [3.0])
+
+
+def test_shares_are_the_mean_over_all_orders_of_arrival_and_obey_the_axioms():
+    rng = np.random.default_rng(0)
+    values, others = rng.normal(size=(2, 32, 3))
+    shares = shapley_values(values)
+    np.testing.assert_allclose(shares, by_orders(values), atol=1e-12)
+    np.testing.assert_allclose(shares.sum(axis=0), values[-1] - values[0], atol=1e-12)
+    np.testing.assert_allclose(shapley_values(2 * values + others), 2 * shares + shapley_values(others), atol=1e-12)
+    subsets = np.arange(32)
+    without_two = values[subsets & ~(1 << 2)]
+    np.testing.assert_allclose(shapley_values(without_two)[2], 0, atol=1e-12)
+    swapped = subsets & ~0b10010 | (subsets >> 1 & 1) << 4 | (subsets >> 4 & 1) << 1
+    alike = shapley_values(values + values[swapped])
+    np.testing.assert_allclose(alike[1], alike[4], atol=1e-12)
+    twelve = rng.normal(size=4096)
+    np.testing.assert_allclose(shapley_values(twelve).sum(), twelve[-1] - twelve[0])
+
+
+def test_interactions_are_what_a_pair_adds_beyond_each_alone():
+    members = subset_members(4)
+    additive = members @ np.array([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(shapley_interactions(additive), 0, atol=1e-12)
+    both, either = members[:, 0] & members[:, 1], members[:, 2] | members[:, 3]
+    pairs = shapley_interactions(2.0 * both + 3.0 * either + additive)
+    expected = np.zeros((4, 4))
+    expected[0, 1] = expected[1, 0] = 2.0
+    expected[2, 3] = expected[3, 2] = -3.0
+    np.testing.assert_allclose(pairs, expected, atol=1e-12)
+    # The definition: how much it changes what i gets, among the players without j, that j is there.
+    values = np.random.default_rng(1).normal(size=(16, 2))
+    last = values.reshape(2, 8, 2)
+    np.testing.assert_allclose(
+        shapley_interactions(values)[3, :3], shapley_values(last[1]) - shapley_values(last[0]), atol=1e-12
+    )
+    assert shapley_interactions(np.array([1.0, 4.0])).tolist() == [[0.0]]
+
+
+def test_groups_are_players_whose_worth_is_that_of_all_their_members():
+    values = np.random.default_rng(2).normal(size=(32, 2))
+    groups = [(3, 0), (1,), (2, 4)]
+    table = grouped(values, groups)
+    assert (table[0b101] == values[0b11101]).all() and (table[-1] == values[-1]).all()
+    np.testing.assert_allclose(grouped(values, [(i,) for i in range(5)]), values)
+    for wrong in ([(0, 1), (1, 2, 3, 4)], [(0, 1), (2, 3)], [(0, 1, 2, 3, 4), ()]):
+        with pytest.raises(ECGError, match="each of the 5 players once"):
+            grouped(values, wrong)
+    assert doctest.testmod(shapley).failed == 0
+
+
+def test_sampled_shares_come_close_and_know_how_close():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(256, 2)) + subset_members(8) @ rng.normal(size=(8, 2))
+    exact = shapley_values(values)
+
+    def value(members):
+        return values[members @ (1 << np.arange(8))]
+
+    estimate = sampled_shapley(value, 8, 400, np.random.default_rng(0))
+    off = (estimate.values - exact) / estimate.standard_error
+    assert np.abs(off).max() < 4 and 0.5 < np.sqrt((off**2).mean()) < 1.6, "errors as large as it says"
+    assert estimate.standard_error.max() < 0.15
+    np.testing.assert_allclose(estimate.values.sum(axis=0), values[-1] - values[0])
+    # Each order backwards takes off all of the error where players meet in pairs only.
+    pairs = (subset_members(4).sum(axis=1) ** 2).astype(float)
+    few = sampled_shapley(lambda members: pairs[members @ (1 << np.arange(4))], 4, 4, np.random.default_rng(0))
+    np.testing.assert_allclose(few.values, shapley_values(pairs))
+    with pytest.raises(ECGError, match="in pairs, two pairs at least, so not 5"):
+        sampled_shapley(value, 8, 5, rng)
+
+
+def test_tables_that_are_no_game_are_refused():
+    for rows in (1, 3, 6):
+        with pytest.raises(ECGError, match=f"but this has {rows}"):
+            shapley_values(np.zeros(rows))
+    with pytest.raises(ECGError, match="takes 1 to 20 players, not 21"):
+        subset_members(21)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_encoder(SMALL)
+
+
+@pytest.fixture(scope="module")
+def probe() -> Probe:
+    rng, features = np.random.default_rng(0), (2 * 12 + 5) * 16
+    mean, scale = rng.normal(size=features), rng.uniform(0.3, 1, features)
+    return Probe(("I10", "I48.91"), "per_lead", mean, scale, rng.normal(size=(2, features)) / 10, rng.normal(size=2), 1)
+
+
+def test_the_credit_of_leads_adds_up_to_the_prediction(cohort, model, probe):
+    recording = cohort.recording(1).select(("V2", "II", "aVR", "V5", "I"))
+    credit = explain_credit(model, probe, recording)
+    assert credit.leads == ("I", "II", "aVR", "V2", "V5"), "in the order of LEADS, whatever the file's order"
+    assert credit.values.shape == (5, 2) and credit.interactions.shape == (5, 5, 2)
+    np.testing.assert_allclose(credit.empty, probe.bias)
+    np.testing.assert_allclose(credit.empty + credit.values.sum(axis=0), credit.full)
+    chances = explain_ecg(model, recording, probe).chances
+    np.testing.assert_allclose(1 / (1 + np.exp(-credit.full)), chances[list(probe.codes)], atol=1e-6)
+    table = credit.table("I48.91")
+    np.testing.assert_allclose(table.credit, credit.values[:, 1])
+    np.testing.assert_allclose(table["last"]["aVR"], credit.full[1] - credit.log_odds[0b11011, 1])
+    np.testing.assert_allclose(table.alone["V2"], credit.log_odds[0b01000, 1] - credit.empty[1])
+    groups = credit.group_table("I48.91")
+    assert groups.index.tolist() == ["limb", "V2", "V5"]
+    np.testing.assert_allclose(groups.credit.sum(), credit.full[1] - credit.empty[1])
+    np.testing.assert_allclose(groups["sum"]["limb"], table.credit[["I", "II", "aVR"]].sum())
+    for wrong, complaint in (({"limb": LEADS[:6], "chest": ("V2", "v5")}, "Lead V5 is in none of the groups"),
+                             ({"limb": LEADS[:6], "all": LEADS}, "Lead I is twice or more in the groups")):  # fmt: skip
+        with pytest.raises(ECGError, match=complaint):
+            credit.group_table("I48.91", wrong)
+    with pytest.raises(ECGError, match=r"does not predict 'J45'; choose from I10, I48\.91"):
+        credit.table("J45")
+
+
+def test_a_lead_that_is_not_there_gets_nothing(cohort, model, probe):
+    batch = cohort.batch([1, 2]).select(("V2", "II", "I", "aVF"))
+    present = torch.tensor([[True, True, False, True], [True, False, True, True]])
+    batch = Batch(batch.signal_mv, present, batch.leads)
+    credit = lead_shapley(model, probe, batch)
+    assert credit.shape == (2, 4, 2) and (credit[~present.numpy()] == 0).all()
+    assert np.abs(credit[present.numpy()]).min() > 0
+    odds = predict(model, probe, batch).map(lambda chance: np.log(chance / (1 - chance)))
+    np.testing.assert_allclose(probe.bias + credit.sum(axis=1), odds, atol=1e-4)
+    by_hand = np.zeros((8, 2))
+    for subset in range(8):
+        some = batch.select([name for bit, name in enumerate(("V2", "II", "aVF")) if subset >> bit & 1])
+        one = Batch(some.signal_mv[:1], some.present[:1], some.leads)
+        with torch.inference_mode():
+            by_hand[subset] = log_odds(model.embed(one), one, probe)[0] if subset else probe.bias
+    np.testing.assert_allclose(credit[0, [0, 1, 3]], by_orders(by_hand), atol=1e-5)
+
+
+def test_pictures_of_credit_show_what_they_are_given(cohort, model, probe):
+    recording = cohort.recording(1)
+    credit, explanation = explain_credit(model, probe, recording), explain_ecg(model, recording, probe)
+    picture = credit_figure(credit, "I10", explanation)
+    bars, ends, _, weights = picture.data
+    np.testing.assert_allclose(bars.x, credit.values[:, 0])
+    starts = np.array(bars.base, dtype=float)
+    np.testing.assert_allclose(starts + bars.x, [*starts[1:], credit.full[0]])
+    np.testing.assert_allclose(ends.x, [credit.empty[0], credit.full[0]])
+    assert f"{explanation.chances['I10']:.1%}" in ends.text[1]
+    np.testing.assert_allclose(weights.x, explanation.weight_table().weight)
+    heat = interaction_figure(credit, "I10").data[0]
+    off_diagonal = ~np.eye(len(credit.leads), dtype=bool)
+    np.testing.assert_allclose(heat.z[off_diagonal], credit.interactions[..., 0][off_diagonal])
+    assert np.isnan(np.diag(heat.z)).all()
+    single, group, marks = group_credit_figure(credit, "I10", {"limb": LEADS[:6], "chest": LEADS[6:]}).data
+    np.testing.assert_allclose(single.y, credit.values[:, 0])
+    np.testing.assert_allclose(sum(group.y), credit.full[0] - credit.empty[0])
+    np.testing.assert_allclose(sum(marks.y), credit.full[0] - credit.empty[0])
+    with pytest.raises(ECGError, match="different leads"):
+        credit_figure(credit, "I10", explain_ecg(model, recording.select(LEADS[:3]), probe))

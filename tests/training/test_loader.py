@@ -1,0 +1,218 @@
+"""However a batch reaches the model it is the same, bit for bit, and the thread that reads ahead ends with the loop."""
+
+import threading
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+
+from lamae_toolkit.data.store import Entry, Store, pack
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.training import loader as feed_module
+from lamae_toolkit.training.augment import Augmentation
+from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.loader import Shuffle, feeding, how_fed, load
+from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.trainer import optimiser, read_log
+from test_trainer import SMALL, TEN, run, same_bits, without_speed
+
+CPU = torch.device("cpu")
+ALONE = Processes(0, 1, CPU)
+WAYS = ("auto", "resident", "streamed")
+no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is here")
+
+
+@pytest.fixture(scope="module")
+def gappy(cohort, tmp_path_factory) -> Store:
+    """ECGs of which many lack leads."""
+    recordings = [cohort.recording(row) for row in range(45)]
+    entries = [
+        Entry(recording.select(recording.leads[row % 12 :]), row, row, 50.0, "F", ())
+        for row, recording in enumerate(recordings)
+    ]
+    return pack(entries, tmp_path_factory.mktemp("gappy") / "store", source="gappy")
+
+
+def in_the_order_of_published_runs(rows: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """The rows of a step as they were computed when all rows were permuted at every step."""
+    epoch, place = divmod(step, len(rows) // batch_size)
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    return order[place * batch_size : (place + 1) * batch_size]
+
+
+@pytest.mark.parametrize(("ecgs", "batch_size"), [(40, 8), (37, 5), (3000, 512), (9, 9)])
+def test_steps_take_the_rows_that_they_took_in_published_runs(ecgs, batch_size):
+    rows = np.random.default_rng(1).choice(10 * ecgs, ecgs, replace=False)
+    shuffle = Shuffle(rows, batch_size, seed=3)
+    steps = [*range(3 * shuffle.steps_per_epoch), 7 * shuffle.steps_per_epoch, 0]
+    for step in steps:
+        assert (shuffle.rows_of(step) == in_the_order_of_published_runs(rows, batch_size, 3, step)).all()
+
+
+def test_every_epoch_shuffles_all_rows_anew_and_only_once(monkeypatch):
+    shuffle = Shuffle(np.arange(100, 132), 8, 0)
+    drawn, draw = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or draw(seed))
+    epochs = [np.concatenate([shuffle.rows_of(4 * epoch + step) for step in range(4)]) for epoch in (0, 1)]
+    assert all(sorted(epoch) == list(range(100, 132)) for epoch in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert drawn == [[0, 0], [0, 1]]
+    with pytest.raises(ECGError, match="32 ECGs do not fill a batch of 64"):
+        Shuffle(np.arange(32), 64, 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("processes", [ALONE, Processes(1, 2, CPU)])
+def test_batches_are_those_of_the_store(gappy, way, processes):
+    rows = np.arange(5, 42)[::-1].copy()
+    shuffle, steps = Shuffle(rows, 8, 2), range(2, 11)  # from within the first epoch into the third
+    with feeding(gappy, shuffle, steps, processes, way, progress=False) as batches:
+        fed = list(batches)
+    assert len(fed) == len(steps)
+    for step, batch in zip(steps, fed, strict=True):
+        plain = gappy.batch(processes.share(in_the_order_of_published_runs(rows, 8, 2, step)))
+        assert len(plain) == 8 // processes.count and not plain.present.all()
+        assert torch.equal(batch.present, plain.present) and torch.equal(batch.signal_mv, plain.signal_mv)
+
+
+@pytest.mark.parametrize("way", ["resident", "streamed"])
+def test_a_run_has_the_same_bits_whichever_way_its_ecgs_come(cohort, tmp_path, way):
+    plain = run(cohort, tmp_path / "plain")
+    run(cohort, tmp_path / way, compute=Compute(data=way), stop_after=3)
+    fed = run(cohort, tmp_path / way, compute=Compute(data=way))
+    assert same_bits(plain, fed) and without_speed(tmp_path / "plain") == without_speed(tmp_path / way)
+
+
+def test_a_cpu_reads_batches_when_they_are_due_unless_told_otherwise(cohort, monkeypatch):
+    shuffle = Shuffle(np.arange(40), 8, 0)
+    assert how_fed(cohort, shuffle, CPU, "auto") == "when due"
+    assert how_fed(cohort, shuffle, CPU, "resident") == "resident"
+    gpu, size = torch.device("cuda"), 40 * 12 * 1000 * 2
+    for free_bytes, how in ((2 * size, "resident"), (2 * size - 1, "streamed")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_bytes: (free, 10 * size))
+        assert how_fed(cohort, shuffle, gpu, "auto") == how
+    with pytest.raises(ECGError, match="data are 'disk'; choose from auto, resident, streamed"):
+        Compute(data="disk")
+
+
+def test_a_user_is_told_that_ecgs_which_do_not_fit_are_streamed(cohort, monkeypatch, capsys):
+    shuffle = Shuffle(np.arange(40), 8, 0)
+    monkeypatch.setattr(feed_module, "how_fed", lambda *_: "streamed")
+    for progress, told in ((True, "0.0 GB of ECGs are more than half of what cpu has free"), (False, "")):
+        with feeding(cohort, shuffle, range(3), ALONE, progress=progress):
+            said = capsys.readouterr()
+            assert told in said.out + said.err if told else said.out + said.err == ""
+
+
+def test_ecgs_that_do_not_fit_are_refused_at_once(cohort):
+    with pytest.raises(ECGError, match=r"240000\.0 GB of ECGs do not fit into the free memory of cpu; choose data ="):
+        load(cohort, np.broadcast_to(np.int64(0), 10**13 // 1000), CPU)
+
+
+def test_ecgs_are_loaded_piece_by_piece_with_progress(cohort, monkeypatch, capsys):
+    monkeypatch.setattr(feed_module, "LOADED_AT_ONCE", 16)
+    read, packed = [], cohort.packed
+    monkeypatch.setattr(cohort, "packed", lambda rows: read.append(len(rows)) or packed(rows))
+    rows = np.arange(100, 63, -1)
+    stored = load(cohort, rows, CPU, progress=True)
+    assert read == [16, 16, 5] and (stored.numpy() == cohort.signals[rows]).all()
+    assert "ECGs to cpu: 100%" in capsys.readouterr().err
+
+
+def test_nothing_is_loaded_for_no_steps(cohort, monkeypatch):
+    monkeypatch.setattr(feed_module, "load", None)
+    with feeding(cohort, Shuffle(np.arange(40), 8, 0), range(5, 5), ALONE, "resident") as batches:
+        assert list(batches) == []
+
+
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("reads-ecgs-ahead")]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, None])
+def test_the_thread_ends_with_the_loop_however_that_ends(cohort, stop):
+    shuffle = Shuffle(np.arange(40), 8, 0)
+    expected = nullcontext() if stop is None else pytest.raises(stop)
+    with expected, feeding(cohort, shuffle, range(100), ALONE, "streamed") as batches:
+        for number, _ in enumerate(batches):
+            assert len(reading_threads()) == 1
+            if number == 5:
+                if stop is None:
+                    break
+                raise stop
+    assert reading_threads() == []
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_in_the_loop(cohort, monkeypatch):
+    read, packed = [], cohort.packed
+
+    def fails_at_the_fifth(rows, out=None):
+        read.append(threading.current_thread())
+        if len(read) == 5:
+            raise OSError("the disk is gone")
+        return packed(rows, out)
+
+    monkeypatch.setattr(cohort, "packed", fails_at_the_fifth)
+    taken = []
+    with (
+        pytest.raises(OSError, match="the disk is gone"),
+        feeding(cohort, Shuffle(np.arange(40), 8, 0), range(100), ALONE, "streamed") as batches,
+    ):
+        taken.extend(len(batch) for batch in batches)
+    assert len(read) < 9 and threading.current_thread() not in read
+    assert reading_threads() == []
+
+
+def test_a_killed_streamed_run_goes_on_exactly(cohort, tmp_path, monkeypatch):
+    whole, original = run(cohort, tmp_path / "whole"), feed_module._Slot.batch
+    taken = []
+
+    def interrupted_in_step_7(slot):
+        taken.append(1)
+        if len(taken) == 7:
+            raise KeyboardInterrupt
+        return original(slot)
+
+    monkeypatch.setattr(feed_module._Slot, "batch", interrupted_in_step_7)
+    with pytest.raises(KeyboardInterrupt):
+        run(cohort, tmp_path / "killed", compute=Compute(data="streamed"))
+    assert read_log(tmp_path / "killed")[-1]["step"] == 6 and reading_threads() == []
+    assert same_bits(run(cohort, tmp_path / "killed", compute=Compute(data="streamed")), whole)
+
+
+@no_gpu
+@pytest.mark.parametrize("way", ["resident", "streamed"])
+def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, way):
+    shuffle, steps, gpu = Shuffle(np.arange(45), 8, 2), range(2, 30), Processes(0, 1, torch.device("cuda"))
+    with feeding(gappy, shuffle, steps, gpu, way, progress=False) as batches:
+        fed = list(batches)
+    for step, batch in zip(steps, fed, strict=True):
+        plain = gappy.batch(shuffle.rows_of(step))
+        assert batch.signal_mv.is_cuda and torch.equal(batch.signal_mv.cpu(), plain.signal_mv)
+        assert torch.equal(batch.present.cpu(), plain.present)
+
+
+@no_gpu
+@pytest.mark.parametrize("way", ["resident", "streamed"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_step_waits_for_the_gpu(gappy, way, precision):
+    gpu = Processes(0, 1, torch.device("cuda"))
+    model = random_encoder(SMALL).to(gpu.device).train()
+    optim, generator = optimiser(model, TEN), torch.Generator(gpu.device).manual_seed(0)
+    augment = Augmentation(crop_patches=20, amplitude_spread=0.2, lead_dropout=0.2, noise_mv=0.02)
+    compute = Compute(accumulation=2, precision=precision)
+    losses = []
+    with feeding(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, way, progress=False) as batches:
+        try:
+            for batch in batches:
+                optim.zero_grad(set_to_none=True)
+                batch = augment(batch, generator, SMALL.patch_samples)
+                losses.append(gradients(model, model, batch, generator, compute, gpu))
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optim.step()
+                torch.cuda.set_sync_debug_mode("error")  # from the second step on, whatever waits fails
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(losses) == 20 and torch.stack(losses).isfinite().all()

@@ -1,0 +1,178 @@
+"""Training is exact: the same run twice, or stopped and resumed, ends in the same bits."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, learning_rate, pretrain, read_log
+
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=1,
+    latent_depth=1,
+    decoder_depth=1,
+    hidden_leads=1,
+)
+TEN = TrainConfig(steps=10, batch_size=8, warmup_steps=3, log_every=1, save_every=4)
+
+
+def run(store, folder, config=TEN, **options) -> LAMAE:
+    return pretrain(random_encoder(SMALL), store, np.arange(40), folder, config, progress=False, **options)
+
+
+def same_bits(one: LAMAE, other: LAMAE) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def without_speed(folder) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "ecgs_per_s"} for row in read_log(folder)]
+
+
+def test_ten_steps_are_five_and_five_bit_for_bit(cohort, tmp_path):
+    whole = run(cohort, tmp_path / "whole")
+    run(cohort, tmp_path / "parts", stop_after=5)
+    assert not same_bits(LAMAE.from_pretrained(tmp_path / "parts" / CHECKPOINT), whole)
+    torch.manual_seed(12345)
+    resumed = run(cohort, tmp_path / "parts")
+    assert same_bits(whole, resumed)
+    assert same_bits(LAMAE.from_pretrained(tmp_path / "parts" / CHECKPOINT), whole)
+    assert without_speed(tmp_path / "whole") == without_speed(tmp_path / "parts")
+    states = [
+        torch.load(tmp_path / name / CHECKPOINT / "training.pt", weights_only=True) for name in ("whole", "parts")
+    ]
+    for one, other in zip(*(state["optimiser"]["state"].values() for state in states), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(cohort, tmp_path, monkeypatch):
+    whole = run(cohort, tmp_path / "whole")
+    steps = []
+
+    def batch_until_step_6(*arguments, **options):
+        steps.append(1)
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    original = cohort.batch
+    monkeypatch.setattr(cohort, "batch", batch_until_step_6)
+    with pytest.raises(KeyboardInterrupt):
+        run(cohort, tmp_path / "killed")
+    assert read_log(tmp_path / "killed")[-1]["step"] == 6
+    monkeypatch.undo()
+    assert same_bits(run(cohort, tmp_path / "killed"), whole)
+    assert [row["step"] for row in read_log(tmp_path / "killed")] == list(range(1, 11))
+
+
+def test_a_finished_run_is_not_run_again(cohort, tmp_path, monkeypatch):
+    done = run(cohort, tmp_path / "run")
+    monkeypatch.setattr(cohort, "batch", None)
+    assert same_bits(run(cohort, tmp_path / "run"), done)
+
+
+def test_a_run_of_another_configuration_is_refused(cohort, tmp_path):
+    run(cohort, tmp_path, stop_after=2)
+    with pytest.raises(ECGError, match=r"a run with learning_rate = 0\.001, not 0\.01"):
+        run(cohort, tmp_path, replace(TEN, learning_rate=0.01))
+    with pytest.raises(ECGError, match="a run with tokens = 'all', not 'cls'"):
+        pretrain(random_encoder(replace(SMALL, tokens="cls")), cohort, np.arange(40), tmp_path, TEN, progress=False)
+    (tmp_path / CHECKPOINT / "training.pt").write_bytes(b"damaged")
+    with pytest.raises(ECGError, match="cannot be resumed"):
+        run(cohort, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(cohort, tmp_path):
+    run(cohort, tmp_path, replace(TEN, learning_rate=1e-3), stop_after=4)
+    state = torch.load(tmp_path / CHECKPOINT / "training.pt", weights_only=True)
+    model = random_encoder(SMALL)
+    with torch.no_grad():
+        model.lead_cls.fill_(float("nan"))
+    with pytest.raises(ECGError, match="not a number at step 1"):
+        pretrain(model, cohort, np.arange(40), tmp_path / "other", TEN, progress=False)
+    assert state["step"] == 4 and not (tmp_path / "other" / CHECKPOINT).exists()
+
+
+@pytest.mark.slow
+def test_training_lowers_the_loss(cohort, tmp_path):
+    config = TrainConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20)
+    pretrain(random_encoder(replace(SMALL, hidden_leads=0)), cohort, np.arange(100), tmp_path, config, progress=False)
+    losses = [row["loss"] for row in read_log(tmp_path)]
+    assert np.mean(losses[-3:]) < 0.9 < 0.97 < np.mean(losses[:2])
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_a_half_cosine():
+    config = TrainConfig(steps=110, warmup_steps=10, learning_rate=1.0)
+    assert learning_rate(0, config) == pytest.approx(0.1) and learning_rate(9, config) == 1.0
+    assert learning_rate(60, config) == pytest.approx(0.5)
+    assert learning_rate(109, config) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_checkpoint_says_what_it_is_and_refuses_what_does_not_fit(cohort, tmp_path):
+    run(cohort, tmp_path, stop_after=1)
+    folder = tmp_path / CHECKPOINT
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "training.pt", "golden.json", "README.md"}
+    assert "not for diagnosis" in (folder / "README.md").read_text()
+    golden = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text(json.dumps(golden | {"heart": [v + 0.1 for v in golden["heart"]]}))
+    with pytest.raises(ECGError, match="other heart than when it was saved"):
+        LAMAE.from_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"width": 64}))
+    with pytest.raises(ECGError, match=r"another configuration than the config\.json beside it"):
+        LAMAE.from_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"depth": 64}))
+    with pytest.raises(ECGError, match="unknown key 'depth'"):
+        LAMAE.from_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ECGError, match="damaged checkpoint"):
+        LAMAE.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ECGError, match=r"it has no model\.safetensors"):
+        LAMAE.from_pretrained(folder)
+
+
+def test_the_loop_logs_what_it_did(cohort, tmp_path):
+    run(cohort, tmp_path)
+    row = read_log(tmp_path)[0]
+    assert set(row) == {"step", "loss", "learning_rate", "gradient_norm", "ecgs_per_s"}
+    with pytest.raises(ECGError, match=r"has no log\.jsonl"):
+        read_log(tmp_path / "elsewhere")
+
+
+def test_a_name_that_is_no_model_is_refused():
+    with pytest.raises(ECGError, match="neither a folder here nor a model that the Hugging Face hub gives"):
+        LAMAE.from_pretrained("no such/model/at all")
+
+
+def test_a_run_on_other_ecgs_is_refused(cohort, tmp_path):
+    run(cohort, tmp_path, stop_after=2)
+    with pytest.raises(ECGError, match="holds a run on other ECGs"):
+        pretrain(random_encoder(SMALL), cohort, np.arange(41), tmp_path, TEN, progress=False)
+
+
+def test_ecgs_of_another_rate_are_refused(cohort, tmp_path):
+    model = random_encoder(replace(SMALL, sampling_rate_hz=500.0))
+    with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 500 Hz"):
+        pretrain(model, cohort, np.arange(40), tmp_path, TEN, progress=False)
+
+
+def test_a_run_that_began_on_another_kind_of_device_is_refused(cohort, tmp_path):
+    run(cohort, tmp_path, stop_after=3)
+    path = tmp_path / CHECKPOINT / "training.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"generator": torch.zeros(16, dtype=torch.uint8)}, path)  # as long as that of a CUDA GPU
+    with pytest.raises(ECGError, match="began on another kind of device than cpu, whose random numbers differ"):
+        run(cohort, tmp_path)

@@ -1,0 +1,258 @@
+"""The lead explorer in a real JupyterLab, and as an app in a real Voila, worked by mouse and keyboard."""
+
+import os
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from lab import browser_page, run_again, run_all_cells, screenshot
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from served_app import served
+from test_lead_explorer import SMALL, probe_of
+from written_ecgs import ecg_counts, muse_xml, wfdb_header, wfdb_signals
+
+FIGURE = """
+import ipywidgets, numpy as np, os
+from pathlib import Path
+Path("pid").write_text(str(os.getpid()))
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.plots.ecg import ecg_figure
+from lamae_toolkit.simulate.simulator import simulate_ecg
+rng = np.random.default_rng(0)
+ecgs = {code: simulate_ecg(sample_patient(1, rng), rng, codes={code: 1.0}).recording for code in ("I44.7", "I21.09")}
+ecg_figure(ecgs["I44.7"], title="An ECG")
+"""
+EXPLORER = """
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.widgets.lead_explorer.widget import lead_attention_explorer
+config = LAMAEConfig(width=32, heads=4, pooling_heads=4, encoder_depth=1, latent_depth=2, tokens="cls")
+weight = rng.normal(size=(2, 32))
+probe = Probe(("I44.7", "I21.09"), "heart", np.zeros(32), np.ones(32), weight / 4, np.zeros(2), 1.0)
+explorer, said = lead_attention_explorer(random_encoder(config), ecgs, probe), ipywidgets.Label().add_class("said")
+def say(_):
+    view = explorer.view
+    said.value = f"{view.name} off={view.off} code={view.code} layer={view.layer} head={view.head} {view.changes}"
+explorer.words.observe(say)
+ipywidgets.VBox([explorer, said])
+"""
+
+
+def figure(explorer: Locator, name: str, group: str = "live") -> Locator:
+    return explorer.locator(f".lamae-group-{group} .lamae-figure-{name}")
+
+
+def choose(explorer: Locator, label: str, option: str) -> None:
+    """Choose from the list of this label."""
+    explorer.locator(".widget-dropdown").filter(has_text=label).locator("select").first.select_option(option)
+
+
+@pytest.mark.slow
+def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
+    with browser_page(chromium, 1500, 2300, accept_downloads=True) as page:
+        run_all_cells(page, lab.notebook("explorer", [FIGURE, EXPLORER]))
+        plain_figure = page.locator(".jp-OutputArea-child > .js-plotly-plot")
+        expect(plain_figure.locator("path.js-line")).to_have_count(12)
+        for upload in ("[data-title*='Share']", "[data-title*='Produced']", ".plotlyjsicon"):
+            assert page.locator(f".js-plotly-plot {upload}").count() == 0, "no button leads to a server"
+        explorer, said = page.locator(".lamae-lead-explorer"), page.locator(".said")
+        ecg, body, chances, heat = (figure(explorer, name) for name in ("ecg", "body", "chances", "attention"))
+        expect(ecg.locator("path.js-line")).to_have_count(13)
+        credit = figure(explorer, "credit")
+        expect(credit.locator(".bars .point")).to_have_count(24)  # twelve credits, twelve weights
+
+        # A lead less, by mouse: its strip is grey, its disc gone, and Shapley values of eleven leads follow.
+        toggle = explorer.get_by_role("button", name="V2", exact=True)
+        toggle.click()
+        expect(said).to_contain_text("off=['V2']")
+        expect(ecg).to_contain_text("V2 off")
+        expect(body).to_contain_text("V2 absent")
+        expect(body).to_have_attribute("aria-label", re.compile(r"^Lead weight: (?!.*V2)"))
+        expect(heat.locator(".xtick")).to_have_count(11)
+        expect(credit.locator(".bars .point")).to_have_count(22)
+        expect(explorer.locator("p[role=status]").last).to_contain_text("11 of 12 recorded leads. Without V2.")
+        screenshot(page, "explorer.png")
+        # And back, by keyboard.
+        toggle.press("Space")
+        expect(said).to_contain_text("off=[]")
+        expect(heat.locator(".xtick")).to_have_count(12)
+
+        # Code, layer, head, and what the discs stand for.
+        picture = heat.locator(".hm image").get_attribute("href")
+        choose(explorer, "Code", "I21.09 ST elevation myocardial infarction of the anterior wall")
+        expect(said).to_contain_text("code=I21.09")
+        choose(explorer, "Code", "I44.7 Left bundle-branch block, unspecified")
+        choose(explorer, "Layer", "2")
+        choose(explorer, "Head", "3")
+        expect(said).to_contain_text("code=I44.7 layer=2 head=3")
+        expect(heat.locator(".hm image")).not_to_have_attribute("href", picture)
+        expect(credit).to_contain_text("I44.7")
+        choose(explorer, "On body", "Shapley values")
+        expect(body).to_contain_text("Credit of leads")
+
+        # Electrodes exchanged, a lead made lower by the arrow keys, and all as recorded again.
+        before = chances.get_attribute("aria-label")
+        choose(explorer, "Exchange", "RA and LA")
+        choose(explorer, "Attenuate", "V3")
+        handle = explorer.locator(".noUi-handle")
+        handle.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(said).to_contain_text("Changes(exchanged=('RA', 'LA'), scaled=('V3',), factor=0.4)")
+        expect(chances).not_to_have_attribute("aria-label", before)
+        expect(explorer).to_contain_text("reads each lead in units of its own spread")
+        explorer.get_by_role("button", name="As recorded").press("Enter")
+        expect(said).to_contain_text("Changes(exchanged=None, scaled=(), factor=1.0)")
+        expect(chances).to_have_attribute("aria-label", before)
+
+        # Two ECGs side by side.
+        explorer.get_by_role("button", name="Pin beside").click()
+        explorer.get_by_role("button", name="Next ECG").press("Space")
+        expect(said).to_contain_text("I21.09 off=[]")
+        expect(explorer.locator(".lamae-group h3")).to_have_text(["I44.7", "I21.09"])
+        expect(figure(explorer, "credit", "pinned").locator(".bars .point")).to_have_count(24)
+        expect(credit).not_to_have_class(re.compile("lamae-stale"))
+        screenshot(page, "explorer_pinned.png")
+        explorer.get_by_role("button", name="Pin beside").click()
+        expect(explorer.locator(".lamae-group h3")).to_have_text(["I21.09"])
+
+        # Code on demand; pictures from the figure's own bar.
+        explorer.get_by_role("button", name="Code of this view").click()
+        expect(explorer.locator("pre")).to_contain_text("recording = recordings['I21.09']")
+        for title, head in (("Save as SVG", b"<svg"), ("Save as PNG", b"\x89PNG")):
+            with page.expect_download() as download:
+                ecg.locator(f"[data-title='{title}']").dispatch_event("click")
+            assert Path(download.value.path()).read_bytes().startswith(head)
+
+        # Where there is less room the figures stand below each other, and none is cut.
+        page.set_viewport_size({"width": 1024, "height": 1400})
+        room = explorer.bounding_box()["width"]
+        page.wait_for_function(
+            "(room) => [...document.querySelectorAll('.lamae-plots .main-svg')].every((p) => p.clientWidth <= room)",
+            arg=room,
+        )
+        assert body.bounding_box()["y"] + body.bounding_box()["height"] <= chances.bounding_box()["y"] + 1
+        page.set_viewport_size({"width": 1500, "height": 2300})
+
+        # No lead at all is said, and is not the end: the last one stays.
+        for name in ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"):
+            explorer.get_by_role("button", name=name, exact=True).click()
+        expect(explorer.get_by_role("alert")).to_contain_text("turn at least one back on")
+        expect(said).to_contain_text("'V5'] code")
+        expect(heat.locator(".xtick")).to_have_count(1)
+
+        # Python is killed: that is said, and all that was drawn stays.
+        stopped = explorer.get_by_text("Python has stopped.")
+        expect(stopped).to_be_hidden()
+        os.kill(int((lab.root / "pid").read_text()), signal.SIGKILL)
+        page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+        expect(stopped).to_be_visible()
+        expect(stopped).to_contain_text("run the cell again")
+        expect(ecg.locator("path.js-line")).to_have_count(13)
+        expect(explorer.get_by_role("button", name="V2", exact=True)).to_be_visible()
+        screenshot(page, "explorer_stopped.png")
+        # And from the cell, run again, there is a new one.
+        run_again(page)
+        expect(stopped).to_be_hidden()
+        expect(heat.locator(".xtick")).to_have_count(12)
+
+
+def answer(address: str, **headers: str) -> tuple[int, str, str]:
+    """Status, final address and text."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as response:
+            return response.status, response.url, response.read().decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, address, error.read().decode("utf-8", "replace")
+
+
+def check_strangers_are_refused(address: str) -> None:
+    """Whoever lacks the token, or asks by another name or from another computer, gets nothing."""
+    bare, token = address.split("?token=")
+    assert len(token) >= 40
+    for wrong in (bare, f"{bare}?token=", f"{bare}?token=secret"):
+        status, where, text = answer(wrong)
+        assert (status, "/login" in where) == (200, True) and "lamae" not in text.lower()
+    assert answer(f"{bare}api/kernels/00000000-0000-0000-0000-000000000000")[0] == 403
+    for path in ("voila/files/explorer.ipynb", "voila/files/..%2f..%2fetc%2fpasswd", "explorer.ipynb"):
+        status, where, text = answer(f"{bare}{path}")
+        assert status in (403, 404) or "/login" in where, path
+        assert "ECGApp" not in text and "root:" not in text
+        status, _, text = answer(f"{bare}{path}", Authorization=f"token {token}")
+        assert "ECGApp" not in text and "root:" not in text, path
+    assert answer(address, Host="evil.example")[0] == 403
+    port = int(re.search(r":(\d+)/", bare)[1])
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=5):
+        pass  # who listens on every address would answer
+
+
+def kernels_in(folder: Path) -> list[int]:
+    """The processes of the kernels whose connection lies in this folder."""
+    lines = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()}
+    return [number for number, words in lines.items() if str(folder).encode() in words and b"ipykernel" in words]
+
+
+@pytest.mark.slow
+def test_the_app_in_voila(chromium, tmp_path):
+    counts, folder = ecg_counts(n_samples=5000), tmp_path / "ecgs"
+    folder.mkdir()
+    (folder / "broken.xml").write_bytes(muse_xml(counts)[:4000])
+    (folder / "one.xml").write_bytes(muse_xml(counts))
+    random_encoder(SMALL).save_pretrained(tmp_path / "checkpoint")
+    probe_of().save(tmp_path / "checkpoint")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    files = {
+        "rec.hea": wfdb_header(counts),
+        "rec.dat": wfdb_signals(counts),
+        "note.txt": b"none",
+        "big.csv": bytes(21 << 20),
+    }
+    for name, content in files.items():
+        (uploads / name).write_bytes(content)
+
+    with served(folder, tmp_path / "checkpoint", tmp_path / "log.txt") as address:
+        check_strangers_are_refused(address)
+        with browser_page(chromium, 1020, 1800, accept_downloads=True) as page:
+            page.goto(address)
+            explorer = page.locator(".lamae-lead-explorer")
+            ecg = figure(explorer, "ecg")
+            expect(ecg.locator("path.js-line")).to_have_count(13)
+            assert "ECGApp" not in page.content() and page.locator(".jp-InputArea-editor").count() == 0
+            expect(explorer.get_by_role("alert")).to_contain_text("broken.xml")
+            expect(figure(explorer, "credit").locator(".bars .point")).to_have_count(24)
+            screenshot(page, "app.png")
+
+            explorer.get_by_role("button", name="V2", exact=True).press("Space")
+            expect(ecg).to_contain_text("V2 off")
+            expect(explorer).to_contain_text("Without V2.")
+            with page.expect_download() as download:
+                explorer.locator(".jupyter-button").filter(has_text="Save as").click()
+            saved = Path(download.value.path()).read_text("utf-8")
+            assert download.value.suggested_filename == "lead-explorer.html" and "Without V2." in saved
+
+            chooser, app = page.locator(".lamae-upload input"), page.locator(".lamae-app")
+            chooser.set_input_files(uploads / "big.csv")
+            expect(app).to_contain_text("These files have 22 MB, but at most 20 MB are read")
+            chooser.set_input_files(uploads / "note.txt")
+            expect(app.get_by_role("alert").first).to_contain_text("note.txt")
+            chooser.set_input_files([uploads / "rec.hea", uploads / "rec.dat"])
+            expect(explorer.locator(".lamae-group h3")).to_have_text(["rec.hea"])
+            explorer.get_by_role("button", name="Previous ECG").click()
+            expect(explorer.locator(".lamae-group h3")).to_have_text(["one.xml"])
+
+            # Its kernel is killed: that is said, and what was drawn stays.
+            for kernel in kernels_in(tmp_path / "TMPDIR"):
+                os.kill(kernel, signal.SIGKILL)
+            stopped = explorer.get_by_text("Python has stopped.")
+            expect(stopped).to_be_visible()
+            expect(stopped).to_contain_text("load this page again")
+            expect(ecg.locator("path.js-line")).to_have_count(13)
+            screenshot(page, "app_stopped.png")

@@ -1,0 +1,224 @@
+"""ECG paper in a real browser: moved, measured and relaid by mouse and keyboard, with Python, without it, and saved."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from lab import browser_page, run_all_cells, screenshot
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.plots import paper_layout as paper
+from lamae_toolkit.plots.paper import reading
+from lamae_toolkit.plots.paper_layout import GAINS_MM_PER_MV, LAYOUTS, SPEEDS_MM_PER_S, Calipers
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.simulate.simulator import simulate_ecg
+from lamae_toolkit.widgets.ecg_paper.widget import HERE, ECGPaper
+
+CELL = """
+import ipywidgets, numpy as np
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.simulate.simulator import simulate_ecg
+from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
+rng = np.random.default_rng(0)
+recording = simulate_ecg(sample_patient(1, rng), rng, codes={"I44.7": 1.0}).recording
+paper, said = ECGPaper(recording), ipywidgets.Label("").add_class("said")
+paper.observe(lambda _: setattr(said, "value", paper.code()))
+fewer, hide = ipywidgets.Button(description="Fewer leads"), ipywidgets.Button(description="Hide")
+fewer.on_click(lambda _: paper.show(recording.select(["I", "II", "V1"])))
+hide.on_click(lambda _: paper.show(recording, overlay=recording, hidden=np.tile([True, False], (12, 20))))
+ipywidgets.VBox([paper, said, ipywidgets.HBox([fewer, hide])])
+"""
+
+
+PAN_AND_COMPARE = """(sent) => {
+    const ecg = decoded({ ...sent.ecg, data: new DataView(new Uint8Array(sent.ecg.data).buffer) });
+    const sheet = sent.pages["6x2"], geo = geometry(sheet, 25, 10);
+    const state = { ecg, sheet, geo, colours: sent.colours, overlay: null, hidden: null, startS: 0 };
+    const shifted = keptPaper(), scale = 5.3;
+    const pixels = (paper, left, top) => {
+        const view = { left: left / scale, top: top / scale, right: (left + 700) / scale, bottom: (top + 400) / scale };
+        return paper(state, view, scale, 1, 700, 400).getContext("2d").getImageData(0, 0, 700, 400).data;
+    };
+    pixels(shifted, 200, 100);
+    return [[231, 100], [190, 113], [150, 60], [163, 41]].map(([left, top]) => {
+        const panned = pixels(shifted, left, top), anew = pixels(keptPaper(), left, top);
+        return panned.filter((value, i) => Math.abs(value - anew[i]) > 40).length;
+    });
+}"""
+
+
+def simulated(duration_s: float = 10.0) -> Recording:
+    rng = np.random.default_rng(0)
+    return simulate_ecg(sample_patient(1, rng), rng, codes={"I44.7": 1.0}, duration_s=duration_s).recording
+
+
+def drag(page: Page, canvas, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Press at one point of the canvas, move to another in steps, release."""
+    box = canvas.bounding_box()
+    (x0, y0), (x1, y1) = ((box["x"] + x, box["y"] + y) for x, y in (start, end))
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move(x1, y1, steps=6)
+    page.mouse.up()
+
+
+def coloured(canvas, red: int, green: int, blue: int) -> int:
+    """How many pixels of the canvas have nearly this colour."""
+    return canvas.evaluate(
+        """(canvas, wanted) => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const near = (i) => wanted.every((value, c) => Math.abs(data[i + c] - value) < 30);
+            let count = 0;
+            for (let i = 0; i < data.length; i += 4) count += near(i);
+            return count;
+        }""",
+        [red, green, blue],
+    )
+
+
+@pytest.mark.slow
+def test_the_paper_in_jupyterlab(lab, chromium):
+    with browser_page(chromium, 1500, 1200) as page:
+        run_all_cells(page, lab.notebook("paper", [CELL]))
+        root, said = page.locator(".ecg-paper"), page.locator(".said")
+        canvas, status, line = (
+            root.locator("canvas"),
+            root.locator(".ecg-paper-status"),
+            root.locator(".ecg-paper-code"),
+        )
+        expect(canvas).to_have_attribute(
+            "aria-label", re.compile(r"ECG of 12 leads, 10\.0 s at 500 Hz\..* as 3x4, 25 mm/s")
+        )
+        page.wait_for_function("document.querySelector('.ecg-paper canvas').width > 600")
+        assert coloured(canvas, 27, 27, 27) > 3000  # ink
+        screenshot(root, "paper_3x4.png")
+
+        # Nothing moves by the wheel until the paper was clicked, so that the notebook can be scrolled past it.
+        canvas.hover()
+        page.mouse.wheel(0, -300)
+        # Zoom by the wheel, then pan by 120 pixels: Python gets the view, and the page writes the same line of code.
+        canvas.click()
+        page.mouse.wheel(0, -400)
+        expect(said).to_contain_text("view=")
+        left, top, width, _ = view = view_in(said.inner_text())
+        assert view == view_in(line.text_content())
+        scale = canvas.bounding_box()["width"] / width
+        drag(page, canvas, (500, 200), (380, 200))
+        expect(said).not_to_contain_text(f"view=[{left:g}")
+        moved = view_in(said.inner_text())
+        assert moved[0] - left == pytest.approx(120 / scale, abs=0.2) and moved[1:3] == [top, width]
+
+        # Calipers from point to point: 100 pixels are so many milliseconds, 40 so many millivolts.
+        page.keyboard.press("c")
+        expect(said).to_contain_text("calipers=")
+        drag(page, canvas, (500, 200), (600, 160))
+        expect(status).to_have_text(re.compile(r"^\w+: \d+ ms .*/min .*\d mV$"))
+        expect(said).to_have_text(line.text_content())
+        points = Calipers(*json.loads(re.search(r"calipers=(\[.*?\])", said.inner_text())[1]))
+        assert points.ms == pytest.approx(1000 * 100 / scale / 25, abs=1.5)
+        assert abs(points.mv) == pytest.approx(40 / scale / 10, abs=0.01)
+        expect(status).to_have_text(f"{points.lead}: {reading(points)}", use_inner_text=False)
+        screenshot(root, "paper_calipers.png")
+        before = points.end_s
+        page.keyboard.press("ArrowRight")
+        expect(said).to_contain_text(f"{round(before + 0.01, 4):g}")
+
+        # Keys that mean something else to JupyterLab: layout, speed, gain; and those of the paper's own list.
+        for key in ("Escape", "l", "s", "g", "?"):
+            page.keyboard.press(key)
+        expect(said).to_have_text('ECGPaper(recording, layout="6x2", mm_per_s=50, mm_per_mv=20)')
+        expect(root.locator("select").first).to_have_value("6x2")
+        expect(root.get_by_role("note")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(root.get_by_role("note")).to_be_hidden()
+        root.get_by_label("Speed").select_option("25 mm/s")
+        root.get_by_label("Gain").select_option("10 mm/mV")
+        expect(said).to_have_text('ECGPaper(recording, layout="6x2")')
+
+        # From Python: leads that are missing, then hidden patches with a second trace.
+        page.get_by_role("button", name="Fewer leads").click()
+        expect(status).to_have_text("Not recorded: III, aVR, aVL, aVF, V2, V3, V4, V5, V6.")
+        assert coloured(canvas, 0, 114, 178) == 0
+        page.get_by_role("button", name="Hide").click()
+        expect(canvas).to_have_attribute("aria-label", re.compile("50% of the patches are hidden"))
+        expect(said).to_contain_text("overlay=overlay, hidden=hidden")
+        page.wait_for_timeout(100)  # a frame
+        assert coloured(canvas, 0, 114, 178) > 500
+        screenshot(root, "paper_hidden.png")
+
+        # Python stops: the paper says so and goes on.
+        page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
+        page.get_by_role("button", name="No Kernel").first.wait_for()
+        canvas.focus()
+        page.keyboard.press("l")
+        expect(line).to_contain_text('layout="12x1"')
+        expect(status).to_have_text(re.compile("Python does not answer"))
+
+
+def view_in(code: str) -> list[float]:
+    """The view in a line of code."""
+    return json.loads(re.search(r"view=(\[.*?\])", code)[1])
+
+
+@pytest.mark.slow
+def test_a_saved_page_works_without_python(chromium, tmp_path):
+    recording = simulated(60.0)
+    widget = ECGPaper(recording, title="LBBB & more")
+    with browser_page(chromium, 1200, 900, offline=True, accept_downloads=True) as page:
+        page.goto(widget.save(tmp_path / "ecg.html").as_uri())
+        root, status = page.locator(".ecg-paper"), page.locator(".ecg-paper-status")
+        canvas = root.locator("canvas")
+        assert root.locator("table tr").count() == 13 and root.locator("table").inner_text().count("yes") == 12
+        # By keyboard alone: Tab reaches the paper behind its buttons.
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if canvas.evaluate("canvas => canvas === document.activeElement"):
+                break
+        page.keyboard.press("PageDown")
+        page.keyboard.press("c")
+        expect(status).to_have_text(re.compile(r"^\w+: \d+ ms"))
+        line = root.locator(".ecg-paper-code").text_content()
+        assert "start_s=10" in line and "calipers=" in line
+        again = eval(line, {"ECGPaper": ECGPaper, "recording": recording})
+        assert again.code() == line and again.figure().data
+
+        files = {}
+        for name in ("PNG", "SVG", "HTML"):
+            with page.expect_download() as download:
+                root.locator("button", has_text=name).click()
+            files[name] = Path(tmp_path / download.value.suggested_filename)
+            download.value.save_as(files[name])
+        assert [path.name for path in files.values()] == ["LBBB_more.png", "LBBB_more.svg", "LBBB_more.html"]
+        head = files["PNG"].read_bytes()[:24]
+        assert head[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(head[16:20], "big") > 3000
+        root_of_svg = ET.parse(files["SVG"]).getroot()
+        assert root_of_svg.get("width").endswith("mm") and "LBBB & more" in "".join(root_of_svg.itertext())
+        assert sum(len(path.get("d")) > 5000 for path in root_of_svg.findall("{*}path")) >= 13
+
+        # What the browser saved opens again as it was left.
+        page.goto(files["HTML"].as_uri())
+        expect(page.locator(".ecg-paper-code")).to_have_text(line, use_inner_text=False)
+
+        # After panning, the picture is what painting it anew gives: no seam where new edges were added.
+        page.add_script_tag(content=(HERE / "ecg_paper_paint.js").read_text("utf-8"))
+        sent = {name: getattr(ECGPaper(simulated()), f"_{name}") for name in ("ecg", "pages", "colours")}
+        sent["ecg"] = {**sent["ecg"], "data": list(sent["ecg"]["data"])}
+        assert page.evaluate(PAN_AND_COMPARE, sent) == [0, 0, 0, 0]
+
+        # The arithmetic of the page is written twice, in Python and in JavaScript.
+        for layout, speed, gain in product(LAYOUTS, SPEEDS_MM_PER_S, GAINS_MM_PER_MV):
+            sheet = paper.page(recording, layout)
+            width, height = sheet.size_mm(speed, gain)
+            there = page.evaluate(
+                "([sheet, speed, gain]) => { const geo = geometry(sheet, speed, gain);"
+                " return [geo.left, geo.width, geo.height, geo.rowY(0), geo.rowY(sheet.rows - 1)]; }",
+                [widget._pages[layout], speed, gain],
+            )
+            rows = sheet.row_mm(0, gain), sheet.row_mm(sheet.rows - 1, gain)
+            assert there == pytest.approx([sheet.left_mm(speed), width, height, *rows])

@@ -1,0 +1,369 @@
+"""The lead explorer without a browser: what it computes quickly equals what takes long, and its controls work."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.calibration import Calibration
+from lamae_toolkit.evaluation.evaluate import Evaluation, random_encoder, score_probe
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.evaluation.thresholds import wilson_interval
+from lamae_toolkit.explain.attention import explain_ecg
+from lamae_toolkit.explain.lead_shapley import explain_credit
+from lamae_toolkit.explain.session import Changes, credit_of, encoded_leads, independent_credit
+from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, PLACES, geometry_figure, show_values
+from lamae_toolkit.plots.strips import OFF, chances_figure, show_chances, weighted_strips_figure
+from lamae_toolkit.widgets.base.background import Background
+from lamae_toolkit.widgets.base.plots import Plots, plain
+from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
+from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer, lead_attention_explorer
+
+SMALL = LAMAEConfig(width=32, heads=4, pooling_heads=4, decoder_width=16, decoder_heads=4, encoder_depth=1,
+                    latent_depth=1, decoder_depth=1)  # fmt: skip
+FOUR, EIGHT = ("I", "II", "V1", "V5"), ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def probe_of(width: int = 32, representation: str = "heart") -> Probe:
+    weight = np.random.default_rng(0).normal(size=(2, width)) / 4
+    return Probe(("I44.7", "I21.09"), representation, np.zeros(width), np.ones(width), weight, np.zeros(2), 1.0)
+
+
+def simulated(leads=LEADS, duration_s: float = 10.0, seed: int = 0) -> Recording:
+    """Leads of one heart, by Einthoven's and Goldberger's relations, without the time that the simulator takes."""
+    time_s = np.arange(round(duration_s * 250)) / 250
+    beat = np.exp(-(((time_s % 0.8) - 0.3) ** 2) / 0.0008)
+    wave = np.exp(-(((time_s % 0.8) - 0.55) ** 2) / 0.006)
+    mixed = np.random.default_rng(seed).normal(size=(9, 2)) @ np.stack([beat, 0.3 * wave])
+    one, two, *chest = mixed[[0, 1, 3, 4, 5, 6, 7, 8]]
+    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    return Recording(np.stack([*limb, *chest]), 250.0, LEADS).select(leads)
+
+
+class Reading(dict):
+    """ECGs of which some cannot be read."""
+
+    def __getitem__(self, name: str) -> Recording:
+        if name == "broken.hea":
+            raise ECGError("broken.hea: The file is damaged; copy it again.")
+        return super().__getitem__(name)
+
+
+@pytest.fixture
+def explorer(monkeypatch) -> LeadExplorer:
+    for pause in ("PAUSE_S", "SHORT_PAUSE_S"):
+        monkeypatch.setattr(lead_explorer, pause, 0.0)
+    ecgs = Reading({"broken.hea": None, "four": simulated(FOUR), "eight": simulated(EIGHT, seed=1)})
+    made = lead_attention_explorer(random_encoder(SMALL), ecgs, probe_of())
+    made.background.wait()
+    return made
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"tokens": "cls"},
+        {"tokens": "induced"},
+        {"normalisation": "record"},
+        {"latent_depth": 0},
+        {"latent_depth": 2},
+    ],
+    ids=str,
+)
+def test_leads_that_were_encoded_once_are_explained_as_by_a_whole_run(other):
+    model, recording, probe = random_encoder(replace(SMALL, **other)), simulated(), probe_of()
+    leads = [lead for lead in LEADS if lead not in ("aVR", "V2")]
+    quick, whole = (
+        encoded_leads(model, recording, probe).explain(leads),
+        explain_ecg(model, recording.select(leads), probe),
+    )
+    assert quick.leads == whole.leads == tuple(leads)
+    for name in ("lead_weights", "lead_attention", "rolled_up", "into_heart"):
+        np.testing.assert_allclose(getattr(quick, name), getattr(whole, name), atol=1e-6, err_msg=name)
+    pd.testing.assert_series_equal(quick.chances, whole.chances, check_names=False, atol=1e-6)
+
+
+def test_credit_after_a_toggle_needs_no_new_computation():
+    model, recording, probe = random_encoder(SMALL), simulated(FOUR), probe_of()
+    whole = independent_credit(model, probe, recording)
+    for leads in (("I", "V1", "V5"), ("V5",), FOUR):
+        anew = explain_credit(model, probe, recording.select(leads))
+        np.testing.assert_allclose(credit_of(whole, leads).values, anew.values, atol=1e-5)
+    with pytest.raises(ECGError, match="no lead to give credit"):
+        credit_of(whole, ["V2"])
+
+
+def test_changes_do_what_they_say_and_are_written_as_code():
+    recording = simulated()
+    changes = Changes(("RA", "LA"), ("V3",), 0.5)
+    changed = changes(recording)
+    np.testing.assert_allclose(changed.lead("I"), -recording.lead("I"), atol=1e-6)
+    np.testing.assert_allclose(changed.lead("V3"), recording.lead("V3") / 2, atol=1e-6)
+    assert changes.in_words() == "Electrodes RA and LA exchanged and V3 at 50% of their height."
+    scope = {"recording": recording}
+    exec(
+        "from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged\n" + "\n".join(changes.lines(recording)),
+        scope,
+    )
+    assert (scope["recording"].signal_mv == changed.signal_mv).all()
+    assert Changes(None, ("V2",), 0.5)(simulated(FOUR)).leads == FOUR and Changes().in_words() == ""
+
+
+def test_discs_lie_where_the_leads_look_from():
+    for lead, degrees in FRONTAL_AXIS_DEG.items():
+        x, y = PLACES[lead]
+        assert (np.degrees(np.arctan2(-y, x)) - degrees + 180) % 360 - 180 == pytest.approx(0)
+    order = sorted(HORIZONTAL_AXIS_DEG, key=lambda lead: PLACES[lead][0])
+    assert order == ["V1", "V2", "V3", "V4", "V5", "V6"]  # from the right of the patient, on the left, to the left
+
+    weights = pd.Series({"I": 0.1, "II": 0.6, "V1": 0.3})
+    figure = geometry_figure(weights)
+    discs = figure.data[DISCS]
+    size, symbol = (dict(zip(LEADS, values, strict=True)) for values in (discs.marker.size, discs.marker.symbol))
+    assert size["II"] == max(discs.marker.size) > size["V1"] > size["I"] > size["V6"] and symbol["V6"] == "x"
+    # The area, less that of a lead without weight, is as the weight.
+    assert ((size["V1"] - 7) / (size["II"] - 7)) ** 2 == pytest.approx(0.5)
+    texts = figure.data[NAMES].text
+    assert "<b>II</b> 60.0%" in texts and any("V6 absent" in text for text in texts)
+    show_values(figure, pd.Series({"II": -0.4, "V1": 0.2}), "credit")
+    assert dict(zip(LEADS, discs.marker.symbol, strict=True))["II"] == "diamond" and "+0.20" in discs.hovertext[6]
+    assert figure.to_json() == geometry_figure(pd.Series({"II": -0.4, "V1": 0.2}), "credit").to_json()
+    written = plain(geometry_figure(weights))  # its dictionary is changed alike
+    assert show_values(written, pd.Series({"II": -0.4, "V1": 0.2}), "credit") == plain(figure)
+    with pytest.raises(ECGError, match="choose weight or credit"):
+        geometry_figure(weights, "height")
+    with pytest.raises(ECGError, match="these are of V9"):
+        geometry_figure(pd.Series({"V9": 1.0}))
+
+
+def test_the_ecg_is_coloured_by_weight_and_says_what_is_off_and_absent():
+    figure = weighted_strips_figure(simulated(FOUR), pd.Series({"I": 0.2, "V1": 0.5, "V5": 0.3}))
+    colour = {trace.name: trace.line.color for trace in figure.data}
+    assert colour["II"] == colour["V2"] == OFF and len({colour["I"], colour["V1"], colour["V5"]}) == 3
+    width = {trace.name: trace.line.width for trace in figure.data}
+    assert width["V1"] > width["V5"] > width["I"]
+    texts = " ".join(figure.data[-1].text)
+    assert "II off" in texts and "V2 absent" in texts and "<b>V1</b> 50.0%" in texts
+    assert "one line each 0.2 s and 0.5 mV" in texts
+    assert len(figure.data) == 14 and sum(len(trace.y) for trace in figure.data) < 5100
+
+
+def test_chances_are_shown_beside_those_as_recorded():
+    now, recorded = pd.Series({"A": 0.9, "B": 0.2}), pd.Series({"A": 0.5, "B": 0.3})
+    intervals = pd.DataFrame({"low": [0.4], "high": [0.7]}, index=["A"])
+    figure = chances_figure(now, recorded, intervals, "B")
+    interval, change, before, disc = figure.data
+    assert list(interval.x) == [40, 70, None] and list(before.x) == [30, 50] and list(disc.x) == [20, 90]
+    assert disc.marker.symbol == ("diamond", "circle") and list(change.x) == [30, 20, None, 50, 90, None]
+    assert show_chances(figure, now, recorded, None, "A").data[0].x == ()
+    many = pd.Series(np.linspace(0.9, 0.1, 20), index=[f"code {number}" for number in range(20)])
+    assert len(chances_figure(many, many).data[3].x) == 8
+    assert "code 19" in chances_figure(many, many, None, "code 19").layout.yaxis.ticktext[0]
+
+
+def evaluated() -> Evaluation:
+    """Ten patients: five with a chance of 10 %, of whom one has the code, and five with 90 %, of whom four have it."""
+    chance, has = np.repeat([0.1, 0.9], 5), (1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
+    one = Probe(("I44.7",), "heart", np.zeros(1), np.ones(1), np.ones((1, 1)), np.zeros(1), 1.0)
+    index = pd.DataFrame({"patient_id": range(10), "codes": [("I44.7",) if value else () for value in has]})
+    return score_probe(one, np.log(chance / (1 - chance))[:, None], index, replicates=10)
+
+
+def test_intervals_say_what_became_of_such_chances(tmp_path):
+    calibration = Calibration.of(evaluated())
+    found = calibration.intervals(pd.Series({"I44.7": 0.15, "I21.09": 0.5}))
+    assert list(found.index) == ["I44.7"] and found.observed["I44.7"] == 0.2 and found.patients["I44.7"] == 5
+    assert (found.low["I44.7"], found.high["I44.7"]) == pytest.approx(wilson_interval(0.2, 5))
+    assert calibration.intervals(pd.Series({"I44.7": 0.95})).observed["I44.7"] == 0.8
+    assert calibration.intervals(pd.Series({"I44.7": 0.4})).empty  # nobody had such a chance
+    calibration.save(tmp_path)
+    pd.testing.assert_frame_equal(
+        Calibration.load(tmp_path).intervals(pd.Series({"I44.7": 0.15})), found, check_exact=False, atol=1e-5
+    )
+    assert Calibration.load(tmp_path / "elsewhere") is None
+    (tmp_path / "calibration.json").write_text('{"I44.7": {"group": [1]}}')
+    with pytest.raises(ECGError, match="is damaged"):
+        Calibration.load(tmp_path)
+
+
+def test_what_cannot_be_read_is_said_and_the_next_ecg_is_shown(explorer):
+    assert explorer.view.name == "four" and "damaged" in explorer._message.value  # said of the one before it
+    explorer.controls.leads["I"].value = False
+    assert explorer._message.value == ""
+    explorer.controls.ecg.value = "broken.hea"
+    assert "damaged; copy it again" in explorer._message.value and "alert" in explorer._message.value
+    assert explorer.controls.ecg.value == explorer.view.name == "four"
+    explorer.controls.next.click()
+    assert explorer.view.name == "eight" and explorer._message.value == ""
+    with pytest.raises(ECGError, match="no ECG to explore"):
+        lead_attention_explorer(random_encoder(SMALL), [])
+    with pytest.raises(ECGError, match="file is damaged"):
+        lead_attention_explorer(random_encoder(SMALL), Reading({"broken.hea": None}))
+
+
+def test_a_lead_is_taken_away_and_all_that_is_shown_follows(explorer):
+    full = explorer.view
+    assert full.code == full.recorded.idxmax()
+    assert full.credit is not None and "Most credit" in explorer.describe()
+    explorer.controls.leads["V1"].value = False
+    view = explorer.view
+    assert view.off == ["V1"] and set(view.weights.index) == {"I", "II", "V5"} and "Without V1." in explorer.words.value
+    assert view.recorded["I44.7"] == full.explanation.chances["I44.7"] != view.explanation.chances["I44.7"]
+    assert view.credit.leads == ("I", "II", "V5")
+    assert [button.disabled for button in explorer.controls.leads.values()] == [lead not in FOUR for lead in LEADS]
+    for lead in ("I", "II", "V5"):
+        explorer.controls.leads[lead].value = False
+    assert "turn at least one back on" in explorer._message.value and explorer.controls.leads["V5"].value
+    explorer.controls.as_recorded.click()
+    assert explorer.view.off == [] and explorer._message.value == ""
+
+
+def test_electrodes_are_exchanged_where_the_leads_tell_the_result(explorer):
+    explorer.controls.exchange.value = ("V1", "V2")
+    assert "cannot be told" in explorer._message.value and explorer.controls.exchange.value == ()
+    explorer.controls.ecg.value = "eight"
+    explorer.controls.exchange.value = ("RA", "LA")
+    assert explorer.view.changes == Changes(("RA", "LA"))
+    assert "Electrodes RA and LA exchanged." in explorer.words.value
+    explorer.controls.scaled.value = "V3"
+    assert explorer.view.changes == Changes(("RA", "LA"), ("V3",), 0.5)
+    assert "reads each lead in units of its own spread" in explorer._notes.value
+    explorer.controls.percent.value = 100
+    assert explorer.view.changes == Changes(("RA", "LA"))
+    explorer.background.stop()
+
+
+def assert_alike(one, other) -> None:
+    """The same figure, but for the last digits of numbers and what follows from them."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one.keys() - {"color", "hovertext"}:
+            assert_alike(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_alike(*pair)
+    elif isinstance(one, np.ndarray) and one.dtype == object:
+        assert_alike(one.tolist(), other.tolist())
+    elif isinstance(one, float | np.ndarray):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    else:
+        assert one == other
+
+
+def test_the_code_draws_the_view_again(explorer):
+    explorer.controls.leads["II"].value = False
+    explorer.controls.measure.value = "credit"
+    explorer.controls.head.value = 2
+    names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
+    exec(explorer.code(), names)
+    assert len(names["figures"]) == len(explorer.figures()) == 5
+    for again, shown in zip(names["figures"], explorer.figures(), strict=True):
+        assert_alike([trace.to_plotly_json() for trace in again.data], [trace.to_plotly_json() for trace in shown.data])
+        assert again.layout.title.text == shown.layout.title.text
+    assert explorer.view.on_the_body[1] == "credit" and explorer.view.credit.leads == ("I", "V1", "V5")
+
+
+def test_two_ecgs_stand_side_by_side_and_are_kept(explorer, tmp_path):
+    explorer.controls.pin.value = True
+    explorer.controls.ecg.value = "eight"
+    explorer.background.wait()
+    assert explorer.pinned.view.name == "four" and explorer.view.name == "eight" and len(explorer.figures()) == 10
+    assert "Pinned: four" in explorer.words.value and "# The pinned one:" in explorer.code()
+    assert {place for place, _ in explorer.plots._shown} == {"live", "pinned"}
+    kept = explorer.save(tmp_path / "two.html").read_text("utf-8")
+    assert kept.count('class="plotly-graph-div"') == 10 and "cdn" not in kept.split("</script>")[-1]
+    assert explorer.save(tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+    explorer.controls.pin.value = False
+    assert explorer.pinned is None and {place for place, _ in explorer.plots._shown} == {"live"}
+
+
+def test_without_a_probe_weights_and_attention_are_shown():
+    explorer = lead_attention_explorer(random_encoder(SMALL), [simulated(FOUR)])
+    assert "no probe" in explorer._notes.value and len(explorer.figures()) == 3
+    explorer.controls.leads["I"].value = False
+    assert "Without I." in explorer.describe() and "calibration" not in explorer.code().split("\n", 8)[-1]
+    names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
+    exec(explorer.code(), names)
+    assert len(names["figures"]) == 3
+
+
+@pytest.mark.parametrize("leads", [1, 8, 11])
+@pytest.mark.parametrize("duration_s", [2.0, 60.0])
+def test_short_long_and_incomplete_ecgs(leads, duration_s):
+    recording = simulated(LEADS[-leads:], duration_s)
+    calibration = Calibration.of(evaluated())
+    explorer = lead_attention_explorer(
+        random_encoder(replace(SMALL, latent_depth=0)), [recording], probe_of(), calibration
+    )
+    explorer.background.stop()
+    assert len(explorer.figures()) == 3 and "no latent attention" in explorer._notes.value
+    assert "only ECGs with all leads and of full length" in explorer._notes.value
+    assert ("reads the first 10" in explorer._notes.value) == (duration_s == 60.0)
+    assert f"{leads} of {leads} recorded leads" in explorer.describe()
+    explorer.controls.leads["V6"].value = False
+    assert explorer.view.off == ([] if leads == 1 else ["V6"])
+
+
+def test_only_what_differs_is_sent_and_a_page_that_opens_later_gets_all(explorer):
+    sent = []
+    explorer.plots.send = lambda message: sent.append(json.loads(json.dumps(message)))
+    explorer.plots._send_whole()
+    shown = {(part["group"], part["name"]): part for part in sent[0]["parts"]}
+    explorer.controls.leads["V1"].value = False
+    explorer.background.wait()
+    assert 2000 < len(json.dumps(sent[1])) < 20_000 < len(json.dumps(sent[0]))
+    for message in sent[1:]:  # as plots.js puts it together
+        for part in message["parts"]:
+            old = shown[part["group"], part["name"]]
+            for number, keys in enumerate(part.get("data", [])):
+                old["data"][number] = {k: v for k, v in {**old["data"][number], **keys}.items() if v is not None}
+            if "layout" in part:
+                old["layout"] = {k: v for k, v in {**old["layout"], **part["layout"]}.items() if v is not None}
+    sent.clear()
+    explorer.plots._send_whole()
+    for part in sent[0]["parts"]:
+        old = shown[part["group"], part["name"]]
+        assert old["data"] == part["data"] and old["layout"] == part["layout"], part["name"]
+    plots = Plots()
+    plots.show("live", "credit", None, words="nothing yet")
+    assert plots._parts == []
+
+
+def test_only_the_newest_job_is_done():
+    done, background = [], Background()
+    for number in range(3):
+        background.ask(0.02, lambda newest, number=number: done.append((number, newest())))
+    background.wait()
+    assert done == [(2, True)]
+    background.ask(60.0, lambda newest: done.append("too late"))
+    background.stop()
+    background._timer.cancel()
+    assert done == [(2, True)]
+
+
+def test_layers_and_heads_that_are_not_there_are_refused():
+    explanation = explain_ecg(random_encoder(replace(SMALL, latent_depth=2)), simulated())
+    whole = sum(explanation.attention_table(layer=layer) for layer in (1, 2)) / 2
+    assert abs(whole - explanation.attention_table()).to_numpy().max() < 1e-6
+    assert abs(explanation.attention_table(2, 3).to_numpy() - explanation.lead_attention[1, 2]).max() == 0
+    with pytest.raises(ECGError, match="no layer 3; choose one from 1 to 2"):
+        explanation.attention_table(layer=3)
+    with pytest.raises(ECGError, match="no head 0"):
+        explanation.attention_table(head=0)
+
+
+def test_the_quality_of_the_signal_is_said():
+    recording = simulated()
+    flat = recording.signal_mv.copy()
+    flat[3] = 0.0
+    explorer = lead_attention_explorer(random_encoder(SMALL), [replace(recording, signal_mv=flat)])
+    assert "Signal quality: aVR flat" in explorer._notes.value

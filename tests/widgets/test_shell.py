@@ -1,0 +1,216 @@
+"""The board without a browser, and what all widgets share: words, code, export, a picture for where nothing runs."""
+
+import html
+import json
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from io import BytesIO
+
+import matplotlib.image
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from IPython.display import DisplayHandle
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import Evaluation, Split, codes_to_predict, score_probe
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.evaluation.thresholds import operating_point
+from lamae_toolkit.icd10 import label_matrix
+from lamae_toolkit.plots.ecg import ecg_figure
+from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
+from lamae_toolkit.plots.export import picture
+from lamae_toolkit.widgets.base.shell import live, redraw
+from lamae_toolkit.widgets.icd10_board.widget import CHANCES, ICD10Board
+
+
+def two_models(cohort: Store) -> list[Evaluation]:
+    """Two "models" whose latents are the true codes in noise, of the second in more of it."""
+    codes, test = codes_to_predict(cohort, Split(), minimum=3), Split().places(cohort.index)[2]
+    index, c = cohort.index.iloc[test], len(codes)
+    truth, none, one = label_matrix(index.codes.tolist(), codes), np.zeros(c), np.ones(c)
+    probe = Probe(codes, "heart", none, one, 4 * np.eye(c), -2 * one, 1.0)
+    made = []
+    for number, noise in ((1, 0.4), (2, 1.0)):
+        x = truth + np.random.default_rng(number).normal(0, noise, truth.shape)
+        made.append(score_probe(probe, x, index, name=f"model {number}", replicates=50))
+    return made
+
+
+@pytest.fixture(scope="module")
+def evaluations(cohort):
+    return two_models(cohort)
+
+
+def middle(chances, share=0.5) -> float:
+    """The threshold on the slider that calls about this share of the ECGs."""
+    return min((chance for _, chance in CHANCES), key=lambda chance: abs(chance - np.quantile(chances, 1 - share)))
+
+
+@pytest.fixture
+def board(cohort, evaluations):
+    return ICD10Board(cohort, evaluations, replicates=50)
+
+
+def test_every_control_changes_the_board_and_its_words(board, evaluations):
+    assert board.words.value.startswith("<p role='status'")
+    labels, chances = evaluations[0].predictions.of_code(board.code_choice.value)
+    board.threshold.value, board.prevalence.value = middle(chances), 0.02
+    point = operating_point(labels, chances, middle(chances), board._weights(), 0.02)
+    assert board.operating_point == point and point.in_words() in board.words.value
+    assert f"{point.positive_predictive_value.value:.3f}" in board.numbers.value
+    assert board._board.data[1].y[0] == pytest.approx(point.sensitivity.value)
+    assert board._board.data[5].y is None and board.difference.value == ""
+    board.rival.value = "model 2"
+    assert board._board.data[5].y is not None and "Paired difference" in board.difference.value
+    board.model.value = "model 2"
+    assert board._board.data[0].name == "model 2" and "model 2: AUROC" in board.words.value
+
+
+def test_the_printed_code_draws_the_board_again(board, evaluations):
+    _, chances = evaluations[0].predictions.of_code(board.code_choice.value)
+    board.rival.value, board.threshold.value, board.prevalence.value = "model 2", middle(chances), 0.3
+    board.open_row(int(evaluations[0].predictions.rows[2]))
+    scope = {"evaluations": evaluations}
+    exec(board.code(), scope)
+    assert scope["figure"] == board.figures()[0] and scope["point"] == board.operating_point
+
+
+def test_a_click_opens_an_ecg_sets_the_threshold_or_chooses_a_code(board, evaluations, cohort):
+    def click(figure, trace, point):
+        points = {"xs": [0], "ys": [0], "point_indexes": [point], "trace_indexes": [trace]}
+        message = {"event_type": "plotly_click", "points": points, "selector": None, "device_state": None}
+        figure._handler_js2py_pointsCallback({"new": message})
+
+    for number, label in ((WITH, 1), (WITHOUT, 0)):
+        click(board._board, number, 0)
+        at = evaluations[0].predictions.rows.tolist().index(board.opened)
+        assert evaluations[0].predictions.of_code(board.code_choice.value)[0][at] == label
+        assert f"row {board.opened}, patient {cohort.index.patient_id[board.opened]}" in board._ecg.children[0].value
+    click(board._board, 0, 3)
+    assert board.threshold.value == pytest.approx(board._board.data[0].customdata[3], abs=0.01)
+    other = next(code for code in board._overview.data[0].customdata if code != board.code_choice.value)
+    click(board._overview, 0, list(board._overview.data[0].customdata).index(other))
+    assert board.code_choice.value == other
+
+
+def test_the_buttons_go_through_a_cell_of_the_confusion_table(board, evaluations):
+    predictions = evaluations[0].predictions
+    labels, chances = predictions.of_code(board.code_choice.value)
+    board.threshold.value, board.group.value = middle(chances, 0.8), "rightly passed over"
+    passed = np.flatnonzero((labels == 0) & (chances < board.threshold.value))
+    assert len(passed) > 2
+    seen = []
+    for _ in passed:
+        board.next.click()
+        seen.append(board.opened)
+    assert seen == predictions.rows[passed[np.argsort(chances[passed])]].tolist(), "the lowest chance first"
+    board.previous.click()
+    assert board.opened == seen[-2]
+    board.group.value, board.threshold.value, before = "false alarms", 0.999, board.opened
+    board.next.click()
+    assert "No ECG is among the false alarms" in board._message.value and board.opened == before
+
+
+def test_what_the_board_lacks_is_said(board, cohort, evaluations):
+    with pytest.raises(ECGError, match="no evaluation to show"):
+        ICD10Board(cohort, [])
+    with pytest.raises(ECGError, match="have one name"):
+        ICD10Board(cohort, [evaluations[0], evaluations[0]])
+    predictions = evaluations[1].predictions
+    elsewhere = replace(evaluations[1], predictions=replace(predictions, rows=predictions.rows + 1))
+    board = ICD10Board(cohort, [evaluations[0], elsewhere], replicates=50)
+    board.rival.value = "model 2"
+    assert "scored on different ECGs" in board.difference.value
+    nobody = np.zeros_like(predictions.labels)
+    none = replace(evaluations[0], prevalence=nobody.mean(axis=0), predictions=replace(predictions, labels=nobody))
+    with pytest.raises(ECGError, match="No code is on some but not all"):
+        ICD10Board(cohort, none)
+
+
+def test_a_board_of_one_code_and_of_codes_that_no_ecg_has(cohort, evaluations):
+    first = evaluations[0]
+    labels = first.predictions.labels.copy()
+    labels[:, 1:] = 0
+    one = replace(first, prevalence=labels.mean(axis=0), predictions=replace(first.predictions, labels=labels))
+    board = ICD10Board(cohort, one, replicates=50)
+    before = board.words.value
+    assert board.code_choice.value == first.probe.codes[0]
+    board.code_choice.value = first.probe.codes[1]
+    assert "No ECG here has this code" in board._message.value and board.words.value == before
+    board.code_choice.value = first.probe.codes[0]
+    assert board._message.value == ""
+
+
+@pytest.mark.slow
+def test_it_is_saved_as_html_png_and_svg(board, tmp_path, monkeypatch):
+    page = board.save(tmp_path / "board.html").read_text()
+    assert "<h1>ICD-10 board</h1>" in page
+    assert "plotly.js v" in page and 'src="http' not in page and board.describe().split(":")[0] in page
+    assert board.code() in html.unescape(page), "with its lines"
+    assert matplotlib.image.imread(board.save(tmp_path / "board.PNG")).shape[:2] == (760, 1000)
+    assert ET.parse(board.save(tmp_path / "board.svg")).getroot().tag.endswith("svg")
+    with pytest.raises(ECGError, match=r"ends in none of \.html, \.png and \.svg"):
+        board.save(tmp_path / "board.doc")
+    monkeypatch.chdir(tmp_path)
+    board._save_beside_the_notebook("svg")
+    board._save_beside_the_notebook("svg")
+    assert (tmp_path / "icd10-board-2.svg").is_file() and "icd10-board-2.svg" in board._message.value
+
+
+def test_a_notebook_keeps_a_picture_beside_the_widget(board, monkeypatch):
+    shown = []
+
+    class Handle(DisplayHandle):
+        def update(self, data, raw):
+            shown.append(data)
+
+    monkeypatch.setattr("lamae_toolkit.widgets.base.still.display", lambda data, **_: shown.append(data) or Handle())
+    board.renew_picture()
+    assert shown == [], "there is nothing to renew before it is shown"
+    board._ipython_display_()
+    still, widget = shown
+    assert still["image/png"].startswith(b"\x89PNG") and "AUROC" in still["text/plain"]
+    view = widget["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == board.model_id and widget["text/plain"] == "ICD-10 board"
+    board.renew_picture()
+    assert shown[2]["image/png"] == still["image/png"]
+
+
+def test_only_what_differs_is_sent(board):
+    figure = live(go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name="a"), {"xaxis": {"range": [0, 5]}}), "name")
+    assert figure._config["showSendToCloud"] is False and figure._config["toImageButtonOptions"]["format"] == "svg"
+    figure.layout.xaxis.range = [1, 2]  # the reader zooms in
+    sent = []
+    figure._send_update_msg = lambda restyle_data, relayout_data, *_, **__: sent.append((restyle_data, relayout_data))
+    redraw(figure, go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"xaxis": {"range": [0, 5]}}))
+    assert list(figure.data[0].y) == [1, 3] and figure.data[0].name is None and figure.layout.xaxis.range == (1, 2)
+    assert len(sent) == 1 and set(sent[0][0]) == {"y", "name"} and not sent[0][1]
+
+
+def test_pictures_hold_what_the_figures_hold(evaluations, cohort):
+    figures = (codes_figure(evaluations[0], rival=evaluations[1]), ecg_figure(cohort.recording(0)))
+    for figure in figures:
+        pixels = matplotlib.image.imread(BytesIO(picture(figure)))
+        assert pixels.shape[:2] == (figure.layout.height, 1000)
+        assert 0.005 < (pixels[..., :3].min(axis=2) < 0.5).mean() < 0.3, "there is ink, and more paper"
+    two = [picture(go.Figure(go.Scatter(x=[0, 1], y=[0, y])), "svg") for y in (1, 1, 2)]
+    assert two[0] != two[2]
+    marks = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="markers", marker={"color": ["#D55E00", "#0072B2"]}))
+    text = picture(marks, "svg").decode()
+    assert "#d55e00" in text and "#0072b2" in text
+    assert b"<svg" in picture(go.Figure(go.Heatmap(z=[[1, 2]], x=["a", "b"], y=["c"])), "svg")
+    assert b"<svg" in picture(go.Figure(go.Bar(x=["a", "b"], y=[1, 2])), "svg")
+    with pytest.raises(ECGError, match="kind pie cannot be drawn"):
+        picture(go.Figure(go.Pie(values=[1])))
+
+
+def test_many_ecgs_are_thinned_and_said(evaluations, monkeypatch):
+    monkeypatch.setattr("lamae_toolkit.plots.evaluation.MOST_ECGS", 5)
+    code = max(evaluations[0].probe.codes, key=dict(evaluations[0].table().prevalence).get)
+    figure = board_figure(evaluations[0], code, 0.3)
+    assert len(figure.data[WITHOUT].x) == 5 and "5 of each kind" in figure.layout.xaxis4.title.text
+    assert json.loads(figure.to_json())["data"][WITHOUT]["type"] == "scatter"
+    few = codes_figure(evaluations[0], most=2)
+    assert len(few.data[0].x) == 2 and "The 2 most frequent of" in few.layout.title.text

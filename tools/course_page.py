@@ -1,0 +1,139 @@
+"""A notebook after a run as a page that GitHub shows: prose, code, tables and pictures, and nothing that moves."""
+
+import base64
+import re
+from dataclasses import dataclass, field
+from html import unescape
+
+import numpy as np
+from nbconvert.exporters import MarkdownExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from course_pictures import Draw, small_png
+
+PNG, PLOTLY = "image/png", "application/vnd.plotly.v1+json"
+VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+QUESTION = "**Predict, then look.**"
+FOLD, UNFOLD = "<details><summary>Look</summary>\n", "</details>"
+NOTEBOOK = re.compile(r"`(\d\d_\w+)\.ipynb`")
+PROGRESS = re.compile(r"\d+%\|.*\|")
+"""What tqdm writes where there are no widgets."""
+LIVE = "*In the running notebook a widget stands here.*"
+
+
+@dataclass
+class Pictures:
+    """The pictures of one page, by their names in its folder."""
+
+    folder: str
+    draw: Draw
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, cell: str, png: bytes, words: str) -> str:
+        """Keep a picture and return the Markdown that shows it, with words for those who do not see it."""
+        names = (f"{cell}{number}.png" for number in ("", *(f"-{count}" for count in range(2, 100))))
+        name = next(name for name in names if name not in self.files)
+        self.files[name] = small_png(png)
+        words = re.sub(r"\s+", " ", re.sub(r"[\[\]]|<[^>]*>", " ", unescape(words))).strip()
+        return f"![{words}]({self.folder}/{name})"
+
+    def add_figure(self, cell: str, figure: dict) -> str:
+        """The same for the JSON of a plotly figure; its title is its words."""
+        title = figure.get("layout", {}).get("title") or {}
+        return self.add(cell, self.draw(figure), title.get("text") or f"Figure: {cell}")
+
+
+def page(notebook: NotebookNode, pictures: Pictures, note: str, neutral: dict[str, str]) -> str:
+    """The page of a notebook that was run; what it shows is added to the pictures.
+
+    note: what stands below the title. neutral: words for paths of the machine that outputs may name.
+    """
+    state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})
+    looking = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            looking = QUESTION in cell.source
+            cell.source = linked(cell.source)
+        elif cell.cell_type == "code":
+            shown = [text for output in cell.outputs for text in _shown(output, cell, pictures, state)]
+            for path, word in neutral.items():
+                shown = [text.replace(path, word) for text in shown]
+            shown = [FOLD, *shown, UNFOLD] if looking and shown else shown
+            cell.outputs = [new_output("display_data", {"text/markdown": text}) for text in shown]
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n\n{note}\n{rest}"
+    text, _ = MarkdownExporter().from_notebook_node(notebook)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def linked(source: str) -> str:
+    """Prose in which the names of notebooks lead to their pages."""
+    return NOTEBOOK.sub(r"[\1](\1.md)", source)
+
+
+def _shown(output: NotebookNode, cell: NotebookNode, pictures: Pictures, state: dict) -> list[str]:
+    """What the page shows of an output: Markdown, or nothing of a progress bar."""
+    if output.output_type == "stream":
+        return _text("\n".join(line for line in output.text.split("\n") if not PROGRESS.search(line)))
+    data = output.data
+    if PLOTLY in data:
+        return [pictures.add_figure(cell.id, data[PLOTLY])]
+    if PNG in data:
+        return [pictures.add(cell.id, base64.b64decode(data[PNG]), data.get("text/plain", cell.id))]
+    if VIEW in data:
+        return _widget(data[VIEW]["model_id"], cell, pictures, state)
+    if "text/html" in data:
+        return [table(data["text/html"])]
+    return [data["text/markdown"]] if "text/markdown" in data else _text(data.get("text/plain", ""))
+
+
+def _text(text: str) -> list[str]:
+    text = re.sub(r"\x1b\[[\d;]*m", "", text).strip("\n")
+    return [f"```text\n{text}\n```\n"] if text.strip() else []
+
+
+def _widget(model: str, cell: NotebookNode, pictures: Pictures, state: dict) -> list[str]:
+    """The figures in a widget, unless a picture of it is there already."""
+    parts = list(_parts(model, state))
+    if any("Progress" in part["model_name"] for part in parts):
+        return []
+    if any(PNG in output.get("data", {}) for output in cell.outputs):
+        return []
+    figures = [_figure(part) for part in parts if "_widget_data" in part["state"]]
+    return [pictures.add_figure(cell.id, figure) for figure in figures] + [LIVE]
+
+
+def _parts(model: str, state: dict):
+    """A widget and all that it holds."""
+    if model in state:
+        yield state[model]
+        for child in state[model]["state"].get("children", ()):
+            yield from _parts(child.removeprefix("IPY_MODEL_"), state)
+
+
+def _figure(part: dict) -> dict:
+    """The plotly figure of a `FigureWidget`, whose numbers travel beside its state as bytes."""
+    for buffer in part.get("buffers", ()):
+        *way, key, _ = buffer["path"]
+        place = part["state"]
+        for step in way:
+            place = place[step]
+        kept = np.frombuffer(base64.b64decode(buffer["data"]), dtype=place[key]["dtype"])
+        place[key] = kept.reshape(place[key]["shape"]).tolist()
+    return {"data": part["state"]["_widget_data"], "layout": part["state"]["_widget_layout"]}
+
+
+def table(html: str) -> str:
+    """A pandas table as GitHub shows it: without its style and its count of rows, and a line for each row."""
+    found = re.search(r"<table.*?</table>", html, flags=re.DOTALL).group()
+    found = re.sub(r"\s*\n\s*", "", re.sub(r"<\w[^>]*>", _bare, found))
+    return re.sub(r"(?=<tr|</table)", "\n", found) + "\n"
+
+
+def _bare(tag: re.Match) -> str:
+    """A tag with nothing but the columns and rows that it spans; numbers stand below each other."""
+    spans = re.findall(r" (?:row|col)span=\"\d+\"", tag.group())
+    return re.match(r"<\w+", tag.group()).group() + "".join(spans) + (" align=right>" if "<tr" in tag.group() else ">")

@@ -1,0 +1,57 @@
+"""Pictures of the course's figures: small PNGs, drawn by the same plotly that draws them in a notebook."""
+
+import base64
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from plotly.offline import get_plotlyjs
+
+from lamae_toolkit.errors import ECGError
+
+WIDTH_PX, HEIGHT_PX = 900, 450
+"""GitHub shows a page some 900 px wide; the height is that of a figure which asks for none."""
+MAX_BYTES = 60_000
+COLOURS = (64, 32, 16, 8)
+TO_PNG = "([figure, width, height]) => Plotly.toImage(figure, {format: 'png', width, height})"
+
+Draw = Callable[[dict], bytes]
+
+
+@contextmanager
+def plotly_in_chromium() -> Iterator[Draw]:
+    """A function that turns the JSON of a plotly figure into a PNG; one browser, without a network, for all figures."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        raise ECGError("Chromium is not installed, and the figures are drawn with it: install it and try again.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.set_content("<!doctype html><meta charset=utf-8>")
+        page.add_script_tag(content=get_plotlyjs())
+
+        def draw(figure: dict) -> bytes:
+            layout = figure.get("layout", {})
+            size = layout.get("width") or WIDTH_PX, layout.get("height") or HEIGHT_PX
+            url = page.evaluate(TO_PNG, [{"data": figure["data"], "layout": layout}, *size])
+            return base64.b64decode(url.partition(",")[2])
+
+        yield draw
+        browser.close()
+
+
+def small_png(png: bytes, max_bytes: int = MAX_BYTES) -> bytes:
+    """The same picture with as many colours of a palette as its bytes allow; a picture wider than a page is reduced."""
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.width > WIDTH_PX:
+        image = image.resize((WIDTH_PX, round(image.height * WIDTH_PX / image.width)), Image.Resampling.LANCZOS)
+    for colours in COLOURS:
+        small = io.BytesIO()
+        image.quantize(colours, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        if small.tell() <= max_bytes:
+            break
+    return small.getvalue()

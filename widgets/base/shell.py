@@ -1,0 +1,159 @@
+"""What every widget has around its figures: words for the view, the code that draws it again, and ways to keep it."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+from plotly.basedatatypes import BasePlotlyType
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import picture_ending, written_whole
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots._plotly import PRIVATE
+from lamae_toolkit.plots.export import picture
+from lamae_toolkit.plots.report import Section, write_report
+from lamae_toolkit.widgets.base import still
+from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
+
+STYLE = (
+    f"<style>{still.STYLE}"
+    """
+.lamae-shell button:focus-visible, .lamae-shell select:focus-visible, .lamae-shell .noUi-handle:focus-visible
+  { outline: 3px solid #0072B2; outline-offset: 1px; }
+.lamae-shell p { line-height: 1.45; margin: 0.3em 0; max-width: 70em; }
+.lamae-shell table { margin: 0.3em 0; } .lamae-shell td, .lamae-shell th { text-align: right; padding: 0 8px;
+  line-height: 1.5; } .lamae-shell tbody th { text-align: left; }
+.lamae-shell .js-plotly-plot { max-width: 940px; }
+.lamae-stopped { display: none; } .jupyter-widgets-disconnected > .lamae-stopped { display: block; }
+</style>"""
+)
+
+
+class Shell(widgets.VBox):
+    """A widget made of controls and figures, which can say in words what it shows.
+
+    What derives from it gives `figures()`, the figures of the present view from the toolkit's public functions, the
+    most important first; `code()`, the lines that make them; and `describe()`, what they show, in one or two
+    sentences. In a notebook that is opened without a kernel, or on GitHub, a picture of the first figure stands there.
+    """
+
+    name, heading = "widget", "Widget"
+    again = "run the cell again"
+    """What the reader has to do when Python has stopped."""
+
+    def __init__(self, parts: Sequence[widgets.Widget], below: Sequence[widgets.Widget] = ()) -> None:
+        """below: parts that stand below the message, which is to be seen beside the controls that it speaks of."""
+        self.words, self._message = widgets.HTML(), widgets.HTML()
+        self._shown_code = widgets.HTML()
+        show_code = widgets.ToggleButton(description="Code of this view", icon="code", layout={"width": "170px"})
+        kind = widgets.Dropdown(options=["HTML", "PNG", "SVG"], layout={"width": "80px"})
+        save = widgets.Button(description="Save as", icon="download", layout={"width": "95px"})
+        self._show_code, self._still = show_code, None
+        show_code.observe(lambda _: self._update_code(), names="value")
+        save.on_click(lambda _: self.attempt(lambda: self._save_beside_the_notebook(kind.value.lower())))
+        bar = widgets.HBox([show_code, save, kind])
+        stopped = f"<p role='alert'><b>Python has stopped. What is shown stays; to go on, {self.again}.</b></p>"
+        begin = [widgets.HTML(STYLE), widgets.HTML(stopped).add_class("lamae-stopped")]
+        super().__init__([*begin, *parts, self._message, *below, self.words, bar, self._shown_code])
+        self.add_class("lamae-shell").add_class(f"lamae-{self.name}")
+
+    def figures(self) -> list[go.Figure]:
+        """The figures of the present view, the most important first."""
+        raise NotImplementedError
+
+    def code(self) -> str:
+        """The lines of Python that draw the present view again."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """What the present view shows, for those who do not see it."""
+        raise NotImplementedError
+
+    def save(self, path: Path | str) -> Path:
+        """Keep the present view: all figures as one .html file that works offline, or the first as .png or .svg."""
+        path, ending = Path(path), picture_ending(path)
+        if ending == ".html":
+            sections = [Section("What it shows", "", self.figures()), Section("To draw this again", self.code())]
+            return write_report(path, self.heading, self.describe(), sections)
+        with written_whole(path) as partial:
+            partial.write_bytes(picture(self.figures()[0], ending[1:]))
+        return path
+
+    def say(self, message: str, alert: bool = False) -> None:
+        """A sentence below the figures; an alert is read out at once by a screen reader."""
+        role = "alert" if alert else "status"
+        self._message.value = f"<p role='{role}'><b>{html.escape(message)}</b></p>" if message else ""
+
+    def attempt(self, action) -> None:
+        """Do what was asked for; what is wrong with it is said in one sentence, and the view stays as it was."""
+        try:
+            self.say("")
+            action()
+        except ECGError as error:
+            self.say(str(error), alert=True)
+
+    def changed(self) -> None:
+        """To be called when the view is another: its words and code follow."""
+        self.words.value = f"<p role='status' aria-live='polite'>{html.escape(self.describe())}</p>"
+        self._update_code()
+
+    def _update_code(self) -> None:
+        self._shown_code.value = f"<pre>{html.escape(self.code())}</pre>" if self._show_code.value else ""
+
+    def _save_beside_the_notebook(self, kind: str) -> None:
+        number = 1
+        while Path(f"{self.name}-{number}.{kind}").exists():
+            number += 1
+        self.say(f"Saved as {self.save(f'{self.name}-{number}.{kind}')}, beside the notebook.")
+
+    def _ipython_display_(self) -> None:
+        self._still = still.display_with_still(self, self.heading, self.figures()[0], self.describe())
+
+    def renew_picture(self) -> None:
+        """Let the picture that is kept in the notebook show the present view."""
+        if self._still is not None:
+            self._still.update(still.still(self.figures()[0], self.describe()), raw=True)
+
+
+def live(figure: go.Figure, file_name: str) -> go.FigureWidget:
+    """A figure on the page that Python can change, as wide as there is room; its camera keeps it as SVG."""
+    shown = go.FigureWidget(figure)
+    image = {"toImageButtonOptions": {"format": "svg", "filename": file_name}}
+    shown._config = shown._config | image | PRIVATE
+    shown._drawn = figure
+    return shown
+
+
+def redraw(shown: go.FigureWidget, figure: go.Figure) -> None:
+    """Let a figure on the page become a new one with as many traces.
+
+    Only what differs from the one before is sent, so that what the reader did to it, such as zooming, stays.
+    """
+    with shown.batch_update():
+        pairs = zip(shown.data, shown._drawn.data, figure.data, strict=True)
+        for part, before, now in (*pairs, (shown.layout, shown._drawn.layout, figure.layout)):
+            before, now = before.to_plotly_json(), now.to_plotly_json()
+            for key in sorted(before.keys() | now.keys()):
+                if not BasePlotlyType._vals_equal(before.get(key), now.get(key)):
+                    part[key] = now.get(key)
+    shown._drawn = figure
+
+
+def ecg_title(store: Store, row: int) -> str:
+    """Which ECG this is and what is known of it: "row 12, patient 7, F, 63 years: I44.7 Left bundle-branch block"."""
+    ecg = store.index.iloc[row]
+    age = f"{ecg.age_years:.0f} years" if ecg.age_years == ecg.age_years else "age unknown"
+    codes = ", ".join(name_of(code) for code in ecg.codes) or "no code"
+    return f"row {row}, patient {ecg.patient_id}, {ecg.sex or 'sex unknown'}, {age}: {codes}"
+
+
+def open_ecg(place: widgets.Box, store: Store, row: int, note: str = "") -> None:
+    """Show this ECG of the store in a box, in place of the one before."""
+    words = html.escape(f"{ecg_title(store, row)}{'. ' if note else ''}{note}")
+    if not place.children:
+        place.children = (widgets.HTML(), ECGPaper(store.recording(row), title=f"row {row}"))
+    place.children[0].value = f"<p role='status'><b>{words}</b></p>"
+    place.children[1].show(store.recording(row), title=f"row {row}")

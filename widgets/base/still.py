@@ -1,0 +1,34 @@
+"""A widget in a notebook, with a picture of it for wherever no widget lives: on GitHub, or without a kernel.
+
+The picture is an output of its own. In one output with the widget GitHub would show it, but JupyterLab would not: of a
+notebook that is opened again it shows "model not found" in place of all that the output holds.
+"""
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+from IPython.display import DisplayHandle, display
+
+from lamae_toolkit.plots.export import picture
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+STYLE = """
+/* The picture that stands above a widget is not needed while the widget lives. */
+.jp-OutputArea-child:has(+ .jp-OutputArea-child .lamae-displayed) { display: none; }
+/* For a widget whose Python has stopped, words instead of a broken link on each of its parts. */
+:is(.lamae-displayed, .lamae-shell, .lamae-app) .jupyter-widgets-disconnected::before,
+:is(.lamae-displayed, .lamae-shell, .lamae-app).jupyter-widgets-disconnected::before { content: none !important; }
+"""
+
+
+def still(figure: go.Figure, words: str) -> dict:
+    """The picture of a figure, and what it shows in words for those who do not see it."""
+    return {"image/png": picture(figure), "text/plain": words}
+
+
+def display_with_still(widget: widgets.DOMWidget, name: str, figure: go.Figure, words: str) -> DisplayHandle:
+    """Show a widget, and before it the picture; returns the handle by which the picture can be renewed."""
+    widget.add_class("lamae-displayed")
+    shown = display(still(figure, words), raw=True, display_id=True)
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display({VIEW: view, "text/plain": name}, raw=True)
+    return shown

@@ -1,0 +1,1 @@
+"""An ECG as on paper."""

@@ -1,0 +1,1 @@
+"""A cohort as the model sees it."""

@@ -1,0 +1,224 @@
+"""The embedding map: a cohort as a model sees it. Lasso ECGs to see their codes, ask for the neighbours of one."""
+
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.data.summary import code_table
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.embedding_map import inside, map_places, nearest, selection_table, variance_shown
+from lamae_toolkit.evaluation.linear_probe import features
+from lamae_toolkit.icd10 import label_matrix, name_of
+from lamae_toolkit.model.outputs import Embedding
+from lamae_toolkit.plots.embedding import map_figure
+from lamae_toolkit.widgets.base.shell import Shell, live, open_ecg, redraw
+
+SHOWN_CODES = 12
+METHOD_NAMES = (("principal components", "pca"), ("t-SNE", "t-sne"))
+READS = (("heart token", "heart"), ("summary of the latents", "summary"))
+
+
+class EmbeddingMap(Shell):
+    """Every ECG at the place that the model gives it; click one to see it and its nearest neighbours.
+
+    store, rows: the cohort and which of its ECGs; embedding: these ECGs as from `evaluate.embed_rows`, in that order.
+    """
+
+    name, heading = "embedding-map", "Embedding map"
+
+    def __init__(self, store: Store, rows: Sequence[int] | np.ndarray, embedding: Embedding) -> None:
+        self.store, self.rows, self.embedding = store, np.asarray(rows, dtype=np.int64), embedding
+        if len(self.rows) == 0:
+            raise ECGError("There is no ECG to map; choose rows of the store.")
+        if len(self.rows) != len(embedding.heart):
+            raise ECGError(
+                f"There are {len(self.rows)} rows but {len(embedding.heart)} embedded ECGs; embed these rows."
+            )
+        self.index = store.index.iloc[self.rows]
+        self.chosen, self.asked = np.array([], dtype=np.int64), None
+        self._kept: dict[tuple[str, str], np.ndarray] = {}
+        wording = {"style": {"description_width": "80px"}, "layout": {"width": "300px"}}
+        codes = [(name_of(code), code) for code in code_table(self.index).index]
+        self.reads = widgets.Dropdown(options=READS, description="Latents", **wording)
+        self.method = widgets.Dropdown(options=METHOD_NAMES, description="Map", **wording)
+        self.colour = widgets.Dropdown(
+            options=[("sex", "sex"), ("age", "age"), *codes], description="Colour", **wording
+        )
+        self.select = widgets.Dropdown(options=[("by lasso on the map", ""), *codes], description="Select", **wording)
+        self.clear = widgets.Button(description="Clear selection")
+        self.count = widgets.BoundedIntText(value=8, min=1, max=50, description="Neighbours",
+                                            style={"description_width": "80px"}, layout={"width": "150px"})  # fmt: skip
+        self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
+        self.list, self.neighbour_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
+        self._map = live(self.figures()[0], self.name)
+        self._listen()
+        row = widgets.Layout(flex_flow="row wrap")
+        beside = widgets.HBox([self._map, self.list], layout=row)
+        super().__init__(
+            [
+                widgets.HBox([self.reads, self.method, self.colour], layout=row),
+                widgets.HBox([self.select, self.clear], layout=row),
+                beside,
+                widgets.HBox([self.previous, self.next, self.count], layout=row),
+                widgets.HBox([self.neighbour_list], layout=row),
+                self._ecg,
+            ]
+        )
+        self.changed()
+
+    def _listen(self) -> None:
+        for control in (self.reads, self.method, self.colour, self.count):
+            control.observe(lambda _: self.attempt(self._update), names="value")
+        self.select.observe(lambda _: self.attempt(self._select_code), names="value")
+        self.clear.on_click(lambda _: self.attempt(self._clear))
+        ecgs = self._map.data[0]
+        # Not on_selection: while the kernel is busy, the next movement of the mouse takes the place of that message.
+        self._map.layout.on_change(lambda *_: self.attempt(self._lassoed), "selections")
+        ecgs.on_click(lambda _, points, __: points.point_inds and self.attempt(lambda: self.ask(points.point_inds[0])))
+        self.previous.on_click(lambda _: self.attempt(lambda: self._step(-1)))
+        self.next.on_click(lambda _: self.attempt(lambda: self._step(1)))
+
+    @property
+    def latents(self) -> np.ndarray:
+        """What the model knows of each ECG, as chosen."""
+        return features(self.embedding, self.reads.value)
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the ECGs are on the chosen map; computed once."""
+        view = (self.reads.value, self.method.value)
+        if view not in self._kept:
+            if self.method.value == "t-sne":
+                self.say("The t-SNE map is being computed, which takes some seconds for a thousand ECGs.")
+            self._kept[view] = map_places(self.latents, self.method.value)
+        return self._kept[view]
+
+    @property
+    def neighbours(self) -> pd.DataFrame | None:
+        """Of the ECG that was asked for; as many as there are, if fewer than asked for."""
+        if self.asked is None:
+            return None
+        count = min(self.count.value, len(self.rows) - 1)
+        return nearest(self.latents, self.asked, self.index.patient_id.to_numpy(), count)
+
+    def figures(self) -> list[go.Figure]:
+        """The map."""
+        chosen = self.chosen if len(self.chosen) else None
+        view = {"chosen": chosen, "asked": self.asked, "neighbours": self.neighbours}
+        return [map_figure(self.places, self.index, self.colour.value, **view)]
+
+    def code(self) -> str:
+        """The map with its marks; `store`, `rows` and `embedding` are what the widget was made of."""
+        more, asked = "", ""
+        if len(self.chosen):
+            more = f", chosen=np.array({self.chosen.tolist()})"
+        if self.asked is not None:
+            count = min(self.count.value, len(self.rows) - 1)
+            asked = f"near = nearest(x, {self.asked}, index.patient_id.to_numpy(), {count})\n"
+            more += f", asked={self.asked}, neighbours=near"
+        return (
+            "import numpy as np\n"
+            "from lamae_toolkit.plots.embedding import map_figure\n"
+            "from lamae_toolkit.evaluation.embedding_map import map_places, nearest\n"
+            "from lamae_toolkit.evaluation.linear_probe import features\n"
+            f"x, index = features(embedding, {self.reads.value!r}), store.index.iloc[rows]\n{asked}"
+            f"figure = map_figure(map_places(x, {self.method.value!r}), index, {self.colour.value!r}{more})"
+        )
+
+    def describe(self) -> str:
+        """What is on the map, what is selected, and what is near."""
+        patients = self.index.patient_id.nunique()
+        text = f"{len(self.rows)} ECGs of {patients} patients, coloured by {self.colour.label}."
+        if self.method.value == "pca":
+            shown = variance_shown(self.latents, self.places)
+            text += f" The map shows {shown:.0%} of the variance of the latents; the rest is out of sight."
+        else:
+            text += " Neighbours stay together on a t-SNE map; distances between groups mean nothing."
+        if len(self.chosen):
+            text += f" {len(self.chosen)} ECGs are selected."
+        if self.asked is not None:
+            near = self.neighbours
+            text += f" The ECG in row {self.rows[self.asked]} and its {len(near)} nearest neighbours are marked"
+            text += f", {near.same_patient.sum()} of them of the same patient." if near.same_patient.any() else "."
+        return text
+
+    def _update(self) -> None:
+        redraw(self._map, self.figures()[0])
+        self.neighbour_list.value = self._neighbour_list()
+        self.changed()
+        if self.asked is not None and self.count.value > len(self.rows) - 1:
+            self.say(
+                f"{self.count.value} neighbours were asked for, but there are only {len(self.rows) - 1} other ECGs."
+            )
+
+    def choose(self, places: Sequence[int] | np.ndarray) -> None:
+        """Select the ECGs at these places among the rows, none to end the selection, and list their codes."""
+        self.chosen = np.unique(np.asarray(places, dtype=np.int64))
+        self._update()
+        self.list.value = self._selection_list() if len(self.chosen) else ""
+
+    def _lassoed(self) -> None:
+        """Select what the outlines hold that are drawn on the map, lassos or boxes."""
+        # From the page's own words: plotly's Python makes no object of an outline that has no colour of its own.
+        outlines = [_corners(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
+        if outlines:
+            self.choose(np.concatenate([inside(self.places, outline) for outline in outlines]))
+        elif len(self.chosen):
+            self.choose([])
+
+    def _clear(self) -> None:
+        self._map.plotly_relayout({"selections": []})
+        self.select.value = ""
+        self.choose([])
+
+    def _select_code(self) -> None:
+        if self.select.value:
+            self.choose(np.flatnonzero(label_matrix(self.index.codes.tolist(), [self.select.value])[:, 0]))
+
+    def ask(self, place: int | np.integer) -> None:
+        """Show the ECG at this place among the rows, and its nearest neighbours."""
+        self.asked = int(place)
+        open_ecg(self._ecg, self.store, int(self.rows[self.asked]))
+        self._update()
+
+    def _step(self, by: int) -> None:
+        """The next ECG: of the selection, if there is one."""
+        pool = self.chosen if len(self.chosen) else np.arange(len(self.rows))
+        here = np.flatnonzero(pool == self.asked)
+        self.ask(pool[(here[0] + by) % len(pool)] if len(here) else pool[0])
+
+    def _selection_list(self) -> str:
+        table = selection_table(self.index.codes.tolist(), self.chosen)[:SHOWN_CODES]
+        counts = zip(table.chosen, table.share_chosen, table.rest, table.share_rest, strict=True)
+        words = [(f"{chosen} ({share:.0%})", f"{rest} ({other:.0%})") for chosen, share, rest, other in counts]
+        names = [name_of(code) for code in table.index]
+        shown = pd.DataFrame(words, index=names, columns=["selected", "the rest"])
+        rows = self.rows[self.chosen]
+        listed = ", ".join(map(str, rows[:30])) + (", and more" if len(rows) > 30 else "")
+        heading = f"<b>{len(rows)} ECGs selected of {self.index.patient_id.iloc[self.chosen].nunique()} patients</b>"
+        return f"{heading}<p>Rows {listed}</p>{shown.to_html(border=0)}"
+
+    def _neighbour_list(self) -> str:
+        near = self.neighbours
+        if near is None:
+            return ""
+        ecgs = self.index.iloc[near.place]
+        shown = pd.DataFrame({
+            "row": self.rows[near.place], "similarity": [f"{one:.3f}" for one in near.similarity],
+            "patient": ["the same patient" if same else "another" for same in near.same_patient],
+            "sex": ecgs.sex.to_numpy(), "age": ecgs.age_years.to_numpy().round(),
+            "codes": [", ".join(codes) or "no code" for codes in ecgs.codes],
+        }, index=range(1, len(near) + 1))  # fmt: skip
+        return f"<b>Nearest to row {self.rows[self.asked]}</b>{shown.to_html(border=0)}"
+
+
+def _corners(drawn: dict) -> np.ndarray:
+    """The corners of what was drawn on the map: a path such as "M1,2L3,4L5,6Z", or a box."""
+    if "path" in drawn:
+        return np.array([corner.split(",") for corner in drawn["path"].strip("MZ").split("L")], dtype=float)
+    (x0, x1), (y0, y1) = ((drawn[f"{axis}0"], drawn[f"{axis}1"]) for axis in "xy")
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], dtype=float)

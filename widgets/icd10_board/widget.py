@@ -1,0 +1,277 @@
+"""The ICD-10 board: how well each code is predicted, what a threshold does to patients, and the ECGs behind it."""
+
+import html
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.evaluate import Evaluation
+from lamae_toolkit.evaluation.metrics import patient_bootstrap
+from lamae_toolkit.evaluation.thresholds import (
+    OperatingPoint,
+    brier_score,
+    calibration_error,
+    operating_point,
+    paired_differences,
+)
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
+from lamae_toolkit.widgets.base.shell import Shell, live, open_ecg, redraw
+
+PERCENT = (*(n / 10 for n in range(1, 10)), *(n / 2 for n in range(2, 20)), *range(10, 90),
+           *(90 + n / 2 for n in range(18)), *(99 + n / 10 for n in range(10)))  # fmt: skip
+CHANCES = [(f"{percent:g} %", round(percent / 100, 4)) for percent in PERCENT]
+"""The thresholds and prevalences that a slider goes through: finer near 0 and 100 %."""
+OWN = "as in these ECGs"
+GROUPS = {"missed": (1, False), "false alarms": (0, True), "found": (1, True), "rightly passed over": (0, False)}
+"""The four cells of the confusion table: has the code, is called."""
+FEW = 10
+
+
+class ICD10Board(Shell):
+    """Codes of unseen patients: choose a code, a threshold and a prevalence; click an ECG to open it.
+
+    store: the cohort that the evaluations were made on. evaluations: one, or several whose first two can be compared;
+    from `evaluate.evaluate` or, for a checkpoint with its probe, `evaluate.score_probe`.
+    """
+
+    name, heading = "icd10-board", "ICD-10 board"
+
+    def __init__(self, store: Store, evaluations: Evaluation | Sequence[Evaluation], replicates: int = 1000) -> None:
+        evaluations = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
+        if not evaluations:
+            raise ECGError("There is no evaluation to show; give at least one, as from `evaluate`.")
+        self.store, self.evaluations = store, {evaluation.name: evaluation for evaluation in evaluations}
+        if len(self.evaluations) < len(evaluations):
+            raise ECGError("Two of the evaluations have one name; give each its own with `evaluate(..., name=...)`.")
+        self._replicates, self._kept = replicates, {}
+        self.opened: int | None = None
+        self._build(evaluations[0])
+
+    def _build(self, first: Evaluation) -> None:
+        narrow, wide = widgets.Layout(width="330px"), widgets.Layout(width="560px")
+        wording = {"style": {"description_width": "90px"}}
+        codes = [(name_of(code), code) for code in sorted(first.probe.codes)]
+        self.model = widgets.Dropdown(options=list(self.evaluations), description="Model", layout=narrow, **wording)
+        others = [("no other", ""), *((name, name) for name in self.evaluations)]
+        self.rival = widgets.Dropdown(options=others, description="Beside", layout=narrow, **wording)
+        self.code_choice = widgets.Dropdown(options=codes, description="Code", layout=wide, **wording)
+        slider = {"layout": wide, "continuous_update": True, **wording}
+        self.threshold = widgets.SelectionSlider(options=CHANCES, value=0.5, description="Threshold", **slider)
+        self.prevalence = widgets.SelectionSlider(
+            options=[(OWN, 0.0), *CHANCES], value=0.0, description="Prevalence", **slider
+        )
+        self.group = widgets.Dropdown(options=list(GROUPS), description="ECGs", layout=narrow, **wording)
+        self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
+        self.numbers, self.difference = widgets.HTML(), widgets.HTML()
+        self._ecg = widgets.VBox()
+        self.code_choice.value = self._frequent_code(first)
+        self._board, self._overview = (live(figure, self.name) for figure in self.figures())
+        self._listen()
+        row = widgets.Layout(flex_flow="row wrap")
+        super().__init__(
+            [
+                widgets.HBox([self.model, self.rival], layout=row),
+                self._overview,
+                self.code_choice, self.threshold, self.prevalence,
+                widgets.HBox([self.numbers, self.difference], layout=row),
+                self._board,
+                widgets.HBox([self.group, self.previous, self.next], layout=row),
+                self._ecg,
+            ]
+        )  # fmt: skip
+        self._update()
+
+    @staticmethod
+    def _frequent_code(evaluation: Evaluation) -> str:
+        """The code that most ECGs have, but not all of them."""
+        share = dict(zip(evaluation.probe.codes, evaluation.prevalence, strict=True))
+        drawable = {code: value for code, value in share.items() if 0 < value < 1}
+        if not drawable:
+            raise ECGError("No code is on some but not all of these ECGs, so nothing can be drawn; score more ECGs.")
+        return max(drawable, key=drawable.get)
+
+    def _listen(self) -> None:
+        for control in (self.code_choice, self.threshold, self.prevalence):
+            control.observe(lambda _: self.attempt(self._update), names="value")
+        for control in (self.model, self.rival):
+            control.observe(lambda _: self.attempt(self._update_models), names="value")
+        for trace in self._overview.data[:4]:
+            trace.on_click(self._click_code)
+        for number in (WITH, WITHOUT):
+            self._board.data[number].on_click(self._click_ecg)
+        for number in (0, 2, 5, 7):
+            self._board.data[number].on_click(self._click_curve)
+        self.previous.on_click(lambda _: self.attempt(lambda: self._step(-1)))
+        self.next.on_click(lambda _: self.attempt(lambda: self._step(1)))
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """That of the chosen model."""
+        return self.evaluations[self.model.value]
+
+    @property
+    def rival_evaluation(self) -> Evaluation | None:
+        """That of the model beside it."""
+        return self.evaluations.get(self.rival.value)
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """What the chosen threshold does at the chosen prevalence."""
+        labels, chances = self.evaluation.predictions.of_code(self.code_choice.value)
+        return operating_point(labels, chances, self.threshold.value, self._weights(), self.prevalence.value or None)
+
+    def figures(self) -> list[go.Figure]:
+        """The board of the code, and all codes."""
+        return [self._board_figure(), codes_figure(self.evaluation, rival=self.rival_evaluation)]
+
+    def _board_figure(self) -> go.Figure:
+        view = (self.evaluation, self.code_choice.value, self.threshold.value)
+        return board_figure(*view, rival=self.rival_evaluation, opened=self.opened)
+
+    def code(self) -> str:
+        """The board and its numbers; `evaluations` is the list that the board was made of."""
+        names, prevalence = list(self.evaluations), self.prevalence.value or None
+        model, code, threshold = names.index(self.model.value), self.code_choice.value, self.threshold.value
+        rival = f", rival=evaluations[{names.index(self.rival.value)}]" if self.rival.value else ""
+        opened = f", opened={self.opened}" if self.opened is not None else ""
+        return (
+            "from lamae_toolkit.plots.evaluation import board_figure\n"
+            "from lamae_toolkit.evaluation.metrics import patient_bootstrap\n"
+            "from lamae_toolkit.evaluation.thresholds import operating_point\n"
+            f"figure = board_figure(evaluations[{model}], {code!r}, {threshold}{rival}{opened})\n"
+            f"predictions = evaluations[{model}].predictions\n"
+            f"weights = patient_bootstrap(predictions.patient_ids, {self._replicates})\n"
+            f"point = operating_point(*predictions.of_code({code!r}), {threshold}, weights, {prevalence})"
+        )
+
+    def describe(self) -> str:
+        """The code's scores and what the threshold does."""
+        code, point, row = self.code_choice.value, self.operating_point, self._row
+        few = f" Only {row.positives:.0f} ECGs have it: read the intervals with care." if row.positives < FEW else ""
+        opened = f" The ECG in row {self.opened} is opened and ringed." if self.opened is not None else ""
+        return (
+            f"{name_of(code)}, {self.model.value}: AUROC {row.auroc:.3f} ({row.auroc_low:.3f} to {row.auroc_high:.3f}),"
+            f" AUPRC {row.auprc:.3f} ({row.auprc_low:.3f} to {row.auprc_high:.3f}), on {row.positives:.0f} of"
+            f" {self.evaluation.test_ecgs} ECGs with the code.{few} ECGs are called from a chance of"
+            f" {self.threshold.value:.1%} on. {point.in_words()}{self._beside()}{opened}"
+        )
+
+    def _beside(self) -> str:
+        if self.rival_evaluation is None:
+            return ""
+        try:
+            difference = self._paired().loc["AUROC"]
+        except ECGError:  # said beside the numbers
+            return f" Beside it is {self.rival.value}."
+        return (
+            f" The AUROC is {difference.difference:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}) from that of"
+            f" {self.rival.value}, on the same patients."
+        )
+
+    @property
+    def _row(self):
+        return self._keep("table", self.evaluation.table, self.model.value).loc[self.code_choice.value]
+
+    def _keep(self, what: str, make, *view):
+        """What takes long is computed once for each view that it depends on."""
+        if (what, *view) not in self._kept:
+            self._kept[(what, *view)] = make()
+        return self._kept[(what, *view)]
+
+    def _weights(self):
+        make = lambda: patient_bootstrap(self.evaluation.predictions.patient_ids, self._replicates)  # noqa: E731
+        return self._keep("weights", make, self.model.value)
+
+    def _update_models(self) -> None:
+        redraw(self._overview, self.figures()[1])
+        self._update()
+
+    def _update(self) -> None:
+        redraw(self._board, self._board_figure())
+        self.numbers.value = self._numbers()
+        self.difference.value = self._difference()
+        self.changed()
+
+    def _numbers(self) -> str:
+        """The measures, the four counts, and how well chances are calibrated."""
+        point, view = self.operating_point, (self.model.value, self.code_choice.value)
+        labels_and_chances = self.evaluation.predictions.of_code(self.code_choice.value)
+        brier, error = (
+            self._keep(name, lambda measure=measure: measure(*labels_and_chances, self._weights()), *view)
+            for name, measure in (("Brier", brier_score), ("ECE", calibration_error))
+        )
+        measures = point.table()
+        measures.loc["Brier score"], measures.loc["calibration error (ECE)"] = (
+            vars(brier).values(),
+            vars(error).values(),
+        )
+        cells = [[point.true_positives, point.false_positives], [point.false_negatives, point.true_negatives]]
+        counts = pd.DataFrame(cells, index=["called", "not called"], columns=["with the code", "without"])
+        heading = f"<b>Called from {point.threshold:.1%} on; prevalence {point.prevalence:.1%}</b>"
+        words = f"<p style='max-width: 24em'>{html.escape(point.in_words())}</p>"
+        tables = _table(measures.rename(columns={"low": "95 % from", "high": "to"})), _table(counts) + words
+        return f"{heading}<div style='display: flex; gap: 3em'>{tables[0]}<div>{tables[1]}</div></div>"
+
+    def _paired(self) -> pd.DataFrame:
+        """The paired differences to the model beside it."""
+        ours, theirs, code = self.evaluation.predictions, self.rival_evaluation.predictions, self.code_choice.value
+        make = lambda: paired_differences(ours, theirs, code, self._replicates)  # noqa: E731
+        return self._keep("difference", make, self.model.value, self.rival.value, code)
+
+    def _difference(self) -> str:
+        """The same as a table, or why there is none."""
+        if self.rival_evaluation is None:
+            return ""
+        names = {"ours": self.model.value, "theirs": self.rival.value, "low": "95 % from", "high": "to"}
+        try:
+            return "<b>Paired difference on the same patients</b>" + _table(self._paired().rename(columns=names))
+        except ECGError as error:
+            return f"<p role='alert'>{html.escape(str(error))}</p>"
+
+    def _click_code(self, trace, points, _) -> None:
+        if points.point_inds:
+            self.code_choice.value = trace.customdata[points.point_inds[0]]
+
+    def _click_curve(self, trace, points, _) -> None:
+        if points.point_inds:
+            wanted = float(trace.customdata[points.point_inds[0]])
+            self.threshold.value = min((chance for _, chance in CHANCES), key=lambda chance: abs(chance - wanted))
+
+    def _click_ecg(self, trace, points, _) -> None:
+        if points.point_inds:
+            self.open_row(int(trace.customdata[points.point_inds[0]][0]))
+
+    def open_row(self, row: int) -> None:
+        """Show one ECG of the store below the board, and ring it."""
+        predictions, code = self.evaluation.predictions, self.code_choice.value
+        _, chances = predictions.of_code(code)
+        here = chances[predictions.rows == row]
+        open_ecg(self._ecg, self.store, row, f"{code}: chance {here[0]:.1%}" if len(here) else "not scored here")
+        self.opened = row
+        redraw(self._board, self._board_figure())
+        self.changed()
+
+    def _step(self, by: int) -> None:
+        """The next ECG of the chosen cell of the confusion table, the most surprising or the surest first."""
+        rows = self._rows_of_group()
+        if not rows:
+            raise ECGError(f"No ECG is among the {self.group.value} at this threshold; move it or choose other ECGs.")
+        place = rows.index(self.opened) + by if self.opened in rows else 0
+        self.open_row(rows[place % len(rows)])
+
+    def _rows_of_group(self) -> list[int]:
+        has, called = GROUPS[self.group.value]
+        labels, chances = self.evaluation.predictions.of_code(self.code_choice.value)
+        fits = np.flatnonzero((labels == has) & ((chances >= self.threshold.value) == called))
+        order = np.argsort(-chances[fits] if called else chances[fits], kind="stable")
+        return self.evaluation.predictions.rows[fits[order]].tolist()
+
+
+def _table(table: pd.DataFrame) -> str:
+    return table.to_html(border=0, float_format="{:.3f}".format, na_rep="not defined")

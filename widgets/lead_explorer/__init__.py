@@ -1,0 +1,1 @@
+"""Lead weights, attention and predictions of one ECG."""

@@ -1,0 +1,132 @@
+"""The controls of the lead explorer: which ECG, code, layer and head, which leads, and what is done to them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import ipywidgets as widgets
+
+from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.counterfactuals import LIMB_EXCHANGES
+from lamae_toolkit.explain.session import Changes
+from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.model.config import LAMAEConfig
+
+EXCHANGES = (*LIMB_EXCHANGES, *pairwise(PRECORDIAL_LEADS), ("V1", "V3"))
+NONE = "no lead"
+SCALED = {NONE: (), "limb leads": LIMB_LEADS, "chest leads": PRECORDIAL_LEADS} | {lead: (lead,) for lead in LEADS}
+WORDING = {"layout": {"width": "225px"}, "style": {"description_width": "80px"}}
+
+
+class LeadControls(widgets.VBox):
+    """Rows of controls, all of them reached by Tab and worked by the space bar, arrows and letters.
+
+    names: of the ECGs. codes: that the probe predicts, none without a probe.
+    """
+
+    def __init__(self, config: LAMAEConfig, names: Iterable[str], codes: Iterable[str]) -> None:
+        self.ecg = widgets.Dropdown(options=list(names), description="ECG", **WORDING)
+        self.previous, self.next = (
+            widgets.Button(description=f"{word} ECG", layout={"width": "115px"}) for word in ("Previous", "Next")
+        )
+        self.pin = widgets.ToggleButton(description="Pin beside", icon="thumb-tack", layout={"width": "130px"})
+        self.code = widgets.Dropdown(
+            options=[(name_of(code), code) for code in sorted(codes)], description="Code",
+            **WORDING | {"layout": {"width": "430px"}},
+        )  # fmt: skip
+        measures = [("lead weights", "weight"), ("Shapley values", "credit")]
+        self.measure = widgets.Dropdown(options=measures, description="On body", **WORDING)
+        self.layer, self.head = _numbered("Layer", config.latent_depth), _numbered("Head", config.heads)
+        narrow = {"width": "58px", "margin": "1px"}
+        self.leads = {lead: widgets.ToggleButton(value=True, description=lead, layout=narrow) for lead in LEADS}
+        self.as_recorded = widgets.Button(description="As recorded", icon="undo", layout={"width": "130px"})
+        exchanges = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in EXCHANGES)]
+        self.exchange = widgets.Dropdown(options=exchanges, description="Exchange", **WORDING)
+        self.scaled = widgets.Dropdown(options=list(SCALED), description="Attenuate", **WORDING)
+        self.percent = widgets.IntSlider(
+            value=50, min=0, max=200, step=10, description="to, in %",
+            layout={"width": "290px"}, style={"description_width": "60px"},
+        )  # fmt: skip
+        self._quiet = False
+        row = widgets.Layout(flex_flow="row wrap")
+        reading = [self.code, self.measure] if self.code.options else []
+        super().__init__(
+            [
+                widgets.HBox([self.ecg, self.previous, self.next, self.pin], layout=row),
+                widgets.HBox([*reading, self.layer, self.head], layout=row),
+                widgets.HBox([widgets.Label("Leads"), *self.leads.values(), self.as_recorded], layout=row),
+                widgets.HBox([self.exchange, self.scaled, self.percent], layout=row),
+            ]
+        )
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
+
+    @property
+    def changes(self) -> Changes:
+        """What is done to the ECG."""
+        exchanged, scaled, factor = self.exchange.value or None, SCALED[self.scaled.value], self.percent.value / 100
+        return Changes(exchanged, scaled, factor) if scaled and factor != 1 else Changes(exchanged)
+
+    @property
+    def on(self) -> list[str]:
+        """The leads that are turned on, recorded or not."""
+        return [lead for lead, button in self.leads.items() if button.value]
+
+    def listen(self, update: Callable[[], None], refuse: Callable[[str], None]) -> None:
+        """Call `update` when a control has another value; if it raises ECGError, the control goes back to its old one.
+
+        refuse: is given the error's sentence.
+        """
+
+        def react(change) -> None:
+            if self._quiet:
+                return
+            try:
+                update()
+            except ECGError as error:
+                with self.quietly():
+                    change.owner.value = change.old
+                refuse(str(error))
+
+        several = (self.ecg, self.code, self.measure, self.layer, self.head, self.exchange, self.scaled, self.percent)
+        for control in (*several, *self.leads.values()):
+            control.observe(react, names="value")
+
+    def recorded(self, leads: Iterable[str]) -> None:
+        """Let only these leads be turned off and on."""
+        leads = set(leads)
+        for lead, button in self.leads.items():
+            button.disabled = lead not in leads
+
+    def reset(self) -> None:
+        """All leads on and nothing changed; nobody is told."""
+        with self.quietly():
+            self.exchange.value, self.scaled.value = (), NONE
+            for button in self.leads.values():
+                button.value = True
+
+    def rename(self, names: Iterable[str]) -> None:
+        """Offer these ECGs; the one that is shown stays chosen."""
+        with self.quietly():
+            kept = self.ecg.value
+            self.ecg.options = list(names)
+            self.ecg.value = kept
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Controls are set without a reaction to each."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def _step(self, by: int) -> None:
+        names = self.ecg.options
+        self.ecg.value = names[(names.index(self.ecg.value) + by) % len(names)]
+
+
+def _numbered(name: str, number: int) -> widgets.Dropdown:
+    options = [("all (mean)", 0), *((str(one), one) for one in range(1, number + 1))]
+    return widgets.Dropdown(options=options, description=name, **WORDING)

@@ -1,0 +1,257 @@
+"""Explore which leads a model combines for an ECG: take leads away, exchange electrodes, pin two ECGs side by side."""
+
+import html
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+import plotly.graph_objects as go
+
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.quality import found_flags
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.calibration import Calibration
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.counterfactuals import normalisation_note
+from lamae_toolkit.explain.lead_shapley import LeadCredit
+from lamae_toolkit.explain.session import Changes, EncodedLeads, credit_of, encoded_leads, independent_credit
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.widgets.base.background import Background
+from lamae_toolkit.widgets.base.plots import Plots
+from lamae_toolkit.widgets.base.shell import Shell
+from lamae_toolkit.widgets.lead_explorer.controls import LeadControls
+from lamae_toolkit.widgets.lead_explorer.panel import LeadPanel, View
+
+PAUSE_S, SHORT_PAUSE_S = 0.5, 0.1
+"""After the last change: until Shapley values are computed, and until known ones are drawn."""
+KEPT_ECGS = 12
+ByName = Mapping[str, Any]
+"""Recordings by name, read when they are asked for: nobody may look at them before, not even to check a type."""
+IMPORTS = (
+    "from lamae_toolkit.explain.attention import explain_ecg\n"
+    "from lamae_toolkit.plots.strips import chances_figure, weighted_strips_figure\n"
+    "from lamae_toolkit.plots.lead_geometry import geometry_figure\n"
+    "from lamae_toolkit.explain.lead_shapley import explain_credit\n"
+    "from lamae_toolkit.plots.ecg import lead_attention_figure\n"
+    "from lamae_toolkit.plots.shapley import credit_figure\n"
+    "from lamae_toolkit.ecg.preprocess import crop\n"
+    "from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged\n"
+)
+
+
+def lead_attention_explorer(
+    model: LAMAE,
+    recordings: ByName | Sequence[Recording],
+    probe: Probe | None = None,
+    calibration: Calibration | None = None,
+) -> "LeadExplorer":
+    """Lead weights, latent attention, chances and Shapley values of an ECG, anew whenever a lead is taken away.
+
+    recordings: ECGs by name, or a list; one that cannot be read may raise ECGError, which is then said. Without a probe
+    no chances are shown, without a calibration (see `Calibration.load`) no intervals of them.
+    """
+    if not isinstance(recordings, Mapping):
+        recordings = {f"ECG {number}": recording for number, recording in enumerate(recordings, 1)}
+    return LeadExplorer(model, recordings, probe, calibration)
+
+
+class LeadExplorer(Shell):
+    """See `lead_attention_explorer`. Shapley values follow half a second after the last change, in the background."""
+
+    name = "lead-explorer"
+
+    def __init__(
+        self,
+        model: LAMAE,
+        recordings: ByName,
+        probe: Probe | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        if not recordings:
+            raise ECGError("There is no ECG to explore; give at least one recording.")
+        self.model, self.recordings, self.probe, self.calibration = model, recordings, probe, calibration
+        self._encoded: dict[tuple[str, Changes], EncodedLeads] = {}
+        self._found_flags: dict[tuple[str, Changes], dict[str, tuple[str, ...]]] = {}
+        self._credits: dict[tuple[str, Changes], LeadCredit] = {}
+        self._as_recorded: dict[str, tuple[pd.Series, pd.DataFrame | None]] = {}
+        self._lock, self.background = threading.RLock(), Background()
+        self.controls = LeadControls(model.config, recordings, probe.codes if probe is not None else ())
+        self.plots, self._notes, self._waiting = Plots(), widgets.HTML(), widgets.HTML()
+        self.panel, self.pinned = LeadPanel(self.plots, "live", self._first_view()), None
+        super().__init__([self.controls], [self._notes, self.plots, self._waiting])
+        self._show(self.view)
+        self._ask_for_credit(self.view)
+        self.say(self._unread, alert=True)
+        self.controls.listen(self._update, lambda sentence: self.say(sentence, alert=True))
+        self.controls.as_recorded.on_click(lambda _: self.reset())
+        self.controls.pin.observe(lambda _: self._pin(), names="value")
+
+    def _first_view(self) -> View:
+        """Of the first ECG that can be read; ECGError if none can."""
+        errors = []
+        for name in self.recordings:
+            try:
+                self.controls.ecg.value = name
+                view = self._view()
+            except ECGError as error:
+                errors.append(error)
+            else:
+                self._unread = str(errors[0]) if errors else ""
+                if view.recorded is not None:
+                    self.controls.code.value = view.recorded.idxmax()
+                return self._view()
+        raise errors[0]
+
+    @property
+    def view(self) -> View:
+        """What is shown now."""
+        return self.panel.view
+
+    def figures(self) -> list[go.Figure]:
+        """The figures of the view, and then those of the pinned one."""
+        return self.view.figures() + (self.pinned.view.figures() if self.pinned else [])
+
+    def code(self) -> str:
+        """`recordings`, `model`, `probe` and `calibration` are those that the explorer was made of."""
+        pinned = ["# The pinned one:", *self.pinned.view.lines()] if self.pinned else []
+        return IMPORTS + "\n".join([*self.view.lines(), *pinned])
+
+    def describe(self) -> str:
+        """The view in words, and the pinned one."""
+        return self.view.in_words() + (f" Pinned: {self.pinned.view.in_words()}" if self.pinned else "")
+
+    def reset(self) -> None:
+        """Let the ECG be as it was recorded again."""
+        self.controls.reset()
+        self.attempt(self._update)
+
+    def choose(self, name: str) -> None:
+        """Show this ECG, also if it has only now come to the recordings."""
+        self.controls.rename(self.recordings)
+        self.controls.ecg.value = name
+
+    def _view(self) -> View:
+        """The view that the controls ask for; ECGError if it cannot be had."""
+        chosen = self.controls
+        name, changes = chosen.ecg.value, chosen.changes
+        encoded = self._encode(name, changes)
+        explanation = encoded.explain([lead for lead in encoded.leads if lead in chosen.on])
+        recorded, intervals = self._chances_as_recorded(name)
+        credit = self._credits.get((name, changes))
+        return View(
+            name, self.recordings[name].duration_s, encoded.recording, changes, explanation, recorded, intervals,
+            None if credit is None else credit_of(credit, explanation.leads),
+            chosen.code.value, chosen.layer.value or None, chosen.head.value or None, chosen.measure.value,
+        )  # fmt: skip
+
+    def _chances_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
+        """The chances of the unchanged ECG, and their intervals if it is like those that were scored."""
+        if self.probe is None:
+            return None, None
+        if name not in self._as_recorded:
+            whole, intervals = self._encode(name, Changes()), None
+            chances = whole.explain(whole.leads).chances
+            full_length = whole.recording.duration_s >= self.model.config.duration_s
+            if self.calibration is not None and len(whole.leads) == len(LEADS) and full_length:
+                intervals = self.calibration.intervals(chances)
+            self._as_recorded[name] = chances, intervals
+        return self._as_recorded[name]
+
+    def _encode(self, name: str, changes: Changes) -> EncodedLeads:
+        """The ECG with these changes, encoded; the last few are kept."""
+        key = (name, changes)
+        if key not in self._encoded:
+            self._encoded[key] = encoded_leads(self.model, changes(self.recordings[name]), self.probe)
+        self._encoded[key] = self._encoded.pop(key)  # the newest last
+        _keep_the_last(self._encoded)
+        return self._encoded[key]
+
+    def _update(self) -> None:
+        """Show what the controls ask for; ECGError if it cannot be had."""
+        with self._lock:
+            view = self._view()
+            self.say("")
+            self._show(view)
+        self._ask_for_credit(view)
+
+    def _show(self, view: View) -> None:
+        self.controls.recorded(view.recording.leads)
+        self.panel.show(view)
+        self._notes.value = "".join(f"<p>{html.escape(note)}</p>" for note in self._noted(view))
+        self.changed()
+
+    def _noted(self, view: View) -> Iterator[str]:
+        """What has to be known to read the view rightly."""
+        yield from view.recording.notes
+        flags = self._flags(view)
+        if flags:
+            said = "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items())
+            yield f"Signal quality: {said}" + "." * (not said.endswith("?"))
+        if view.whole_s > view.recording.duration_s:
+            yield f"The ECG has {view.whole_s:g} s; the model reads the first {view.recording.duration_s:g} of them."
+        if self.probe is None:
+            yield (
+                "This model has no probe, so it predicts no codes: weights and attention alone are shown."
+                " `lamae evaluate` fits a probe."
+            )
+        elif self.calibration is None:
+            yield "Chances have no interval: nobody has compared chances of this probe with what patients had."
+        elif view.intervals is None:
+            yield "Chances have no interval: only ECGs with all leads and of full length were compared with the truth."
+        if not len(view.explanation.lead_attention):
+            yield "This model has no latent attention: its leads meet in the pooling only."
+        if view.changes.scaled:
+            yield normalisation_note(self.model.config)
+
+    def _flags(self, view: View) -> dict[str, tuple[str, ...]]:
+        key = (view.name, view.changes)
+        if key not in self._found_flags:
+            self._found_flags[key] = found_flags(view.recording)
+            _keep_the_last(self._found_flags)
+        return self._found_flags[key]
+
+    def _ask_for_credit(self, view: View) -> None:
+        """Let the credit of the leads be drawn, and first be computed where it is not known."""
+        if view.credit is not None:
+            self.background.ask(SHORT_PAUSE_S, lambda newest: self._draw_credit(newest))
+        elif self.probe is not None:
+            subsets = f"all {2 ** len(view.recording.leads):,} subsets of the leads"
+            self._waiting.value = f"<p role='status'>Shapley values follow: {subsets} are being computed.</p>"
+            self.background.ask(PAUSE_S, lambda newest: self._find_credit(view, newest))
+
+    def _draw_credit(self, newest: Callable[[], bool]) -> None:
+        with self._lock:
+            if newest():
+                self.panel.show_credit()
+                self._waiting.value = ""
+
+    def _find_credit(self, view: View, newest: Callable[[], bool]) -> None:
+        """In the background: what all subsets of the leads are worth; the credit after any toggle follows from it."""
+        credit = independent_credit(self.model, self.probe, view.recording)
+        with self._lock:
+            self._credits[view.name, view.changes] = credit
+            _keep_the_last(self._credits)
+            if newest():
+                self._show(replace(self.view, credit=credit_of(credit, self.view.explanation.leads)))
+                self._draw_credit(newest)
+
+    def _pin(self) -> None:
+        """Keep the present view on the left and go on with another on the right, or have one alone again."""
+        with self._lock:
+            if self.controls.pin.value:
+                self.pinned = LeadPanel(self.plots, "pinned", self.view, narrow=True)
+            else:
+                self.pinned.take_away()
+                self.pinned = None
+            self.panel.arrange(narrow=self.controls.pin.value)
+            self.changed()
+
+
+def _keep_the_last(found: dict) -> None:
+    """Forget what is older than the last few."""
+    for old in list(found)[:-KEPT_ECGS]:
+        del found[old]

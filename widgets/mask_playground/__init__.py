@@ -1,0 +1,1 @@
+"""Mask patches and leads, and see what LAMAE and its twin reconstruct."""

@@ -1,0 +1,91 @@
+"""Leads and patches of an ECG as a grid on the page, where they are hidden and shown by mouse or keyboard."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+from jaxtyping import Bool, Float
+
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.explain.reconstruction import mean_error
+from lamae_toolkit.plots.masks import LOOKS
+
+HERE = Path(__file__).parent
+DASHES_PX = {"solid": [], "dash": [6, 4], "dashdot": [8, 3, 2, 3], "dot": [2, 3]}
+
+
+class MaskGrid(anywidget.AnyWidget):
+    """The grid alone: what is hidden comes from the page, what is drawn there from whoever computes it.
+
+    hidden: a word of 0 and 1 for each lead, 1 where a patch is hidden. cursor: the lead and the patch that the keys
+    are at. On the page leads stand in the order of `LEADS`, here in that of the recording.
+    """
+
+    _esm = (HERE / "mask_grid.js").read_text("utf-8")
+    _css = (HERE / "mask_grid.css").read_text("utf-8")
+
+    hidden = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    cursor = traitlets.List().tag(sync=True)
+    _ecg = traitlets.Dict().tag(sync=True)
+    _models = traitlets.List().tag(sync=True)
+    _drawn = traitlets.Dict().tag(sync=True)
+    _text = traitlets.Unicode().tag(sync=True)
+
+    def show_ecg(self, recording: Recording, patches: int, models: Mapping[str, object]) -> None:
+        """Another ECG, as the models read it."""
+        self.leads = recording.leads
+        signal_mv = recording.signal_mv[self._rows()]
+        # As in `ecg_figure`: one scale for all leads; a rare spike may leave the frame.
+        bottom, top = np.quantile(signal_mv, [0.0005, 0.9995]) * 1.15 + np.array([-0.15, 0.15])
+        steps, scale_mv = _in_two_bytes(signal_mv)
+        names = [name for name in LEADS if name in self.leads]
+        self._ecg = {
+            "leads": names, "patches": patches, "patch_s": recording.duration_s / patches, "bottom_mv": float(bottom),
+            "top_mv": float(top), "samples": signal_mv.shape[1], "data": steps, "scale_mv": scale_mv,
+        }  # fmt: skip
+        looks = zip(models, LOOKS, strict=False)
+        self._models = [{"name": name, "colour": colour, "dash": DASHES_PX[dash]} for name, (colour, dash) in looks]
+        if not self.cursor or self.cursor[0] not in names:
+            self.cursor = ["V3" if "V3" in names else names[0], 0]
+        self.cursor = [self.cursor[0], min(self.cursor[1], patches - 1)]
+
+    def show_drawings(
+        self,
+        mask: Bool[np.ndarray, "l n"],
+        drawings: Mapping[str, Recording],
+        errors: Mapping[str, Float[np.ndarray, " l"]],
+        text: str,
+    ) -> None:
+        """What is hidden, what the models draw there, their errors, and all that in words."""
+        rows = self._rows()
+        steps, scale_mv = _in_two_bytes(np.stack([drawing.signal_mv[rows] for drawing in drawings.values()]))
+        numbers = [_sent(of[rows]) for of in errors.values()]
+        means = _sent([mean_error(of, mask) for of in errors.values()])
+        self._text = text
+        self.hidden = ["".join("01"[int(patch)] for patch in mask[row]) for row in rows]
+        # Counted, so that the page hears of every answer, even of one that changes nothing.
+        count = self._drawn.get("count", 0) + 1
+        self._drawn = {"data": steps, "scale_mv": scale_mv, "errors": numbers, "means": means, "count": count}
+
+    def mask(self) -> Bool[np.ndarray, "l n"]:
+        """What is hidden on the page, a row for each lead of the recording."""
+        shown = np.array([[patch == "1" for patch in row] for row in self.hidden])
+        return shown[np.argsort(self._rows())]
+
+    def _rows(self) -> list[int]:
+        """Where each lead of the page is in the recording."""
+        return [self.leads.index(name) for name in LEADS if name in self.leads]
+
+
+def _sent(errors) -> list[float | None]:
+    """Errors as JSON has them, None where nothing is hidden."""
+    return [None if np.isnan(one) else float(one) for one in errors]
+
+
+def _in_two_bytes(signal_mv: np.ndarray) -> tuple[bytes, float]:
+    """Voltages in steps of a 32767th of the largest, and that step in mV."""
+    scale_mv = max(float(np.abs(signal_mv).max()), 1e-6) / 32767
+    return np.round(signal_mv / scale_mv).astype("<i2").tobytes(), scale_mv

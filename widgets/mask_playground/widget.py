@@ -1,0 +1,226 @@
+"""The mask playground: hide parts of an ECG and see at once what models draw there, and what connected leads buy."""
+
+import html
+from collections.abc import Mapping
+
+import ipywidgets as widgets
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from jaxtyping import Bool
+
+from lamae_toolkit.ecg.leads import LEADS, PRECORDIAL_LEADS
+from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.reconstruction import as_read, draw_hidden, hidden_errors, mean_error, shipped_pair
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.masking import hidden_ranges, named_lead_mask, random_mask
+from lamae_toolkit.plots.masks import LOOKS, error_figure, mask_figure
+from lamae_toolkit.widgets.base.shell import Shell, live, redraw
+from lamae_toolkit.widgets.mask_playground.mask_grid import MaskGrid
+
+AMPLITUDE = (
+    "A model draws shapes: mean and height in mV are taken from the lead itself, so the amplitude of a hidden lead is"
+    " given, not inferred."
+)
+
+
+class MaskPlayground(Shell):
+    """Hide patches and leads of an ECG by mouse, keyboard or chance, and see what each model draws in their place.
+
+    models: one to four by name, with patches of one length; by default the two that come with the toolkit, LAMAE and
+    its twin that reads every lead on its own (`shipped_pair`). ratio, seed: of the random mask at the beginning.
+    mask, drawings and errors are attributes: what is hidden (a row for each lead of the recording), what each model
+    drew, and its error in each lead. `show` opens another ECG, `hide` hides any mask.
+    """
+
+    name, heading = "mask-playground", "Mask playground"
+
+    def __init__(
+        self, recording: Recording, models: Mapping[str, LAMAE] | None = None, *, ratio: float = 0.75, seed: int = 0
+    ) -> None:
+        self._shipped, self.models = models is None, shipped_pair() if models is None else dict(models)
+        _check_models(self.models)
+        self.seed, self._random, self._bars, self.mask = seed, None, None, None
+        self.grid, self._about = MaskGrid(), widgets.HTML()
+        self._build(ratio)
+        self.show(recording)
+        self._bars = live(self._error_figure(), self.name)
+        rows = widgets.Layout(flex_flow="row wrap")
+        controls = widgets.HBox([self.ratio, self.another, self.chest, self.only, self.keep, self.clear], layout=rows)
+        super().__init__([self._about, controls, self.grid], [self._bars])
+        self.changed()
+
+    def _build(self, ratio: float) -> None:
+        self.ratio = widgets.FloatSlider(ratio, min=0.05, max=0.95, step=0.05, description="Hidden at random",
+                                         readout_format=".0%", style={"description_width": "120px"})  # fmt: skip
+        self.another = widgets.Button(description="Another draw", icon="random")
+        self.chest = widgets.Button(description="Hide V1-V6", layout={"width": "110px"})
+        self.only, self.keep = (widgets.Button(layout={"width": "125px"}) for _ in range(2))
+        self.clear = widgets.Button(description="Clear", tooltip="Hide nothing", layout={"width": "70px"})
+        self.ratio.observe(lambda _: self.attempt(self._draw_mask), names="value")
+        self.another.on_click(lambda _: self.attempt(self._draw_another))
+        self.chest.on_click(lambda _: self.attempt(self._hide_chest))
+        self.only.on_click(lambda _: self.attempt(lambda: self._hide_leads((self.lead,))))
+        others = lambda: tuple(name for name in self.recording.leads if name != self.lead)  # noqa: E731
+        self.keep.on_click(lambda _: self.attempt(lambda: self._hide_leads(others())))
+        self.clear.on_click(lambda _: self.attempt(lambda: self._hide_leads(())))
+        self.grid.observe(lambda _: self._take(), names="hidden")
+        self.grid.observe(lambda _: self._name_lead(), names="cursor")
+
+    @property
+    def lead(self) -> str:
+        """The lead that was clicked last, or that the keys are at."""
+        return self.grid.cursor[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One ECG, its leads and patches."""
+        patch = next(iter(self.models.values())).config.patch_samples
+        return 1, len(self.read.leads), self.read.signal_mv.shape[1] // patch
+
+    def show(self, recording: Recording) -> None:
+        """Open another ECG, and hide it at random; ECGError if it is too short to be read."""
+        config = next(iter(self.models.values())).config
+        self.read = as_read(recording, config)
+        self.recording = recording
+        self._about.value = "".join(f"<p>{html.escape(words)}</p>" for words in (*self._notes(config), AMPLITUDE))
+        with self.grid.hold_sync():
+            self.grid.show_ecg(self.read, self.shape[2], self.models)
+            self._draw_mask()
+
+    def hide(self, mask: Bool[np.ndarray, "l n"]) -> None:
+        """Hide these patches, True where hidden, a row for each lead of the recording; ECGError if nothing is left."""
+        if mask.shape != self.shape[1:]:
+            raise ECGError(f"The mask has the shape {mask.shape}, but the ECG has {self.shape[1:]} leads and patches.")
+        if mask.all():
+            raise ECGError("Nothing would be left to draw from: leave at least one patch visible.")
+        self._hide(mask, None)
+
+    def _hide(self, mask: np.ndarray, random: tuple[float, int] | None) -> None:
+        """Let the models draw; random: ratio and seed, if the mask was drawn by them."""
+        self.drawings = draw_hidden(self.models, self.read, mask)
+        self.errors = {name: hidden_errors(self.read, drawing, mask) for name, drawing in self.drawings.items()}
+        self.mask, self._random = mask, random
+        self._tell_page()
+        if self._bars is not None:
+            redraw(self._bars, self._error_figure())
+            self.changed()
+
+    def _tell_page(self) -> None:
+        """What is hidden and drawn, in one message to the page."""
+        with self.grid.hold_sync():
+            self.grid.show_drawings(self.mask, self.drawings, self.errors, self.describe())
+
+    def _take(self) -> None:
+        """What was hidden on the page; what is refused there goes back to what it was."""
+        wanted = self.grid.mask()
+        if not np.array_equal(wanted, self.mask):
+            self.attempt(lambda: self.hide(wanted))
+            if self.mask is not wanted:
+                self._tell_page()
+
+    def _draw_mask(self) -> None:
+        drawn = self.ratio.value, self.seed
+        mask = random_mask(self.shape, drawn[0], torch.Generator().manual_seed(drawn[1]))
+        self._hide(mask[0].numpy(), drawn)
+
+    def _draw_another(self) -> None:
+        self.seed += 1
+        self._draw_mask()
+
+    def _hide_chest(self) -> None:
+        chest = tuple(name for name in PRECORDIAL_LEADS if name in self.recording.leads)
+        if not chest:
+            raise ECGError("This ECG has none of the leads V1 to V6, so there is nothing to hide.")
+        self._hide_leads(chest)
+
+    def _hide_leads(self, leads: tuple[str, ...]) -> None:
+        self.hide(named_lead_mask(self.shape, self.recording.leads, leads)[0].clone().numpy())
+
+    def _name_lead(self) -> None:
+        """The buttons for one lead follow the cursor."""
+        self.only.description, self.keep.description = f"Hide only {self.lead}", f"Show only {self.lead}"
+
+    def figures(self) -> list[go.Figure]:
+        """The ECG with what was drawn, and the errors as bars."""
+        return [mask_figure(self.recording, self.drawings, self.mask), self._error_figure()]
+
+    def _error_figure(self) -> go.Figure:
+        return error_figure(self.read, self.drawings, self.mask)
+
+    def code(self) -> str:
+        """The mask, the drawings and both figures; `recording` is the ECG, `models` what the playground was given."""
+        if self._random:
+            ratio, seed = self._random
+            draw = f"torch.Generator().manual_seed({seed})"
+            imports, made = "random_mask", f"random_mask({self.shape}, {ratio:g}, {draw})"
+        else:
+            ranges = hidden_ranges(self.mask, self.recording.leads)
+            imports, made = "range_mask", f"range_mask({self.shape}, recording.leads, {ranges})"
+        return (
+            ("import torch\n" if self._random else "")
+            + f"from lamae_toolkit.explain.reconstruction import draw_hidden{', shipped_pair' if self._shipped else ''}\n"
+            "from lamae_toolkit.plots.masks import error_figure, mask_figure\n"
+            f"from lamae_toolkit.model.masking import {imports}\n"
+            + ("models = shipped_pair()\n" if self._shipped else "")
+            + f"mask = {made}[0].numpy()\n"
+            "drawings = draw_hidden(models, recording, mask)\n"
+            "figure = mask_figure(recording, drawings, mask)\n"
+            "errors = error_figure(recording, drawings, mask)"
+        )
+
+    def describe(self) -> str:
+        """What is hidden, and how near each model comes to the truth."""
+        leads, patches = self.shape[1:]
+        whole = [name for name, row in zip(self.recording.leads, self.mask, strict=True) if row.all()]
+        said = f"ECG of {leads} lead{'s' * (leads > 1)}, {self.read.duration_s:g} s in {patches} patches a lead."
+        if not self.mask.any():
+            return f"{said} Nothing is hidden: hide a patch by a click, or a lead by a click on its name."
+        altogether = f"; altogether: {', '.join(whole)}" if whole else ""
+        errors = [f"{name} {mean_error(values, self.mask):.2f}" for name, values in self.errors.items()]
+        said += f" Hidden: {self.mask.mean():.0%} of the patches{altogether}. Error there: {', '.join(errors)}"
+        said += " (0 is exact, 1 is what guessing the mean of each lead gives)."
+        if len(self.errors) > 1:
+            table = np.stack(list(self.errors.values()))[:, self.mask.any(axis=1)]
+            wins = np.bincount(table.argmin(axis=0), minlength=len(table))
+            best = ", ".join(f"{name} in {number}" for name, number in zip(self.errors, wins, strict=True))
+            said += f" Nearest to the truth, by leads: {best}."
+        if whole:
+            said += " The height in mV of a lead hidden altogether is taken from that lead, its shape is drawn."
+        return said
+
+    def _notes(self, config) -> list[str]:
+        """What is to be known of this ECG before one looks."""
+        recording, notes = self.recording, []
+        absent = [name for name in LEADS if name not in recording.leads]
+        if len(recording.leads) == 1:
+            notes.append(f"This ECG has lead {recording.leads[0]} alone, so there is no other lead to draw it from.")
+        elif absent:
+            notes.append(f"Not recorded: {', '.join(absent)}.")
+        if recording.duration_s > config.duration_s:
+            notes.append(
+                f"The ECG has {recording.duration_s:g} s, of which the models read the first {self.read.duration_s:g};"
+                f" for another part, give crop(recording, start_s, {config.duration_s:g})."
+            )
+        elif self.read.duration_s < recording.duration_s:
+            notes.append(f"The models read the first {self.read.duration_s:g} s: what follows is less than a patch.")
+        if self.read.duration_s < config.duration_s:
+            notes.append(f"The models read up to {config.duration_s:g} s; here they have {self.read.duration_s:g} s.")
+        return notes
+
+
+def _check_models(models: Mapping[str, LAMAE]) -> None:
+    """Refuse (ECGError) models that cannot be shown one mask side by side."""
+    if not 0 < len(models) <= len(LOOKS):
+        raise ECGError(f"{len(models)} models cannot be told apart side by side; give 1 to {len(LOOKS)} of them.")
+    alike = {"patch_samples": "samples a patch", "sampling_rate_hz": "Hz", "max_patches": "patches a lead"}
+    (first, reference), *others = models.items()
+    for name, model in others:
+        for what, unit in alike.items():
+            ours, theirs = (getattr(one.config, what) for one in (reference, model))
+            if ours != theirs:
+                raise ECGError(
+                    f"{first} reads {ours:g} {unit}, but {name} {theirs:g}, so one mask does not fit both; give models"
+                    " that cut the ECG alike."
+                )

@@ -1,0 +1,1 @@
+"""Loss and a reconstruction while training runs."""
