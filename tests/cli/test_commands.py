@@ -86,7 +86,7 @@ def test_explain_shows_a_real_record(run, tmp_path, capsys, real_data):
     assert "12 leads at 500 Hz" in out.read_text(encoding="utf-8")
 
 
-@pytest.mark.filterwarnings("default::lamae_toolkit.ecg.recording.LeadWarning")
+@pytest.mark.filterwarnings("default::lamae_toolkit.errors.LeadWarning")
 def test_explain_shows_a_record_with_a_flat_lead(run, tmp_path, capsys):
     samples = np.round(np.random.default_rng(0).normal(0, 0.2, (1000, 3)), 3)
     samples[:, 1] = 0.0
