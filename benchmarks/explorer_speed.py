@@ -109,8 +109,13 @@ def opening(chromium: str, openings: int, wait_s: float) -> dict:
         ecgs, rng = Path(folder) / "ecgs", np.random.default_rng(0)
         ecgs.mkdir()
         recording = simulate_ecg(sample_patient(1, rng), rng, codes={}).recording
-        np.savez(ecgs / "ecg.npz", signal=recording.signal_mv, leads=recording.leads, unit="mV",
-                 sampling_rate_hz=recording.sampling_rate_hz)  # fmt: skip
+        np.savez(
+            ecgs / "ecg.npz",
+            signal=recording.signal_mv,
+            leads=recording.leads,
+            unit="mV",
+            sampling_rate_hz=recording.sampling_rate_hz,
+        )
         for name, pause_s in (("at_once_s", 0.0), ("ready_s", wait_s)):
             for number in range(openings):
                 log = Path(folder) / f"{name}{number}" / "log.txt"

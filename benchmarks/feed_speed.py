@@ -109,8 +109,10 @@ def print_shuffling(batch: int) -> None:
     for step in range(shuffle.steps_per_epoch):
         shuffle.rows_of(step)
     once_s = (time.process_time() - start) / shuffle.steps_per_epoch
-    print(f"which of {ROWS} ECGs are next, ms per step: {1e3 * every_step_s:.2f} if all are shuffled at every step,"
-          f" {1e3 * once_s:.4f} if once an epoch")  # fmt: skip
+    print(
+        f"which of {ROWS} ECGs are next, ms per step: {1e3 * every_step_s:.2f} if all are shuffled at every step,"
+        f" {1e3 * once_s:.4f} if once an epoch"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -128,8 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     here = Processes(0, 1, torch.device(chosen.device))
-    print(f"{machine(here.device, chosen.threads)}, batches of {chosen.batch} of {chosen.ecgs} ECGs,"
-          f" {chosen.steps} steps, {chosen.rounds} rounds{', from the disk' if chosen.cold else ''}")  # fmt: skip
+    print(
+        f"{machine(here.device, chosen.threads)}, batches of {chosen.batch} of {chosen.ecgs} ECGs,"
+        f" {chosen.steps} steps, {chosen.rounds} rounds{', from the disk' if chosen.cold else ''}"
+    )
     print_shuffling(chosen.batch)
     with tempfile.TemporaryDirectory() as folder:
         drawn = np.random.default_rng(0).normal(0, 300, (200, 12, 1000)).astype(np.int16)

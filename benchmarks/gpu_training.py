@@ -38,8 +38,9 @@ MIMIC_ECGS = 800_000
 PARTS = ("data", "mask", "forward", "backward", "optimiser")
 QUICK = Size(
     LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16),
-    TrainConfig(batch_size=8), Compute(),
-)  # fmt: skip
+    TrainConfig(batch_size=8),
+    Compute(),
+)
 
 
 def ceilings(device: torch.device, quick: bool, seconds: float) -> float:
@@ -73,8 +74,9 @@ def fitted(size: Size, batch: Batch, way: Way, processes: Processes) -> Training
         way = replace(way, accumulation=2 * way.accumulation)
 
 
-def recipe_rows(name: str, size: Size, store: Store, ceiling: float, way: Way, steps: int, rounds: int,
-                processes: Processes) -> tuple[str, str]:  # fmt: skip
+def recipe_rows(
+    name: str, size: Size, store: Store, ceiling: float, way: Way, steps: int, rounds: int, processes: Processes
+) -> tuple[str, str]:
     """Two rows of Markdown: how fast a recipe is, and where its time goes."""
     total = size.train.batch_size
     with batches(store, total, processes, "one batch") as same:
@@ -89,21 +91,47 @@ def recipe_rows(name: str, size: Size, store: Store, ceiling: float, way: Way, s
     rate, gpus = statistics.median(rates), processes.count
     reached = rate * size.gflop_per_ecg * 1e9
     eight = f"{size.hours(8 * rate):.3g}" if gpus == 1 else "-"
-    speed = (name, f"{size.parameters / 1e6:.1f}", f"{size.gflop_per_ecg:.3g}",
-             f"{total} in {gpus} x {training.way.accumulation}", median_and_range(rates, 0 if rate > 100 else 1),
-             f"{reached / 1e12:.3g}", f"{reached / gpus / ceiling:.1%}", f"{memory_gb:.2f}",
-             f"{MIMIC_ECGS / rate:,.0f}", f"{size.hours(rate):,.3g}", eight)  # fmt: skip
-    where = (name, *(f"{parts.get(part, float('nan')):.1f}" for part in PARTS), f"{sum(parts.values()):.1f}",
-             f"{idle:.1%}", f"{idle_alone:.1%}")  # fmt: skip
+    speed = (
+        name,
+        f"{size.parameters / 1e6:.1f}",
+        f"{size.gflop_per_ecg:.3g}",
+        f"{total} in {gpus} x {training.way.accumulation}",
+        median_and_range(rates, 0 if rate > 100 else 1),
+        f"{reached / 1e12:.3g}",
+        f"{reached / gpus / ceiling:.1%}",
+        f"{memory_gb:.2f}",
+        f"{MIMIC_ECGS / rate:,.0f}",
+        f"{size.hours(rate):,.3g}",
+        eight,
+    )
+    where = (
+        name,
+        *(f"{parts.get(part, float('nan')):.1f}" for part in PARTS),
+        f"{sum(parts.values()):.1f}",
+        f"{idle:.1%}",
+        f"{idle_alone:.1%}",
+    )
     return _row(speed), _row(where)
 
 
-def recipes(sizes: dict[str, Size], store: Store, ceiling: float, way: Way, steps: int, rounds: int,
-            processes: Processes) -> None:  # fmt: skip
+def recipes(
+    sizes: dict[str, Size], store: Store, ceiling: float, way: Way, steps: int, rounds: int, processes: Processes
+) -> None:
     """Print the two tables of recipes, each row of the first as soon as it is there: a GPU's time may end before."""
     on = "this GPU" if processes.count == 1 else f"these {processes.count}"
-    speed = ("recipe", "M parameters", "GFLOP/ECG", "batch", "ECGs/s", "TFLOP/s", "MFU", "peak GB",
-             f"seconds for {MIMIC_ECGS:,} ECGs", f"hours for MIMIC-IV-ECG on {on}", "on eight, assumed")  # fmt: skip
+    speed = (
+        "recipe",
+        "M parameters",
+        "GFLOP/ECG",
+        "batch",
+        "ECGs/s",
+        "TFLOP/s",
+        "MFU",
+        "peak GB",
+        f"seconds for {MIMIC_ECGS:,} ECGs",
+        f"hours for MIMIC-IV-ECG on {on}",
+        "on eight, assumed",
+    )
     where = ("recipe", *(f"{part} ms" for part in PARTS), "step ms", "idle", "idle with one batch")
     found = []
     print(f"\n{_head(speed)}")
@@ -113,20 +141,28 @@ def recipes(sizes: dict[str, Size], store: Store, ceiling: float, way: Way, step
         found.append(parts)
     print("\n" + "\n".join((_head(where), *found)), flush=True)
     compiled = " With torch.compile: `lamae pretrain --size ... --compile`." if way.compiled else ""
-    print(f"\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
-          f" sent meanwhile; torchrun measures it.{compiled}")  # fmt: skip
+    print(
+        f"\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
+        f" sent meanwhile; torchrun measures it.{compiled}"
+    )
 
 
-def choice_row(name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float,
-               processes: Processes) -> tuple[str]:  # fmt: skip
+def choice_row(
+    name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float, processes: Processes
+) -> tuple[str]:
     """A row of Markdown: how much faster one way is than the plain one, and how far its results are from it."""
     if way.graphs and batch.present.device.type != "cuda":
         return (_row((name, "needs a GPU", "", "", "", "", "")),)
     plain, other = Training(size, PLAIN, processes), Training(size, way, processes)
     loss, gradient, change = plain.first_step(batch)
     loss_here, gradient_here, change_here = other.first_step(batch, gradient)
-    far = (abs(loss_here - loss) / abs(loss), *(float((here - there).norm() / there.norm())
-           for here, there in ((gradient_here, gradient), (change_here, change))))  # fmt: skip
+    far = (
+        abs(loss_here - loss) / abs(loss),
+        *(
+            float((here - there).norm() / there.norm())
+            for here, there in ((gradient_here, gradient), (change_here, change))
+        ),
+    )
     jobs: dict[str, Callable] = {"plain": lambda: plain.step(batch), "other": lambda: other.step(batch)}
     taken = in_turns(jobs, rounds, seconds, batch.present.device)
     clock, processor = (
@@ -148,8 +184,10 @@ def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float,
         way = replace(way, backend=backend)
         row, *_ = _survived(name, processes, choice_row, name, size, way, batch, rounds, seconds, processes)
         print(row, flush=True)
-    print("\nLoss, gradient and update: difference from the plain float32 path in the first step, as a share of it; the"
-          " update from the same gradients. Processor time says something on a CPU only.")  # fmt: skip
+    print(
+        "\nLoss, gradient and update: difference from the plain float32 path in the first step, as a share of it; the"
+        " update from the same gradients. Processor time says something on a CPU only."
+    )
 
 
 def _row(cells: tuple[str, ...]) -> str:

@@ -56,9 +56,12 @@ def main() -> None:
             # Fine-tuning with all labels alone: the most that a model can do, and all that there is time for.
             fine_tuned = plan.variants[cell.variant].method == "fine-tune"
             run_cell(
-                replace(whole, fractions=(1.0,)) if fine_tuned else whole, store, chosen.out, cell,
+                replace(whole, fractions=(1.0,)) if fine_tuned else whole,
+                store,
+                chosen.out,
+                cell,
                 pretrained=lambda source: trained_long(whole, store, chosen.out, source),
-            )  # fmt: skip
+            )
     if not chosen.no_table:
         command = f"python {shlex.join(['benchmarks/longer_training.py', *sys.argv[1:]])}"
         ranking = Ranking(plan, store, chosen.out)

@@ -165,9 +165,13 @@ def tiled_store(folder: Path, signals: np.ndarray, ecgs: int) -> Store:
             file.write(piece[: ecgs - start].tobytes())
     patients = np.arange(ecgs)
     columns = {
-        "patient_id": patients, "study_id": patients, "age_years": 60.0, "sex": "F", "codes": [[] for _ in patients],
+        "patient_id": patients,
+        "study_id": patients,
+        "age_years": 60.0,
+        "sex": "F",
+        "codes": [[] for _ in patients],
         "fold": [patient_fold(int(patient)) for patient in patients],
-    }  # fmt: skip
+    }
     pd.DataFrame(columns | dict.fromkeys(FLAG_COLUMNS, "")).to_parquet(folder / INDEX)
     samples = signals.shape[2]
     write_json(folder / META, store_meta("the same ECGs over and over", ecgs, samples / 10, 10.0))

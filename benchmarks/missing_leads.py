@@ -144,23 +144,28 @@ def as_rows(tables: list[pd.DataFrame]) -> list[dict]:
     """Rows as plain values to four digits, differences of LAMAE alone; what is undefined is left out."""
     rows = pd.concat(tables).to_dict(orient="records")
     return [
-        {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()
-         if not (isinstance(value, float) and np.isnan(value))
-         and not (name.startswith("difference") and row["method"] != "LAMAE")}
+        {
+            name: float(f"{value:.4g}") if isinstance(value, float) else value
+            for name, value in row.items()
+            if not (isinstance(value, float) and np.isnan(value))
+            and not (name.startswith("difference") and row["method"] != "LAMAE")
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def printed(rows: pd.DataFrame, value: str, digits: int = 3) -> pd.Series:
     """A column with its interval."""
     return pd.Series(
         [
-            "" if np.isnan(row[value])
+            ""
+            if np.isnan(row[value])
             else f"{row[value]:.{digits}f} ({row[f'{value}_low']:.{digits}f} to {row[f'{value}_high']:.{digits}f})"
             for _, row in rows.iterrows()
         ],
-        index=rows.index, name=value,
-    )  # fmt: skip
+        index=rows.index,
+        name=value,
+    )
 
 
 def main() -> None:
@@ -189,25 +194,53 @@ def main() -> None:
                 tables.append(found)
     pd.set_option("display.width", 250, "display.max_rows", 1000, "display.max_columns", 20)
     for title, tables, values in (
-        ("Leads, mean over the missing leads", [table[table.lead == "all"] for table in lead_tables],
-         ("rmse_mv", "relative_rmse", "correlation", "difference_rmse_mv")),
-        ("RMSE of each lead", [table[table.lead != "all"] for table in lead_tables],
-         ("rmse_mv", "correlation", "difference_rmse_mv")),
-        ("Waves of LUDB", wave_tables,
-         ("survives", "correlation", "amplitude_ratio", "polarity_right", "difference_survives")),
-    ):  # fmt: skip
+        (
+            "Leads, mean over the missing leads",
+            [table[table.lead == "all"] for table in lead_tables],
+            ("rmse_mv", "relative_rmse", "correlation", "difference_rmse_mv"),
+        ),
+        (
+            "RMSE of each lead",
+            [table[table.lead != "all"] for table in lead_tables],
+            ("rmse_mv", "correlation", "difference_rmse_mv"),
+        ),
+        (
+            "Waves of LUDB",
+            wave_tables,
+            ("survives", "correlation", "amplitude_ratio", "polarity_right", "difference_survives"),
+        ),
+    ):
         rows = pd.concat(tables, ignore_index=True)
         names = [name for name in ("cohort", "scenario", "lead", "wave", "method") if name in rows]
         print(f"\n{title}\n")
         print(pd.concat([rows[names], *(printed(rows, value) for value in values)], axis=1).to_string(index=False))
     if args.out is not None:
-        command = shlex.join(["python", "benchmarks/missing_leads.py", "--ptbxl", "PTB-XL", "--ludb", "LUDB",
-                              "--simulated-ecgs", str(args.simulated_ecgs), "--seed", str(args.seed)])  # fmt: skip
-        write_json(args.out, {
-            "command": command, "seed": args.seed, "date": date.today().isoformat(), "machine": machine(),
-            "cohorts": {cohort.name: cohort.about() for cohort in cohorts},
-            "leads": as_rows(lead_tables), "waves": as_rows(wave_tables),
-        })  # fmt: skip
+        command = shlex.join(
+            [
+                "python",
+                "benchmarks/missing_leads.py",
+                "--ptbxl",
+                "PTB-XL",
+                "--ludb",
+                "LUDB",
+                "--simulated-ecgs",
+                str(args.simulated_ecgs),
+                "--seed",
+                str(args.seed),
+            ]
+        )
+        write_json(
+            args.out,
+            {
+                "command": command,
+                "seed": args.seed,
+                "date": date.today().isoformat(),
+                "machine": machine(),
+                "cohorts": {cohort.name: cohort.about() for cohort in cohorts},
+                "leads": as_rows(lead_tables),
+                "waves": as_rows(wave_tables),
+            },
+        )
         print(f"wrote {args.out}", file=sys.stderr)
 
 

@@ -210,8 +210,10 @@ def report(jobs: dict[str, Callable], batch: int, rounds: int, seconds: float) -
     giga = {name: flop(job) / batch / 1e9 for name, job in jobs.items()}
     taken = in_turns(jobs, rounds, seconds)
     reference = next(iter(taken.values()))
-    print(f"{'':30} {'GFLOP':>6} {'ECGs/s':>7} {'GFLOP/s':>7} {'ratio (range)':>20}"
-          f" | {'CPU ms':>6} {'GFLOP/CPU s':>11} {'ratio (range)':>20}")  # fmt: skip
+    print(
+        f"{'':30} {'GFLOP':>6} {'ECGs/s':>7} {'GFLOP/s':>7} {'ratio (range)':>20}"
+        f" | {'CPU ms':>6} {'GFLOP/CPU s':>11} {'ratio (range)':>20}"
+    )
     for name, times in taken.items():
         clock, processor = (
             [getattr(first, kind) / getattr(this, kind) for first, this in zip(reference, times, strict=True)]
@@ -219,8 +221,10 @@ def report(jobs: dict[str, Callable], batch: int, rounds: int, seconds: float) -
         )
         wall_s = statistics.median(time.clock_s for time in times) / batch
         cpu_s = statistics.median(time.processor_s for time in times) / batch
-        print(f"{name:30} {giga[name]:6.3f} {1 / wall_s:7.1f} {giga[name] / wall_s:7.1f} {median_and_range(clock):>20}"
-              f" | {1000 * cpu_s:6.2f} {giga[name] / cpu_s:11.1f} {median_and_range(processor):>20}")  # fmt: skip
+        print(
+            f"{name:30} {giga[name]:6.3f} {1 / wall_s:7.1f} {giga[name] / wall_s:7.1f} {median_and_range(clock):>20}"
+            f" | {1000 * cpu_s:6.2f} {giga[name] / cpu_s:11.1f} {median_and_range(processor):>20}"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -233,8 +237,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ecgs", type=int, default=1000, help="simulated ECGs to train on")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    print(f"{machine('cpu', chosen.threads)}, float32, batch {chosen.batch}; GFLOP and CPU ms are per ECG; ratio: speed"
-          f" over that of the plain design in the same round, {chosen.rounds} rounds")  # fmt: skip
+    print(
+        f"{machine('cpu', chosen.threads)}, float32, batch {chosen.batch}; GFLOP and CPU ms are per ECG; ratio: speed"
+        f" over that of the plain design in the same round, {chosen.rounds} rounds"
+    )
     with tempfile.TemporaryDirectory() as folder:
         cohorts = Cohorts.simulate(Path(folder), chosen.ecgs)
         for size, (ours, plain) in PAIRS.items():

@@ -145,11 +145,14 @@ def opening(folder: Path, ecgs: int) -> None:
         patients = rng.integers(0, ecgs // 5, ecgs)
         codes = [f"{letter}{number:02d}.{tail}" for letter in "EIJ" for number in range(40) for tail in range(3)]
         columns = {
-            "patient_id": patients, "study_id": np.arange(ecgs), "age_years": rng.uniform(20, 90, ecgs), "sex": "F",
+            "patient_id": patients,
+            "study_id": np.arange(ecgs),
+            "age_years": rng.uniform(20, 90, ecgs),
+            "sex": "F",
             "codes": [list(rng.choice(codes, 8)) for _ in range(ecgs)],
             "fold": [patient_fold(int(patient)) for patient in patients],
             "file": [f"files/p{patient}/s{study}.hea" for study, patient in enumerate(patients)],
-        }  # fmt: skip
+        }
         pd.DataFrame(columns | dict.fromkeys(FLAG_COLUMNS, "")).to_parquet(store / INDEX)
         write_json(store / META, store_meta("sparse", ecgs, 100.0, 10.0))
     times = []
@@ -159,8 +162,10 @@ def opening(folder: Path, ecgs: int) -> None:
         times.append(time.perf_counter() - start)
     start = time.perf_counter()
     rows = len(opened.index)
-    print(f"opening a store of {ecgs} ECGs: {spread(times, 2)} s; its table of {rows} rows when first asked for:"
-          f" {time.perf_counter() - start:.1f} s")  # fmt: skip
+    print(
+        f"opening a store of {ecgs} ECGs: {spread(times, 2)} s; its table of {rows} rows when first asked for:"
+        f" {time.perf_counter() - start:.1f} s"
+    )
 
 
 LIST = """
@@ -199,26 +204,41 @@ def _write_tables(root: Path, ecgs: int) -> None:
 
     begun = rng.integers(0, 5_000_000, stays)
     admissions = pd.DataFrame(
-        {"subject_id": rng.integers(0, subjects, stays), "hadm_id": np.arange(stays), "admittime": times(begun),
-         "dischtime": times(begun + rng.integers(600, 20_000, stays)), "deathtime": ""}
-    )  # fmt: skip
+        {
+            "subject_id": rng.integers(0, subjects, stays),
+            "hadm_id": np.arange(stays),
+            "admittime": times(begun),
+            "dischtime": times(begun + rng.integers(600, 20_000, stays)),
+            "deathtime": "",
+        }
+    )
     which = rng.integers(0, stays, ecgs)  # each ECG is taken during some stay
     subject = admissions.subject_id.to_numpy()[which]
     study = np.arange(ecgs)
     pd.DataFrame(
-        {"subject_id": subject, "study_id": study, "file_name": study, "ecg_time": times(begun[which] + 30),
-         "path": [f"files/p{s // 10000:04d}/p{s:08d}/s{n}/{n}" for s, n in zip(subject, study, strict=True)]}
-    ).to_csv(root / "record_list.csv", index=False)  # fmt: skip
+        {
+            "subject_id": subject,
+            "study_id": study,
+            "file_name": study,
+            "ecg_time": times(begun[which] + 30),
+            "path": [f"files/p{s // 10000:04d}/p{s:08d}/s{n}/{n}" for s, n in zip(subject, study, strict=True)],
+        }
+    ).to_csv(root / "record_list.csv", index=False)
     tables = {
         "hosp/admissions": admissions,
         "hosp/patients": pd.DataFrame(
             {"subject_id": np.arange(subjects), "gender": "F", "anchor_age": 60, "anchor_year": 2150}
         ),
         "ed/edstays": pd.DataFrame(
-            {"subject_id": rng.integers(0, subjects, visits), "hadm_id": "", "stay_id": np.arange(visits),
-             "intime": times(rng.integers(0, 5_000_000, visits)), "outtime": times(np.full(visits, 5_000_500))}
+            {
+                "subject_id": rng.integers(0, subjects, visits),
+                "hadm_id": "",
+                "stay_id": np.arange(visits),
+                "intime": times(rng.integers(0, 5_000_000, visits)),
+                "outtime": times(np.full(visits, 5_000_500)),
+            }
         ),
-    }  # fmt: skip
+    }
     codes = np.array([f"I{n:03d}   " for n in range(1000)])
     for name, key, of, rows in (
         ("hosp/diagnoses_icd", "hadm_id", stays, 4_750_000),

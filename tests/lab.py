@@ -14,8 +14,15 @@ from urllib.parse import urlsplit
 import nbformat
 from playwright.sync_api import Page, expect, sync_playwright
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE_MS = 90_000
 """A cold kernel on a busy computer imports PyTorch in this time; what is waited for usually comes in a tenth of it."""
 
@@ -42,13 +49,25 @@ def jupyterlab(folder: Path) -> Iterator[Lab]:
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    words = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
-             "--ServerApp.token=secret", f"--ServerApp.root_dir={folder / 'root'}",
-             f"--LabApp.user_settings_dir={folder / 'settings'}", f"--LabApp.workspaces_dir={folder / 'workspaces'}",
-             "--LabApp.extension_manager=readonly"]  # fmt: skip
+    words = [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port=0",
+        "--ServerApp.token=secret",
+        f"--ServerApp.root_dir={folder / 'root'}",
+        f"--LabApp.user_settings_dir={folder / 'settings'}",
+        f"--LabApp.workspaces_dir={folder / 'workspaces'}",
+        "--LabApp.extension_manager=readonly",
+    ]
     with open(folder / "log.txt", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], stdout=log, stderr=subprocess.STDOUT,
-                                  env=os.environ | own | {"OMP_NUM_THREADS": "1"}, start_new_session=True)  # fmt: skip
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | own | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
     try:
         yield Lab(_address(server, folder), folder / "root")
     finally:

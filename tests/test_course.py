@@ -92,21 +92,33 @@ def test_a_widget_is_its_picture():
 
 def test_a_widget_without_a_picture_shows_the_figures_in_it():
     values = np.array([1.0, 2.5], dtype=np.float32)
-    part = {"model_name": "AnyModel",
-            "state": {"_widget_data": [{"type": "bar", "y": {"dtype": "float32", "shape": [2]}}], "_widget_layout": {}},
-            "buffers": [{"path": ["_widget_data", 0, "y", "buffer"], "encoding": "base64",
-                         "data": base64.b64encode(values.tobytes()).decode()}]}  # fmt: skip
+    part = {
+        "model_name": "AnyModel",
+        "state": {"_widget_data": [{"type": "bar", "y": {"dtype": "float32", "shape": [2]}}], "_widget_layout": {}},
+        "buffers": [
+            {
+                "path": ["_widget_data", 0, "y", "buffer"],
+                "encoding": "base64",
+                "data": base64.b64encode(values.tobytes()).decode(),
+            }
+        ],
+    }
     box = {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_figure"]}}
     drawn = []
-    text, _ = shown(code("box", widget("box", "VBox()")), widgets={"box": box, "figure": part},
-                    draw=lambda figure: drawn.append(figure) or png())  # fmt: skip
+    text, _ = shown(
+        code("box", widget("box", "VBox()")),
+        widgets={"box": box, "figure": part},
+        draw=lambda figure: drawn.append(figure) or png(),
+    )
     assert drawn == [{"data": [{"type": "bar", "y": [1.0, 2.5]}], "layout": {}}]
     assert "(00_files/cell.png)" in text and LIVE in text and "VBox" not in text
 
 
 def test_a_progress_bar_leaves_nothing():
-    bar = {"bar": {"model_name": "HBoxModel", "state": {"children": ["IPY_MODEL_p"]}},
-           "p": {"model_name": "FloatProgressModel", "state": {}}}  # fmt: skip
+    bar = {
+        "bar": {"model_name": "HBoxModel", "state": {"children": ["IPY_MODEL_p"]}},
+        "p": {"model_name": "FloatProgressModel", "state": {}},
+    }
     written = said("simulating:   0%|          | 0/4\rsimulating: 100%|####| 4/4\n", "stderr")
     text, _ = shown(code("simulate()", widget("bar", "simulating:   0%|   | 0/400"), written), widgets=bar)
     assert "simulating" not in text and LIVE not in text
@@ -126,10 +138,14 @@ def test_a_table_keeps_its_numbers_and_loses_its_style():
 
 def test_what_follows_a_question_is_folded_until_the_next_prose():
     text, _ = shown(
-        v4.new_markdown_cell(QUESTION), code("a()", said("one\n"), name="a"), code("b = 1", name="b"),
+        v4.new_markdown_cell(QUESTION),
+        code("a()", said("one\n"), name="a"),
+        code("b = 1", name="b"),
         code("c()", said("three\n"), name="c"),
-        v4.new_markdown_cell("It was this."), code("d()", said("four\n"), name="d"), v4.new_markdown_cell(SOLUTION),
-    )  # fmt: skip
+        v4.new_markdown_cell("It was this."),
+        code("d()", said("four\n"), name="d"),
+        v4.new_markdown_cell(SOLUTION),
+    )
     folded = re.findall(r"<details><summary>Look</summary>\n\n(.*?)\n\n</details>", text, flags=re.DOTALL)
     assert folded == ["```text\none\n```", "```text\nthree\n```"]
     assert "```text\nfour\n```" in text
@@ -138,8 +154,10 @@ def test_what_follows_a_question_is_folded_until_the_next_prose():
 
 
 def test_notebooks_lead_to_each_other_and_paths_are_nobodys():
-    text, _ = shown(v4.new_markdown_cell("**Next:** `10_explore_ecgs.ipynb` looks."),
-                    code("main()", said("Open /somewhere/else/runs/page.html in a browser.\n")))  # fmt: skip
+    text, _ = shown(
+        v4.new_markdown_cell("**Next:** `10_explore_ecgs.ipynb` looks."),
+        code("main()", said("Open /somewhere/else/runs/page.html in a browser.\n")),
+    )
     assert "**Next:** [10_explore_ecgs](10_explore_ecgs.md) looks." in text
     assert "Open notebooks/runs/page.html in a browser." in text
 

@@ -75,4 +75,6 @@ def test_every_package_is_installed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     folders = [folder for name in ("lamae_toolkit", "widgets") for folder in (ROOT / name).rglob("__init__.py")]
     names = [".".join(path.parent.relative_to(ROOT).parts) for path in folders]
-    assert sorted(listed) == sorted(name if name.startswith("lamae_toolkit") else f"lamae_toolkit.{name}" for name in names)
+    assert sorted(listed) == sorted(
+        name if name.startswith("lamae_toolkit") else f"lamae_toolkit.{name}" for name in names
+    )

@@ -59,19 +59,30 @@ ON_CI = pytest.mark.skipif(
 @ON_CI
 def test_the_tested_versions_are_the_installed_ones():
     pinned = {normal(name): version for name, version in constraints().items()}
-    listed = subprocess.run([sys.executable, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
-                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     installed = {normal(name): version for name, version in (line.split("==") for line in listed.split())}
     tools = {"pip", "setuptools", "wheel", "lamae-toolkit"}
-    different = {name: version for name, version in installed.items()
-                 if name not in tools and version.split("+")[0] != pinned.get(name)}  # fmt: skip
+    different = {
+        name: version
+        for name, version in installed.items()
+        if name not in tools and version.split("+")[0] != pinned.get(name)
+    }
     assert different == {}
 
 
 @ON_CI
 def test_nothing_is_pinned_that_is_not_used():
-    listed = subprocess.run([sys.executable, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
-                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     installed = {normal(line.split("==")[0]) for line in listed.split()}
     assert {normal(name) for name in constraints()} <= installed
 
@@ -91,8 +102,9 @@ def test_start_installs_again_only_when_something_changed(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "STAMP", tmp_path / "venv" / "stamp")
     monkeypatch.setattr(module, "PYTHON", Path(sys.executable))
     monkeypatch.setattr(module.venv.EnvBuilder, "create", lambda self, path: Path(path).mkdir(exist_ok=True))
-    monkeypatch.setattr(module.subprocess, "run",
-                        lambda *words, **_: calls.append(words) or subprocess.CompletedProcess(words, 0))  # fmt: skip
+    monkeypatch.setattr(
+        module.subprocess, "run", lambda *words, **_: calls.append(words) or subprocess.CompletedProcess(words, 0)
+    )
     module.set_up()
     module.set_up()
     assert len(calls) == 1

@@ -67,8 +67,13 @@ def write_course(notebooks: Path, course: Path, names: list[str], *, fast: bool 
         for name in [name for name in paths if name in names or not names]:
             start = time.perf_counter()
             ran[name] = run(paths[name], folder, fast=fast)
-            runs[name] = {"date": date.today().isoformat(), "seconds": round(time.perf_counter() - start), "fast": fast,
-                          "machine": machine(), "version": version("lamae-toolkit")}  # fmt: skip
+            runs[name] = {
+                "date": date.today().isoformat(),
+                "seconds": round(time.perf_counter() - start),
+                "fast": fast,
+                "machine": machine(),
+                "version": version("lamae-toolkit"),
+            }
             print(f"{name}: {runs[name]['seconds']} s", flush=True)
         neutral = {str(folder): "notebooks", sys.prefix: ".venv", str(ROOT): "lamae-toolkit"}
         with plotly_in_chromium() as draw, written_whole(course, replaces=RUNS) as partial:
@@ -103,8 +108,10 @@ def write_page(course: Path, name: str, notebook: NotebookNode, facts: dict, dra
     """The page of a notebook that was run, and its pictures in place of those of an earlier run."""
     pictures = Pictures(f"{name}_files", draw)
     mode = "in the **tiny mode, the numbers of which mean nothing**" if facts["fast"] else "in full"
-    note = (f"> [`{name}.ipynb`](../../notebooks/{name}.ipynb) as it reads after a run {mode} on {facts['date']},"
-            f" {_minutes(facts['seconds'])}. [All pages]({INDEX})")  # fmt: skip
+    note = (
+        f"> [`{name}.ipynb`](../../notebooks/{name}.ipynb) as it reads after a run {mode} on {facts['date']},"
+        f" {_minutes(facts['seconds'])}. [All pages]({INDEX})"
+    )
     (course / f"{name}.md").write_text(page(notebook, pictures, note, neutral), encoding="utf-8")
     shutil.rmtree(course / pictures.folder, ignore_errors=True)
     for file, png in pictures.files.items():
@@ -131,8 +138,10 @@ def index(notebooks: dict[str, NotebookNode], runs: dict[str, dict]) -> str:
         minutes = re.search(r"\*\*Time:\*\* ([^.]+)\.", first).group(1)
         mode = ", tiny run" if facts["fast"] else ""
         parts.append(f"## [{title}]({name}.md)\n\nTime: {minutes}.\n\n{linked(learned)}")
-        parts.append(f"<sub>Run on {facts['date']}, {_minutes(facts['seconds'])}{mode}: {facts['machine']},"
-                     f" lamae-toolkit {facts['version']}.</sub>\n")  # fmt: skip
+        parts.append(
+            f"<sub>Run on {facts['date']}, {_minutes(facts['seconds'])}{mode}: {facts['machine']},"
+            f" lamae-toolkit {facts['version']}.</sub>\n"
+        )
     parts.append("Made by `python tools/course.py`; after a notebook was changed, `python tools/course.py NN_name`.\n")
     return "\n".join(parts)
 

@@ -33,13 +33,20 @@ CELL = "from lamae_toolkit.widgets.app.page import ECGApp\n\nECGApp({folder!r}, 
 def add_app(subcommands: argparse._SubParsersAction) -> None:
     """Add `lamae app` to the command line."""
     sub = subcommands.add_parser(
-        "app", help=DESCRIPTION.split(":")[0] + ".", description=DESCRIPTION,
+        "app",
+        help=DESCRIPTION.split(":")[0] + ".",
+        description=DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+    )
     sub.set_defaults(run=app_command)
     sub.add_argument("folder", type=Path, help="folder of ECG files; nothing outside of it is read")
-    sub.add_argument("--checkpoint", type=shipped_or_own, default="lamae-small", metavar="DIR",
-                     help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
+    sub.add_argument(
+        "--checkpoint",
+        type=shipped_or_own,
+        default="lamae-small",
+        metavar="DIR",
+        help="folder of the checkpoint, or the name of weights that come with the toolkit",
+    )
     sub.add_argument("--port", type=int, default=8866, help="where to listen; 0 takes a free one")
 
 

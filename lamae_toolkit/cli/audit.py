@@ -24,21 +24,38 @@ OTHER_COHORT = 1000
 def add_audit(subcommands: argparse._SubParsersAction) -> None:
     """Add `lamae audit` to the command line."""
     sub = subcommands.add_parser(
-        "audit", help=DESCRIPTION.split(",")[0] + ".", description=DESCRIPTION,
+        "audit",
+        help=DESCRIPTION.split(",")[0] + ".",
+        description=DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+    )
     sub.set_defaults(run=audit_command)
     plan = AuditPlan()
     sub.add_argument("--out", type=Path, required=True, help="folder of the audit; the same command goes on in it")
-    sub.add_argument("--checkpoint", type=shipped_or_own, nargs="+", default=(), metavar="DIR",
-                     help="checkpoints to audit instead of pretraining, or names of shipped weights; several of one"
-                     " kind for the agreement of seeds")  # fmt: skip
+    sub.add_argument(
+        "--checkpoint",
+        type=shipped_or_own,
+        nargs="+",
+        default=(),
+        metavar="DIR",
+        help="checkpoints to audit instead of pretraining, or names of shipped weights; several of one"
+        " kind for the agreement of seeds",
+    )
     sub.add_argument("--ecgs", type=int, default=plan.ecgs, help="ECGs of unseen patients to explain")
     sub.add_argument("--seeds", type=int, default=len(plan.seeds), help="how many models to pretrain")
-    sub.add_argument("--seed", type=int, default=0, help="seed of the simulated cohort; given checkpoints get the one"
-                     f" of {OTHER_COHORT} + seed, which they have not seen")  # fmt: skip
-    sub.add_argument("--representation", choices=("summary", "heart", "per_lead"), default=plan.representation,
-                     help="what the probe reads")  # fmt: skip
+    sub.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the simulated cohort; given checkpoints get the one"
+        f" of {OTHER_COHORT} + seed, which they have not seen",
+    )
+    sub.add_argument(
+        "--representation",
+        choices=("summary", "heart", "per_lead"),
+        default=plan.representation,
+        help="what the probe reads",
+    )
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
     sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
 
@@ -60,9 +77,12 @@ def audit_command(arguments: argparse.Namespace) -> None:
         representation=arguments.representation,
     )
     results = audit(
-        plan, arguments.out, command="lamae " + " ".join(sys.argv[1:]), workers=arguments.workers,
+        plan,
+        arguments.out,
+        command="lamae " + " ".join(sys.argv[1:]),
+        workers=arguments.workers,
         replicates=arguments.replicates,
-    )  # fmt: skip
+    )
     for kind in METHODS:
         print(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")
     print(f"\n{results['rule']}\n")

@@ -90,9 +90,16 @@ def _model(folder: Path) -> LAMAE:
 def evaluate_command(arguments: argparse.Namespace) -> None:
     store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
-        model, store, Split.of(store), representations=(arguments.representation,), minimum=arguments.minimum,
-        replicates=arguments.replicates, large=arguments.large, precision=arguments.precision, device=arguments.device,
-    )  # fmt: skip
+        model,
+        store,
+        Split.of(store),
+        representations=(arguments.representation,),
+        minimum=arguments.minimum,
+        replicates=arguments.replicates,
+        large=arguments.large,
+        precision=arguments.precision,
+        device=arguments.device,
+    )
     if arguments.checkpoint.parent == WEIGHTS:
         print("The probe is not kept: weights that come with the toolkit have their own.")
     else:
@@ -118,9 +125,15 @@ def compare_command(arguments: argparse.Namespace) -> None:
     # A GPU is kept busy by one cell at a time; cores work side by side.
     workers = arguments.workers if arguments.device == "cpu" else 1
     results = compare_rivals(
-        plan, store, arguments.out, command="lamae " + shlex.join(sys.argv[1:]), workers=workers,
-        device=arguments.device, stop_after=arguments.stop_after, replicates=arguments.replicates,
-    )  # fmt: skip
+        plan,
+        store,
+        arguments.out,
+        command="lamae " + shlex.join(sys.argv[1:]),
+        workers=workers,
+        device=arguments.device,
+        stop_after=arguments.stop_after,
+        replicates=arguments.replicates,
+    )
     for task in plan.tasks:
         print(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
     if results["missing_cells"]:

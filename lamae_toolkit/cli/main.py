@@ -118,8 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("pretrain", "Pretrain a model on the training patients of a store; the same command resumes.")
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run: log.jsonl and checkpoint/")
-    sub.add_argument("--size", choices=tuple(SIZES), default=None,
-                     help="a recipe of lamae_toolkit.training.presets, which the options below change")  # fmt: skip
+    sub.add_argument(
+        "--size",
+        choices=tuple(SIZES),
+        default=None,
+        help="a recipe of lamae_toolkit.training.presets, which the options below change",
+    )
     sub.add_argument("--epochs", type=int, default=None, help="how often a --size sees each ECG; 100 if not given")
     _add_device(sub)
     choices = CHOICES | {"precision": PRECISIONS, "data": DATA}
@@ -132,29 +136,50 @@ def _parser() -> argparse.ArgumentParser:
             if field.type is bool:
                 group.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
             else:
-                group.add_argument(option, type=field.type, default=argparse.SUPPRESS,
-                                   choices=choices.get(field.name), help=text)  # fmt: skip
+                group.add_argument(
+                    option, type=field.type, default=argparse.SUPPRESS, choices=choices.get(field.name), help=text
+                )
 
     sub = command("evaluate", "Predict ICD-10 codes of unseen patients from a frozen model, beside a random one.")
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
-    sub.add_argument("--checkpoint", type=shipped_or_own, required=True,
-                     help="folder of the checkpoint, which gets the probe, or the name of shipped weights")  # fmt: skip
+    sub.add_argument(
+        "--checkpoint",
+        type=shipped_or_own,
+        required=True,
+        help="folder of the checkpoint, which gets the probe, or the name of shipped weights",
+    )
     sub.add_argument("--out", type=Path, default=Path(METRICS_FILE), help="file for the results (JSON)")
-    sub.add_argument("--representation", choices=REPRESENTATIONS, default="heart",
-                     help="what the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe")  # fmt: skip
+    sub.add_argument(
+        "--representation",
+        choices=REPRESENTATIONS,
+        default="heart",
+        help="what the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe",
+    )
     sub.add_argument("--minimum", type=int, default=10, help="training ECGs that a code must have to be predicted")
     sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
-    sub.add_argument("--large", action=argparse.BooleanOptionalAction, default=None,
-                     help="compute by torch on the device, in bounded memory; else from 50,000 ECGs on")  # fmt: skip
-    sub.add_argument("--precision", choices=PRECISIONS, default="float32",
-                     help="of the matrix products that embed the ECGs of a large cohort")  # fmt: skip
+    sub.add_argument(
+        "--large",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="compute by torch on the device, in bounded memory; else from 50,000 ECGs on",
+    )
+    sub.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the matrix products that embed the ECGs of a large cohort",
+    )
     _add_device(sub)
 
     sub = command(
         "compare",
         "Pretrain LAMAE and its rivals with several seeds, probe them, and write a table with intervals and figures.",
     )
-    sub.add_argument("recipe", choices=tuple(PLANS), help="what to compare: see the recipes in lamae_toolkit.experiments.comparison.plans")
+    sub.add_argument(
+        "recipe",
+        choices=tuple(PLANS),
+        help="what to compare: see the recipes in lamae_toolkit.experiments.comparison.plans",
+    )
     sub.add_argument("--out", type=Path, required=True, help="folder of the comparison; the same command goes on in it")
     sub.add_argument("--store", type=Path, default=None, help="a store to use; made in --out if not given")
     sub.add_argument("--ptbxl", type=Path, default=None, help="folder of PTB-XL as it was unpacked")
@@ -177,16 +202,24 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("embed", "Write what the model knows of each ECG of a store, a folder or a file, as a table.")
     sub.add_argument("source", type=Path, help="a store, a folder of ECG files, or one ECG file")
-    sub.add_argument("--checkpoint", type=shipped_or_own, default="lamae-small",
-                     help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
+    sub.add_argument(
+        "--checkpoint",
+        type=shipped_or_own,
+        default="lamae-small",
+        help="folder of the checkpoint, or the name of weights that come with the toolkit",
+    )
     sub.add_argument("--out", type=Path, default=Path("embeddings.parquet"), help="file for the table (Parquet)")
     _add_reading(sub)
     _add_device(sub)
 
     sub = command("explain", "Show the lead weights, latent attention and predicted codes of one ECG.")
     sub.add_argument("record", type=Path, help="an ECG file: WFDB (.hea), CSV or NumPy")
-    sub.add_argument("--checkpoint", type=shipped_or_own, default="lamae-small",
-                     help="folder of the checkpoint, or the name of weights that come with the toolkit")  # fmt: skip
+    sub.add_argument(
+        "--checkpoint",
+        type=shipped_or_own,
+        default="lamae-small",
+        help="folder of the checkpoint, or the name of weights that come with the toolkit",
+    )
     sub.add_argument("--out", type=Path, default=None, help="the HTML report; explain_RECORD.html if not given")
     _add_reading(sub)
 

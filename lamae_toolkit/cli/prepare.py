@@ -72,8 +72,10 @@ def mimic_command(arguments: argparse.Namespace) -> int:
     )
     for what, times in source.meta["left_out"].items():
         print(f"lamae: left out: {times} {what}", file=sys.stderr)
-    print(f"{int(source.ecgs.labelled.sum())} of {len(source.ecgs)} ECGs have codes;"
-          f" {len(source.meta['classes'])} codes have {arguments.minimum} ECGs or more.")  # fmt: skip
+    print(
+        f"{int(source.ecgs.labelled.sum())} of {len(source.ecgs)} ECGs have codes;"
+        f" {len(source.meta['classes'])} codes have {arguments.minimum} ECGs or more."
+    )
     return _prepare(source, arguments)
 
 
@@ -96,8 +98,10 @@ def folder_command(arguments: argparse.Namespace) -> int:
 
 def mimic_like_command(arguments: argparse.Namespace) -> int:
     out = write_mimic_like(arguments.out, arguments.ecgs, arguments.seed, workers=arguments.workers)
-    print(f"Simulated, nobody's: now lamae prepare mimic --ecg {out / ECG} --hosp {out / HOSP} --ed {out / ED}"
-          " --minimum 20 --out STORE")  # fmt: skip
+    print(
+        f"Simulated, nobody's: now lamae prepare mimic --ecg {out / ECG} --hosp {out / HOSP} --ed {out / ED}"
+        " --minimum 20 --out STORE"
+    )
     return 0
 
 
@@ -106,11 +110,16 @@ def _prepare(source: Source, arguments: argparse.Namespace) -> int:
     if not arguments.workers > 0:
         raise ECGError(f"{arguments.workers} workers read nothing; give one or more.")
     report = prepare(
-        source, arguments.out, sampling_rate_hz=arguments.rate_hz, duration_s=arguments.duration_s,
+        source,
+        arguments.out,
+        sampling_rate_hz=arguments.rate_hz,
+        duration_s=arguments.duration_s,
         workers=arguments.workers,
-    )  # fmt: skip
-    print(f"{report['read']} listed = {report['kept']} kept + {report['dropped']} refused;"
-          f" {report['patients']} patients; {report['ecgs_per_s']:.0f} ECGs/s.")  # fmt: skip
+    )
+    print(
+        f"{report['read']} listed = {report['kept']} kept + {report['dropped']} refused;"
+        f" {report['patients']} patients; {report['ecgs_per_s']:.0f} ECGs/s."
+    )
     for reason, times in report["dropped_by_reason"].items():
         print(f"  refused, {reason}: {times}")
     for flag, times in report["ecgs_with_flags"].items():

@@ -122,10 +122,6 @@ def _side_by_side(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
         pool.shutdown(cancel_futures=True)
 
 
-
-
-
-
 def _read_part(
     folder: Path,
     part: int,

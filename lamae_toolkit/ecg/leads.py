@@ -11,13 +11,7 @@ PRECORDIAL_LEADS = ("V1", "V2", "V3", "V4", "V5", "V6")
 LEADS = LIMB_LEADS + PRECORDIAL_LEADS
 """The twelve leads in the toolkit's own order. Leads always travel by name, so any other order is as good."""
 
-LEAD_SUBSETS = {
-    "12 leads": LEADS,
-    "limb leads": LIMB_LEADS,
-    "I, II, V2": ("I", "II", "V2"),
-    "II": ("II",),
-    "I": ("I",),
-}
+LEAD_SUBSETS = {"12 leads": LEADS, "limb leads": LIMB_LEADS, "I, II, V2": ("I", "II", "V2"), "II": ("II",), "I": ("I",)}
 """Lead sets of devices in use, from the hospital cart to the wrist watch."""
 
 FRONTAL_AXIS_DEG = {"I": 0, "II": 60, "III": 120, "aVR": -150, "aVL": -30, "aVF": 90}

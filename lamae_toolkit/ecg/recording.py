@@ -15,14 +15,6 @@ from lamae_toolkit.errors import ECGError
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 2000.0
 
 
-
-
-
-
-
-
-
-
 @dataclass(frozen=True, eq=False)
 class Recording:
     """One ECG: a signal in millivolts, its sampling rate and the names of its leads.
@@ -82,8 +74,6 @@ class Recording:
     def with_note(self, note: str) -> "Recording":
         """The same ECG with one more note."""
         return replace(self, notes=(*self.notes, note))
-
-
 
 
 def einthoven_error_mv(recording: Recording) -> float:

@@ -87,8 +87,13 @@ def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"
     picked = np.zeros(len(codes), dtype=bool)
     picked[chosen] = True
     pairs = pd.DataFrame({"code": [tuple(set(some)) for some in codes], "picked": picked}).explode("code").dropna()
-    table = pd.DataFrame({"chosen": pairs[pairs.picked].code.value_counts(),
-                          "rest": pairs[~pairs.picked].code.value_counts()}).fillna(0).astype(int)  # fmt: skip
+    table = (
+        pd.DataFrame(
+            {"chosen": pairs[pairs.picked].code.value_counts(), "rest": pairs[~pairs.picked].code.value_counts()}
+        )
+        .fillna(0)
+        .astype(int)
+    )
     table["share_chosen"], table["share_rest"] = (
         table.chosen / max(picked.sum(), 1),
         table.rest / max((~picked).sum(), 1),

@@ -134,10 +134,14 @@ class Evaluation:
                     "code": code,
                     "positives": round(self.prevalence[index] * self.test_ecgs),
                     "prevalence": self.prevalence[index],
-                    "auroc": roc.value, "auroc_low": roc.low, "auroc_high": roc.high,
-                    "auprc": prc.value, "auprc_low": prc.low, "auprc_high": prc.high,
+                    "auroc": roc.value,
+                    "auroc_low": roc.low,
+                    "auroc_high": roc.high,
+                    "auprc": prc.value,
+                    "auprc_low": prc.low,
+                    "auprc_high": prc.high,
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows).set_index("code")
 
     def to_dict(self) -> dict:

@@ -90,9 +90,14 @@ def evaluate_large(
     labels = label_matrix(index.codes.tolist(), codes)
     _check_memory(x, labels, len(train), len(validation), replicates * len(test) + memory_bytes, device)
     probe = fit_large_probe(
-        torch.from_numpy(x).to(device), torch.from_numpy(labels).to(device), codes, train, validation,
-        representation=representation, memory_bytes=memory_bytes,
-    )  # fmt: skip
+        torch.from_numpy(x).to(device),
+        torch.from_numpy(labels).to(device),
+        codes,
+        train,
+        validation,
+        representation=representation,
+        memory_bytes=memory_bytes,
+    )
     logits = np.empty((len(test), len(codes)), dtype=np.float32)
     for start in range(0, len(test), 4096):
         rows = test[start : start + 4096]
@@ -100,13 +105,21 @@ def evaluate_large(
         logits[start : start + len(rows)] = z @ probe.weight.T + probe.bias
     patients = index.patient_id.to_numpy()[test]
     scores = large_scores(
-        torch.from_numpy(labels[test]).to(device), torch.from_numpy(logits).to(device),
-        patient_counts(patients, replicates, seed).to(device), memory_bytes=memory_bytes,
-    )  # fmt: skip
+        torch.from_numpy(labels[test]).to(device),
+        torch.from_numpy(logits).to(device),
+        patient_counts(patients, replicates, seed).to(device),
+        memory_bytes=memory_bytes,
+    )
     return Evaluation(
-        name, probe, scores.auroc, scores.auprc, labels[test].mean(axis=0), len(test), len(np.unique(patients)),
+        name,
+        probe,
+        scores.auroc,
+        scores.auprc,
+        labels[test].mean(axis=0),
+        len(test),
+        len(np.unique(patients)),
         Predictions(probe.codes, index.index.to_numpy()[test], patients, labels[test], logits),
-    )  # fmt: skip
+    )
 
 
 def _check_memory(

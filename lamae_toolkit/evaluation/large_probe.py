@@ -130,8 +130,15 @@ def _regressions(
         u.grad, v.grad = slope @ axes.directions.T * step, bias_slope * bias_step
         return total
 
-    torch.optim.LBFGS([u, v], max_iter=500, max_eval=1000, tolerance_grad=1e-6, tolerance_change=1e-9,
-                      history_size=20, line_search_fn="strong_wolfe").step(loss)  # fmt: skip
+    torch.optim.LBFGS(
+        [u, v],
+        max_iter=500,
+        max_eval=1000,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-9,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    ).step(loss)
     loss()
     left = max(u.grad.abs().max().item(), v.grad.abs().max().item())
     if not left < 1e-3:

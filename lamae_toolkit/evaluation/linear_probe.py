@@ -203,8 +203,13 @@ def logistic_regressions(
         gradient = (error.T @ z + weight / (penalty * b)) * step
         return loss, np.concatenate([gradient.ravel(), error.sum(axis=0) * bias_step])
 
-    fit = minimize(loss_and_gradient, np.zeros(c * (d + 1)), method="L-BFGS-B", jac=True,
-                   options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13})  # fmt: skip
+    fit = minimize(
+        loss_and_gradient,
+        np.zeros(c * (d + 1)),
+        method="L-BFGS-B",
+        jac=True,
+        options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13},
+    )
     if not fit.success:
         raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {penalty:g}.")
     return fit.x[: c * d].reshape(c, d) * step @ directions, fit.x[c * d :] * bias_step

@@ -64,8 +64,9 @@ class OperatingPoint:
         estimates = {name.replace("_", " "): getattr(self, name) for name in names}
         return pd.DataFrame.from_dict(
             {name: (e.value, e.low, e.high) for name, e in estimates.items()},
-            orient="index", columns=["value", "low", "high"],
-        )  # fmt: skip
+            orient="index",
+            columns=["value", "low", "high"],
+        )
 
     def in_words(self, patients: int = 1000) -> str:
         """The same as numbers of patients, which are understood sooner than shares."""

@@ -44,13 +44,7 @@ METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
 
 
 def demo(
-    out: Path | str,
-    *,
-    ecgs: int = 3000,
-    steps: int = 700,
-    seed: int = 0,
-    replicates: int = 1000,
-    progress: bool = True,
+    out: Path | str, *, ecgs: int = 3000, steps: int = 700, seed: int = 0, replicates: int = 1000, progress: bool = True
 ) -> dict:
     """The main job on simulated ECGs: simulate, pretrain, predict ICD-10 codes, look at the leads, write a report.
 
@@ -118,15 +112,28 @@ def evaluate_beside_random(
                 models[name], store, rows, representation, precision=precision, device=device, progress=progress
             )
             return evaluate_large(
-                x, index, codes, name=title, split=split, representation=representation, replicates=replicates,
-                seed=seed, device=device,
-            )  # fmt: skip
+                x,
+                index,
+                codes,
+                name=title,
+                split=split,
+                representation=representation,
+                replicates=replicates,
+                seed=seed,
+                device=device,
+            )
         if name not in embedded:
             embedded[name] = embed_rows(models[name], store, rows, device=device, progress=progress)
         return evaluate(
-            embedded[name], index, codes, name=title, split=split, representation=representation,
-            replicates=replicates, seed=seed,
-        )  # fmt: skip
+            embedded[name],
+            index,
+            codes,
+            name=title,
+            split=split,
+            representation=representation,
+            replicates=replicates,
+            seed=seed,
+        )
 
     return [evaluation(name, representation) for representation in representations for name in models]
 

@@ -151,12 +151,21 @@ def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient
     for column, (name, colour, symbol, shift) in looks.items():
         value, low, high = (leak.table[f"{column}{end}"] for end in ("", "_low", "_high"))
         figure.add_scatter(
-            x=value, y=places + shift, mode="markers", name=name, marker={"color": colour, "symbol": symbol, "size": 9},
-            error_x={"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low,
-                     "thickness": 1.2},
+            x=value,
+            y=places + shift,
+            mode="markers",
+            name=name,
+            marker={"color": colour, "symbol": symbol, "size": 9},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": high - value,
+                "arrayminus": value - low,
+                "thickness": 1.2,
+            },
             customdata=np.stack([low, high], axis=1),
             hovertemplate=f"{name}: %{{x:.3f}} (%{{customdata[0]:.3f}} to %{{customdata[1]:.3f}})<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot"}, annotation_text="guessing")
     figure.update_yaxes(tickvals=places, ticktext=[_short(name) for name in leak.table.index], autorange="reversed")
     figure.update_xaxes(title_text="AUROC of the nearest ECGs, 95 % interval")

@@ -16,8 +16,9 @@ from lamae_toolkit.explain.lead_subsets import present_leads, subset_log_odds
 from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values
 from lamae_toolkit.model.lamae import LAMAE
 
-LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {name: (name,) for name in
-                  ("V1", "V2", "V3", "V4", "V5", "V6")}  # fmt: skip
+LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {
+    name: (name,) for name in ("V1", "V2", "V3", "V4", "V5", "V6")
+}
 """The limb leads as one player: they are two independent leads written six ways. The chest leads one by one."""
 
 

@@ -25,10 +25,7 @@ SILENCE_MV = 0.01
 def shipped_pair() -> dict[str, LAMAE]:
     """The two models that come with the toolkit, alike in all but one thing: in LAMAE the leads meet."""
     lamae, independent = SHIPPED
-    return {
-        "LAMAE": LAMAE.from_pretrained(lamae),
-        "independent leads": IndependentMAE.from_pretrained(independent),
-    }
+    return {"LAMAE": LAMAE.from_pretrained(lamae), "independent leads": IndependentMAE.from_pretrained(independent)}
 
 
 def as_read(recording: Recording, config: LAMAEConfig) -> Recording:

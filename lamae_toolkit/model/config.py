@@ -52,8 +52,17 @@ class LAMAEConfig:
                 raise ECGError(
                     f"The configuration's {name} is {getattr(self, name)!r}; choose from {', '.join(choices)}."
                 )
-        for name in ("patch_samples", "width", "heads", "encoder_depth", "induced_latents", "pooling_heads",
-                     "decoder_width", "decoder_heads", "decoder_depth"):  # fmt: skip
+        for name in (
+            "patch_samples",
+            "width",
+            "heads",
+            "encoder_depth",
+            "induced_latents",
+            "pooling_heads",
+            "decoder_width",
+            "decoder_heads",
+            "decoder_depth",
+        ):
             if getattr(self, name) < 1:
                 raise ECGError(f"The configuration's {name} is {getattr(self, name)}, but it must be at least 1.")
         if self.latent_depth < 0:

@@ -231,11 +231,7 @@ class LAMAE(PretrainedModel):
         return heart, weights, self.pooling.add_up_moments(grid, weights, there)
 
     def decode(
-        self,
-        latents: Latents,
-        heart: Float[Tensor, "b d"] | None,
-        moments: Float[Tensor, "b n d"] | None,
-        batch: Batch,
+        self, latents: Latents, heart: Float[Tensor, "b d"] | None, moments: Float[Tensor, "b n d"] | None, batch: Batch
     ) -> Float[Tensor, "b l n p"]:
         """Draw each lead from the heart token, its own latents, and mask tokens where nothing was seen.
 

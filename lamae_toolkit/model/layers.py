@@ -134,10 +134,7 @@ class LeadPooling(nn.Module):
         return self.out(rearrange(einsum(weights, value, "b h l, b l h e -> b h e"), "b h e -> b (h e)"))
 
     def add_up_moments(
-        self,
-        grid: Float[Tensor, "b l n d"],
-        weights: Float[Tensor, "b h l"],
-        visible: Bool[Tensor, "b l n"],
+        self, grid: Float[Tensor, "b l n d"], weights: Float[Tensor, "b h l"], visible: Bool[Tensor, "b l n"]
     ) -> Float[Tensor, "b n d"]:
         """The heart at each moment: the leads visible at that patch, added up by the same weights.
 

@@ -145,10 +145,7 @@ def golden_outputs(model: "PretrainedModel") -> dict[str, list[float]]:
     with torch.inference_mode():
         embedding = model.eval().embed(golden_signal(model.config).to(device))
     model.train(was_training)
-    return {
-        "lead_weights": embedding.lead_weights[0].mean(dim=0).tolist(),
-        "heart": embedding.heart[0].tolist(),
-    }
+    return {"lead_weights": embedding.lead_weights[0].mean(dim=0).tolist(), "heart": embedding.heart[0].tolist()}
 
 
 def _check_golden(model: "PretrainedModel", path: Path) -> None:

@@ -65,10 +65,16 @@ def saliency_figure(
     leads = [lead for lead in LEADS if lead in recording.leads]
     for lead, trace in zip(leads, list(figure.data), strict=True):
         figure.add_heatmap(
-            z=shown[[recording.leads.index(lead)]].astype(np.float32), x0=patch_s / 2, dx=patch_s,
-            y0=(bottom + top) / 2, dy=top - bottom, xaxis=trace.xaxis, yaxis=trace.yaxis, coloraxis="coloraxis",
+            z=shown[[recording.leads.index(lead)]].astype(np.float32),
+            x0=patch_s / 2,
+            dx=patch_s,
+            y0=(bottom + top) / 2,
+            dy=top - bottom,
+            xaxis=trace.xaxis,
+            yaxis=trace.yaxis,
+            coloraxis="coloraxis",
             hovertemplate=f"{lead}, %{{x:.2f}} s: %{{z:.3g}} {unit}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
         coloraxis=_behind(shown, method) | {"colorbar": _colour_bar(unit)},
         title={"text": sentence, "font": {"size": 15}},
@@ -87,23 +93,45 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
     own = np.eye(len(leads), dtype=bool)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.7, 0.3])
     figure.add_heatmap(
-        z=np.where(own, np.nan, shares), x=leads, y=leads, colorscale=WEIGHT_SCALE, xgap=1, ygap=1,
+        z=np.where(own, np.nan, shares),
+        x=leads,
+        y=leads,
+        colorscale=WEIGHT_SCALE,
+        xgap=1,
+        ygap=1,
         colorbar=_colour_bar("share", y=0.66, length=0.66) | {"tickformat": ".1%"},
-        hovertemplate="%{z:.1%} of %{y} came from %{x}<extra></extra>", row=1, col=1,
-    )  # fmt: skip
+        hovertemplate="%{z:.1%} of %{y} came from %{x}<extra></extra>",
+        row=1,
+        col=1,
+    )
     for place, lead in enumerate(leads):
         figure.add_annotation(
-            x=lead, y=lead, text=f"{shares[place, place]:.0%}", showarrow=False, font={"size": 11, "color": "#444444"},
-            row=1, col=1,
-        )  # fmt: skip
+            x=lead,
+            y=lead,
+            text=f"{shares[place, place]:.0%}",
+            showarrow=False,
+            font={"size": 11, "color": "#444444"},
+            row=1,
+            col=1,
+        )
     figure.add_bar(
-        x=leads, y=explanation.into_heart, marker_color=BLUE, name="by way of all leads", row=2, col=1,
+        x=leads,
+        y=explanation.into_heart,
+        marker_color=BLUE,
+        name="by way of all leads",
+        row=2,
+        col=1,
         hovertemplate="%{y:.1%} of the heart token came from %{x}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=leads, y=explanation.lead_weights.mean(axis=0), mode="markers", name="lead weight alone",
-        marker={"color": ORANGE, "size": 9, "line": {"width": 1}}, row=2, col=1,
-    )  # fmt: skip
+        x=leads,
+        y=explanation.lead_weights.mean(axis=0),
+        mode="markers",
+        name="lead weight alone",
+        marker={"color": ORANGE, "size": 9, "line": {"width": 1}},
+        row=2,
+        col=1,
+    )
     figure.add_hline(y=1 / len(leads), line={"color": GREY, "dash": "dot"}, row=2, col=1)
     figure.update_xaxes(range=[-0.5, len(leads) - 0.5], showgrid=False)
     figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, row=1, col=1)
@@ -122,28 +150,45 @@ def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Fi
     if value.ndim == 2:
         figure = go.Figure(
             go.Heatmap(
-                z=value, x=leads, y=leads, colorscale=DIVERGING, zmin=-limit, zmax=limit, xgap=1, ygap=1,
-                text=np.where(clear, np.char.mod("%+.1f", value), ""), texttemplate="%{text}",
+                z=value,
+                x=leads,
+                y=leads,
+                colorscale=DIVERGING,
+                zmin=-limit,
+                zmax=limit,
+                xgap=1,
+                ygap=1,
+                text=np.where(clear, np.char.mod("%+.1f", value), ""),
+                texttemplate="%{text}",
                 colorbar=_colour_bar("percentage points"),
                 hovertemplate="%{y} took %{z:+.2f} percentage points more from %{x}<extra></extra>",
             )
-        )  # fmt: skip
+        )
         figure.update_yaxes(autorange="reversed", title_text="lead")
         note = "" if difference.low is None else "; a number where the 95 % interval leaves out 0"
         figure.update_xaxes(title_text=f"came from lead{note}")
     else:
         bars = None
         if difference.low is not None:
-            bars = {"type": "data", "symmetric": False, "array": 100 * difference.high - value,
-                    "arrayminus": value - 100 * difference.low, "thickness": 1.2, "color": "#333333"}  # fmt: skip
+            bars = {
+                "type": "data",
+                "symmetric": False,
+                "array": 100 * difference.high - value,
+                "arrayminus": value - 100 * difference.low,
+                "thickness": 1.2,
+                "color": "#333333",
+            }
         opacity = np.where(clear | (difference.low is None), 1.0, 0.35)
         figure = go.Figure(
             go.Bar(
-                x=leads, y=value, error_y=bars, marker_color=np.where(value < 0, BLUE, VERMILION).tolist(),
+                x=leads,
+                y=value,
+                error_y=bars,
+                marker_color=np.where(value < 0, BLUE, VERMILION).tolist(),
                 marker_opacity=opacity.tolist(),
                 hovertemplate="%{x}: %{y:+.2f} percentage points<extra></extra>",
             )
-        )  # fmt: skip
+        )
         figure.add_hline(y=0, line={"color": GREY})
         figure.update_yaxes(title_text="difference, percentage points")
     return _finish(figure, title or difference.comparison, height=520 if value.ndim == 2 else 340)

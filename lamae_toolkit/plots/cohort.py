@@ -21,8 +21,14 @@ def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
     figure = go.Figure()
     for sex, colour in {"women": VERMILION, "men": BLUE, "unknown": GREY}.items():
         if ages[sex].any():
-            figure.add_bar(x=ages.index, y=ages[sex], offset=0, name=sex, marker_color=colour,
-                           hovertemplate=f"from %{{x}} years: %{{y}} ECGs of {sex}<extra></extra>")  # fmt: skip
+            figure.add_bar(
+                x=ages.index,
+                y=ages[sex],
+                offset=0,
+                name=sex,
+                marker_color=colour,
+                hovertemplate=f"from %{{x}} years: %{{y}} ECGs of {sex}<extra></extra>",
+            )
     figure.update_layout(barmode="stack", bargap=0.05)
     figure.update_xaxes(title_text="age in years")
     figure.update_yaxes(title_text="ECGs")
@@ -34,12 +40,15 @@ def code_figure(codes: pd.DataFrame, most: int = 25, title: str = "How frequent 
     shown = codes[:most][::-1]
     figure = go.Figure(
         go.Bar(
-            x=shown["share of ECGs"], y=[_short(code) for code in shown.index], orientation="h", marker_color=BLUE,
+            x=shown["share of ECGs"],
+            y=[_short(code) for code in shown.index],
+            orientation="h",
+            marker_color=BLUE,
             customdata=np.stack([shown.ECGs, shown.patients, shown.name], axis=1),
             hovertemplate="%{customdata[2]}: %{x:.1%}, %{customdata[0]} ECGs of %{customdata[1]} patients"
             "<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text="share of all ECGs", tickformat=".0%")
     return _finish(figure, title, height=22 * len(shown) + 130)
 
@@ -62,12 +71,19 @@ def co_occurrence_figure(together: CoOccurrence, show: str = "ratio", title: str
     )
     figure = go.Figure(
         go.Heatmap(
-            z=z, x=codes, y=[_short(code) for code in codes], **scale, colorbar=bar, customdata=details, xgap=1, ygap=1,
+            z=z,
+            x=codes,
+            y=[_short(code) for code in codes],
+            **scale,
+            colorbar=bar,
+            customdata=details,
+            xgap=1,
+            ygap=1,
             hoverongaps=True,
             hovertemplate="%{customdata[5]}<br>with %{customdata[4]}<br>%{customdata[0]} ECGs, expected"
             " %{customdata[1]:.1f}<br>%{customdata[3]:.1%} of the row's ECGs<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(tickangle=-60)
     return _finish_map(figure, title, height=24 * len(codes) + 170)
 
@@ -76,12 +92,19 @@ def quality_figure(quality: pd.DataFrame, title: str = "Which leads are bad, and
     """Leads by flags: the share of ECGs in which the lead is absent or flagged. quality: `explore.quality_table`."""
     figure = go.Figure(
         go.Heatmap(
-            z=quality.to_numpy(), x=list(quality.columns), y=list(quality.index), colorscale="Oranges", zmin=0,
-            zmax=max(0.01, float(quality.max().max())), texttemplate="%{z:.2%}", xgap=2, ygap=2,
+            z=quality.to_numpy(),
+            x=list(quality.columns),
+            y=list(quality.index),
+            colorscale="Oranges",
+            zmin=0,
+            zmax=max(0.01, float(quality.max().max())),
+            texttemplate="%{z:.2%}",
+            xgap=2,
+            ygap=2,
             colorbar={"title": "ECGs", "tickformat": ".1%"},
             hovertemplate="%{y} is %{x} in %{z:.2%} of the ECGs<extra></extra>",
         )
-    )  # fmt: skip
+    )
     return _finish_map(figure, title, height=420)
 
 
@@ -92,8 +115,6 @@ def flagged_figure(store: Store, row: int) -> go.Figure:
     return ecg_figure(store.recording(row), title=f"Row {row}, " + ("; ".join(flags) or "no flag"))
 
 
-
-
 def redundancy_figure(table: pd.DataFrame, title: str = "How much of each lead do other leads explain?") -> go.Figure:
     """R² of each lead in unseen patients, median and quartiles over ECGs, from each set of other leads."""
     figure = go.Figure()
@@ -101,14 +122,22 @@ def redundancy_figure(table: pd.DataFrame, title: str = "How much of each lead d
     for number, (name, colour, symbol) in enumerate(zip(LEAD_SETS, colours, symbols, strict=True)):
         rows = table[table["from"] == name].set_index("lead").reindex(LEADS)
         figure.add_scatter(
-            x=np.arange(len(LEADS)) + 0.2 * (number - 1), y=rows["median"], mode="markers", name=f"from {name}",
+            x=np.arange(len(LEADS)) + 0.2 * (number - 1),
+            y=rows["median"],
+            mode="markers",
+            name=f"from {name}",
             marker={"color": colour, "symbol": symbol, "size": 9},
-            error_y={"type": "data", "symmetric": False, "array": rows.high - rows["median"],
-                     "arrayminus": rows["median"] - rows.low, "thickness": 1.2},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": rows.high - rows["median"],
+                "arrayminus": rows["median"] - rows.low,
+                "thickness": 1.2,
+            },
             customdata=rows[["low", "high", "ECGs"]],
             hovertemplate=f"from {name}: R² %{{y:.3f}} (quartiles %{{customdata[0]:.3f}} to %{{customdata[1]:.3f}},"
             " %{customdata[2]} ECGs)<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(tickvals=list(range(len(LEADS))), ticktext=list(LEADS))
     figure.update_yaxes(title_text="R² in unseen patients, quartiles", range=[-0.6, 1.05])
     return _finish(figure, title, height=440)
@@ -118,11 +147,21 @@ def lead_matrix_figure(matrix: pd.DataFrame, title: str = "R² of each lead from
     """Leads by leads: how much of the row's lead the column's lead explains; below 0 is shown as 0."""
     figure = go.Figure(
         go.Heatmap(
-            z=matrix.to_numpy(), x=list(matrix.columns), y=list(matrix.index), colorscale=WEIGHT_SCALE, zmin=0, zmax=1,
-            texttemplate="%{z:.2f}", textfont={"size": 10}, colorbar={"title": "R²"}, xgap=1, ygap=1, hoverongaps=False,
+            z=matrix.to_numpy(),
+            x=list(matrix.columns),
+            y=list(matrix.index),
+            colorscale=WEIGHT_SCALE,
+            zmin=0,
+            zmax=1,
+            texttemplate="%{z:.2f}",
+            textfont={"size": 10},
+            colorbar={"title": "R²"},
+            xgap=1,
+            ygap=1,
+            hoverongaps=False,
             hovertemplate="%{y} from %{x}: median R² %{z:.2f}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(title_text="lead that is drawn")
     figure.update_xaxes(title_text="lead that it is drawn from")
     return _finish_map(figure, title, height=480)

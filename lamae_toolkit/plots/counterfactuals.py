@@ -26,9 +26,12 @@ from lamae_toolkit.plots.ecg import (
 )
 
 METHOD_COLOURS = {
-    "LAMAE": BLUE, "linear regression": VERMILION, "dipole (Dower)": GREEN, "independent leads": ORANGE,
+    "LAMAE": BLUE,
+    "linear regression": VERMILION,
+    "dipole (Dower)": GREEN,
+    "independent leads": ORANGE,
     "flat line": GREY,
-}  # fmt: skip
+}
 """One colour for each way to draw a missing lead, in every figure."""
 OTHER_COLOURS = (PURPLE, SKY, BLACK)
 NAME_LETTERS = 26
@@ -51,30 +54,57 @@ def what_if_figure(
         chance, change = table.chance[code], table.log_odds_difference[code]
         odds = np.log(chance / (1 - chance))
         for place, value in zip(places, odds, strict=True):
-            figure.add_scatter(x=[odds.iloc[0], value], y=[place, place], mode="lines", showlegend=False,
-                               line={"color": GREY, "width": 2}, hoverinfo="skip", row=1, col=column)  # fmt: skip
+            figure.add_scatter(
+                x=[odds.iloc[0], value],
+                y=[place, place],
+                mode="lines",
+                showlegend=False,
+                line={"color": GREY, "width": 2},
+                hoverinfo="skip",
+                row=1,
+                col=column,
+            )
         figure.add_scatter(
-            x=odds, y=places, mode="markers+text", showlegend=False, row=1, col=column, cliponaxis=False,
-            text=[f"{value:.1%}" for value in chance], textfont={"size": 10},
+            x=odds,
+            y=places,
+            mode="markers+text",
+            showlegend=False,
+            row=1,
+            col=column,
+            cliponaxis=False,
+            text=[f"{value:.1%}" for value in chance],
+            textfont={"size": 10},
             textposition=["middle right" if value >= odds.iloc[0] else "middle left" for value in odds],
             marker={"size": 9, "color": [BLACK] + [VERMILION if d > 0 else BLUE for d in change[1:]]},
             customdata=np.stack([table.index, [f"{value:.2%}" for value in chance], change], axis=1),
             hovertemplate="%{customdata[0]}: %{customdata[1]}, log-odds %{customdata[2]:+.2f}<extra></extra>",
-        )  # fmt: skip
+        )
         figure.add_vline(x=odds.iloc[0], line={"color": GREY, "dash": "dot"}, row=1, col=column)
         low, high = min(odds.min(), -3.0), max(odds.max(), 0.5)
         ticks = [t for t in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99) if low - 2 < np.log(t / (1 - t)) < high + 2]
         room = 0.3 * (high - low)
         figure.update_xaxes(
-            tickvals=[np.log(t / (1 - t)) for t in ticks], ticktext=[f"{t:.6g}" for t in ticks],
-            range=[low - room, high + room], row=1, col=column,
-        )  # fmt: skip
+            tickvals=[np.log(t / (1 - t)) for t in ticks],
+            ticktext=[f"{t:.6g}" for t in ticks],
+            range=[low - room, high + room],
+            row=1,
+            col=column,
+        )
     figure.update_yaxes(tickvals=places, ticktext=list(table.index), col=1)
     figure.update_annotations(font={"size": 12})
     note = table.attrs.get("note", "").replace(": ", ":<br>")
-    figure.add_annotation(text=f"Chances, on a scale of log-odds.<br>{note}", x=0, y=-0.09, xref="paper", yref="paper",
-                          xanchor="left", yanchor="top", align="left", showarrow=False,
-                          font={"size": 11, "color": GREY})  # fmt: skip
+    figure.add_annotation(
+        text=f"Chances, on a scale of log-odds.<br>{note}",
+        x=0,
+        y=-0.09,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        align="left",
+        showarrow=False,
+        font={"size": 11, "color": GREY},
+    )
     _finish(figure, title, height=34 * len(table) + 210)
     return figure.update_layout(margin={"l": 20, "r": 20, "t": 100, "b": 100})
 
@@ -101,10 +131,17 @@ def drawn_leads_figure(
             time_s = np.arange(ecg.signal_mv.shape[1]) / ecg.sampling_rate_hz
             inside = (time_s >= start_s) & (time_s <= start_s + duration_s)
             figure.add_scatter(
-                x=time_s[inside], y=ecg.lead(lead)[inside], mode="lines", name=name, legendgroup=name,
-                showlegend=row == 1, line={"color": colour, "width": width}, row=row, col=1,
+                x=time_s[inside],
+                y=ecg.lead(lead)[inside],
+                mode="lines",
+                name=name,
+                legendgroup=name,
+                showlegend=row == 1,
+                line={"color": colour, "width": width},
+                row=row,
+                col=1,
                 hovertemplate=f"{name}, {lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
-            )  # fmt: skip
+            )
         figure.update_yaxes(title_text=f"<b>{lead}</b>", row=row, col=1)
     figure.update_xaxes(range=[start_s, start_s + duration_s], dtick=0.2, gridcolor=PAPER_LINE, showticklabels=False)
     figure.update_yaxes(dtick=0.5, gridcolor=PAPER_LINE, zerolinecolor=PAPER_BOLD, showticklabels=False)
@@ -168,8 +205,9 @@ def _check_known(what: str, name: str, known: Mapping) -> None:
 def _panels(table: pd.DataFrame, places: list[str], along: str, measure: str, title: str) -> go.Figure:
     """A panel per scenario, and in it groups of bars, one bar per method."""
     scenarios = list(dict.fromkeys(table.scenario))
-    figure = make_subplots(rows=1, cols=len(scenarios), shared_yaxes=True, subplot_titles=scenarios,
-                           horizontal_spacing=0.02)  # fmt: skip
+    figure = make_subplots(
+        rows=1, cols=len(scenarios), shared_yaxes=True, subplot_titles=scenarios, horizontal_spacing=0.02
+    )
     for column, scenario in enumerate(scenarios, start=1):
         there = table[table.scenario == scenario]
         for method in dict.fromkeys(there.method):
@@ -184,11 +222,16 @@ def _add_bars(
     figure: go.Figure, part: pd.DataFrame, places: list[str], method: str, measure: str, legend: bool, **where: int
 ) -> None:
     figure.add_bar(
-        x=places, y=part[measure], name=method, legendgroup=method, showlegend=legend, **where,
+        x=places,
+        y=part[measure],
+        name=method,
+        legendgroup=method,
+        showlegend=legend,
+        **where,
         marker_color=METHOD_COLOURS.get(method, PURPLE),
         error_y=_error_bars(part, measure, f"{measure}_low", f"{measure}_high"),
         hovertemplate=f"{method}, %{{x}}: %{{y:.3f}}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _colour(method: str, drawn: Mapping[str, Recording]) -> str:

@@ -20,9 +20,19 @@ from lamae_toolkit.icd10 import name_of
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
 MANY = (
-    (BLUE, "circle"), (VERMILION, "square"), (GREEN, "diamond"), (ORANGE, "cross"), (PURPLE, "x"), (SKY, "triangle-up"),
-    (GREY, "star"), (BLACK, "pentagon"), (YELLOW, "hexagon"), (BLUE, "x"), (VERMILION, "star"), (GREEN, "hexagon"),
-)  # fmt: skip
+    (BLUE, "circle"),
+    (VERMILION, "square"),
+    (GREEN, "diamond"),
+    (ORANGE, "cross"),
+    (PURPLE, "x"),
+    (SKY, "triangle-up"),
+    (GREY, "star"),
+    (BLACK, "pentagon"),
+    (YELLOW, "hexagon"),
+    (BLUE, "x"),
+    (VERMILION, "star"),
+    (GREEN, "hexagon"),
+)
 """Colour and mark of each of many lines."""
 PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
 WEIGHT_SCALE = "Viridis"
@@ -62,25 +72,42 @@ def ecg_figure(
             # The palest yellow of the scale cannot be read on white.
             colour, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
         figure.add_scatter(
-            x=time_s, y=recording.lead(lead), mode="lines", line={"color": colour, "width": 1.3},
-            name="ECG", legendgroup="ECG", showlegend=overlay is not None and index == 0, **place,
+            x=time_s,
+            y=recording.lead(lead),
+            mode="lines",
+            line={"color": colour, "width": 1.3},
+            name="ECG",
+            legendgroup="ECG",
+            showlegend=overlay is not None and index == 0,
+            **place,
             hovertemplate=f"{lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
-        )  # fmt: skip
+        )
         if overlay is not None and lead in overlay.leads:
             drawn = overlay.lead(lead)
             if hidden is not None:  # what was visible needs no drawing
                 drawn = np.where(np.repeat(hidden[row], len(drawn) // hidden.shape[1]), drawn, np.nan)
             figure.add_scatter(
-                x=np.arange(len(drawn)) / overlay.sampling_rate_hz, y=drawn,
-                mode="lines", line={"color": VERMILION, "width": 1.3}, name="reconstruction", legendgroup="overlay",
-                showlegend=index == 0, **place,
-            )  # fmt: skip
+                x=np.arange(len(drawn)) / overlay.sampling_rate_hz,
+                y=drawn,
+                mode="lines",
+                line={"color": VERMILION, "width": 1.3},
+                name="reconstruction",
+                legendgroup="overlay",
+                showlegend=index == 0,
+                **place,
+            )
         if hidden is not None:
             bands += _bands(hidden[row], (overlay or recording).duration_s, figure.data[-1])
         figure.add_annotation(
-            x=0.0, y=top, text=f"<b>{label}</b>", showarrow=False, xanchor="left", yanchor="top",
-            bgcolor="rgba(255,255,255,0.75)", **place,
-        )  # fmt: skip
+            x=0.0,
+            y=top,
+            text=f"<b>{label}</b>",
+            showarrow=False,
+            xanchor="left",
+            yanchor="top",
+            bgcolor="rgba(255,255,255,0.75)",
+            **place,
+        )
     figure.update_xaxes(range=[0, time_s[-1]], dtick=0.2, gridcolor=PAPER_LINE, showticklabels=False, zeroline=False)
     figure.update_yaxes(
         range=[bottom, top], dtick=0.5, gridcolor=PAPER_LINE, showticklabels=False, zerolinecolor=PAPER_BOLD
@@ -119,15 +146,20 @@ def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figur
         figure.add_scatter(
             x=table.auroc,
             y=np.arange(len(order)) - 0.18 * position,
-            error_x={"type": "data", "symmetric": False, "array": table.auroc_high - table.auroc,
-                     "arrayminus": table.auroc - table.auroc_low, "thickness": 1.2},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": table.auroc_high - table.auroc,
+                "arrayminus": table.auroc - table.auroc_low,
+                "thickness": 1.2,
+            },
             mode="markers",
             marker={"color": colour, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
             name=f"{evaluation.name}, macro {evaluation.auroc.macro()}",
             customdata=np.stack([table.positives, table.auprc, table.prevalence], axis=1),
             hovertemplate="AUROC %{x:.3f}, AUPRC %{customdata[1]:.3f} (prevalence %{customdata[2]:.3f},"
             " %{customdata[0]:.0f} ECGs)<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot"}, annotation_text="guessing")
     figure.update_yaxes(tickvals=np.arange(len(order)), ticktext=[name_of(code) for code in order])
     figure.update_xaxes(title_text="AUROC on unseen patients, 95 % interval")
@@ -145,9 +177,15 @@ def lead_bar_figure(explanation: Explanation, title: str = "Lead weights") -> go
     figure = go.Figure(go.Bar(x=table.index, y=table.weight, marker_color=BLUE, name="mean over heads"))
     for head in table.columns[1:]:
         figure.add_scatter(
-            x=table.index, y=table[head], mode="markers", marker={"color": ORANGE, "size": 7, "line": {"width": 1}},
-            name="each head", legendgroup="head", showlegend=head == "head 1", hovertext=head,
-        )  # fmt: skip
+            x=table.index,
+            y=table[head],
+            mode="markers",
+            marker={"color": ORANGE, "size": 7, "line": {"width": 1}},
+            name="each head",
+            legendgroup="head",
+            showlegend=head == "head 1",
+            hovertext=head,
+        )
     figure.add_hline(y=1 / len(table), line={"color": GREY, "dash": "dot"})
     figure.update_yaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero")
     return _finish(figure, title, height=320)
@@ -186,23 +224,30 @@ def _bands(hidden: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dic
 
 def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     figure.update_layout(
-        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"}, height=height, template="plotly_white",
-        margin={"l": 20, "r": 20, "t": 60, "b": 45}, font={"size": 13},
+        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
+        height=height,
+        template="plotly_white",
+        margin={"l": 20, "r": 20, "t": 60, "b": 45},
+        font={"size": 13},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
-    )  # fmt: skip
+    )
     return figure
 
 
 REPRESENTATION_NAMES = {
-    "per_lead": "all lead latents", "summary": "summary of the latents", "heart": "heart token",
+    "per_lead": "all lead latents",
+    "summary": "summary of the latents",
+    "heart": "heart token",
     "trained": "trained on labels",
-}  # fmt: skip
+}
 """What a probe reads, or that a model was trained on the labels instead."""
 
 REPRESENTATION_MARKS = {
-    "per_lead": (BLUE, "circle"), "summary": (SKY, "triangle-up"), "heart": (ORANGE, "diamond"),
+    "per_lead": (BLUE, "circle"),
+    "summary": (SKY, "triangle-up"),
+    "heart": (ORANGE, "diamond"),
     "trained": (GREEN, "square"),
-}  # fmt: skip
+}
 """How the rows of a comparison's table are told apart: colour and mark."""
 
 
@@ -233,11 +278,15 @@ def _marks_by_variant(macro: pd.DataFrame, columns: tuple[str, str, str], hover:
         rows = macro[macro.representation == representation]
         if len(rows):
             figure.add_scatter(
-                x=rows[columns[0]], y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
-                error_x=_error_bars(rows, *columns), mode="markers", name=REPRESENTATION_NAMES[representation],
-                marker={"color": colour, "symbol": symbol, "size": 9}, customdata=rows.variant,
+                x=rows[columns[0]],
+                y=[order.index(variant) + 0.16 - 0.16 * shift for variant in rows.variant],
+                error_x=_error_bars(rows, *columns),
+                mode="markers",
+                name=REPRESENTATION_NAMES[representation],
+                marker={"color": colour, "symbol": symbol, "size": 9},
+                customdata=rows.variant,
                 hovertemplate=f"{hover}<extra></extra>",
-            )  # fmt: skip
+            )
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order)
     return _finish(figure, title, height=36 * len(order) + 160)
 
@@ -252,20 +301,29 @@ def along_figure(macro: pd.DataFrame, along: str, title: str = "") -> go.Figure:
         colour, symbol = MANY[number % len(MANY)]
         rows = macro[macro.variant == variant].set_index(along).reindex(places)
         figure.add_scatter(
-            x=np.arange(len(places)) + 0.3 * (number / max(len(variants) - 1, 1) - 0.5), y=rows.auroc,
+            x=np.arange(len(places)) + 0.3 * (number / max(len(variants) - 1, 1) - 0.5),
+            y=rows.auroc,
             error_y=_error_bars(rows, "auroc", "low", "high"),
             mode="lines+markers" if along == "fraction" else "markers",
-            name=variant, marker={"size": 8, "color": colour, "symbol": symbol},
-            line={"width": 1.5}, hovertemplate=f"{variant}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+            name=variant,
+            marker={"size": 8, "color": colour, "symbol": symbol},
+            line={"width": 1.5},
+            hovertemplate=f"{variant}: %{{y:.3f}}<extra></extra>",
+        )
     figure.update_xaxes(
-        tickvals=list(range(len(places))), ticktext=names,
+        tickvals=list(range(len(places))),
+        ticktext=names,
         title_text="share of the training patients whose labels were used" if along == "fraction" else "leads",
-    )  # fmt: skip
+    )
     figure.update_yaxes(title_text="macro AUROC, 95 % interval")
     return _finish(figure, title, height=480)
 
 
 def _error_bars(rows: pd.DataFrame, value: str, low: str, high: str) -> dict:
-    return {"type": "data", "symmetric": False, "array": rows[high] - rows[value],
-            "arrayminus": rows[value] - rows[low], "thickness": 1.2}  # fmt: skip
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rows[high] - rows[value],
+        "arrayminus": rows[value] - rows[low],
+        "thickness": 1.2,
+    }

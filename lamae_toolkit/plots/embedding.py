@@ -35,15 +35,27 @@ def map_figure(
     kind = go.Scattergl if len(places) > MANY_ECGS else go.Scatter
     figure = go.Figure(
         kind(
-            x=places[:, 0], y=places[:, 1], mode="markers", marker=marker | {"size": 7, "opacity": 0.8},
-            selectedpoints=None if chosen is None else chosen, unselected={"marker": {"opacity": 0.12}},
-            showlegend=False, hovertext=_words(index), hovertemplate="%{hovertext}<extra></extra>",
+            x=places[:, 0],
+            y=places[:, 1],
+            mode="markers",
+            marker=marker | {"size": 7, "opacity": 0.8},
+            selectedpoints=None if chosen is None else chosen,
+            unselected={"marker": {"opacity": 0.12}},
+            showlegend=False,
+            hovertext=_words(index),
+            hovertemplate="%{hovertext}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     for number in range(3):
         name, (colour_of, symbol) = kinds[number] if number < len(kinds) else ("", (GREY, "circle"))
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, showlegend=bool(name),
-                           marker={"color": colour_of, "symbol": symbol, "size": 9})  # fmt: skip
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=name,
+            showlegend=bool(name),
+            marker={"color": colour_of, "symbol": symbol, "size": 9},
+        )
     near = pd.DataFrame({"place": [], "same_patient": []}) if neighbours is None else neighbours
     own = near.same_patient.to_numpy(dtype=bool)
     rings = (
@@ -53,9 +65,16 @@ def map_figure(
     )
     for name, where, symbol, size in rings:
         where = np.asarray(where, dtype=int)
-        figure.add_scatter(x=places[where, 0], y=places[where, 1], mode="markers", name=name, hoverinfo="skip",
-                           showlegend=len(where) > 0, unselected={"marker": {"opacity": 1}},
-                           marker={"symbol": symbol, "size": size, "color": "black", "line": {"width": 2}})  # fmt: skip
+        figure.add_scatter(
+            x=places[where, 0],
+            y=places[where, 1],
+            mode="markers",
+            name=name,
+            hoverinfo="skip",
+            showlegend=len(where) > 0,
+            unselected={"marker": {"opacity": 1}},
+            marker={"symbol": symbol, "size": size, "color": "black", "line": {"width": 2}},
+        )
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
     return _finish(figure, title or f"{len(places)} ECGs by {_colour_name(colour)}", height=560).update_layout(
@@ -70,9 +89,15 @@ def _kinds(index: pd.DataFrame, colour: str) -> tuple[list, dict]:
         known = np.isfinite(ages)
         if not known.any():
             raise ECGError("No ECG of this cohort has an age; colour by sex or by a code instead.")
-        marker = {"color": np.where(known, ages, np.nan), "symbol": "circle", "colorscale": AGE_SCALE,
-                  "showscale": True, "cmin": float(ages[known].min()), "cmax": float(ages[known].max()),
-                  "colorbar": {"title": "age in years"}}  # fmt: skip
+        marker = {
+            "color": np.where(known, ages, np.nan),
+            "symbol": "circle",
+            "colorscale": AGE_SCALE,
+            "showscale": True,
+            "cmin": float(ages[known].min()),
+            "cmax": float(ages[known].max()),
+            "colorbar": {"title": "age in years"},
+        }
         return [], marker
     if colour == "sex":
         kinds = [("women", (VERMILION, "diamond")), ("men", (BLUE, "circle")), ("sex unknown", (GREY, "x"))]
@@ -90,8 +115,10 @@ def _kinds(index: pd.DataFrame, colour: str) -> tuple[list, dict]:
 def _words(index: pd.DataFrame) -> list[str]:
     ages = ["age unknown" if age != age else f"{age:.0f} years" for age in index.age_years]
     lines = zip(index.index, index.patient_id, index.sex, ages, index.codes, strict=True)
-    return [f"row {row}, patient {patient}<br>{sex or 'sex unknown'}, {age}<br>{', '.join(codes) or 'no code'}"
-            for row, patient, sex, age, codes in lines]  # fmt: skip
+    return [
+        f"row {row}, patient {patient}<br>{sex or 'sex unknown'}, {age}<br>{', '.join(codes) or 'no code'}"
+        for row, patient, sex, age, codes in lines
+    ]
 
 
 def _colour_name(colour: str) -> str:

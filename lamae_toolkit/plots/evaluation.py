@@ -38,13 +38,27 @@ def codes_figure(
                 continue
             own = model.table().reindex(order)
             figure.add_scatter(
-                x=own[metric], y=places - 0.2 * number, mode="markers", name=model.name, customdata=list(order),
-                legendgroup=model.name, showlegend=column == 1, row=1, col=column, hoverinfo="text",
+                x=own[metric],
+                y=places - 0.2 * number,
+                mode="markers",
+                name=model.name,
+                customdata=list(order),
+                legendgroup=model.name,
+                showlegend=column == 1,
+                row=1,
+                col=column,
+                hoverinfo="text",
                 error_x=_error_bars(own, metric, f"{metric}_low", f"{metric}_high"),
-                marker={"color": colour, "symbol": symbol, "size": 9}, hovertext=_in_words(own, metric),
-            )  # fmt: skip
-    guessing = {"mode": "markers", "name": "guessing", "legendgroup": "guessing", "hoverinfo": "skip",
-                "marker": {"symbol": "line-ns-open", "color": GREY, "size": 12, "line": {"width": 2}}}  # fmt: skip
+                marker={"color": colour, "symbol": symbol, "size": 9},
+                hovertext=_in_words(own, metric),
+            )
+    guessing = {
+        "mode": "markers",
+        "name": "guessing",
+        "legendgroup": "guessing",
+        "hoverinfo": "skip",
+        "marker": {"symbol": "line-ns-open", "color": GREY, "size": 12, "line": {"width": 2}},
+    }
     figure.add_scatter(x=np.full(len(order), 0.5), y=places, row=1, col=1, **guessing)
     figure.add_scatter(x=table.prevalence[order], y=places, showlegend=False, row=1, col=2, **guessing)
     figure.update_yaxes(tickvals=places.tolist(), ticktext=[_short(name_of(code)) for code in order], col=1)
@@ -125,11 +139,20 @@ def _add_curve(
     hover = f"threshold %{{customdata:.2%}}<br>{x.replace('_', ' ')} %{{x:.3f}}, {y} %{{y:.3f}}<extra></extra>"
     for points, mode in ((curve.iloc[some], "lines"), (curve[curve.threshold >= threshold][-1:], "markers")):
         figure.add_scatter(
-            x=points[x], y=points[y], customdata=points.threshold.clip(upper=1.0), mode=mode, hovertemplate=hover,
-            name=name, legendgroup=name, showlegend=False, line={"color": colour, "width": 2}, row=1, col=column,
+            x=points[x],
+            y=points[y],
+            customdata=points.threshold.clip(upper=1.0),
+            mode=mode,
+            hovertemplate=hover,
+            name=name,
+            legendgroup=name,
+            showlegend=False,
+            line={"color": colour, "width": 2},
+            row=1,
+            col=column,
             cliponaxis=mode == "lines",
             marker={"color": colour, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
-        )  # fmt: skip
+        )
 
 
 def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
@@ -138,13 +161,20 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
     labels, chances = model.predictions.of_code(code)
     groups = calibration_curve(labels, chances, model.predictions.patient_ids)
     figure.add_scatter(
-        x=groups.chance, y=groups.observed, error_y=_error_bars(groups, "observed", "low", "high"),
-        mode="lines+markers", name=model.name, legendgroup=model.name, line={"color": colour, "width": 1}, row=2, col=1,
+        x=groups.chance,
+        y=groups.observed,
+        error_y=_error_bars(groups, "observed", "low", "high"),
+        mode="lines+markers",
+        name=model.name,
+        legendgroup=model.name,
+        line={"color": colour, "width": 1},
+        row=2,
+        col=1,
         marker={"color": colour, "symbol": symbol, "size": 8},
         customdata=groups[["low", "high", "ECGs", "patients"]],
         hovertemplate="mean chance %{x:.1%}<br>with the code %{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%})"
         "<br>%{customdata[2]} ECGs of %{customdata[3]} patients<extra></extra>",
-    )  # fmt: skip
+    )
     top = max(1.03 * min(max(groups.chance.max(), groups.high.max()), 1.0), (figure.layout.xaxis3.range or (0, 0))[1])
     figure.update_xaxes(title_text="predicted chance, mean of each group", range=[-0.02 * top, top], row=2, col=1)
     figure.update_yaxes(title_text="share with the code", range=[-0.02 * top, top], row=2, col=1)
@@ -153,8 +183,16 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
 def _add_guessing(figure: go.Figure, prevalence: float) -> None:
     """What guessing gives in each picture, and perfect calibration, as dotted lines."""
     for row, column, y in ((1, 1, [0, 1]), (1, 2, [prevalence, prevalence]), (2, 1, [0, 1])):
-        figure.add_scatter(x=[0, 1], y=y, mode="lines", line={"color": GREY, "dash": "dot"}, showlegend=False,
-                           hoverinfo="skip", row=row, col=column)  # fmt: skip
+        figure.add_scatter(
+            x=[0, 1],
+            y=y,
+            mode="lines",
+            line={"color": GREY, "dash": "dot"},
+            showlegend=False,
+            hoverinfo="skip",
+            row=row,
+            col=column,
+        )
 
 
 def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold: float, opened: int | None) -> None:
@@ -173,25 +211,48 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
         if len(members) > MOST_ECGS:
             members, more = np.sort(draw.choice(members, MOST_ECGS, replace=False)), f", {MOST_ECGS} of each kind"
         figure.add_scatter(
-            x=log_odds[members], y=height[members], customdata=np.stack([predictions.rows, chances], axis=1)[members],
-            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75}, **place,
+            x=log_odds[members],
+            y=height[members],
+            customdata=np.stack([predictions.rows, chances], axis=1)[members],
+            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75},
+            **place,
             hovertemplate="row %{customdata[0]}: chance %{customdata[1]:.2%}<extra>click to open</extra>",
-        )  # fmt: skip
+        )
     ring = predictions.rows == opened
     figure.add_scatter(
-        x=log_odds[ring], y=height[ring], hoverinfo="skip", **place,
+        x=log_odds[ring],
+        y=height[ring],
+        hoverinfo="skip",
+        **place,
         marker={"symbol": "circle-open", "size": 17, "color": "black", "line": {"width": 2}},
-    )  # fmt: skip
+    )
     line = float(logit(np.clip(threshold, 1e-6, 1 - 1e-6)))
-    figure.add_scatter(x=[line, line], y=[-0.5, 1.5], mode="lines", line={"color": "black", "dash": "dash"},
-                       showlegend=False, hoverinfo="skip", row=2, col=2)  # fmt: skip
-    names = [f"{tick:.2%}" if min(tick, 1 - tick) < 0.001 else f"{tick:.1%}" if min(tick, 1 - tick) < 0.01
-             else f"{tick:.0%}" for tick in TICKS]  # fmt: skip
-    figure.update_xaxes(title_text=f"predicted chance of each ECG{more}", tickvals=logit(TICKS).tolist(),
-                        ticktext=names,
-                        range=[log_odds.min() - 0.4, log_odds.max() + 0.4], zeroline=False, row=2, col=2)  # fmt: skip
-    figure.update_yaxes(tickvals=[0, 1], ticktext=["without", "with"], range=[-0.5, 1.5], zeroline=False,
-                        showgrid=False, row=2, col=2)  # fmt: skip
+    figure.add_scatter(
+        x=[line, line],
+        y=[-0.5, 1.5],
+        mode="lines",
+        line={"color": "black", "dash": "dash"},
+        showlegend=False,
+        hoverinfo="skip",
+        row=2,
+        col=2,
+    )
+    names = [
+        f"{tick:.2%}" if min(tick, 1 - tick) < 0.001 else f"{tick:.1%}" if min(tick, 1 - tick) < 0.01 else f"{tick:.0%}"
+        for tick in TICKS
+    ]
+    figure.update_xaxes(
+        title_text=f"predicted chance of each ECG{more}",
+        tickvals=logit(TICKS).tolist(),
+        ticktext=names,
+        range=[log_odds.min() - 0.4, log_odds.max() + 0.4],
+        zeroline=False,
+        row=2,
+        col=2,
+    )
+    figure.update_yaxes(
+        tickvals=[0, 1], ticktext=["without", "with"], range=[-0.5, 1.5], zeroline=False, showgrid=False, row=2, col=2
+    )
 
 
 def _short(name: str) -> str:

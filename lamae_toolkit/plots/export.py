@@ -15,8 +15,18 @@ from lamae_toolkit.errors import ECGError
 WIDTH_PX, PX_PER_IN = 1000, 100
 COLOURS = 32
 """Of a PNG: enough for lines on paper and for a scale of colours, and a quarter of the bytes."""
-MARKS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "triangle-up": "^",
-         "star": "*", "pentagon": "p", "hexagon": "h", "line-ns": "|"}  # fmt: skip
+MARKS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "cross": "P",
+    "x": "X",
+    "triangle-up": "^",
+    "star": "*",
+    "pentagon": "p",
+    "hexagon": "h",
+    "line-ns": "|",
+}
 KINDS = ("scatter", "scattergl", "bar", "heatmap")
 DASHES = {"dot": ":", "dash": "--", "dashdot": "-."}
 ALIGN = {"left": "left", "right": "right", "center": "center", "auto": "center", None: "center"}
@@ -73,8 +83,14 @@ def _axes(figure: go.Figure, page: Figure, x: str, y: str) -> Axes:
     left, right = min(0.08 + 0.006 * long, 0.4), 0.97
     height_px = figure.layout.height or 450
     bottom, top = 55 / height_px, 1 - 70 / height_px
-    return page.add_axes((left + (right - left) * x0, bottom + (top - bottom) * y0,
-                          (right - left) * (x1 - x0), (top - bottom) * (y1 - y0)))  # fmt: skip
+    return page.add_axes(
+        (
+            left + (right - left) * x0,
+            bottom + (top - bottom) * y0,
+            (right - left) * (x1 - x0),
+            (top - bottom) * (y1 - y0),
+        )
+    )
 
 
 def _draw(ax: Axes, trace) -> None:
@@ -86,12 +102,25 @@ def _draw(ax: Axes, trace) -> None:
         for error, along in ((trace.error_x, "xerr"), (trace.error_y, "yerr")):
             if error.array is not None:
                 low = error.array if error.arrayminus is None else error.arrayminus
-                ax.errorbar(x, y, **{along: np.abs(np.stack([low, error.array]))}, fmt="none", elinewidth=1, capsize=2,
-                            ecolor=_colour(trace.marker.color or trace.line.color, "#777777"))  # fmt: skip
+                ax.errorbar(
+                    x,
+                    y,
+                    **{along: np.abs(np.stack([low, error.array]))},
+                    fmt="none",
+                    elinewidth=1,
+                    capsize=2,
+                    ecolor=_colour(trace.marker.color or trace.line.color, "#777777"),
+                )
         mode = trace.mode or "lines"
         if "lines" in mode:
-            ax.plot(x, y, color=_colour(trace.line.color, "#0072B2"), linewidth=0.75 * (trace.line.width or 2),
-                    linestyle=DASHES.get(trace.line.dash, "-"), label=name)  # fmt: skip
+            ax.plot(
+                x,
+                y,
+                color=_colour(trace.line.color, "#0072B2"),
+                linewidth=0.75 * (trace.line.width or 2),
+                linestyle=DASHES.get(trace.line.dash, "-"),
+                label=name,
+            )
         if "text" in mode:
             sides = np.broadcast_to(trace.textposition or "middle center", x.shape)
             for place, side in zip(zip(x, y, trace.text, strict=True), sides, strict=True):
@@ -126,8 +155,17 @@ def _draw_marks(ax: Axes, trace, x: np.ndarray, y: np.ndarray, name: str | None)
             look = {"facecolors": "none", "edgecolors": colour} if hollow else {"color": colour}
         faded = opacity[which] if trace.selectedpoints is not None else trace.marker.opacity
         width = trace.marker.line.width or 0.5
-        drawn = ax.scatter(x[which], y[which], s=(0.7 * size[which]) ** 2, marker=MARKS[symbol.removesuffix("-open")],
-                           label=name, alpha=faded, linewidths=width, zorder=3, **look)  # fmt: skip
+        drawn = ax.scatter(
+            x[which],
+            y[which],
+            s=(0.7 * size[which]) ** 2,
+            marker=MARKS[symbol.removesuffix("-open")],
+            label=name,
+            alpha=faded,
+            linewidths=width,
+            zorder=3,
+            **look,
+        )
         if numbers and trace.marker.showscale:
             ax.figure.colorbar(drawn, ax=ax, label=_plain(trace.marker.colorbar.title.text), fraction=0.03, pad=0.01)
         name = None
@@ -190,8 +228,14 @@ def _add_shapes(figure: go.Figure, axes: dict[tuple[str, str], Axes]) -> None:
         elif ax is not None and x_part:
             ax.axhline(shape.y0, color=_colour(shape.line.color, "black"), linestyle=DASHES.get(shape.line.dash, "-"))
         elif ax is not None and shape.type == "rect":
-            ax.fill_between([shape.x0, shape.x1], shape.y0, shape.y1, color=_colour(shape.fillcolor, "#777777"),
-                            linewidth=0, zorder=0)  # fmt: skip
+            ax.fill_between(
+                [shape.x0, shape.x1],
+                shape.y0,
+                shape.y1,
+                color=_colour(shape.fillcolor, "#777777"),
+                linewidth=0,
+                zorder=0,
+            )
     for words in figure.layout.annotations:
         ax = by_axis["y"].get((words.yref or "").split()[0] if words.yref else None)
         if ax is not None and "domain" not in words.yref and "domain" not in (words.xref or ""):
@@ -201,9 +245,17 @@ def _add_shapes(figure: go.Figure, axes: dict[tuple[str, str], Axes]) -> None:
 
 def _write(ax: Axes, x, y, text: str, font, across: str | None = None, up: str | None = None) -> None:
     """Words at a place of the data, in bold where they begin so."""
-    ax.text(x, y, _plain(text), fontsize=0.72 * (font.size or 11), color=_colour(font.color, "black"),
-            weight="bold" if text.startswith("<b>") else "normal", ha=ALIGN[across], va=UPRIGHT[up],
-            clip_on=True)  # fmt: skip
+    ax.text(
+        x,
+        y,
+        _plain(text),
+        fontsize=0.72 * (font.size or 11),
+        color=_colour(font.color, "black"),
+        weight="bold" if text.startswith("<b>") else "normal",
+        ha=ALIGN[across],
+        va=UPRIGHT[up],
+        clip_on=True,
+    )
 
 
 def _add_legend(page: Figure, axes: dict[tuple[str, str], Axes]) -> None:

@@ -26,20 +26,31 @@ PLACES = {lead: (np.cos(a), -np.sin(a)) for lead, a in ((k, np.radians(v)) for k
 """Of each lead: limb leads on a circle seen from the front, chest leads on the chest seen from the feet. The patient's
 left is on the right; up is towards the head, or to the front."""
 LABELS = {
-    "I": (0.24, 0.0, "left"), "II": (0.2, -0.16, "left"), "III": (-0.2, -0.16, "right"),
-    "aVR": (-0.22, 0.1, "right"), "aVL": (0.24, 0.1, "left"), "aVF": (0.0, -0.27, "center"),
-    "V1": (-0.22, 0.14, "right"), "V2": (-0.02, 0.3, "center"), "V3": (0.12, 0.3, "left"),
-    "V4": (0.25, 0.17, "left"), "V5": (0.25, 0.06, "left"), "V6": (0.24, 0.0, "left"),
-}  # fmt: skip
+    "I": (0.24, 0.0, "left"),
+    "II": (0.2, -0.16, "left"),
+    "III": (-0.2, -0.16, "right"),
+    "aVR": (-0.22, 0.1, "right"),
+    "aVL": (0.24, 0.1, "left"),
+    "aVF": (0.0, -0.27, "center"),
+    "V1": (-0.22, 0.14, "right"),
+    "V2": (-0.02, 0.3, "center"),
+    "V3": (0.12, 0.3, "left"),
+    "V4": (0.25, 0.17, "left"),
+    "V5": (0.25, 0.06, "left"),
+    "V6": (0.24, 0.0, "left"),
+}
 """How far from its lead each label lies, and where it is held."""
 SIDE = {"left": "middle right", "right": "middle left", "center": "middle center"}
 """On which side of its place a word stands that is held there."""
 SIDES = (
     (-2.0, 1.3, "<b>Frontal plane</b>, from the front", "left"),
-    (0, 1.12, "head", "center"), (0, -1.5, "feet", "center"), (-1.08, 0, "right", "right"),
-    (-2.0, BELOW + 1.42, "<b>Horizontal plane</b>, from the feet", "left"), (0, BELOW - 1.02, "back", "center"),
+    (0, 1.12, "head", "center"),
+    (0, -1.5, "feet", "center"),
+    (-1.08, 0, "right", "right"),
+    (-2.0, BELOW + 1.42, "<b>Horizontal plane</b>, from the feet", "left"),
+    (0, BELOW - 1.02, "back", "center"),
     (-CHEST[0] - 0.08, BELOW, "right", "right"),
-)  # fmt: skip
+)
 
 
 def geometry_figure(values: pd.Series, measure: str = "weight", title: str | None = None) -> go.Figure:

@@ -40,11 +40,17 @@ def mask_figure(
             traces.append(
                 go.Scatter(
                     x=np.arange(len(hidden)) / drawing.sampling_rate_hz,
-                    y=np.where(hidden, drawing.lead(lead), np.nan), xaxis=truth.xaxis, yaxis=truth.yaxis, mode="lines",
-                    line={"color": colour, "dash": dash, "width": 1.6}, name=name, legendgroup=name,
-                    showlegend=number == 0, hovertemplate=f"{name}, {lead}: %{{y:.2f}} mV<extra></extra>",
+                    y=np.where(hidden, drawing.lead(lead), np.nan),
+                    xaxis=truth.xaxis,
+                    yaxis=truth.yaxis,
+                    mode="lines",
+                    line={"color": colour, "dash": dash, "width": 1.6},
+                    name=name,
+                    legendgroup=name,
+                    showlegend=number == 0,
+                    hovertemplate=f"{name}, {lead}: %{{y:.2f}} mV<extra></extra>",
                 )
-            )  # fmt: skip
+            )
             if mask[row].any():
                 words.append(f"<span style='color:{colour}'>{name} {errors[name][row]:.2f}</span>")
         whole = " (all hidden)" if mask[row].all() else ""
@@ -66,17 +72,22 @@ def error_figure(
     figure = go.Figure()
     for (name, values), pattern in zip(errors.items(), ("", "/", "x", "."), strict=False):
         figure.add_bar(
-            x=leads, y=values[rows], name=name,
+            x=leads,
+            y=values[rows],
+            name=name,
             marker={"color": looks[name][0], "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
             hovertemplate=f"{name}, %{{x}}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     highest = np.nan_to_num(np.stack(list(errors.values()))).max(axis=0)
     top = max(1.2, 1.15 * float(highest.max()))
     figure.add_scatter(
         x=[lead for lead, row in zip(leads, rows, strict=True) if mask[row].all()],
-        y=[highest[row] + 0.05 * top for row in rows if mask[row].all()], mode="markers",
-        marker={"symbol": "star", "size": 9, "color": BLACK}, name="hidden altogether", hoverinfo="skip",
-    )  # fmt: skip
+        y=[highest[row] + 0.05 * top for row in rows if mask[row].all()],
+        mode="markers",
+        marker={"symbol": "star", "size": 9, "color": BLACK},
+        name="hidden altogether",
+        hoverinfo="skip",
+    )
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
     figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
     figure.update_yaxes(title_text="error on hidden patches <br>(1 = guessing the mean)", range=[0, top])

@@ -167,10 +167,13 @@ class _Drawing:
             within = np.minimum((time_s / patch_s).astype(int), len(patches) - 1)
             above = np.where(patches[within], above, np.nan)
         self.line(
-            self.x(strip, time_s).astype(np.float32), self.y(strip, above).astype(np.float32), colour, name=name,
+            self.x(strip, time_s).astype(np.float32),
+            self.y(strip, above).astype(np.float32),
+            colour,
+            name=name,
             customdata=np.stack([time_s, signal_mv[first:last]], axis=1).astype(np.float32),
             hovertemplate=f"{strip.lead}: %{{customdata[0]:.3f}} s, %{{customdata[1]:.2f}} mV<extra></extra>",
-        )  # fmt: skip
+        )
 
     def shade(self, strip: Strip, patches: np.ndarray, patch_s: float) -> None:
         """Grey bands over the hidden patches; neighbouring ones make one band."""
@@ -180,10 +183,19 @@ class _Drawing:
             start, end = max(start, self.start_s + strip.from_s), min(end, self.start_s + strip.to_s)
             if start < end:
                 self.shapes.append(
-                    {"type": "rect", "x0": self.x(strip, start), "x1": self.x(strip, end), "layer": "below",
-                     "y0": middle - self.pitch / 2, "y1": middle + self.pitch / 2, "fillcolor": SHADE, "line_width": 0,
-                     "xref": "x", "yref": "y"}
-                )  # fmt: skip
+                    {
+                        "type": "rect",
+                        "x0": self.x(strip, start),
+                        "x1": self.x(strip, end),
+                        "layer": "below",
+                        "y0": middle - self.pitch / 2,
+                        "y1": middle + self.pitch / 2,
+                        "fillcolor": SHADE,
+                        "line_width": 0,
+                        "xref": "x",
+                        "yref": "y",
+                    }
+                )
 
     def name(self, strip: Strip, flags: Mapping[str, Sequence[str]]) -> None:
         """The lead's name with its flags; behind it where one column ends and the next begins."""
@@ -227,27 +239,51 @@ class _Drawing:
 
     def text(self, x: float, y: float, text: str, colour: str, anchor: str = "left") -> None:
         self.texts.append(
-            {"x": x, "y": y, "xref": "x", "yref": "y", "text": text, "showarrow": False, "xanchor": anchor,
-             "yanchor": "middle", "borderpad": 0, "font": {"size": TEXT_MM * self.px, "color": colour},
-             "bgcolor": "rgba(255,253,252,0.7)"}
-        )  # fmt: skip
+            {
+                "x": x,
+                "y": y,
+                "xref": "x",
+                "yref": "y",
+                "text": text,
+                "showarrow": False,
+                "xanchor": anchor,
+                "yanchor": "middle",
+                "borderpad": 0,
+                "font": {"size": TEXT_MM * self.px, "color": colour},
+                "bgcolor": "rgba(255,253,252,0.7)",
+            }
+        )
 
     def figure(self, view: Sequence[float]) -> go.Figure:
         """All of it, on a grid of 1 mm and 5 mm, as large as its millimetres say."""
         left, top, width, height = view
-        grid = {"dtick": 5, "tick0": 0, "showgrid": True, "gridcolor": BOLD, "gridwidth": 0.2 * self.px,
-                "minor": {"dtick": 1, "tick0": 0, "showgrid": True, "gridcolor": FINE, "gridwidth": 0.15 * self.px},
-                "showticklabels": False, "ticks": "", "zeroline": False}  # fmt: skip
+        grid = {
+            "dtick": 5,
+            "tick0": 0,
+            "showgrid": True,
+            "gridcolor": BOLD,
+            "gridwidth": 0.2 * self.px,
+            "minor": {"dtick": 1, "tick0": 0, "showgrid": True, "gridcolor": FINE, "gridwidth": 0.15 * self.px},
+            "showticklabels": False,
+            "ticks": "",
+            "zeroline": False,
+        }
         return go.Figure(
             self.traces,
             go.Layout(
-                width=round(width * self.px), height=round(height * self.px), margin={"l": 0, "r": 0, "t": 0, "b": 0},
+                width=round(width * self.px),
+                height=round(height * self.px),
+                margin={"l": 0, "r": 0, "t": 0, "b": 0},
                 xaxis={**grid, "range": [left, left + width]},
                 yaxis={**grid, "range": [top + height, top], "scaleanchor": "x", "scaleratio": 1},
-                plot_bgcolor=PAPER, paper_bgcolor=PAPER, shapes=self.shapes, annotations=self.texts,
-                dragmode="pan", font={"family": "Arial, Helvetica, sans-serif"},
+                plot_bgcolor=PAPER,
+                paper_bgcolor=PAPER,
+                shapes=self.shapes,
+                annotations=self.texts,
+                dragmode="pan",
+                font={"family": "Arial, Helvetica, sans-serif"},
             ),
-        )  # fmt: skip
+        )
 
 
 def reading(points: Calipers) -> str:

@@ -35,7 +35,6 @@ ROOM_MV, LEAST_ROOM_MV = 15.0, 2.0
 """What all rows share out, and the least of it that a row gets where its waves need it."""
 
 
-
 @dataclass(frozen=True)
 class Strip:
     """A piece of one lead on the page, or the empty place of a lead that was not recorded.
@@ -164,8 +163,6 @@ def _heights_mv(recording: Recording, strips: Sequence[Strip], rows: int) -> tup
 def _large_squares_mm(least_mm: float) -> float:
     """Whole large squares of 5 mm that hold at least this much."""
     return 5.0 * math.ceil(round(least_mm / 5, 9))
-
-
 
 
 def describe(

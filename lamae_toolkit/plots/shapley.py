@@ -30,30 +30,62 @@ def credit_figure(credit: LeadCredit, code: str, explanation: Explanation, title
     ends = credit.empty[credit.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
     rows = ["nothing known", *credit.leads, "all leads"]
     figure = make_subplots(
-        cols=2, shared_yaxes=True, column_widths=[0.72, 0.28], horizontal_spacing=0.03,
+        cols=2,
+        shared_yaxes=True,
+        column_widths=[0.72, 0.28],
+        horizontal_spacing=0.03,
         subplot_titles=["credit of each lead (Shapley value)", "lead weight"],
-    )  # fmt: skip
+    )
     figure.add_bar(
-        x=gains, base=ends[:-1], y=rows[1:-1], orientation="h", marker_color=_colours(gains), showlegend=False,
-        text=[f"{gain:+.2f}" for gain in gains], textposition="outside", cliponaxis=False, customdata=expit(ends[1:]),
-        hovertemplate="%{y}: %{text} log-odds, to a chance of %{customdata:.1%}<extra></extra>", row=1, col=1,
-    )  # fmt: skip
+        x=gains,
+        base=ends[:-1],
+        y=rows[1:-1],
+        orientation="h",
+        marker_color=_colours(gains),
+        showlegend=False,
+        text=[f"{gain:+.2f}" for gain in gains],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=expit(ends[1:]),
+        hovertemplate="%{y}: %{text} log-odds, to a chance of %{customdata:.1%}<extra></extra>",
+        row=1,
+        col=1,
+    )
     figure.add_scatter(
-        x=ends[[0, -1]], y=[rows[0], rows[-1]], mode="markers+text", showlegend=False,
-        marker={"color": BLACK, "symbol": "diamond", "size": 11}, textposition="middle right",
-        text=[f"  {chance:.1%}" for chance in expit(ends[[0, -1]])], cliponaxis=False,
-        hovertemplate="%{y}: log-odds %{x:.2f}, chance%{text}<extra></extra>", row=1, col=1,
-    )  # fmt: skip
+        x=ends[[0, -1]],
+        y=[rows[0], rows[-1]],
+        mode="markers+text",
+        showlegend=False,
+        marker={"color": BLACK, "symbol": "diamond", "size": 11},
+        textposition="middle right",
+        text=[f"  {chance:.1%}" for chance in expit(ends[[0, -1]])],
+        cliponaxis=False,
+        hovertemplate="%{y}: log-odds %{x:.2f}, chance%{text}<extra></extra>",
+        row=1,
+        col=1,
+    )
     steps = np.repeat(ends, 2)  # a line from the end of each bar to the start of the next
     figure.add_scatter(
-        x=steps, y=np.repeat(rows, 2)[1:-1].tolist(), mode="lines", line={"color": GREY, "width": 1, "dash": "dot"},
-        hoverinfo="skip", showlegend=False, row=1, col=1,
-    )  # fmt: skip
+        x=steps,
+        y=np.repeat(rows, 2)[1:-1].tolist(),
+        mode="lines",
+        line={"color": GREY, "width": 1, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        row=1,
+        col=1,
+    )
     weights = explanation.weight_table().weight
     figure.add_bar(
-        x=weights, y=weights.index, orientation="h", marker_color=GREY, showlegend=False,
-        hovertemplate="%{y}: %{x:.1%}<extra></extra>", row=1, col=2,
-    )  # fmt: skip
+        x=weights,
+        y=weights.index,
+        orientation="h",
+        marker_color=GREY,
+        showlegend=False,
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        row=1,
+        col=2,
+    )
     figure.add_vline(x=1 / len(weights), line={"color": BLACK, "dash": "dot", "width": 1}, row=1, col=2)
     figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), row=1, col=1)
     figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", row=1, col=2)
@@ -67,11 +99,18 @@ def interaction_figure(credit: LeadCredit, code: str, title: str = "") -> go.Fig
     z = np.where(np.eye(len(credit.leads), dtype=bool), np.nan, credit.interactions[:, :, credit.column(code)])
     figure = go.Figure(
         go.Heatmap(
-            z=z, x=credit.leads, y=credit.leads, colorscale=AROUND_ZERO, zmid=0.0, hoverongaps=False,
-            colorbar={"title": "log-odds"}, xgap=1, ygap=1,
+            z=z,
+            x=credit.leads,
+            y=credit.leads,
+            colorscale=AROUND_ZERO,
+            zmid=0.0,
+            hoverongaps=False,
+            colorbar={"title": "log-odds"},
+            xgap=1,
+            ygap=1,
             hovertemplate="%{y} and %{x} together: %{z:+.3f} log-odds<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False)
     return _finish(
@@ -88,19 +127,32 @@ def group_credit_figure(
     """
     single, group = credit.table(code).credit, credit.group_table(code, groups)
     figure = make_subplots(
-        cols=2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[len(single), len(group)],
+        cols=2,
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        column_widths=[len(single), len(group)],
         subplot_titles=["every lead a player", "every group a player"],
-    )  # fmt: skip
+    )
     for column, bars in enumerate((single, group.credit), 1):
         figure.add_bar(
-            x=bars.index, y=bars, marker_color=_colours(bars.to_numpy()), showlegend=False,
-            hovertemplate="%{x}: %{y:+.3f} log-odds<extra></extra>", row=1, col=column,
-        )  # fmt: skip
+            x=bars.index,
+            y=bars,
+            marker_color=_colours(bars.to_numpy()),
+            showlegend=False,
+            hovertemplate="%{x}: %{y:+.3f} log-odds<extra></extra>",
+            row=1,
+            col=column,
+        )
     figure.add_scatter(
-        x=group.index, y=group["sum"], mode="markers", name="sum of its leads",
+        x=group.index,
+        y=group["sum"],
+        mode="markers",
+        name="sum of its leads",
         marker={"color": BLACK, "symbol": "line-ew-open", "size": 18, "line": {"width": 3}},
-        hovertemplate="%{x}: its leads one by one %{y:+.3f} log-odds<extra></extra>", row=1, col=2,
-    )  # fmt: skip
+        hovertemplate="%{x}: its leads one by one %{y:+.3f} log-odds<extra></extra>",
+        row=1,
+        col=2,
+    )
     figure.update_yaxes(title_text="credit in log-odds", row=1, col=1)
     figure = _finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
     return figure.update_layout(margin={"t": 90}, legend={"y": 1.1})

@@ -45,11 +45,15 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         )
         traces.append(
             go.Scatter(
-                x=time_s.astype(np.float32), y=drawn_mv.astype(np.float32), mode="lines", name=strip.lead,
+                x=time_s.astype(np.float32),
+                y=drawn_mv.astype(np.float32),
+                mode="lines",
+                name=strip.lead,
                 line={"color": OFF, "width": 1.4, "dash": "solid" if strip.recorded else "dot"},
-                hoverinfo="name", showlegend=False,
+                hoverinfo="name",
+                showlegend=False,
             )
-        )  # fmt: skip
+        )
         names.append((strip.at_s + 0.04, base_mv + 0.42 * pitch_mv, strip.lead))
     top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)
     # A trace of names, since a page draws annotations anew one by one.
@@ -135,9 +139,10 @@ def chances_figure(
     figure.update_yaxes(fixedrange=True, zeroline=False)
     _finish(figure, title, height=310)
     figure.update_layout(
-        margin={"l": 10, "r": 10, "t": 40, "b": 30}, title={"x": 0.01, "xref": "container"},
+        margin={"l": 10, "r": 10, "t": 40, "b": 30},
+        title={"x": 0.01, "xref": "container"},
         legend={"y": -0.12, "yanchor": "top", "x": 1.0, "xanchor": "right", "font": {"size": 11}},
-    )  # fmt: skip
+    )
     return show_chances(figure, now, recorded, intervals, chosen)
 
 

@@ -85,11 +85,21 @@ def progress_figure(
     log: rows as from `train.read_log`. steps: how many there will be.
     """
     figure = go.Figure()
-    figure.add_scatter(x=[row["step"] for row in log], y=[row["loss"] for row in log], mode="lines",
-                       name="loss of a training batch", line={"color": BLUE, "width": 1.5})  # fmt: skip
-    figure.add_scatter(x=[one.step for one in drawings], y=[one.error for one in drawings], mode="lines+markers",
-                       name="error of the watched ECG", line={"color": VERMILION, "width": 2},
-                       marker={"symbol": "diamond", "size": 6})  # fmt: skip
+    figure.add_scatter(
+        x=[row["step"] for row in log],
+        y=[row["loss"] for row in log],
+        mode="lines",
+        name="loss of a training batch",
+        line={"color": BLUE, "width": 1.5},
+    )
+    figure.add_scatter(
+        x=[one.step for one in drawings],
+        y=[one.error for one in drawings],
+        mode="lines+markers",
+        name="error of the watched ECG",
+        line={"color": VERMILION, "width": 2},
+        marker={"symbol": "diamond", "size": 6},
+    )
     figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     last = max([steps or 1, *(row["step"] for row in log)])
     top = max([1.1, *(row["loss"] for row in log), *(one.error for one in drawings)])

@@ -122,9 +122,15 @@ def _size(
 ) -> Size:
     """Eight blocks read each lead and four connect the leads; the rate goes with the batch, matrices in bfloat16."""
     model = LAMAEConfig(
-        width=width, heads=heads, pooling_heads=heads, encoder_depth=8, latent_depth=4,
-        decoder_width=decoder_width, decoder_heads=decoder_heads, decoder_depth=decoder_depth,
-    )  # fmt: skip
+        width=width,
+        heads=heads,
+        pooling_heads=heads,
+        encoder_depth=8,
+        latent_depth=4,
+        decoder_width=decoder_width,
+        decoder_heads=decoder_heads,
+        decoder_depth=decoder_depth,
+    )
     if ecgs < batch_size:
         raise ECGError(f"{ecgs} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
     steps, rate = epochs * (ecgs // batch_size), 1.5e-4 * batch_size / 256

@@ -48,8 +48,10 @@ class Run:
             yield
         except KeyboardInterrupt:
             if self.writes:
-                tqdm.write(f"Interrupted; the checkpoint of step {self.saved} is in {self.folder}, and the same"
-                           " command goes on from it.")  # fmt: skip
+                tqdm.write(
+                    f"Interrupted; the checkpoint of step {self.saved} is in {self.folder}, and the same"
+                    " command goes on from it."
+                )
             raise
 
     def refuse_infinite(self, loss: float, norm: float, step: int) -> None:

@@ -151,8 +151,12 @@ def pretrain(
                 optim.step()
                 done, row = step + 1, None
                 if done % config.log_every == 0 or done == config.steps:
-                    row = {"step": done, "loss": loss.item(), "learning_rate": learning_rate(step, config),
-                           "gradient_norm": norm.item()}  # fmt: skip
+                    row = {
+                        "step": done,
+                        "loss": loss.item(),
+                        "learning_rate": learning_rate(step, config),
+                        "gradient_norm": norm.item(),
+                    }
                     # After the values were asked for: only then has a GPU done all steps that are counted.
                     ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                     row["ecgs_per_s"] = round(ecgs_per_s, 1)

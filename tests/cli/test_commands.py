@@ -44,14 +44,13 @@ def refused(capsys, *words: str) -> str:
 
 
 def test_the_demo_leaves_everything_that_it_promises(run):
-    assert {path.name for path in run.iterdir()} == {
-        "store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}  # fmt: skip
+    assert {path.name for path in run.iterdir()} == {"store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}
     metrics = json.loads((run / "metrics.json").read_text())
     assert [e["name"] for e in metrics["evaluations"]] == [
         f"{model}, {reads}"
         for reads in ("heart token", "summary of the latents")
         for model in ("LAMAE", "random encoder")
-    ]  # fmt: skip
+    ]
     for evaluation in metrics["evaluations"]:
         auroc = evaluation["macro_auroc"]
         assert auroc["low"] < auroc["value"] < auroc["high"]
@@ -90,8 +89,15 @@ def test_explain_shows_a_real_record(run, tmp_path, capsys, real_data):
 def test_explain_shows_a_record_with_a_flat_lead(run, tmp_path, capsys):
     samples = np.round(np.random.default_rng(0).normal(0, 0.2, (1000, 3)), 3)
     samples[:, 1] = 0.0
-    wfdb.wrsamp("three", fs=100, units=["mV"] * 3, sig_name=["V2", "II", "I"], p_signal=samples, fmt=["16"] * 3,
-                write_dir=str(tmp_path))  # fmt: skip
+    wfdb.wrsamp(
+        "three",
+        fs=100,
+        units=["mV"] * 3,
+        sig_name=["V2", "II", "I"],
+        p_signal=samples,
+        fmt=["16"] * 3,
+        write_dir=str(tmp_path),
+    )
     out = tmp_path / "three.html"
     assert (
         main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
@@ -112,13 +118,44 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     assert (config.tokens, config.hidden_leads, config.width) == ("cls", 2, 48)
     assert "no probe.json" in refused(capsys, "explain", store, "--checkpoint", checkpoint)
     metrics = tmp_path / "metrics.json"
-    assert main(["evaluate", "--store", str(store), "--checkpoint", str(checkpoint), "--out", str(metrics),
-                 "--representation", "per_lead", "--minimum", "5", "--replicates", "10",
-                 "--device", "cpu"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "evaluate",
+                "--store",
+                str(store),
+                "--checkpoint",
+                str(checkpoint),
+                "--out",
+                str(metrics),
+                "--representation",
+                "per_lead",
+                "--minimum",
+                "5",
+                "--replicates",
+                "10",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     assert "unseen patients" in lines(capsys)
     assert json.loads(metrics.read_text())["evaluations"][0]["representation"] == "per_lead"
-    assert "add --large" in refused(capsys, "evaluate", "--store", store, "--checkpoint", checkpoint, "--out", metrics,
-                                    "--precision", "bfloat16", "--device", "cpu")  # fmt: skip
+    assert "add --large" in refused(
+        capsys,
+        "evaluate",
+        "--store",
+        store,
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        metrics,
+        "--precision",
+        "bfloat16",
+        "--device",
+        "cpu",
+    )
     table = tmp_path / "embeddings.parquet"
     assert main(["embed", str(store), "--checkpoint", str(checkpoint), "--out", str(table), "--device", "cpu"]) == 0
     embedded = pd.read_parquet(table)

@@ -72,16 +72,41 @@ def test_stays_are_linked_by_time(tmp_path):
         tmp_path / "hosp",
         patients=[{"subject_id": 1, "gender": "F", "anchor_age": 60, "anchor_year": 2150}],
         admissions=[
-            {"subject_id": 1, "hadm_id": 12, "admittime": "2151-01-01 12:00:00", "dischtime": "2151-01-05 12:00:00",
-             "deathtime": ""},
-            {"subject_id": 1, "hadm_id": 11, "admittime": "2151-01-01 08:00:00", "dischtime": "2151-01-02 12:00:00",
-             "deathtime": ""},
-            {"subject_id": 1, "hadm_id": 13, "admittime": "2152-01-01 08:00:00", "dischtime": "2152-01-02 12:00:00",
-             "deathtime": "2152-01-01 20:00:00"},
-            {"subject_id": 1, "hadm_id": 15, "admittime": "2155-01-01 00:00:00", "dischtime": "2155-01-02 12:00:00",
-             "deathtime": ""},
-            {"subject_id": 1, "hadm_id": 14, "admittime": "yesterday", "dischtime": "2153-01-02 12:00:00",
-             "deathtime": ""},
+            {
+                "subject_id": 1,
+                "hadm_id": 12,
+                "admittime": "2151-01-01 12:00:00",
+                "dischtime": "2151-01-05 12:00:00",
+                "deathtime": "",
+            },
+            {
+                "subject_id": 1,
+                "hadm_id": 11,
+                "admittime": "2151-01-01 08:00:00",
+                "dischtime": "2151-01-02 12:00:00",
+                "deathtime": "",
+            },
+            {
+                "subject_id": 1,
+                "hadm_id": 13,
+                "admittime": "2152-01-01 08:00:00",
+                "dischtime": "2152-01-02 12:00:00",
+                "deathtime": "2152-01-01 20:00:00",
+            },
+            {
+                "subject_id": 1,
+                "hadm_id": 15,
+                "admittime": "2155-01-01 00:00:00",
+                "dischtime": "2155-01-02 12:00:00",
+                "deathtime": "",
+            },
+            {
+                "subject_id": 1,
+                "hadm_id": 14,
+                "admittime": "yesterday",
+                "dischtime": "2153-01-02 12:00:00",
+                "deathtime": "",
+            },
         ],
         diagnoses_icd=[
             {"hadm_id": 11, "icd_code": "42731  ", "icd_version": 9},
@@ -94,22 +119,37 @@ def test_stays_are_linked_by_time(tmp_path):
             {"hadm_id": 15, "icd_code": "V4501  ", "icd_version": 11},
             {"hadm_id": "?", "icd_code": "I10    ", "icd_version": 10},
         ],
-    )  # fmt: skip
+    )
     ed = tables(
         tmp_path / "ed",
         edstays=[
-            {"subject_id": 1, "hadm_id": 13, "stay_id": 31, "intime": "2152-01-01 01:00:00",
-             "outtime": "2152-01-01 08:00:00"},
-            {"subject_id": 1, "hadm_id": 12, "stay_id": 33, "intime": "2155-01-01 01:00:00",
-             "outtime": "2155-01-01 08:00:00"},
-            {"subject_id": 1, "hadm_id": "", "stay_id": 32, "intime": "2154-01-01 01:00:00",
-             "outtime": "2154-01-01 08:00:00"},
+            {
+                "subject_id": 1,
+                "hadm_id": 13,
+                "stay_id": 31,
+                "intime": "2152-01-01 01:00:00",
+                "outtime": "2152-01-01 08:00:00",
+            },
+            {
+                "subject_id": 1,
+                "hadm_id": 12,
+                "stay_id": 33,
+                "intime": "2155-01-01 01:00:00",
+                "outtime": "2155-01-01 08:00:00",
+            },
+            {
+                "subject_id": 1,
+                "hadm_id": "",
+                "stay_id": 32,
+                "intime": "2154-01-01 01:00:00",
+                "outtime": "2154-01-01 08:00:00",
+            },
         ],
         diagnosis=[
             {"stay_id": 31, "icd_code": "R079", "icd_version": 10},
             {"stay_id": 32, "icd_code": "78650", "icd_version": 9},
         ],
-    )  # fmt: skip
+    )
     cases = {
         "2151-01-01 10:00:00": ("I25.10", "I48.91"),  # in the first admission
         "2151-01-01 13:00:00": ("I44.7",),  # in both: the first in the table
@@ -150,10 +190,15 @@ def test_classes_hold_ancestors_and_are_counted_by_ecg():
 
 @pytest.mark.parametrize(
     ("file", "column"),
-    [(f"{ECG}/record_list.csv", "study_id"), (f"{ECG}/machine_measurements.csv", "t_axis"),
-     (f"{HOSP}/admissions.csv.gz", "hadm_id"), (f"{HOSP}/diagnoses_icd.csv.gz", "icd_version"),
-     (f"{HOSP}/patients.csv.gz", "gender"), (f"{ED}/edstays.csv.gz", "outtime")],
-)  # fmt: skip
+    [
+        (f"{ECG}/record_list.csv", "study_id"),
+        (f"{ECG}/machine_measurements.csv", "t_axis"),
+        (f"{HOSP}/admissions.csv.gz", "hadm_id"),
+        (f"{HOSP}/diagnoses_icd.csv.gz", "icd_version"),
+        (f"{HOSP}/patients.csv.gz", "gender"),
+        (f"{ED}/edstays.csv.gz", "outtime"),
+    ],
+)
 def test_a_table_that_lacks_a_column_is_refused_by_name(tree, tmp_path, file, column):
     copy = links_to(tree, tmp_path / "copy", replaced=file)
     pd.read_csv(tree / file).drop(columns=column).to_csv(copy / file, index=False)
@@ -171,8 +216,12 @@ def test_a_damaged_table_is_refused(tree, tmp_path, file):
 
 def test_odd_cells_in_one_row_cost_that_row_alone(tree, tmp_path):
     usual = source_of(tree)
-    for file, column in ((f"{HOSP}/admissions.csv.gz", "subject_id"), (f"{HOSP}/diagnoses_icd.csv.gz", "icd_version"),
-                         (f"{HOSP}/patients.csv.gz", "anchor_age"), (f"{ED}/edstays.csv.gz", "hadm_id")):  # fmt: skip
+    for file, column in (
+        (f"{HOSP}/admissions.csv.gz", "subject_id"),
+        (f"{HOSP}/diagnoses_icd.csv.gz", "icd_version"),
+        (f"{HOSP}/patients.csv.gz", "anchor_age"),
+        (f"{ED}/edstays.csv.gz", "hadm_id"),
+    ):
         copy = links_to(tree, tmp_path / column, replaced=file)
         table = pd.read_csv(tree / file, dtype=str)
         table.loc[0, column] = "junk"
@@ -293,10 +342,19 @@ def test_every_damaged_record_is_refused_with_its_reason_and_the_others_are_kept
     assert main([*words, "--out", str(out), "--workers", "1", "--minimum", "3"]) == 1
     report = json.loads((out / "report.json").read_text())
     assert report["dropped_by_reason"] == {
-        "signal file cut off": 2, "header and signal disagree": 1, "file missing": 1, "signal file missing": 1,
-        "duplicate study": 1, "unreadable time": 2, "path outside the root": 2, "no usable lead": 1, "unreadable": 1,
-        "too short": 1, "duplicate file": 1, "no number": 2,
-    }  # fmt: skip
+        "signal file cut off": 2,
+        "header and signal disagree": 1,
+        "file missing": 1,
+        "signal file missing": 1,
+        "duplicate study": 1,
+        "unreadable time": 2,
+        "path outside the root": 2,
+        "no usable lead": 1,
+        "unreadable": 1,
+        "too short": 1,
+        "duplicate file": 1,
+        "no number": 2,
+    }
     assert report["read"] == 24 == report["kept"] + report["dropped"] and report["dropped"] == 16
     refused = pd.read_csv(out / "refused.csv")
     assert len(refused) == 16 and refused.sentence.str.len().min() > 20

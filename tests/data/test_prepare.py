@@ -211,8 +211,10 @@ def test_a_damaged_store_is_prepared_again(root, tmp_path):
     assert len(Store.open(tmp_path / "store")) == ECGS - 1
 
 
-@pytest.mark.parametrize(("rate_hz", "duration_s"), [(0.0, 10.0), (float("nan"), 10.0), (30.0, 10.0), (100.0, 0.0),
-                                                     (100.0, float("inf")), (100.0, -1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rate_hz", "duration_s"),
+    [(0.0, 10.0), (float("nan"), 10.0), (30.0, 10.0), (100.0, 0.0), (100.0, float("inf")), (100.0, -1.0)],
+)
 def test_stores_that_cannot_be_are_refused_at_once(root, tmp_path, rate_hz, duration_s):
     with pytest.raises(ECGError, match="A store cannot"):
         prepare(folder_source(root), tmp_path / "store", sampling_rate_hz=rate_hz, duration_s=duration_s, workers=1)

@@ -133,9 +133,13 @@ def test_patients_are_drawn_whole(cohort):
 
 def test_flags_are_counted_lead_by_lead(tmp_path):
     store = a_store(
-        tmp_path / "store", 4, {0: ["V1"], 1: ["V1", "V6"]},
-        flag_noisy=["V2,V3", "", "V2", ""], flag_nan=["V1", "", "", ""], flag_swap=["", "RA-LA", "", ""],
-    )  # fmt: skip
+        tmp_path / "store",
+        4,
+        {0: ["V1"], 1: ["V1", "V6"]},
+        flag_noisy=["V2,V3", "", "V2", ""],
+        flag_nan=["V1", "", "", ""],
+        flag_swap=["", "RA-LA", "", ""],
+    )
     table = quality_table(store)
     assert list(table.index) == list(LEADS) and list(table) == ["absent", "nan", "flat", "clipped", "noisy"]
     assert table.loc["V2", "noisy"] == 0.5 and table.loc["V3", "noisy"] == 0.25 and table.loc["V1", "nan"] == 0.25

@@ -165,9 +165,16 @@ def test_all_ways_to_give_a_path(tmp_path, monkeypatch):
 def test_wfdb_formats(tmp_path, fmt):
     adc = (counts(3, 999) // 3).astype(np.int64)
     wfdb.wrsamp(
-        "rec", 360, ["mV"] * 3, ["V5", "ii", "AVL"], d_signal=adc, fmt=[fmt] * 3, adc_gain=[100.0] * 3,
-        baseline=[0] * 3, write_dir=str(tmp_path),
-    )  # fmt: skip
+        "rec",
+        360,
+        ["mV"] * 3,
+        ["V5", "ii", "AVL"],
+        d_signal=adc,
+        fmt=[fmt] * 3,
+        adc_gain=[100.0] * 3,
+        baseline=[0] * 3,
+        write_dir=str(tmp_path),
+    )
     same(read_ecg(tmp_path / "rec"), {"V5": adc[:, 0] / 100, "II": adc[:, 1] / 100, "aVL": adc[:, 2] / 100})
     data = (tmp_path / "rec.dat").read_bytes()
     for size in (len(data) - 1, len(data) // 2, 1, 0):
@@ -178,9 +185,16 @@ def test_wfdb_formats(tmp_path, fmt):
 def test_wfdb_flac(tmp_path):
     adc = counts(3, 2000).astype(np.int64)
     wfdb.wrsamp(
-        "rec", 500, ["mV"] * 3, ["I", "II", "III"], d_signal=adc, fmt=["516"] * 3, adc_gain=[200.0] * 3,
-        baseline=[0] * 3, write_dir=str(tmp_path),
-    )  # fmt: skip
+        "rec",
+        500,
+        ["mV"] * 3,
+        ["I", "II", "III"],
+        d_signal=adc,
+        fmt=["516"] * 3,
+        adc_gain=[200.0] * 3,
+        baseline=[0] * 3,
+        write_dir=str(tmp_path),
+    )
     same(read_ecg(tmp_path / "rec"), {lead: adc[:, i] / 200 for i, lead in enumerate(("I", "II", "III"))})
     (tmp_path / "rec.dat").write_bytes((tmp_path / "rec.dat").read_bytes()[:700])
     refused(tmp_path / "rec", "damaged|cut off")

@@ -39,10 +39,18 @@ TINY = replace(SMALL, encoder_depth=1, latent_depth=1)
 
 def plan_of(*names: str, **changes) -> Plan:
     plan = Plan(
-        "test", {name: ALL[name] for name in names}, {"codes": CLASSES}, SPLITS, TINY,
-        TrainConfig(steps=3, batch_size=8, warmup_steps=1), seeds=(0, 1), fractions=(0.1, 1.0),
-        subsets=("12 leads", "II"), fine_tuning=SupervisedConfig(epochs=1), network=SupervisedConfig(epochs=1),
-    )  # fmt: skip
+        "test",
+        {name: ALL[name] for name in names},
+        {"codes": CLASSES},
+        SPLITS,
+        TINY,
+        TrainConfig(steps=3, batch_size=8, warmup_steps=1),
+        seeds=(0, 1),
+        fractions=(0.1, 1.0),
+        subsets=("12 leads", "II"),
+        fine_tuning=SupervisedConfig(epochs=1),
+        network=SupervisedConfig(epochs=1),
+    )
     return replace(plan, **changes)
 
 
@@ -81,9 +89,10 @@ def test_the_table_is_what_scikit_learn_makes_of_the_scores(plan, cohort, out):
     results = json.loads((out / "results.json").read_text())
     assert results["plan"]["seeds"] == [0, 1] and results["missing_cells"] == 0 and results["command"] == "the test"
     row = next(
-        r for r in results["macro"]
+        r
+        for r in results["macro"]
         if (r["variant"], r["representation"], r["fraction"], r["leads"]) == ("LAMAE", "heart", 1.0, "12 leads")
-    )  # fmt: skip
+    )
     by_seed = []
     for seed in (0, 1):
         by_rotation = []

@@ -78,8 +78,11 @@ def test_the_inverse_of_the_published_matrix_is_the_published_inverse():
 def test_a_pure_dipole_is_found_from_three_leads():
     dipole = np.random.default_rng(0).standard_normal((2, 3, 400)).cumsum(axis=2)
     signal_mv = np.einsum("ls,bst->blt", LEAD_VECTORS, dipole)
-    for task in (*SCENARIOS["I, II, V2 to other chest leads"], *SCENARIOS["one lead at a time"],
-                 Task(("V3", "I", "V1"), ("aVF", "V6"))):  # fmt: skip
+    for task in (
+        *SCENARIOS["I, II, V2 to other chest leads"],
+        *SCENARIOS["one lead at a time"],
+        Task(("V3", "I", "V1"), ("aVF", "V6")),
+    ):
         drawn = apply(through_dipole(task), signal_mv, LEADS, task)
         np.testing.assert_allclose(drawn, of(signal_mv, task.missing), atol=1e-8)
     # Limb leads do not see what points straight to the front.
@@ -139,8 +142,10 @@ def test_a_model_never_sees_the_lead_that_it_draws(ecgs_mv):
     other[:, LEADS.index("II")] = ecgs_mv[:4, LEADS.index("II")]
     assert np.abs(drawn_by_model(model, amplitudes, other, LEADS) - drawn).max() > 1e-4
     assert drawn.shape == (4, 2, 1000)
-    for nothing in (lambda: drawn_by_model(model, amplitudes, ecgs_mv[:0], LEADS),
-                    lambda: linear_regression(ecgs_mv[:0], LEADS, task)):  # fmt: skip
+    for nothing in (
+        lambda: drawn_by_model(model, amplitudes, ecgs_mv[:0], LEADS),
+        lambda: linear_regression(ecgs_mv[:0], LEADS, task),
+    ):
         with pytest.raises(ECGError, match="There is no ECG to learn or draw from"):
             nothing()
     by_record = random_encoder(LAMAEConfig(**{**SMALL.to_dict(), "normalisation": "record"}))
@@ -211,9 +216,12 @@ def test_waves_are_scored_in_their_own_lead_and_span_and_ecgs_count_once():
     drawn = true.copy()
     drawn[:, 300:] = 9.0  # outside the marks
     marks = (
-        Mark("QRS", "V1", 1.0, 1.05, 1.11), Mark("QRS", "V2", 1.0, 1.05, 1.11), Mark("QRS", "I", 1.0, 1.05, 1.11),
-        Mark("P", "V1", 9.95, 9.97, 10.2), Mark("T", "V1", 2.0, 2.005, 2.01),
-    )  # fmt: skip
+        Mark("QRS", "V1", 1.0, 1.05, 1.11),
+        Mark("QRS", "V2", 1.0, 1.05, 1.11),
+        Mark("QRS", "I", 1.0, 1.05, 1.11),
+        Mark("P", "V1", 9.95, 9.97, 10.2),
+        Mark("T", "V1", 2.0, 2.005, 2.01),
+    )
     found = record_scores(marks, drawn, true, ("V1", "V2"), 100.0)
     assert list(zip(found.wave, found.lead, found.survives, strict=True)) == [("QRS", "V1", True), ("QRS", "V2", False)]
     tables = {

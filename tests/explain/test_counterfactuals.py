@@ -72,8 +72,15 @@ def test_exchanged_electrodes_are_what_the_machine_would_have_recorded(ecg, volt
 def test_textbook_signs_of_the_limb_reversals(ecg):
     lead = {name: ecg.lead(name) for name in LEADS}
     arms = electrodes_exchanged(ecg, "LA", "RA")
-    for name, expected in {"I": -lead["I"], "II": lead["III"], "III": lead["II"], "aVR": lead["aVL"],
-                           "aVL": lead["aVR"], "aVF": lead["aVF"], "V1": lead["V1"]}.items():  # fmt: skip
+    for name, expected in {
+        "I": -lead["I"],
+        "II": lead["III"],
+        "III": lead["II"],
+        "aVR": lead["aVL"],
+        "aVL": lead["aVR"],
+        "aVF": lead["aVF"],
+        "V1": lead["V1"],
+    }.items():
         np.testing.assert_array_equal(arms.lead(name), expected, err_msg=name)
     right = electrodes_exchanged(ecg, "RA", "LL")
     for name, expected in {"I": -lead["III"], "II": -lead["II"], "III": -lead["I"], "aVR": lead["aVF"]}.items():
@@ -118,9 +125,13 @@ def test_leads_are_lost_attenuated_and_renamed(ecg):
     np.testing.assert_array_equal(  # of chest electrodes it is the same
         leads_exchanged(ecg, "V1", "V3").signal_mv, electrodes_exchanged(ecg, "V1", "V3").signal_mv
     )
-    for change in (partial(without_leads, leads=LEADS), partial(attenuated, leads=["I"], factor=np.nan),
-                   partial(leads_exchanged, one="V1", other="V1"), partial(without_leads, leads=[]),
-                   partial(without_leads, leads=["V7"])):  # fmt: skip
+    for change in (
+        partial(without_leads, leads=LEADS),
+        partial(attenuated, leads=["I"], factor=np.nan),
+        partial(leads_exchanged, one="V1", other="V1"),
+        partial(without_leads, leads=[]),
+        partial(without_leads, leads=["V7"]),
+    ):
         with pytest.raises(ECGError):
             change(ecg)
 
@@ -178,9 +189,12 @@ def test_usual_changes_follow_what_the_ecg_has(ecg):
     assert "RA and LA exchanged" in usual_changes(model, ecg)
     assert usual_changes(model, ecg.select(("II",))) == {}
     assert set(usual_changes(model, ecg.select(LIMB_LEADS))) == {
-        "RA and LA exchanged", "RA and LL exchanged", "LA and LL exchanged", "RA and RL exchanged",
+        "RA and LA exchanged",
+        "RA and LL exchanged",
+        "LA and LL exchanged",
+        "RA and RL exchanged",
         "LA and RL exchanged",
-    }  # fmt: skip
+    }
     few = usual_changes(model, ecg.select(("I", "V1", "V3")))
     assert "chest leads lost" in few and "V1 and V3 exchanged" in few and "RA and LA exchanged" not in few
     scaled = Recording(ecg.signal_mv / ecg.signal_mv.std(axis=1, keepdims=True), 250.0, LEADS)

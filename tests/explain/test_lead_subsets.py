@@ -91,8 +91,14 @@ def test_the_rivals_too(rival):
     assert_subsets_are_as_one_by_one(stirred(RIVALS[rival](TINY)), some_ecgs(ecgs=2, absent=("I", "V6")))
 
 
-@pytest.mark.parametrize("choice", [{"normalisation": "record"}, {"lead_embedding": True, "amplitude_input": True},
-                                    {"normalisation": "record", "lead_embedding": True}])  # fmt: skip
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"normalisation": "record"},
+        {"lead_embedding": True, "amplitude_input": True},
+        {"normalisation": "record", "lead_embedding": True},
+    ],
+)
 def test_what_a_lead_is_told_beside_its_shape(choice):
     assert_subsets_are_as_one_by_one(stirred(random_encoder(replace(TINY, **choice))), some_ecgs())
 

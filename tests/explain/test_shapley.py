@@ -155,8 +155,10 @@ def test_the_credit_of_leads_adds_up_to_the_prediction(cohort, model, probe):
     assert groups.index.tolist() == ["limb", "V2", "V5"]
     np.testing.assert_allclose(groups.credit.sum(), credit.full[1] - credit.empty[1])
     np.testing.assert_allclose(groups["sum"]["limb"], table.credit[["I", "II", "aVR"]].sum())
-    for wrong, complaint in (({"limb": LEADS[:6], "chest": ("V2", "v5")}, "Lead V5 is in none of the groups"),
-                             ({"limb": LEADS[:6], "all": LEADS}, "Lead I is twice or more in the groups")):  # fmt: skip
+    for wrong, complaint in (
+        ({"limb": LEADS[:6], "chest": ("V2", "v5")}, "Lead V5 is in none of the groups"),
+        ({"limb": LEADS[:6], "all": LEADS}, "Lead I is twice or more in the groups"),
+    ):
         with pytest.raises(ECGError, match=complaint):
             credit.group_table("I48.91", wrong)
     with pytest.raises(ECGError, match=r"does not predict 'J45'; choose from I10, I48\.91"):

@@ -17,11 +17,16 @@ from lamae_toolkit.model.masking import named_lead_mask, random_mask
 
 SMALL = LAMAEConfig(
     width=32, heads=4, pooling_heads=4, decoder_width=16, decoder_heads=4, encoder_depth=2, latent_depth=2
-)  # fmt: skip
+)
 OPTIONS = [
-    {}, {"tokens": "cls"}, {"tokens": "induced"}, {"latent_depth": 0}, {"pooling": "mean"}, {"heart": "token"},
+    {},
+    {"tokens": "cls"},
+    {"tokens": "induced"},
+    {"latent_depth": 0},
+    {"pooling": "mean"},
+    {"heart": "token"},
     {"lead_embedding": True, "amplitude_input": True, "normalisation": "record"},
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

@@ -250,9 +250,12 @@ def test_a_configuration_checks_itself(values, message):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    records=st.integers(1, 4), leads=st.integers(1, 12), patches=st.integers(2, 50), ratio=st.floats(0.01, 0.99),
+    records=st.integers(1, 4),
+    leads=st.integers(1, 12),
+    patches=st.integers(2, 50),
+    ratio=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**31),
-)  # fmt: skip
+)
 def test_random_masks_partition_the_patches_of_every_lead(records, leads, patches, ratio, seed):
     mask = random_mask((records, leads, patches), ratio, torch.Generator().manual_seed(seed))
     assert ((~mask).sum(-1) == visible_patches(patches, ratio)).all()

@@ -225,8 +225,7 @@ def test_neurokit_finds_the_programmed_heart_rate(codes):
 # PR +3 ms, QT +4 ms ("prominence"); QRS -12 ms in narrow and -36 ms in wide complexes ("dwt"). The simulator's
 # programmed intervals must agree with NeuroKit2 within the limits stated here for the median of six people.
 @pytest.mark.parametrize(
-    ("codes", "limit_ms"),
-    [({}, 8), ({"R00.1": 0.5}, 8), ({"I44.0": 0.2}, 8), ({"I44.0": 0.8}, 10)],
+    ("codes", "limit_ms"), [({}, 8), ({"R00.1": 0.5}, 8), ({"I44.0": 0.2}, 8), ({"I44.0": 0.8}, 10)]
 )
 def test_neurokit_finds_the_programmed_pr(codes, limit_ms):
     error = errors(codes, "prominence", "pr", lambda truth: truth.pr_ms)

@@ -25,8 +25,16 @@ from lamae_toolkit.widgets.base.plots import Plots, plain
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer, lead_attention_explorer
 
-SMALL = LAMAEConfig(width=32, heads=4, pooling_heads=4, decoder_width=16, decoder_heads=4, encoder_depth=1,
-                    latent_depth=1, decoder_depth=1)  # fmt: skip
+SMALL = LAMAEConfig(
+    width=32,
+    heads=4,
+    pooling_heads=4,
+    decoder_width=16,
+    decoder_heads=4,
+    encoder_depth=1,
+    latent_depth=1,
+    decoder_depth=1,
+)
 FOUR, EIGHT = ("I", "II", "V1", "V5"), ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
@@ -109,7 +117,8 @@ def test_changes_do_what_they_say_and_are_written_as_code():
     assert changes.in_words() == "Electrodes RA and LA exchanged and V3 at 50% of their height."
     scope = {"recording": recording}
     exec(
-        "from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged\n" + "\n".join(changes.lines(recording)),
+        "from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged\n"
+        + "\n".join(changes.lines(recording)),
         scope,
     )
     assert (scope["recording"].signal_mv == changed.signal_mv).all()

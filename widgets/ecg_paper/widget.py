@@ -97,13 +97,26 @@ class ECGPaper(anywidget.AnyWidget):
     ) -> None:
         check_paper(recording, layout, mm_per_s, mm_per_mv, hidden, calipers, view)
         super().__init__(
-            recording=recording, overlay=overlay, hidden=hidden, flags=flags, lead_layout=layout, mm_per_s=mm_per_s,
-            mm_per_mv=mm_per_mv, start_s=page_start_s(recording, start_s), calipers=calipers, view=view,
-            rate_bpm=rate_bpm, title=title,
-        )  # fmt: skip
+            recording=recording,
+            overlay=overlay,
+            hidden=hidden,
+            flags=flags,
+            lead_layout=layout,
+            mm_per_s=mm_per_s,
+            mm_per_mv=mm_per_mv,
+            start_s=page_start_s(recording, start_s),
+            calipers=calipers,
+            view=view,
+            rate_bpm=rate_bpm,
+            title=title,
+        )
         self.on_msg(lambda *_: self.send("here"))  # by which the browser knows that Python is there
-        self._kept = [name for name in self.keys if not name.startswith(("_model", "_view", "_dom", "_anywidget"))
-                      and name not in ("layout", "tooltip", "tabbable")]  # fmt: skip
+        self._kept = [
+            name
+            for name in self.keys
+            if not name.startswith(("_model", "_view", "_dom", "_anywidget"))
+            and name not in ("layout", "tooltip", "tabbable")
+        ]
 
     def show(
         self,
@@ -171,9 +184,11 @@ class ECGPaper(anywidget.AnyWidget):
             table.append((lead, "yes" if there else "no", *ends, ", ".join(flags.get(lead, ()))))
         with self.hold_sync(), self.hold_trait_notifications():
             self._ecg = {
-                **_sent(recording), "levels": [level_mv(recording, lead) for lead in recording.leads], "flags": flags,
+                **_sent(recording),
+                "levels": [level_mv(recording, lead) for lead in recording.leads],
+                "flags": flags,
                 "table": table,
-            }  # fmt: skip
+            }
             self._pages = {layout: _sent_page(recording, layout) for layout in LAYOUTS}
             self._note = _note(recording)
         self.start_s = page_start_s(recording, self.start_s)
@@ -208,9 +223,13 @@ def _sent(recording: Recording) -> dict:
     scale_mv = max(float(np.abs(recording.signal_mv).max()), 1e-6) / 32767
     values = np.round(recording.signal_mv / scale_mv).astype("<i2")
     return {
-        "leads": recording.leads, "rate_hz": recording.sampling_rate_hz, "samples": values.shape[1],
-        "duration_s": recording.duration_s, "scale_mv": scale_mv, "data": values.tobytes(),
-    }  # fmt: skip
+        "leads": recording.leads,
+        "rate_hz": recording.sampling_rate_hz,
+        "samples": values.shape[1],
+        "duration_s": recording.duration_s,
+        "scale_mv": scale_mv,
+        "data": values.tobytes(),
+    }
 
 
 def _sent_page(recording: Recording, layout: str) -> dict:

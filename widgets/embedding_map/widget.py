@@ -50,8 +50,14 @@ class EmbeddingMap(Shell):
         )
         self.select = widgets.Dropdown(options=[("by lasso on the map", ""), *codes], description="Select", **wording)
         self.clear = widgets.Button(description="Clear selection")
-        self.count = widgets.BoundedIntText(value=8, min=1, max=50, description="Neighbours",
-                                            style={"description_width": "80px"}, layout={"width": "150px"})  # fmt: skip
+        self.count = widgets.BoundedIntText(
+            value=8,
+            min=1,
+            max=50,
+            description="Neighbours",
+            style={"description_width": "80px"},
+            layout={"width": "150px"},
+        )
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
         self.list, self.neighbour_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
         self._map = live(self.figures()[0], self.name)
@@ -207,12 +213,17 @@ class EmbeddingMap(Shell):
         if near is None:
             return ""
         ecgs = self.index.iloc[near.place]
-        shown = pd.DataFrame({
-            "row": self.rows[near.place], "similarity": [f"{one:.3f}" for one in near.similarity],
-            "patient": ["the same patient" if same else "another" for same in near.same_patient],
-            "sex": ecgs.sex.to_numpy(), "age": ecgs.age_years.to_numpy().round(),
-            "codes": [", ".join(codes) or "no code" for codes in ecgs.codes],
-        }, index=range(1, len(near) + 1))  # fmt: skip
+        shown = pd.DataFrame(
+            {
+                "row": self.rows[near.place],
+                "similarity": [f"{one:.3f}" for one in near.similarity],
+                "patient": ["the same patient" if same else "another" for same in near.same_patient],
+                "sex": ecgs.sex.to_numpy(),
+                "age": ecgs.age_years.to_numpy().round(),
+                "codes": [", ".join(codes) or "no code" for codes in ecgs.codes],
+            },
+            index=range(1, len(near) + 1),
+        )
         return f"<b>Nearest to row {self.rows[self.asked]}</b>{shown.to_html(border=0)}"
 
 

@@ -23,8 +23,13 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
 from lamae_toolkit.widgets.base.shell import Shell, live, open_ecg, redraw
 
-PERCENT = (*(n / 10 for n in range(1, 10)), *(n / 2 for n in range(2, 20)), *range(10, 90),
-           *(90 + n / 2 for n in range(18)), *(99 + n / 10 for n in range(10)))  # fmt: skip
+PERCENT = (
+    *(n / 10 for n in range(1, 10)),
+    *(n / 2 for n in range(2, 20)),
+    *range(10, 90),
+    *(90 + n / 2 for n in range(18)),
+    *(99 + n / 10 for n in range(10)),
+)
 CHANCES = [(f"{percent:g} %", round(percent / 100, 4)) for percent in PERCENT]
 """The thresholds and prevalences that a slider goes through: finer near 0 and 100 %."""
 OWN = "as in these ECGs"
@@ -78,13 +83,15 @@ class ICD10Board(Shell):
             [
                 widgets.HBox([self.model, self.rival], layout=row),
                 self._overview,
-                self.code_choice, self.threshold, self.prevalence,
+                self.code_choice,
+                self.threshold,
+                self.prevalence,
                 widgets.HBox([self.numbers, self.difference], layout=row),
                 self._board,
                 widgets.HBox([self.group, self.previous, self.next], layout=row),
                 self._ecg,
             ]
-        )  # fmt: skip
+        )
         self._update()
 
     @staticmethod

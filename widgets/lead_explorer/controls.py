@@ -32,9 +32,10 @@ class LeadControls(widgets.VBox):
         )
         self.pin = widgets.ToggleButton(description="Pin beside", icon="thumb-tack", layout={"width": "130px"})
         self.code = widgets.Dropdown(
-            options=[(name_of(code), code) for code in sorted(codes)], description="Code",
+            options=[(name_of(code), code) for code in sorted(codes)],
+            description="Code",
             **WORDING | {"layout": {"width": "430px"}},
-        )  # fmt: skip
+        )
         measures = [("lead weights", "weight"), ("Shapley values", "credit")]
         self.measure = widgets.Dropdown(options=measures, description="On body", **WORDING)
         self.layer, self.head = _numbered("Layer", config.latent_depth), _numbered("Head", config.heads)
@@ -45,9 +46,14 @@ class LeadControls(widgets.VBox):
         self.exchange = widgets.Dropdown(options=exchanges, description="Exchange", **WORDING)
         self.scaled = widgets.Dropdown(options=list(SCALED), description="Attenuate", **WORDING)
         self.percent = widgets.IntSlider(
-            value=50, min=0, max=200, step=10, description="to, in %",
-            layout={"width": "290px"}, style={"description_width": "60px"},
-        )  # fmt: skip
+            value=50,
+            min=0,
+            max=200,
+            step=10,
+            description="to, in %",
+            layout={"width": "290px"},
+            style={"description_width": "60px"},
+        )
         self._quiet = False
         row = widgets.Layout(flex_flow="row wrap")
         reading = [self.code, self.measure] if self.code.options else []

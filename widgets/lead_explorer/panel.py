@@ -112,8 +112,10 @@ class View:
     def in_words(self) -> str:
         """What is shown, for those who do not see it."""
         absent = [lead for lead in LEADS if lead not in self.recording.leads]
-        said = [f"{self.name}, {self.recording.duration_s:g} s: {len(self.explanation.leads)} of"
-                f" {len(self.recording.leads)} recorded leads."]  # fmt: skip
+        said = [
+            f"{self.name}, {self.recording.duration_s:g} s: {len(self.explanation.leads)} of"
+            f" {len(self.recording.leads)} recorded leads."
+        ]
         said += [f"Not recorded: {', '.join(absent)}."] if absent else []
         said += [f"Without {', '.join(self.off)}."] if self.off else []
         said += [self.changes.in_words()] if self.changes.in_words() else []

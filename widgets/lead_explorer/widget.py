@@ -65,11 +65,7 @@ class LeadExplorer(Shell):
     name = "lead-explorer"
 
     def __init__(
-        self,
-        model: LAMAE,
-        recordings: ByName,
-        probe: Probe | None = None,
-        calibration: Calibration | None = None,
+        self, model: LAMAE, recordings: ByName, probe: Probe | None = None, calibration: Calibration | None = None
     ) -> None:
         if not recordings:
             raise ECGError("There is no ECG to explore; give at least one recording.")
@@ -143,10 +139,19 @@ class LeadExplorer(Shell):
         recorded, intervals = self._chances_as_recorded(name)
         credit = self._credits.get((name, changes))
         return View(
-            name, self.recordings[name].duration_s, encoded.recording, changes, explanation, recorded, intervals,
+            name,
+            self.recordings[name].duration_s,
+            encoded.recording,
+            changes,
+            explanation,
+            recorded,
+            intervals,
             None if credit is None else credit_of(credit, explanation.leads),
-            chosen.code.value, chosen.layer.value or None, chosen.head.value or None, chosen.measure.value,
-        )  # fmt: skip
+            chosen.code.value,
+            chosen.layer.value or None,
+            chosen.head.value or None,
+            chosen.measure.value,
+        )
 
     def _chances_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
         """The chances of the unchanged ECG, and their intervals if it is like those that were scored."""

@@ -43,9 +43,15 @@ class MaskGrid(anywidget.AnyWidget):
         steps, scale_mv = _in_two_bytes(signal_mv)
         names = [name for name in LEADS if name in self.leads]
         self._ecg = {
-            "leads": names, "patches": patches, "patch_s": recording.duration_s / patches, "bottom_mv": float(bottom),
-            "top_mv": float(top), "samples": signal_mv.shape[1], "data": steps, "scale_mv": scale_mv,
-        }  # fmt: skip
+            "leads": names,
+            "patches": patches,
+            "patch_s": recording.duration_s / patches,
+            "bottom_mv": float(bottom),
+            "top_mv": float(top),
+            "samples": signal_mv.shape[1],
+            "data": steps,
+            "scale_mv": scale_mv,
+        }
         looks = zip(models, LOOKS, strict=False)
         self._models = [{"name": name, "colour": colour, "dash": DASHES_PX[dash]} for name, (colour, dash) in looks]
         if not self.cursor or self.cursor[0] not in names:

@@ -52,8 +52,15 @@ class MaskPlayground(Shell):
         self.changed()
 
     def _build(self, ratio: float) -> None:
-        self.ratio = widgets.FloatSlider(ratio, min=0.05, max=0.95, step=0.05, description="Hidden at random",
-                                         readout_format=".0%", style={"description_width": "120px"})  # fmt: skip
+        self.ratio = widgets.FloatSlider(
+            ratio,
+            min=0.05,
+            max=0.95,
+            step=0.05,
+            description="Hidden at random",
+            readout_format=".0%",
+            style={"description_width": "120px"},
+        )
         self.another = widgets.Button(description="Another draw", icon="random")
         self.chest = widgets.Button(description="Hide V1-V6", layout={"width": "110px"})
         self.only, self.keep = (widgets.Button(layout={"width": "125px"}) for _ in range(2))

@@ -122,8 +122,9 @@ class TrainingMonitor(Shell):
             raise ECGError("This monitor watches another model; make one with the model that is to be trained.")
         if self.running:
             raise ECGError("Training is under way already; stop it before you start anew.")
-        self._training = lambda: pretrain(model, store, rows, folder, config, watch=self.watch,
-                                          **{"progress": False} | more)  # fmt: skip
+        self._training = lambda: pretrain(
+            model, store, rows, folder, config, watch=self.watch, **{"progress": False} | more
+        )
         self.steps = self.bar.max = config.steps
         self._go_on()
 

@@ -57,10 +57,14 @@ def folder_source(
     else:
         known = _table(Path(table))
         listed = ecgs.file.isin(known.file)
-        refused += [_refusal(name, "not in the table", f"{Path(table).name} does not list it; add a row.")
-                    for name in ecgs.file[~listed]]  # fmt: skip
-        refused += [_refusal(name, "file missing", f"{Path(table).name} lists it, but it is not there.")
-                    for name in known.file[~known.file.isin(ecgs.file)]]  # fmt: skip
+        refused += [
+            _refusal(name, "not in the table", f"{Path(table).name} does not list it; add a row.")
+            for name in ecgs.file[~listed]
+        ]
+        refused += [
+            _refusal(name, "file missing", f"{Path(table).name} lists it, but it is not there.")
+            for name in known.file[~known.file.isin(ecgs.file)]
+        ]
         ecgs = ecgs[listed].merge(known, on="file", validate="1:1")
     ecgs["study_id"] = range(1, len(ecgs) + 1)
     ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]

@@ -78,12 +78,15 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             ~(np.isfinite(numbers) & (numbers == np.floor(numbers))).all(axis=1),
             "It has no whole subject and study number; correct record_list.csv.",
         ),
-        "path outside the root": (~table.file.map(is_inside).to_numpy(dtype=bool), "Its path leaves the folder; correct"
-                                  " record_list.csv."),
-        "unreadable time": (
-            time.isna().to_numpy(), "Its time is not a plain date and time; write YYYY-MM-DD HH:MM:SS."
+        "path outside the root": (
+            ~table.file.map(is_inside).to_numpy(dtype=bool),
+            "Its path leaves the folder; correct record_list.csv.",
         ),
-    }  # fmt: skip
+        "unreadable time": (
+            time.isna().to_numpy(),
+            "Its time is not a plain date and time; write YYYY-MM-DD HH:MM:SS.",
+        ),
+    }
     reason, sentence = np.full(len(table), "", dtype=object), np.full(len(table), "", dtype=object)
     for name, (is_so, text) in problems.items():
         new = is_so & (reason == "")

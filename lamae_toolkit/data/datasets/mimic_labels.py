@@ -20,9 +20,19 @@ from lamae_toolkit.icd10 import ancestors, is_icd10
 TIME = "%Y-%m-%d %H:%M:%S"
 TIMES = ("admittime", "dischtime", "deathtime", "intime", "outtime")
 NUMBERS = (
-    "subject_id", "hadm_id", "stay_id", "study_id", "icd_version", "anchor_age", "anchor_year", "ed_stay_id",
-    "hosp_hadm_id", "age", "fold", "strat_fold",
-)  # fmt: skip
+    "subject_id",
+    "hadm_id",
+    "stay_id",
+    "study_id",
+    "icd_version",
+    "anchor_age",
+    "anchor_year",
+    "ed_stay_id",
+    "hosp_hadm_id",
+    "age",
+    "fold",
+    "strat_fold",
+)
 COLUMNS = ("codes", "labelled", "age_years", "sex", "stay", "ecg_in_stay", "ecg_time", "fold")
 
 

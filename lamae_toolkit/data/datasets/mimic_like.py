@@ -27,11 +27,28 @@ LEAD_ORDER = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5
 RATE_HZ, UNITS_PER_MV, INVALID = 500, 200, -32768
 
 ICD9 = {
-    "I10": "4019", "I48.91": "42731", "I48.92": "42732", "I44.7": "4263", "I45.10": "4264", "I25.2": "412",
-    "I44.2": "4260", "I44.0": "42611", "I44.1": "42613", "I47.1": "4270", "I51.7": "4293", "I45.81": "42682",
-    "Z95.0": "V4501", "E11.9": "25000", "E78.5": "2724", "E87.5": "2767", "E87.6": "2768", "I21.09": "41011",
-    "I21.19": "41041", "R00.0": "7850", "R00.1": "42789",
-}  # fmt: skip
+    "I10": "4019",
+    "I48.91": "42731",
+    "I48.92": "42732",
+    "I44.7": "4263",
+    "I45.10": "4264",
+    "I25.2": "412",
+    "I44.2": "4260",
+    "I44.0": "42611",
+    "I44.1": "42613",
+    "I47.1": "4270",
+    "I51.7": "4293",
+    "I45.81": "42682",
+    "Z95.0": "V4501",
+    "E11.9": "25000",
+    "E78.5": "2724",
+    "E87.5": "2767",
+    "E87.6": "2768",
+    "I21.09": "41011",
+    "I21.19": "41041",
+    "R00.0": "7850",
+    "R00.1": "42789",
+}
 """Codes whose ICD-9 counterpart leads back to them; a stay that has others is coded in ICD-10."""
 
 KINDS = {"hospital": 0.55, "emergency, admitted": 0.20, "emergency": 0.12, "none": 0.13}
@@ -102,14 +119,22 @@ class _Tables:
         onset = 200
         self.measurements.append(
             {
-                "subject_id": subject, "study_id": study, "cart_id": 1, "ecg_time": time,
-                "report_0": "Simulated ECG", "rr_interval": rr_ms,
+                "subject_id": subject,
+                "study_id": study,
+                "cart_id": 1,
+                "ecg_time": time,
+                "report_0": "Simulated ECG",
+                "rr_interval": rr_ms,
                 "p_onset": NOT_MEASURED if pr_ms is None else round(onset - pr_ms),
                 "p_end": NOT_MEASURED if pr_ms is None else round(onset - pr_ms + 90),
-                "qrs_onset": onset, "qrs_end": round(onset + ecg.truth.qrs_ms), "t_end": round(onset + ecg.truth.qt_ms),
-                "p_axis": 50, "qrs_axis": 30, "t_axis": 40,
+                "qrs_onset": onset,
+                "qrs_end": round(onset + ecg.truth.qrs_ms),
+                "t_end": round(onset + ecg.truth.qt_ms),
+                "p_axis": 50,
+                "qrs_axis": 30,
+                "t_axis": 40,
             }
-        )  # fmt: skip
+        )
         return path
 
     def _stay(self, ecg: SimulatedECG, subject: int) -> tuple[_Stay | None, pd.Timestamp]:
@@ -118,9 +143,13 @@ class _Tables:
         if subject not in self.patients:
             anchor_year = int(random.integers(2110, 2190))
             self.patients[subject] = {
-                "subject_id": subject, "gender": patient.sex, "anchor_age": round(patient.age_years),
-                "anchor_year": anchor_year, "anchor_year_group": "2014 - 2016", "dod": "",
-            }  # fmt: skip
+                "subject_id": subject,
+                "gender": patient.sex,
+                "anchor_age": round(patient.age_years),
+                "anchor_year": anchor_year,
+                "anchor_year_group": "2014 - 2016",
+                "dod": "",
+            }
         own = [stay for number, stay in self.stays[-3:] if number == subject and stay.kind == "hospital"]
         if own and random.random() < 0.3:
             stay = own[-1]
@@ -154,9 +183,14 @@ class _Tables:
                 died = self.random.random() < 0.03
                 end = admitted + pd.Timedelta(hours=48)
                 admissions.append(
-                    {"subject_id": subject, "hadm_id": stay.hadm_id, "admittime": admitted,
-                     "dischtime": end + pd.Timedelta(hours=2 if died else 0), "deathtime": end if died else pd.NaT}
-                )  # fmt: skip
+                    {
+                        "subject_id": subject,
+                        "hadm_id": stay.hadm_id,
+                        "admittime": admitted,
+                        "dischtime": end + pd.Timedelta(hours=2 if died else 0),
+                        "deathtime": end if died else pd.NaT,
+                    }
+                )
                 diagnoses += _diagnoses({"subject_id": subject, "hadm_id": stay.hadm_id}, stay.codes, version)
                 if self.random.random() < 0.1:  # a second admission that overlaps the first: the first one counts
                     later = {"subject_id": subject, "hadm_id": stay.hadm_id + 5}
@@ -165,9 +199,14 @@ class _Tables:
                     diagnoses += _diagnoses(later, {"Z51.5"}, 10)
             if stay.stay_id is not None:
                 edstays.append(
-                    {"subject_id": subject, "hadm_id": stay.hadm_id, "stay_id": stay.stay_id, "intime": stay.start,
-                     "outtime": stay.start + pd.Timedelta(hours=6)}
-                )  # fmt: skip
+                    {
+                        "subject_id": subject,
+                        "hadm_id": stay.hadm_id,
+                        "stay_id": stay.stay_id,
+                        "intime": stay.start,
+                        "outtime": stay.start + pd.Timedelta(hours=6),
+                    }
+                )
                 ed_diagnoses += _diagnoses({"subject_id": subject, "stay_id": stay.stay_id}, stay.ed_codes, 10)
         times = ["admittime", "dischtime", "deathtime"]
         for folder, name, rows, columns in (
@@ -193,17 +232,29 @@ class _Tables:
             emergency = _bare(stay.ed_codes) if in_ed else []
             fold = patient_fold(record["subject_id"])
             yield {
-                "file_name": record["path"], "study_id": record["study_id"], "subject_id": record["subject_id"],
-                "ecg_time": record["ecg_time"].strftime(TIME), "ed_stay_id": stay.stay_id if in_ed else None,
-                "ed_hadm_id": stay.hadm_id if in_ed else None, "hosp_hadm_id": stay.hadm_id if in_hospital else None,
-                "ed_diag_ed": emergency, "ed_diag_hosp": hospital if in_ed else [],
-                "hosp_diag_hosp": hospital if in_hospital else [], "all_diag_hosp": hospital,
-                "all_diag_all": hospital or emergency, "gender": patient["gender"],
+                "file_name": record["path"],
+                "study_id": record["study_id"],
+                "subject_id": record["subject_id"],
+                "ecg_time": record["ecg_time"].strftime(TIME),
+                "ed_stay_id": stay.stay_id if in_ed else None,
+                "ed_hadm_id": stay.hadm_id if in_ed else None,
+                "hosp_hadm_id": stay.hadm_id if in_hospital else None,
+                "ed_diag_ed": emergency,
+                "ed_diag_hosp": hospital if in_ed else [],
+                "hosp_diag_hosp": hospital if in_hospital else [],
+                "all_diag_hosp": hospital,
+                "all_diag_all": hospital or emergency,
+                "gender": patient["gender"],
                 "age": patient["anchor_age"] + record["ecg_time"].year - patient["anchor_year"],
-                "anchor_year": patient["anchor_year"], "anchor_age": patient["anchor_age"], "dod": "",
-                "ecg_taken_in_ed": in_ed, "ecg_taken_in_hosp": in_hospital, "ecg_taken_in_ed_or_hosp": stay is not None,
-                "fold": fold, "strat_fold": fold,
-            }  # fmt: skip
+                "anchor_year": patient["anchor_year"],
+                "anchor_age": patient["anchor_age"],
+                "dod": "",
+                "ecg_taken_in_ed": in_ed,
+                "ecg_taken_in_hosp": in_hospital,
+                "ecg_taken_in_ed_or_hosp": stay is not None,
+                "fold": fold,
+                "strat_fold": fold,
+            }
 
 
 def _bare(codes: set[str]) -> list[str]:

@@ -11,16 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import usable_leads
-from lamae_toolkit.ecg.io.formats import (
-    aecg,
-    delimited,
-    dicom,
-    edf,
-    muse,
-    npy,
-    physionet,
-    sierra,
-)
+from lamae_toolkit.ecg.io.formats import aecg, delimited, dicom, edf, muse, npy, physionet, sierra
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError

@@ -22,8 +22,10 @@ TITLES = {
 }
 JUDGED = tuple(dict.fromkeys(name for methods in METHODS.values() for name in methods))
 LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GREY), strict=False)) | {
-    SIGNAL: (GREY, "square-open"), RANDOM: (GREY, "circle-open"), CHANCE: (GREY, "line-ew"),
-}  # fmt: skip
+    SIGNAL: (GREY, "square-open"),
+    RANDOM: (GREY, "circle-open"),
+    CHANCE: (GREY, "line-ew"),
+}
 """Colour and mark of each method in all figures; what asks no model is grey."""
 FLOORS = {"deletion": 0.0, "insertion": 0.0, "localisation": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
 
@@ -38,19 +40,28 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
     metrics = [metric for metric in TITLES if metric in set(rows.metric)]
     methods = [*METHODS[kind], SIGNAL, RANDOM][::-1]
     figure = make_subplots(
-        rows=1, cols=len(metrics), shared_yaxes=True, horizontal_spacing=0.02,
+        rows=1,
+        cols=len(metrics),
+        shared_yaxes=True,
+        horizontal_spacing=0.02,
         subplot_titles=[TITLES[metric] for metric in metrics],
-    )  # fmt: skip
+    )
     for column, metric in enumerate(metrics, start=1):
         beside = OTHER_ECG if metric == AGREES else None
         for name, hollow in ((metric, False), (beside, True)):
             some = rows[(rows.metric == name) & rows.method.isin(methods)]
             colour = [GREY if method in (SIGNAL, RANDOM) else BLUE for method in some.method]
             figure.add_scatter(
-                x=some.value, y=some.method, mode="markers", row=1, col=column, showlegend=False, error_x=_bars(some),
+                x=some.value,
+                y=some.method,
+                mode="markers",
+                row=1,
+                col=column,
+                showlegend=False,
+                error_x=_bars(some),
                 marker={"color": colour, "size": 9, "symbol": "circle-open" if hollow else "circle"},
                 hovertemplate=f"%{{y}}: %{{x:.3f}}<extra>{name or ''}</extra>",
-            )  # fmt: skip
+            )
         best = rows[(rows.metric == metric) & (rows.method == BEST)]
         for value in best.value:
             figure.add_vline(x=value, line={"color": VERMILION, "dash": "dash"}, row=1, col=column)
@@ -68,11 +79,17 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
         for name, curve in of_method.items():
             colour, symbol = LOOK[name]
             figure.add_scatter(
-                x=np.arange(len(curve)) if leads else np.array(shares), y=curve, name=name, legendgroup=name,
-                showlegend=panel == 0, mode="lines+markers", marker={"size": 6, "color": colour, "symbol": symbol},
+                x=np.arange(len(curve)) if leads else np.array(shares),
+                y=curve,
+                name=name,
+                legendgroup=name,
+                showlegend=panel == 0,
+                mode="lines+markers",
+                marker={"size": 6, "color": colour, "symbol": symbol},
                 line={"color": colour, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
-                hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>", **place,
-            )  # fmt: skip
+                hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
+                **place,
+            )
         figure.update_xaxes(title_text="leads" if leads else "share of the patches", **place)
         if not leads:
             figure.update_xaxes(tickformat=".0%", **place)
@@ -89,12 +106,19 @@ def localisation_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str
     count = rows.groupby("code").predictions.first()
     figure = go.Figure(
         go.Heatmap(
-            z=table.to_numpy(), x=methods, y=[f"{name_of(code)} ({count[code]})" for code in table.index],
-            colorscale="RdBu", zmid=0.5, zmin=0, zmax=1, colorbar={"title": "AUROC"},
-            text=np.round(table.to_numpy(), 2), texttemplate="%{text:.2f}",
+            z=table.to_numpy(),
+            x=methods,
+            y=[f"{name_of(code)} ({count[code]})" for code in table.index],
+            colorscale="RdBu",
+            zmid=0.5,
+            zmin=0,
+            zmax=1,
+            colorbar={"title": "AUROC"},
+            text=np.round(table.to_numpy(), 2),
+            texttemplate="%{text:.2f}",
             hovertemplate="%{x}<br>%{y}: %{z:.2f}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(side="top", tickangle=-30)
     return _finish(figure, title, 34 * len(table) + 220)
 
@@ -109,12 +133,19 @@ def forgetting_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
             rows = rows.reindex([f"{FORGOT} {stage}" for stage in stages])
             colour, symbol = LOOK[name]
             figure.add_scatter(
-                x=np.arange(len(stages)) + 0.05 * (number - 4), y=rows.value, error_y=_bars(rows), name=name,
-                legendgroup=name, showlegend=column == 1 or name not in (*METHODS[LEAD_KIND], SIGNAL),
+                x=np.arange(len(stages)) + 0.05 * (number - 4),
+                y=rows.value,
+                error_y=_bars(rows),
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1 or name not in (*METHODS[LEAD_KIND], SIGNAL),
                 mode="lines+markers",
-                marker={"size": 8, "color": colour, "symbol": symbol}, line={"width": 1.5}, row=1, col=column,
+                marker={"size": 8, "color": colour, "symbol": symbol},
+                line={"width": 1.5},
+                row=1,
+                col=column,
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
-            )  # fmt: skip
+            )
         figure.update_xaxes(tickvals=np.arange(len(stages)), ticktext=stages, row=1, col=column)
     figure.update_yaxes(title_text="rank correlation with the learned picture", row=1, col=1)
     figure = _finish(figure, title, 480)
@@ -122,13 +153,21 @@ def forgetting_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
 
 
 def _bars(rows: pd.DataFrame) -> dict:
-    return {"type": "data", "symmetric": False, "array": rows.high - rows.value, "arrayminus": rows.value - rows.low,
-            "thickness": 1.2}  # fmt: skip
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rows.high - rows.value,
+        "arrayminus": rows.value - rows.low,
+        "thickness": 1.2,
+    }
 
 
 def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     figure.update_layout(
-        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"}, height=height, template="plotly_white",
-        margin={"l": 20, "r": 20, "t": 130 if title else 60, "b": 45}, font={"size": 13},
-    )  # fmt: skip
+        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
+        height=height,
+        template="plotly_white",
+        margin={"l": 20, "r": 20, "t": 130 if title else 60, "b": 45},
+        font={"size": 13},
+    )
     return figure.update_annotations(font_size=12)

@@ -71,27 +71,39 @@ def audit_results(audited: Audited, command: str = "", replicates: int = 1000) -
     summary = Summary(patients, scores, replicates)
     explained = sorted({case.code for case in audited.cases})
     return {
-        "command": command, "date": date.today().isoformat(), "machine": machine(),
-        "plan": asdict(audited.plan), "models": list(audited.plan.names),
+        "command": command,
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "plan": asdict(audited.plan),
+        "models": list(audited.plan.names),
         "data": f"{audited.store.meta['source']}, {len(audited.store)} ECGs",
         "ecgs": len({case.row for case in audited.cases}),
         "patients": len(np.unique(patients)),
         "predictions": len(audited.cases),
         "auroc_by_model": {code: _rounded(aurocs) for code, aurocs in audited.probes.items()},
         "explained_codes": explained,
-        "rule": RULE, "caveats": CAVEATS,
+        "rule": RULE,
+        "caveats": CAVEATS,
         "verdicts": [
-            {"kind": one.kind, "method": one.method, "passes": one.passes, "trusted_for": list(one.trusted_for),
-             "untested_for": list(one.untested_for), "sentence": one.sentence}
+            {
+                "kind": one.kind,
+                "method": one.method,
+                "passes": one.passes,
+                "trusted_for": list(one.trusted_for),
+                "untested_for": list(one.untested_for),
+                "sentence": one.sentence,
+            }
             for one in verdicts(summary)
         ],
         "scores": _rounded_rows(summary.table().to_dict("records")),
         "differences": _differences(summary),
         "by_code": _rounded_rows(by_code(audited, scores)),
         "shares": list(SHARES),
-        "curves": {what: {name: _rounded(curve) for name, curve in of_method.items()}
-                   for what, of_method in curves(audited).items()},
-    }  # fmt: skip
+        "curves": {
+            what: {name: _rounded(curve) for name, curve in of_method.items()}
+            for what, of_method in curves(audited).items()
+        },
+    }
 
 
 def _rounded(value):
@@ -110,16 +122,25 @@ def _differences(summary: Summary) -> list[dict]:
     against the agreement of different patients' pictures. Paired."""
     rows = []
     for kind, methods in METHODS.items():
-        asked = [((metric, method), (metric, SIGNAL)) for metric in ("deletion", "insertion", "localisation")
-                 for method in methods]  # fmt: skip
-        asked += [((metric, method), (metric, "Shapley")) for metric in ("deletion", "insertion", "localisation")
-                  for method in (*methods, SIGNAL) if method != "Shapley"]  # fmt: skip
+        asked = [
+            ((metric, method), (metric, SIGNAL))
+            for metric in ("deletion", "insertion", "localisation")
+            for method in methods
+        ]
+        asked += [
+            ((metric, method), (metric, "Shapley"))
+            for metric in ("deletion", "insertion", "localisation")
+            for method in (*methods, SIGNAL)
+            if method != "Shapley"
+        ]
         asked += [((AGREES, method), (OTHER_ECG, method)) for method in methods]
         for one, other in asked:
             found = summary.difference(kind, one, other)
             if found is not None:
-                rows.append({"kind": kind, "metric": one[0], "method": one[1], "minus": " of ".join(other)}
-                            | {name: _rounded(value) for name, value in asdict(found).items()})  # fmt: skip
+                rows.append(
+                    {"kind": kind, "metric": one[0], "method": one[1], "minus": " of ".join(other)}
+                    | {name: _rounded(value) for name, value in asdict(found).items()}
+                )
     return rows
 
 
@@ -130,8 +151,11 @@ def readable_scores(results: dict, kind: str) -> pd.DataFrame:
     second = "rank with Shapley" if kind == LEAD_KIND else "rank with one moment away"
     columns = ("deletion", "insertion", second, "localisation", "pointing", LAST_STAGE, AGREES, OTHER_ECG)
     names = [*METHODS[kind], SIGNAL, RANDOM, CHANCE, BEST]
-    table = pd.DataFrame("", index=pd.Index([name for name in names if name in set(scores.method)], name="method"),
-                         columns=[name for name in columns if name in set(scores.metric)])  # fmt: skip
+    table = pd.DataFrame(
+        "",
+        index=pd.Index([name for name in names if name in set(scores.method)], name="method"),
+        columns=[name for name in columns if name in set(scores.metric)],
+    )
     for row in scores.itertuples():
         if row.metric in table.columns and row.value is not None and np.isfinite(row.value):
             table.loc[row.method, row.metric] = f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
@@ -148,28 +172,47 @@ def audit_report(results: dict, path: Path | str) -> Path:
     tests = list(results["verdicts"][0]["passes"])
     told = {True: "passes", False: "fails", None: "not tried"}
     passes = pd.DataFrame(
-        [{test: told[one["passes"][test]] for test in tests}
-         | {f"trust it for {use}": _trust(one, use) for use in (RESTS, SHOWS)}
-         for one in results["verdicts"]],
+        [
+            {test: told[one["passes"][test]] for test in tests}
+            | {f"trust it for {use}": _trust(one, use) for use in (RESTS, SHOWS)}
+            for one in results["verdicts"]
+        ],
         index=[f"{one['method']} ({one['kind']})" for one in results["verdicts"]],
-    )  # fmt: skip
+    )
     sections = [
         Section("Which explanation to trust", " ".join(one["sentence"] for one in results["verdicts"]), [passes]),
         Section("The rule", results["rule"]),
-        Section("Which leads", "95 % intervals over patients; dotted is chance, dashed the best that any order of leads"
-                " reaches, hollow the picture of another patient's ECG.",
-                [overview_figure(scores, LEAD_KIND), readable_scores(results, LEAD_KIND)]),
-        Section("Which moments and patches", "Localisation in time adds up a picture over the leads. Deletion hides the"
-                " patches with the most credit and predicts from the rest, as in pretraining; insertion shows them"
-                " alone.", [overview_figure(scores, PATCH_KIND), readable_scores(results, PATCH_KIND)]),
-        Section("Deletion and insertion", "Mean log-odds over all explained predictions.",
-                [curves_figure(results["curves"], results["shares"])]),
-        Section("Localisation code by code", "Number of predictions in brackets.",
-                [localisation_figure(codes, LEAD_KIND, "Leads"), localisation_figure(codes, PATCH_KIND, "Time")]),
-        Section("A model that forgets", "From the top down the model loses what it learned; a picture that stays the"
-                " same does not show what was learned.", [forgetting_figure(scores)]),
+        Section(
+            "Which leads",
+            "95 % intervals over patients; dotted is chance, dashed the best that any order of leads"
+            " reaches, hollow the picture of another patient's ECG.",
+            [overview_figure(scores, LEAD_KIND), readable_scores(results, LEAD_KIND)],
+        ),
+        Section(
+            "Which moments and patches",
+            "Localisation in time adds up a picture over the leads. Deletion hides the"
+            " patches with the most credit and predicts from the rest, as in pretraining; insertion shows them"
+            " alone.",
+            [overview_figure(scores, PATCH_KIND), readable_scores(results, PATCH_KIND)],
+        ),
+        Section(
+            "Deletion and insertion",
+            "Mean log-odds over all explained predictions.",
+            [curves_figure(results["curves"], results["shares"])],
+        ),
+        Section(
+            "Localisation code by code",
+            "Number of predictions in brackets.",
+            [localisation_figure(codes, LEAD_KIND, "Leads"), localisation_figure(codes, PATCH_KIND, "Time")],
+        ),
+        Section(
+            "A model that forgets",
+            "From the top down the model loses what it learned; a picture that stays the"
+            " same does not show what was learned.",
+            [forgetting_figure(scores)],
+        ),
         Section("What these numbers do not say", results["caveats"]),
-    ]  # fmt: skip
+    ]
     introduction = (
         f"{results['predictions']} predictions (an ECG and one of its true codes that every model predicts with an"
         f" AUROC above {results['plan']['least_auroc']:g}) on {results['ecgs']} simulated ECGs of {results['patients']}"

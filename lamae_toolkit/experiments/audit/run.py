@@ -45,8 +45,9 @@ def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: b
     out, every = audited.out, list(audited.parts())
     todo = [part for part in every if not part.file(out).is_file()]
     jobs = [(plan, out, audited.cases, audited.probes, part) for part in todo]
-    with tqdm(total=len(every), initial=len(every) - len(todo), desc="explaining", unit="part",
-              disable=not progress) as bar:  # fmt: skip
+    with tqdm(
+        total=len(every), initial=len(every) - len(todo), desc="explaining", unit="part", disable=not progress
+    ) as bar:
         side_by_side(_job, jobs, workers, bar, out)
     return audited
 

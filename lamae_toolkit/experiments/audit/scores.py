@@ -204,9 +204,17 @@ class Summary:
             found = self.of(kind, metric, method)
             by_model = [float(np.nanmean(one)) if np.isfinite(one).any() else float("nan") for one in values]
             rows.append(
-                {"kind": kind, "metric": metric, "method": method, "value": found.value, "low": found.low,
-                 "high": found.high, "by_model": by_model, "predictions": int(np.isfinite(values).any(axis=0).sum())}
-            )  # fmt: skip
+                {
+                    "kind": kind,
+                    "metric": metric,
+                    "method": method,
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "by_model": by_model,
+                    "predictions": int(np.isfinite(values).any(axis=0).sum()),
+                }
+            )
         return pd.DataFrame(rows)
 
 
@@ -250,6 +258,14 @@ def by_code(audited: Audited, scores: Scores) -> list[dict]:
                 here = values[:, codes == code]
                 if np.isfinite(here).any():
                     value = float(np.nanmean(here))
-                    rows.append({"kind": kind, "metric": metric, "method": method, "code": str(code), "value": value,
-                                 "predictions": int((codes == code).sum())})  # fmt: skip
+                    rows.append(
+                        {
+                            "kind": kind,
+                            "metric": metric,
+                            "method": method,
+                            "code": str(code),
+                            "value": value,
+                            "predictions": int((codes == code).sum()),
+                        }
+                    )
     return rows

@@ -116,9 +116,15 @@ def supervised_scores(
                 probe = fit_probe(x, labels[parts.rows], names, labelled, parts.validation, representation="per_lead")
                 network = FineTuned(model, probe)
             learned = fit_supervised(
-                network, store, parts.rows[labelled], parts.rows[parts.validation], labels, config,
-                device=device, progress=progress,
-            )  # fmt: skip
+                network,
+                store,
+                parts.rows[labelled],
+                parts.rows[parts.validation],
+                labels,
+                config,
+                device=device,
+                progress=progress,
+            )
             logits[:, can] = supervised_logits(learned, store, parts.rows[parts.test], device=device)
         scores |= _by_task(plan, logits, fraction)
     return scores
@@ -137,9 +143,13 @@ def handmade_scores(
         logits = np.zeros((len(parts.test), labels.shape[1]), dtype=np.float32)
         for column in _learnable(labels[labelled]):
             trees = HistGradientBoostingClassifier(
-                learning_rate=0.05, max_iter=150, max_leaf_nodes=8, min_samples_leaf=min(20, len(labelled) // 4 + 1),
-                early_stopping=False, random_state=seed,
-            )  # fmt: skip
+                learning_rate=0.05,
+                max_iter=150,
+                max_leaf_nodes=8,
+                min_samples_leaf=min(20, len(labelled) // 4 + 1),
+                early_stopping=False,
+                random_state=seed,
+            )
             trees.fit(x[labelled], labels[labelled, column])
             logits[:, column] = trees.decision_function(x[parts.test])
         scores |= _by_task(plan, logits, fraction)

@@ -100,8 +100,6 @@ class Cell:
         return out / CELLS / slug / f"rotation{self.rotation}_seed{self.seed}"
 
 
-
-
 def score_key(task: str, representation: str, fraction: float, subset: str) -> str:
     """The name of one array of scores."""
     return f"{task}|{representation}|{fraction:g}|{subset}"
@@ -185,8 +183,6 @@ def ablation(store: Store) -> Plan:
         fractions=(1.0,),
         subsets=("12 leads",),
     )
-
-
 
 
 PLANS: dict[str, Callable[[Store], Plan]] = {"ptbxl": ptbxl, "simulated": simulated, "ablation": ablation}

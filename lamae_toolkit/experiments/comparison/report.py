@@ -111,10 +111,7 @@ def markdown_table(results: dict, task: str) -> str:
     rows = main_rows(results, task).sort_values("auroc", ascending=False)
     first = next(iter(results["plan"]["variants"]))
     columns = ("macro AUROC", "of the summary", "of the heart token alone")
-    lines = [
-        "|".join(["", "", *(f" {what} | {first} minus this " for what in columns), ""]),
-        "|---" * 7 + "|",
-    ]
+    lines = ["|".join(["", "", *(f" {what} | {first} minus this " for what in columns), ""]), "|---" * 7 + "|"]
     for variant in rows.variant[rows.representation.isin(MAIN)]:
         cells = []
         for shown in (MAIN, ("summary",), ("heart",)):

@@ -83,8 +83,13 @@ class Ranking:
                 task, representation, fraction, subset = key.split("|")
                 by_seed = found[variant, key] = self.by_seed(variant, key)
                 by_class = self.over_seeds(by_seed)
-                place = {"variant": variant, "task": task, "representation": representation,
-                         "fraction": float(fraction), "leads": subset}  # fmt: skip
+                place = {
+                    "variant": variant,
+                    "task": task,
+                    "representation": representation,
+                    "fraction": float(fraction),
+                    "leads": subset,
+                }
                 macro = {"by_seed": mean_of_defined(by_seed[:, 0], axis=1).tolist(), "seeds": len(seeds)}
                 rows.append(place | _interval(mean_of_defined(by_class, axis=1)) | macro)
                 if float(fraction) == max(self.plan.fractions) and subset == self.plan.subsets[0]:
@@ -138,8 +143,6 @@ class Ranking:
         return dict(zip(self.plan.tasks[task], positives.tolist(), strict=True))
 
 
-
-
 def _interval(values: Float[np.ndarray, " r"]) -> dict[str, float]:
     """The first value, and the 95 % percentiles of the others."""
     found = estimate(values[0], values[1:])
@@ -149,7 +152,10 @@ def _interval(values: Float[np.ndarray, " r"]) -> dict[str, float]:
 def _records(table: pd.DataFrame) -> list[dict]:
     """Rows as plain values; what is not there is left out."""
     return [
-        {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()
-         if not (isinstance(value, float) and np.isnan(value))}
+        {
+            name: round(value, 5) if isinstance(value, float) else value
+            for name, value in row.items()
+            if not (isinstance(value, float) and np.isnan(value))
+        }
         for row in table.to_dict(orient="records")
-    ]  # fmt: skip
+    ]

@@ -61,10 +61,6 @@ def run_cells(
                     bar.update()
 
 
-
-
-
-
 def _run_cell(plan: Plan, store: Path, out: Path, cell: Cell, device: str) -> None:
     run_cell(plan, Store.open(store), out, cell, device=device, progress=False)
 
