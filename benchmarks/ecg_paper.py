@@ -57,7 +57,7 @@ another.on_click(change)
 overlaid.on_click(lambda _: paper.add_traces([dict(made.data[number].to_plotly_json(), type=KIND) for number in leads]))
 ipywidgets.VBox([ipywidgets.HBox([another, overlaid]), paper])
 """
-RIVALS = {
+COMPARED_MODELS = {
     "ECGPaper, canvas": (CANVAS, ".ecg-paper canvas"),
     "FigureWidget, SVG": ('KIND = "scatter"\n' + PLOTLY, ".js-plotly-plot .nsewdrag"),
     "FigureWidget, WebGL": ('KIND = "scattergl"\n' + PLOTLY, ".js-plotly-plot .nsewdrag"),
@@ -83,8 +83,8 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=words.chromium, args=[*FLAGS, "--enable-unsafe-swiftshader"]
         )
-        pages, traffic = {}, {name: [] for name in RIVALS}
-        for number, (name, (cell, part)) in enumerate(RIVALS.items()):
+        pages, traffic = {}, {name: [] for name in COMPARED_MODELS}
+        for number, (name, (cell, part)) in enumerate(COMPARED_MODELS.items()):
             page = browser.new_page(viewport={"width": 1500, "height": 1200})
             page.set_default_timeout(PATIENCE_MS)
             listen(page, traffic[name])
@@ -92,11 +92,11 @@ def main() -> None:
             page.locator(part).first.wait_for()
             page.wait_for_timeout(2000)
             pages[name] = page
-        rates: dict[str, list[float]] = {name: [] for name in RIVALS}
-        slowest: dict[str, list[float]] = {name: [] for name in RIVALS}
+        rates: dict[str, list[float]] = {name: [] for name in COMPARED_MODELS}
+        slowest: dict[str, list[float]] = {name: [] for name in COMPARED_MODELS}
         for _ in range(words.drags):
             for name, page in pages.items():
-                frames_ms = drag(page, RIVALS[name][1], words.seconds)
+                frames_ms = drag(page, COMPARED_MODELS[name][1], words.seconds)
                 rates[name].append(1000 * (len(frames_ms) - 1) / (frames_ms[-1] - frames_ms[0]))
                 slowest[name].append(max(b - a for a, b in pairwise(frames_ms)))
         print("                      frames/s while dragging      slowest frame   bytes sent both ways for")
@@ -105,7 +105,7 @@ def main() -> None:
             page.bring_to_front()
             sent = [quiet_bytes(traffic[name], page, "another ECG"), quiet_bytes(traffic[name], page, "an overlay")]
             traffic[name].clear()
-            drag(page, RIVALS[name][1], 0.3)
+            drag(page, COMPARED_MODELS[name][1], 0.3)
             page.wait_for_timeout(1500)
             sent.append(sum(traffic[name]))
             speed = statistics.median(rates[name]), min(rates[name]), max(rates[name])

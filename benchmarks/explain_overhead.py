@@ -4,7 +4,7 @@
 
 Unwatched and watched runs of `embed` take turns in one process, on one thread. Times are processor time, which other
 work on the machine disturbs little. Median and range over rounds, of the time and of its ratio to the unwatched run of
-the same round, for one ECG and for 16. Beside them `explain_batch` and `roll_up`, which record the same and roll it up,
+the same round, for one ECG and for 16. Beside them `attention_summaries` and `roll_up`, which record the same and roll it up,
 and the largest difference between the watched and the unwatched heart token.
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.explain.attention import explain_batch, roll_up
-from lamae_toolkit.model.hooks import watch_attention
+from lamae_toolkit.explain.attention import attention_summaries, roll_up
+from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import golden_signal
 
@@ -35,13 +35,13 @@ def measure(model: LAMAE, batch: Batch, rounds: int) -> None:
     """Print one row per way of reading this batch."""
 
     def watched() -> torch.Tensor:
-        with watch_attention(model):
+        with record_attention(model):
             return model.embed(batch).heart
 
     ways = {
         "unwatched": lambda: model.embed(batch).heart,
         "watched": watched,
-        "explain_batch": lambda: explain_batch(model, batch),
+        "attention_summaries": lambda: attention_summaries(model, batch),
         "roll_up": lambda: roll_up(model, batch),
     }
     off = float((ways["unwatched"]() - watched()).abs().max())
@@ -70,7 +70,7 @@ def main() -> None:
     model = LAMAE.from_pretrained("lamae-small")
     one = golden_signal(model.config)
     for ecgs in (1, 16):
-        batch = Batch(one.signal_mv.repeat(ecgs, 1, 1), one.present.repeat(ecgs, 1), one.leads)
+        batch = Batch(one.signal_mv.repeat(ecgs, 1, 1), one.lead_mask.repeat(ecgs, 1), one.leads)
         measure(model, batch, chosen.rounds)
 
 

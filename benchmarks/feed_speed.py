@@ -31,8 +31,8 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import SIGNALS, Store
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.distributed import Processes
-from lamae_toolkit.training.loader import Shuffle, feeding
+from lamae_toolkit.training.distributed import DistributedContext
+from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.presets import SIZES
 from lamae_toolkit.training.step import Compute
 from measuring import idle_share, machine, median_and_range, tiled_store, trace, training_step, wait
@@ -69,7 +69,7 @@ def timed(batches: Iterator[Batch], step: Callable[[Batch], object], steps: int,
 
 
 @contextmanager
-def fed(way: str, store: Store, shuffle: Shuffle, steps: int, here: Processes) -> Iterator[Iterator[Batch]]:
+def fed(way: str, store: Store, shuffle: Shuffle, steps: int, here: DistributedContext) -> Iterator[Iterator[Batch]]:
     """The batches of so many timed steps and of those before them."""
     all_steps = range(steps + NOT_TIMED)
     if way == AGAIN:
@@ -77,11 +77,11 @@ def fed(way: str, store: Store, shuffle: Shuffle, steps: int, here: Processes) -
     elif way == DUE:
         yield (store.batch(shuffle.rows_of(step), here.device) for step in all_steps)
     else:
-        with feeding(store, shuffle, all_steps, here, way, progress=False) as batches:
+        with load_batches(store, shuffle, all_steps, here, way, progress=False) as batches:
             yield batches
 
 
-def trained(config: LAMAEConfig, here: Processes) -> Callable[[Batch], object]:
+def trained(config: LAMAEConfig, here: DistributedContext) -> Callable[[Batch], object]:
     """A function that trains a new model for one step; in half precision on a GPU."""
     torch.manual_seed(0)
     model = LAMAE(config).to(here.device).train()
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trace", type=Path, default=None)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    here = Processes(0, 1, torch.device(chosen.device))
+    here = DistributedContext(0, 1, torch.device(chosen.device))
     print(
         f"{machine(here.device, chosen.threads)}, batches of {chosen.batch} of {chosen.ecgs} ECGs,"
         f" {chosen.steps} steps, {chosen.rounds} rounds{', from the disk' if chosen.cold else ''}"
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
             report(size, trained(config, here), Path(folder) / "store", here, chosen)
 
 
-def report(size: str, step: Callable, folder: Path, here: Processes, chosen: argparse.Namespace) -> None:
+def report(size: str, step: Callable, folder: Path, here: DistributedContext, chosen: argparse.Namespace) -> None:
     """Measure one size in all ways, in turns, and print its table."""
     shuffle, device = Shuffle(np.arange(chosen.ecgs), chosen.batch, 0), here.device
     steps = {"training": (step, chosen.steps), "alone": (lambda batch: None, 10 * chosen.steps)}

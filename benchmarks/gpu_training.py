@@ -27,7 +27,7 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.training.distributed import Processes, training_together
+from lamae_toolkit.training.distributed import DistributedContext, distributed_training
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import Compute
 from lamae_toolkit.training.trainer import TrainConfig
@@ -35,7 +35,7 @@ from measuring import in_turns, machine, median_and_range, spent
 from training_ways import FAST, PLAIN, Training, Way, batches, cohort, ecgs_per_s, idle_share, parts_ms, ways
 
 MIMIC_ECGS = 800_000
-PARTS = ("data", "mask", "forward", "backward", "optimiser")
+PARTS = ("data", "mask", "forward", "backward", "optimizer")
 QUICK = Size(
     LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16),
     TrainConfig(batch_size=8),
@@ -59,7 +59,7 @@ def ceilings(device: torch.device, quick: bool, seconds: float) -> float:
     return max(rates)
 
 
-def fitted(size: Size, batch: Batch, way: Way, processes: Processes) -> Training:
+def fitted(size: Size, batch: Batch, way: Way, processes: DistributedContext) -> Training:
     """A training of which a step fits into memory, in as few parts as that takes; one step is done."""
     while True:
         try:
@@ -75,7 +75,14 @@ def fitted(size: Size, batch: Batch, way: Way, processes: Processes) -> Training
 
 
 def recipe_rows(
-    name: str, size: Size, store: Store, ceiling: float, way: Way, steps: int, rounds: int, processes: Processes
+    name: str,
+    size: Size,
+    store: Store,
+    ceiling: float,
+    way: Way,
+    steps: int,
+    rounds: int,
+    processes: DistributedContext,
 ) -> tuple[str, str]:
     """Two rows of Markdown: how fast a recipe is, and where its time goes."""
     total = size.train.batch_size
@@ -115,7 +122,13 @@ def recipe_rows(
 
 
 def recipes(
-    sizes: dict[str, Size], store: Store, ceiling: float, way: Way, steps: int, rounds: int, processes: Processes
+    sizes: dict[str, Size],
+    store: Store,
+    ceiling: float,
+    way: Way,
+    steps: int,
+    rounds: int,
+    processes: DistributedContext,
 ) -> None:
     """Print the two tables of recipes, each row of the first as soon as it is there: a GPU's time may end before."""
     on = "this GPU" if processes.count == 1 else f"these {processes.count}"
@@ -148,10 +161,10 @@ def recipes(
 
 
 def choice_row(
-    name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float, processes: Processes
+    name: str, size: Size, way: Way, batch: Batch, rounds: int, seconds: float, processes: DistributedContext
 ) -> tuple[str]:
     """A row of Markdown: how much faster one way is than the plain one, and how far its results are from it."""
-    if way.graphs and batch.present.device.type != "cuda":
+    if way.graphs and batch.lead_mask.device.type != "cuda":
         return (_row((name, "needs a GPU", "", "", "", "", "")),)
     plain, other = Training(size, PLAIN, processes), Training(size, way, processes)
     loss, gradient, change = plain.first_step(batch)
@@ -164,7 +177,7 @@ def choice_row(
         ),
     )
     jobs: dict[str, Callable] = {"plain": lambda: plain.step(batch), "other": lambda: other.step(batch)}
-    taken = in_turns(jobs, rounds, seconds, batch.present.device)
+    taken = in_turns(jobs, rounds, seconds, batch.lead_mask.device)
     clock, processor = (
         [getattr(a, kind) / getattr(b, kind) for a, b in zip(taken["plain"], taken["other"], strict=True)]
         for kind in ("clock_s", "processor_s")
@@ -174,7 +187,7 @@ def choice_row(
     return (_row((*cells, *(f"{value:.0e}" for value in far))),)
 
 
-def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float, processes: Processes) -> None:
+def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float, processes: DistributedContext) -> None:
     """Print the table of choices."""
     with batches(store, size.train.batch_size, processes, "one batch") as same:
         batch = next(same)
@@ -198,7 +211,9 @@ def _head(cells: tuple[str, ...]) -> str:
     return f"{_row(cells)}\n{'|---' * len(cells)}|"
 
 
-def _survived(name: str, processes: Processes, function: Callable[..., tuple[str, ...]], *arguments) -> tuple[str, ...]:
+def _survived(
+    name: str, processes: DistributedContext, function: Callable[..., tuple[str, ...]], *arguments
+) -> tuple[str, ...]:
     """The rows that a function returns, or in each of two why it failed: that must not cost others a GPU's time."""
     try:
         return function(*arguments)
@@ -212,7 +227,7 @@ def _survived(name: str, processes: Processes, function: Callable[..., tuple[str
 
 
 @contextmanager
-def _only(processes: Processes):
+def _only(processes: DistributedContext):
     """One process speaks."""
     if processes.first:
         yield
@@ -248,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
         made, one, steps, rounds, seconds, batch = {"toy": QUICK}, QUICK, 2, 1, 0.0, 8
     backend = "aot_eager" if chosen.quick and not on_gpu else "inductor"
     ecgs = max(20_000 if on_gpu and not chosen.quick else 64, 4 * batch)
-    with training_together(chosen.device) as processes, _only(processes), tempfile.TemporaryDirectory() as folder:
+    with distributed_training(chosen.device) as processes, _only(processes), tempfile.TemporaryDirectory() as folder:
         print(f"{machine(processes.device, chosen.threads)}, {processes.count} process(es)")
         store = cohort(Path(folder), chosen.store, ecgs)
         ceiling = ceilings(processes.device, chosen.quick, min(seconds, 1.0))

@@ -24,7 +24,7 @@ from lamae_toolkit.experiments.comparison.results import Ranking
 from lamae_toolkit.experiments.comparison.run import SCORES_FILE, run_cell
 from lamae_toolkit.experiments.shipped_weights import RECIPE, SHIPPED, train_small
 from lamae_toolkit.files import write_json
-from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
 
 SEEDS = {
@@ -73,15 +73,15 @@ def main() -> None:
 
 def trained_long(plan: Plan, store: Store, out: Path, cell: Cell) -> LAMAE:
     """The shipped weights, or weights of another seed or rival that were trained as they were."""
-    rival, seed = plan.variants[cell.variant].rival, cell.seed
-    if rival == "random encoder":
+    model_name, seed = plan.variants[cell.variant].model_name, cell.seed
+    if model_name == "random encoder":
         return random_encoder(plan.model, seed)
-    if seed == 0 and rival in SHIPPED:
-        return RIVALS[rival].from_pretrained(SHIPPED[rival])
-    folder = out / "pretrained" / f"{rival}, seed {seed}"
+    if seed == 0 and model_name in SHIPPED:
+        return COMPARED_MODELS[model_name].from_pretrained(SHIPPED[model_name])
+    folder = out / "pretrained" / f"{model_name}, seed {seed}"
     if not (folder / "shipped").is_dir():
-        train_small(folder, store, rival=rival, train=replace(RECIPE, seed=seed))
-    return RIVALS[rival].from_pretrained(folder / "shipped")
+        train_small(folder, store, model_name=model_name, train=replace(RECIPE, seed=seed))
+    return COMPARED_MODELS[model_name].from_pretrained(folder / "shipped")
 
 
 if __name__ == "__main__":

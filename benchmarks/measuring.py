@@ -23,9 +23,9 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.step import Compute, gradients
-from lamae_toolkit.training.trainer import TrainConfig, optimiser
+from lamae_toolkit.training.trainer import TrainConfig, optimizer
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def training_step(model: LAMAE, processes: Processes, compute: Compute) -> Callable[[Batch], Tensor]:
+def training_step(model: LAMAE, processes: DistributedContext, compute: Compute) -> Callable[[Batch], Tensor]:
     """A function that trains a model for one step, as `lamae_toolkit.training.trainer.pretrain` does; it returns the loss."""
-    optim, generator = optimiser(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
+    optim, generator = optimizer(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
 
     def step(batch: Batch) -> Tensor:
         optim.zero_grad(set_to_none=True)

@@ -87,7 +87,7 @@ def ptbxl_cohort(folder: Path, root: Path) -> Cohort:
     for part, folds in (("train", SPLIT["train"]), ("test", [*SPLIT["validation"], *SPLIT["test"]])):
         rows = store.rows(folds)
         batch = store.batch(rows)
-        whole = batch.present.all(dim=1).numpy()
+        whole = batch.lead_mask.all(dim=1).numpy()
         parts[f"{part}_mv"] = batch.signal_mv.numpy()[whole]
         parts[f"{part}_patients"] = store.index.patient_id.to_numpy()[rows[whole]]
     return Cohort("PTB-XL", **parts)

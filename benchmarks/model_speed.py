@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.training.trainer import TrainConfig, optimiser
+from lamae_toolkit.training.trainer import TrainConfig, optimizer
 
 SIZES = {
     "demo": LAMAEConfig(),
@@ -66,7 +66,7 @@ def main() -> None:
     jobs = {f"ceiling: {edge} x {edge} matrix product": (lambda: left @ right, 2 * edge**3)}
     for name, config in SIZES.items():
         model = random_encoder(config).to(chosen.device)
-        optim = optimiser(model, TrainConfig())
+        optim = optimizer(model, TrainConfig())
 
         def step(model=model, optim=optim):
             loss = model(batch).loss

@@ -6,11 +6,11 @@
 
 The usual design is re-stated here in its plainest form (after ST-MEM, arXiv 2402.09450; no code of it is used): one
 sequence of the visible patches of all leads, each of which looks at each; a decoder that draws the leads one after the
-other in a Python loop; and filters (band-pass and normalisation, scipy and numpy) at every access of a record. What is
+other in a Python loop; and filters (band-pass and normalization, scipy and numpy) at every access of a record. What is
 the same on both sides: blocks and fused attention (`lamae_toolkit.model.layers`), mask ratio, batch, AdamW, clipping, the
 ECGs, the store and, nearly, width and operations per ECG, which PyTorch counts.
 
-A step is all of it: batch from the store, forward, backward, clipping, optimiser. All take turns in one process. Beside
+A step is all of it: batch from the store, forward, backward, clipping, optimizer. All take turns in one process. Beside
 seconds on the clock stands processor time, which other work on the machine disturbs less. Where the plain design loses
 is seen from the plain design with one of its three ways changed to ours, and with all three changed. It is spared that
 most sets of records are of 500 Hz; one row shows what reading and filtering those costs.
@@ -32,17 +32,17 @@ from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.simulated import simulate_store
-from lamae_toolkit.data.store import ABSENT, Entry, Store, pack
+from lamae_toolkit.data.store import ABSENT, Record, Store, pack
 from lamae_toolkit.ecg.preprocess import bandpass, resample
 from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.layers import Block, time_code
+from lamae_toolkit.model.layers import Block, sinusoidal_pos_embed
 from lamae_toolkit.model.masking import random_mask, visible_patches
-from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle
 from lamae_toolkit.training.step import Compute
-from lamae_toolkit.training.trainer import TrainConfig, optimiser
+from lamae_toolkit.training.trainer import TrainConfig, optimizer
 from measuring import flop, in_turns, machine, median_and_range, training_step
 
 
@@ -73,26 +73,26 @@ class PlainMAE(nn.Module):
         super().__init__()
         self.config = config
         d, dd, p = config.width, config.decoder_width, config.patch_samples
-        self.embed_patch, self.lead_name = nn.Linear(p, d), nn.Embedding(config.leads, d)
+        self.patch_embed, self.lead_name = nn.Linear(p, d), nn.Embedding(config.leads, d)
         self.encoder = nn.ModuleList(Block(d, config.heads) for _ in range(config.encoder_depth))
         self.norm, self.to_decoder = nn.LayerNorm(d), nn.Linear(d, dd)
-        self.mask_token, self.decoder_lead_name = nn.Parameter(torch.zeros(dd)), nn.Embedding(config.leads, dd)
+        self.mask_token, self.decoder_lead_embed = nn.Parameter(torch.zeros(dd)), nn.Embedding(config.leads, dd)
         self.decoder = nn.ModuleList(Block(dd, config.decoder_heads) for _ in range(config.decoder_depth))
-        self.decoder_norm, self.draw_patch = nn.LayerNorm(dd), nn.Linear(dd, p)
-        self.register_buffer("encoder_time", time_code(config.patches, d))
-        self.register_buffer("decoder_time", time_code(config.patches, dd))
-        for name in (self.lead_name, self.decoder_lead_name):
+        self.decoder_norm, self.decoder_pred = nn.LayerNorm(dd), nn.Linear(dd, p)
+        self.register_buffer("encoder_pos_embed", sinusoidal_pos_embed(config.patches, d))
+        self.register_buffer("decoder_pos_embed", sinusoidal_pos_embed(config.patches, dd))
+        for name in (self.lead_name, self.decoder_lead_embed):
             nn.init.normal_(name.weight, std=0.02)
 
     def forward(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of normalised ECGs (b, l, t): the mean squared error on the hidden patches."""
+        """The loss of normalized ECGs (b, l, t): the mean squared error on the hidden patches."""
         config = self.config
         patches = rearrange(signal, "b l (n p) -> b l n p", p=config.patch_samples)
         b, l, n, _ = patches.shape
         mask = random_mask((b, l, n), config.mask_ratio, generator)
         keep = visible_patches(n, config.mask_ratio)
         position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
-        tokens = self.embed_patch(patches) + self.encoder_time + self.lead_name.weight[:, None]
+        tokens = self.patch_embed(patches) + self.encoder_pos_embed + self.lead_name.weight[:, None]
         tokens = tokens.gather(2, repeat(position, "b l k -> b l k d", d=config.width))
         fold = "b l k d -> b (l k) d" if config.leads_look_at_each_other else "b l k d -> (b l) k d"
         x = rearrange(tokens, fold)
@@ -101,7 +101,7 @@ class PlainMAE(nn.Module):
         own = self.to_decoder(self.norm(x)).reshape(b, l, keep, -1)
         canvas = repeat(self.mask_token, "d -> b l n d", b=b, l=l, n=n)
         canvas = canvas.scatter(2, repeat(position, "b l k -> b l k d", d=config.decoder_width), own)
-        canvas = canvas + self.decoder_time + self.decoder_lead_name.weight[:, None]
+        canvas = canvas + self.decoder_pos_embed + self.decoder_lead_embed.weight[:, None]
         if config.decoder_loops:
             drawn = torch.stack([self._draw(canvas[:, lead]) for lead in range(l)], dim=1)
         else:
@@ -112,11 +112,11 @@ class PlainMAE(nn.Module):
     def _draw(self, x: Tensor) -> Tensor:
         for block in self.decoder:
             x = block(x)
-        return self.draw_patch(self.decoder_norm(x))
+        return self.decoder_pred(self.decoder_norm(x))
 
 
 def filtered_at_access(store: Store, rows: np.ndarray) -> Tensor:
-    """These ECGs (b, l, t), each filtered, brought to 100 Hz and normalised by numpy and scipy anew."""
+    """These ECGs (b, l, t), each filtered, brought to 100 Hz and normalized by numpy and scipy anew."""
     signals = []
     for row in rows.tolist():
         signal = resample(bandpass(store.recording(row)), 100.0).signal_mv
@@ -125,20 +125,20 @@ def filtered_at_access(store: Store, rows: np.ndarray) -> Tensor:
 
 
 def packed(store: Store, rows: np.ndarray) -> Tensor:
-    """The same ECGs from a store that was filtered once, when it was packed; normalised by torch, all at once."""
+    """The same ECGs from a store that was filtered once, when it was packed; normalized by torch, all at once."""
     signal = store.batch(rows).signal_mv
     return (signal - signal.mean(dim=2, keepdim=True)) / (signal.std(dim=2, correction=0, keepdim=True) + 1e-6)
 
 
 def filtered_store(store: Store, folder: Path) -> Store:
     """The same cohort, band-passed once."""
-    entries = (Entry(bandpass(store.recording(row)), row, row, float("nan"), "", ()) for row in range(len(store)))
+    entries = (Record(bandpass(store.recording(row)), row, row, float("nan"), "", ()) for row in range(len(store)))
     return pack(entries, folder, source="filtered once", sampling_rate_hz=store.sampling_rate_hz)
 
 
 def plain_step(model: PlainMAE, rows: Callable[[], np.ndarray], read: Callable[[np.ndarray], Tensor]):
     """A function that trains the plain design for one step and returns the loss."""
-    optim, generator = optimiser(model, TrainConfig()), torch.Generator().manual_seed(0)
+    optim, generator = optimizer(model, TrainConfig()), torch.Generator().manual_seed(0)
 
     def step() -> Tensor:
         optim.zero_grad(set_to_none=True)
@@ -153,7 +153,7 @@ def plain_step(model: PlainMAE, rows: Callable[[], np.ndarray], read: Callable[[
 
 def our_step(model: LAMAE, rows: Callable[[], np.ndarray], read: Callable[[np.ndarray], Batch]):
     """The same for LAMAE, by the toolkit's own step (`lamae_toolkit.training.step.gradients`)."""
-    step = training_step(model, Processes(0, 1, torch.device("cpu")), Compute())
+    step = training_step(model, DistributedContext(0, 1, torch.device("cpu")), Compute())
     return lambda: step(read(rows()))
 
 

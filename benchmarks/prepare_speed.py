@@ -27,7 +27,7 @@ import wfdb
 from scipy.signal import resample_poly
 
 from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
-from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, patient_fold, quantised, store_meta
+from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, patient_fold, quantized, store_meta
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns
@@ -124,7 +124,7 @@ def parts_of_the_work(headers: list[Path]) -> None:
         "the file alone (numpy.fromfile)": lambda at: np.fromfile(headers[at].with_suffix(".dat"), dtype="<i2"),
         "read_ecg": lambda at: read_ecg(headers[at]),
         "quality flags": lambda at: quality_columns(recordings[at]),
-        "resample to 100 Hz and quantise": lambda at: quantised(recordings[at], 100.0, 10.0),
+        "resample to 100 Hz and quantise": lambda at: quantized(recordings[at], 100.0, 10.0),
     }
     print("ms per record, one process")
     for name, step in steps.items():
@@ -187,8 +187,8 @@ def listing(folder: Path, ecgs: int) -> None:
     if not root.is_dir():
         _write_tables(root, ecgs)
     said = subprocess.run([sys.executable, "-c", LIST, str(root)], check=True, capture_output=True, text=True).stdout
-    listed, seconds, mb, labelled = (float(word) for word in said.split())
-    print(f"listing {listed:.0f} ECGs, {labelled:.0f} of them with codes: {seconds:.0f} s, {mb:.0f} MB at most")
+    listed, seconds, mb, labeled = (float(word) for word in said.split())
+    print(f"listing {listed:.0f} ECGs, {labeled:.0f} of them with codes: {seconds:.0f} s, {mb:.0f} MB at most")
 
 
 def _write_tables(root: Path, ecgs: int) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--ecgs", type=int, default=800_000)
     parser.add_argument("--features", type=int, default=720)
     parser.add_argument("--codes", type=int, default=1076)
-    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--n-bootstrap", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -53,12 +53,12 @@ def main() -> None:
     names = [f"code {number}" for number in range(chosen.codes)]
 
     start = time.perf_counter()
-    probe = fit_large_probe(x, labels, names, train, validation, penalties=(0.001, 0.01, 0.1))
+    probe = fit_large_probe(x, labels, names, train, validation, Cs=(0.001, 0.01, 0.1))
     fitted = time.perf_counter()
     weight, bias = (torch.from_numpy(values).to(x) for values in (probe.weight / probe.scale, probe.bias))
     mean = torch.from_numpy(probe.mean).to(x)
     logits = torch.cat([(piece - mean) @ weight.T + bias for piece in x[test].split(2**14)])
-    counts = patient_counts(test // 5, chosen.replicates).to(chosen.device)
+    counts = patient_counts(test // 5, chosen.n_bootstrap).to(chosen.device)
     scores = large_scores(labels[test], logits, counts).auroc
     scored = time.perf_counter()
     if x.is_cuda:
@@ -66,8 +66,8 @@ def main() -> None:
     else:
         name, peak = f"CPU, {chosen.threads} threads", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{name}, torch {torch.__version__}: {chosen.ecgs} ECGs, {chosen.features} features, {chosen.codes} codes")
-    print(f"probe {fitted - start:.1f} s, {chosen.replicates} replicates of AUROC and AUPRC {scored - fitted:.1f} s")
-    print(f"peak {peak / 2**30:.2f} GiB; macro AUROC {scores.macro()}, C = {probe.penalty:g}")
+    print(f"probe {fitted - start:.1f} s, {chosen.n_bootstrap} resamples of AUROC and AUPRC {scored - fitted:.1f} s")
+    print(f"peak {peak / 2**30:.2f} GiB; macro AUROC {scores.macro()}, C = {probe.C:g}")
 
 
 if __name__ == "__main__":

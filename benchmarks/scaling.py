@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--picture docs/scaling.png] [--rounds 5] [--ecgs 100000]
 
 The sizes are those of `plain_design.py` (demo size), and one of them is changed at a time; for the width, both decoders
-are half as wide as the encoder. A step is forward, backward, clipping and optimiser on a batch that is in memory, so
+are half as wide as the encoder. A step is forward, backward, clipping and optimizer on a batch that is in memory, so
 that filters and disk are not in it. Operations are counted; time is processor time of one thread, the median over
 rounds in which the two designs take turns; memory is the most that tensors take in a step beyond what they took before
 it. Exponents are slopes of logarithms: over the whole range, and over its last step. At the end, random batches from
@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, ScalarForm
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 from measuring import exponent, flop, in_turns, machine, median_and_range, peak_bytes, spent, tiled_store
 from plain_design import PAIRS, PlainMAE, our_step, plain_step
@@ -103,9 +103,9 @@ def draw(costs: dict[str, dict[str, list[Cost]]], axes: dict[str, tuple[int, ...
     for column, (axis, sizes) in enumerate(axes.items()):
         for row, (kind, what) in enumerate(COSTS.items()):
             ax = grid[row][column]
-            for name, (colour, mark, line) in DESIGNS.items():
+            for name, (color, mark, line) in DESIGNS.items():
                 values = [getattr(cost, kind) for cost in costs[axis][name]]
-                ax.loglog(sizes, values, color=colour, marker=mark, linestyle=line, markersize=4, label=name)
+                ax.loglog(sizes, values, color=color, marker=mark, linestyle=line, markersize=4, label=name)
             ax.grid(True, color="#e5e9f0", linewidth=0.6)
             ax.set_xticks(sizes)
             ax.xaxis.set_major_formatter(ScalarFormatter())
@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
         costs[axis] = costs_along(axis, sizes, chosen.rounds, chosen.seconds)
         print_costs(axis, sizes, costs[axis])
     if chosen.picture:
-        with written_whole(chosen.picture) as partial:
+        with atomic_write(chosen.picture) as partial:
             draw(costs, AXES).savefig(partial, format="png")
     with tempfile.TemporaryDirectory() as folder:
         print_stores(Path(folder), chosen.ecgs, chosen.rounds)

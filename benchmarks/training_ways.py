@@ -16,11 +16,11 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.distributed import Processes
-from lamae_toolkit.training.loader import Shuffle, feeding
+from lamae_toolkit.training.distributed import DistributedContext
+from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.presets import Size
 from lamae_toolkit.training.step import Compute, gradients
-from lamae_toolkit.training.trainer import optimiser
+from lamae_toolkit.training.trainer import optimizer
 from measuring import peak_bytes, tiled_store, trace, wait
 
 
@@ -110,12 +110,12 @@ class Parts:
 class Training:
     """A model in training, computed in one way; the same weights and masks in all ways."""
 
-    def __init__(self, size: Size, way: Way, processes: Processes) -> None:
+    def __init__(self, size: Size, way: Way, processes: DistributedContext) -> None:
         torch._dynamo.reset()  # what was compiled for another way is not taken again
         torch.manual_seed(0)
         self.size, self.way, self.processes, self.device = size, way, processes, processes.device
         self.model = LAMAE(size.model).to(self.device).train()
-        self.optim = optimiser(self.model, size.train)
+        self.optim = optimizer(self.model, size.train)
         for group in self.optim.param_groups:
             group["fused"] = way.fused_optimiser or None  # False would turn off PyTorch's own choice, too
         self.generator = torch.Generator(device=self.device)
@@ -149,7 +149,7 @@ class Training:
     def step(self, batch: Batch, mark: Callable[[str], None] = _unheard) -> Tensor:
         """One whole step; nothing in it waits for a GPU."""
         loss = self.gradients(batch, mark)
-        mark("optimiser")
+        mark("optimizer")
         self.update()
         return loss
 
@@ -173,11 +173,11 @@ class Training:
 
 
 @contextmanager
-def batches(store: Store, batch_size: int, processes: Processes, data: str) -> Iterator[Iterator[Batch]]:
+def batches(store: Store, batch_size: int, processes: DistributedContext, data: str) -> Iterator[Iterator[Batch]]:
     """Batches of shuffled ECGs without end, as training gets them (`lamae_toolkit.training.loader`), or "one batch" repeated."""
     shuffle, steps = Shuffle(np.arange(len(store)), batch_size, seed=0), range(1_000_000)
     if data != "one batch":
-        with feeding(store, shuffle, steps, processes, data, progress=False) as fed:
+        with load_batches(store, shuffle, steps, processes, data, progress=False) as fed:
             yield fed
         return
     batch = store.batch(processes.share(shuffle.rows_of(0)), processes.device)
@@ -195,7 +195,7 @@ def ecgs_per_s(training: Training, fed: Iterator[Batch], batch_size: int, steps:
 
 
 def parts_ms(training: Training, fed: Iterator[Batch], steps: int) -> dict[str, float]:
-    """Milliseconds per step: data, mask, forward, backward, optimiser."""
+    """Milliseconds per step: data, mask, forward, backward, optimizer."""
     parts = Parts(training.device)
     for _ in range(steps):
         parts.mark("data")

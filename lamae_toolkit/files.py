@@ -11,7 +11,7 @@ from lamae_toolkit.errors import ECGError
 
 
 @contextmanager
-def written_whole(target: Path | str, replaces: str | None = None) -> Iterator[Path]:
+def atomic_write(target: Path | str, replaces: str | None = None) -> Iterator[Path]:
     """A temporary path to write a file or folder to; it takes the target's name only when all went well.
 
     A folder that is there already is replaced only if it is empty or holds the file named by `replaces`,
@@ -26,7 +26,7 @@ def written_whole(target: Path | str, replaces: str | None = None) -> Iterator[P
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        take_place(partial, target)
+        replace_atomically(partial, target)
     except OSError as error:
         raise ECGError(
             f"{target} could not be written ({error.strerror or error}); nothing was left behind:"
@@ -42,7 +42,7 @@ def check_replaceable(target: Path, replaces: str | None = None) -> None:
         raise ECGError(f"{target} is a folder with something else in it; choose a new one.")
 
 
-def take_place(finished: Path, target: Path) -> None:
+def replace_atomically(finished: Path, target: Path) -> None:
     """Give what was finished under a temporary name its own name, in place of what has that name now."""
     if not (finished.is_dir() and target.exists()):
         os.replace(finished, target)
@@ -70,7 +70,7 @@ def _remove(path: Path) -> None:
 
 def write_json(path: Path, values: dict) -> None:
     """Write results as JSON, whole or not at all."""
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 

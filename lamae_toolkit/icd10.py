@@ -109,8 +109,8 @@ def label_matrix(codes: Sequence[Iterable[str]], classes: Sequence[str]) -> UInt
     """For each ECG, a 1 where it has the code of that column or one below it, else 0."""
     column = {ancestors(code)[-1]: index for index, code in enumerate(classes)}
     labels = np.zeros((len(codes), len(classes)), dtype=np.uint8)
-    for row, present in enumerate(codes):
-        for code in present:
+    for row, lead_mask in enumerate(codes):
+        for code in lead_mask:
             for general in ancestors(code):
                 if general in column:
                     labels[row, column[general]] = 1

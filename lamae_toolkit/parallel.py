@@ -30,7 +30,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def workers_of_one_thread(workers: int, kept: str) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(workers: int, kept: str) -> Iterator[ProcessPoolExecutor]:
     """So many processes side by side, which end when the block is interrupted or fails; kept: what is not lost then."""
     # Fresh processes: a forked one would inherit threads that are gone. One thread each: threads that wait for each
     # other are slower than processes that do not.

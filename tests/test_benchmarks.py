@@ -22,7 +22,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.presets import Size, lamae_tiny
 
 BENCHMARKS = Path(training_ways.__file__).parent
@@ -58,7 +58,7 @@ def test_leads_of_the_plain_design_meet_only_where_they_are_said_to():
     signal = torch.randn(1, 12, 1000, generator=torch.Generator().manual_seed(0))
     for meet in (True, False):
         model, drawn = plain_model(leads_look_at_each_other=meet), []
-        model.draw_patch.register_forward_hook(lambda _, __, output, drawn=drawn: drawn.append(output))
+        model.decoder_pred.register_forward_hook(lambda _, __, output, drawn=drawn: drawn.append(output))
         for change in (0.0, 1.0):
             other = signal.clone()
             other[:, 6] += change * torch.linspace(-1, 1, 1000)
@@ -138,7 +138,7 @@ def toy() -> Size:
     return gpu_training.QUICK
 
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 
 
 def test_ways_that_are_exact_give_the_results_of_the_plain_path(cohort, toy):
@@ -165,7 +165,7 @@ def test_parts_of_a_step_add_up_to_it_and_each_is_there(cohort, toy):
     training = training_ways.Training(toy, training_ways.PLAIN, ALONE)
     with training_ways.batches(cohort, 8, ALONE, "auto") as fed:
         parts = training_ways.parts_ms(training, fed, 2)
-    assert list(parts) == ["data", "mask", "forward", "backward", "optimiser"]
+    assert list(parts) == ["data", "mask", "forward", "backward", "optimizer"]
     assert all(ms > 0 for ms in parts.values())
 
 

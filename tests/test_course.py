@@ -166,7 +166,7 @@ def test_a_picture_has_few_colours_few_bytes_and_the_width_of_a_page():
     rng = np.random.default_rng(0)
     plain = Image.open(io.BytesIO(small_png(png(1200, 600))))
     assert plain.mode == "P" and plain.size == (WIDTH_PX, WIDTH_PX // 2)
-    lines = np.repeat(rng.integers(0, 255, (300, 9, 3), dtype=np.uint8), 100, axis=1)  # many colours
+    lines = np.repeat(rng.integers(0, 255, (300, 9, 3), dtype=np.uint8), 100, axis=1)  # many colors
     lines[:, ::3] = 255
     few = small_png(png(pixels=lines))
     assert len(few) <= MAX_BYTES < len(png(pixels=rng.integers(0, 255, (300, 900, 3), dtype=np.uint8)))

@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from course_page import Pictures, linked, page
 from course_pictures import Draw, plotly_in_chromium
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import write_json, written_whole
+from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.parallel import machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +76,7 @@ def write_course(notebooks: Path, course: Path, names: list[str], *, fast: bool 
             }
             print(f"{name}: {runs[name]['seconds']} s", flush=True)
         neutral = {str(folder): "notebooks", sys.prefix: ".venv", str(ROOT): "lamae-toolkit"}
-        with plotly_in_chromium() as draw, written_whole(course, replaces=RUNS) as partial:
+        with plotly_in_chromium() as draw, atomic_write(course, replaces=RUNS) as partial:
             if course.exists():
                 shutil.copytree(course, partial)
                 runs = json.loads((partial / RUNS).read_text(encoding="utf-8")) | runs

@@ -15,7 +15,7 @@ from lamae_toolkit.errors import ECGError
 WIDTH_PX, HEIGHT_PX = 900, 450
 """GitHub shows a page some 900 px wide; the height is that of a figure which asks for none."""
 MAX_BYTES = 60_000
-COLOURS = (64, 32, 16, 8)
+COLORS = (64, 32, 16, 8)
 TO_PNG = "([figure, width, height]) => Plotly.toImage(figure, {format: 'png', width, height})"
 
 Draw = Callable[[dict], bytes]
@@ -44,14 +44,14 @@ def plotly_in_chromium() -> Iterator[Draw]:
 
 
 def small_png(png: bytes, max_bytes: int = MAX_BYTES) -> bytes:
-    """The same picture with as many colours of a palette as its bytes allow; a picture wider than a page is reduced."""
+    """The same picture with as many colors of a palette as its bytes allow; a picture wider than a page is reduced."""
     image = Image.open(io.BytesIO(png)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if image.width > WIDTH_PX:
         image = image.resize((WIDTH_PX, round(image.height * WIDTH_PX / image.width)), Image.Resampling.LANCZOS)
-    for colours in COLOURS:
+    for colors in COLORS:
         small = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        image.quantize(colors, dither=Image.Dither.NONE).save(small, "png", optimize=True)
         if small.tell() <= max_bytes:
             break
     return small.getvalue()

@@ -15,12 +15,12 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.attention import explain_ecg
-from lamae_toolkit.explain.lead_shapley import explain_credit
+from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.lead_shapley import attribute_leads
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import WEIGHTS
 from lamae_toolkit.plots.paper import paper_figure, paper_svg
-from lamae_toolkit.plots.shapley import credit_figure
+from lamae_toolkit.plots.shapley import attribution_figure
 from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.simulate.simulator import simulate_ecg
 
@@ -35,21 +35,19 @@ def main() -> None:
     rng = np.random.default_rng(4)
     ecg = simulate_ecg(sample_patient(1, rng), rng, codes={CODE: 0.9}).recording
     model, probe = LAMAE.from_pretrained("lamae-small"), Probe.load(WEIGHTS / "lamae-small")
-    credit = credit_figure(explain_credit(model, probe, ecg), CODE, explain_ecg(model, ecg, probe))
-    credit_html = credit.update_layout(width=1000, height=560).to_html(include_plotlyjs=True)
+    attribution = attribution_figure(attribute_leads(model, probe, ecg), CODE, attention_summary(model, ecg, probe))
+    credit_html = attribution.update_layout(width=1000, height=560).to_html(include_plotlyjs=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, html, what in (
             ("ecg_paper", f"<meta charset=utf-8>{paper_svg(paper_figure(ecg))}", "svg"),
-            ("lead_credit", credit_html, ".plotly-graph-div"),
+            ("lead_attribution", credit_html, ".plotly-graph-div"),
         ):
             page = Path(folder) / f"{name}.html"
             page.write_text(html, encoding="utf-8")
             _shoot(browser, page, what, DOCS / f"{name}.png")
         if chosen.report:
-            _shoot(
-                browser, chosen.report, ".plotly-graph-div", DOCS / "lead_weights.png", "colour of its lead's weight"
-            )
+            _shoot(browser, chosen.report, ".plotly-graph-div", DOCS / "lead_weights.png", "color of its lead's weight")
         browser.close()
 
 

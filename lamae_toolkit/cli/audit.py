@@ -56,13 +56,13 @@ def add_audit(subcommands: argparse._SubParsersAction) -> None:
         default=plan.representation,
         help="what the probe reads",
     )
-    sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
+    sub.add_argument("--n-bootstrap", type=int, default=1000, help="bootstrap draws for the intervals")
     sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
 
 
 def audit_command(arguments: argparse.Namespace) -> None:
     """Audit, and print the scores and one sentence per method."""
-    for name in ("ecgs", "seeds", "replicates", "workers"):
+    for name in ("ecgs", "seeds", "n_bootstrap", "workers"):
         if getattr(arguments, name) < 1:
             raise ECGError(f"--{name} is {getattr(arguments, name)}, but it must be 1 or more.")
     for folder in arguments.checkpoint:
@@ -73,7 +73,7 @@ def audit_command(arguments: argparse.Namespace) -> None:
         seeds=tuple(range(arguments.seeds)),
         cohort_seed=arguments.seed + (OTHER_COHORT if arguments.checkpoint else 0),
         ecgs=arguments.ecgs,
-        forgetful_ecgs=max(1, arguments.ecgs // 3),
+        randomized_ecgs=max(1, arguments.ecgs // 3),
         representation=arguments.representation,
     )
     results = audit(
@@ -81,7 +81,7 @@ def audit_command(arguments: argparse.Namespace) -> None:
         arguments.out,
         command="lamae " + " ".join(sys.argv[1:]),
         workers=arguments.workers,
-        replicates=arguments.replicates,
+        n_bootstrap=arguments.n_bootstrap,
     )
     for kind in METHODS:
         print(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")

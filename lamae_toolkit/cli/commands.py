@@ -22,18 +22,18 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, compare, embed_rows
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.experiments.comparison.plans import PLANS
-from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_rivals, main_rows, readable
+from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
 from lamae_toolkit.experiments.demo import REPORT_FILE, demo, evaluate_beside_random, explanation_sections
 from lamae_toolkit.experiments.shipped_weights import train_small
-from lamae_toolkit.explain.attention import explain_ecg
-from lamae_toolkit.files import write_json, written_whole
+from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.model.pretrained import WEIGHTS
 from lamae_toolkit.plots.report import write_report
-from lamae_toolkit.training.distributed import is_first_process
+from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import Compute
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
@@ -59,7 +59,7 @@ def pretrain_command(arguments: argparse.Namespace) -> None:
     size = _size(arguments, len(rows))
     torch.manual_seed(size.train.seed)
     pretrain(LAMAE(size.model), store, rows, arguments.out, size.train, compute=size.compute, device=arguments.device)
-    if is_first_process():
+    if is_main_process():
         print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
 
 
@@ -95,7 +95,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
         Split.of(store),
         representations=(arguments.representation,),
         minimum=arguments.minimum,
-        replicates=arguments.replicates,
+        n_bootstrap=arguments.n_bootstrap,
         large=arguments.large,
         precision=arguments.precision,
         device=arguments.device,
@@ -124,7 +124,7 @@ def compare_command(arguments: argparse.Namespace) -> None:
         plan = replace(plan, variants={name: plan.variants[name] for name in names})
     # A GPU is kept busy by one cell at a time; cores work side by side.
     workers = arguments.workers if arguments.device == "cpu" else 1
-    results = compare_rivals(
+    results = compare_methods(
         plan,
         store,
         arguments.out,
@@ -132,7 +132,7 @@ def compare_command(arguments: argparse.Namespace) -> None:
         workers=workers,
         device=arguments.device,
         stop_after=arguments.stop_after,
-        replicates=arguments.replicates,
+        n_bootstrap=arguments.n_bootstrap,
     )
     for task in plan.tasks:
         print(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
@@ -143,7 +143,7 @@ def compare_command(arguments: argparse.Namespace) -> None:
 
 def small_command(arguments: argparse.Namespace) -> None:
     store = Store.open(arguments.store)
-    metrics = train_small(arguments.out, store, rival=arguments.rival, device=arguments.device)
+    metrics = train_small(arguments.out, store, model_name=arguments.model_name, device=arguments.device)
     for name in ("superclasses, per_lead", "codes, per_lead"):
         print(f"{name:24} macro AUROC {_interval(metrics[name])} on folds 9 and 10")
     print(f"Copy {arguments.out / 'shipped'} to where it is wanted.")
@@ -187,7 +187,7 @@ def embed_command(arguments: argparse.Namespace) -> None:
         table = pd.DataFrame({"file": [str(file) for file in files]})
     table["heart"] = embedding.heart.numpy().tolist()
     table["lead_weights"] = embedding.lead_weights.mean(dim=1).numpy().tolist()
-    with written_whole(arguments.out) as partial:
+    with atomic_write(arguments.out) as partial:
         table.to_parquet(partial)
     print(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 lead weights, in {arguments.out}.")
 
@@ -202,12 +202,12 @@ def explain_command(arguments: argparse.Namespace) -> None:
     model = _model(arguments.checkpoint)
     probe = Probe.load(arguments.checkpoint)
     recording = _read(arguments.record, arguments)
-    explanation = explain_ecg(model, recording, probe)
+    explanation = attention_summary(model, recording, probe)
     print(explanation.weight_table().to_string(float_format="{:.3f}".format))
     print()
     print(explanation.attention_table().to_string(float_format="{:.2f}".format))
     print()
-    for code, chance in explanation.chances.sort_values(ascending=False).head(5).items():
+    for code, chance in explanation.probabilities.sort_values(ascending=False).head(5).items():
         print(f"{chance:6.1%}  {name_of(code)}")
     notes = " ".join(recording.notes)
     read_s = min(recording.duration_s, model.config.duration_s)

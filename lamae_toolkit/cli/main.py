@@ -20,7 +20,7 @@ from lamae_toolkit.experiments.demo import METRICS_FILE
 from lamae_toolkit.model.config import CHOICES, LAMAEConfig
 from lamae_toolkit.model.precision import PRECISIONS
 from lamae_toolkit.model.pretrained import shipped_or_own
-from lamae_toolkit.training.distributed import processes_started
+from lamae_toolkit.training.distributed import world_size
 from lamae_toolkit.training.loader import DATA
 from lamae_toolkit.training.presets import SIZES
 from lamae_toolkit.training.step import Compute
@@ -42,9 +42,9 @@ HELP = {
     "induced_latents": "how many learned latents stand between the leads, with tokens induced",
     "pooling": "how leads are added up: by weights that depend on the ECG, or all alike",
     "heart": "what the decoder hears of the other leads: one heart token, or the heart at each moment",
-    "normalisation": "divide by each lead's own spread, or by one for the whole record",
+    "normalization": "divide by each lead's own spread, or by one for the whole record",
     "mask_ratio": "share of the patches that is hidden in pretraining",
-    "hidden_leads": "whole leads hidden in pretraining, besides the patches",
+    "masked_leads": "whole leads hidden in pretraining, besides the patches",
     "lead_embedding": "tell the lead encoder which lead it reads",
     "amplitude_input": "tell the lead encoder the lead's height in mV",
     "steps": "training steps",
@@ -61,7 +61,7 @@ HELP = {
     "compile": "compile the model by torch.compile first",
     "data": "where the ECGs are: resident on the device, streamed to it, or what fits (auto)",
     "crop_patches": "patches of the stretch that is taken of each ECG at random; 0 takes it whole",
-    "amplitude_spread": "share by which each ECG is made larger or smaller at random",
+    "scale_jitter": "share by which each ECG is made larger or smaller at random",
     "lead_dropout": "chance at which each lead is left out",
     "noise_mv": "standard deviation of the noise that is added, in mV",
 }
@@ -76,7 +76,7 @@ def main(words: list[str] | None = None) -> int:
     # A lead that is left out is said in one line, without Python's source lines around it.
     warnings.showwarning = lambda message, *_, **__: print(f"lamae: {message}", file=sys.stderr)
     try:
-        if processes_started() > 1 and arguments.run is not commands.pretrain_command:
+        if world_size() > 1 and arguments.run is not commands.pretrain_command:
             raise ECGError("Several processes can share `lamae pretrain` alone; start this command without torchrun.")
         return arguments.run(arguments) or 0
     except ECGError as error:
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe",
     )
     sub.add_argument("--minimum", type=int, default=10, help="training ECGs that a code must have to be predicted")
-    sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
+    sub.add_argument("--n-bootstrap", type=int, default=1000, help="bootstrap draws for the intervals")
     sub.add_argument(
         "--large",
         action=argparse.BooleanOptionalAction,
@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--variants", default=None, help="only these rows of the table, separated by semicolons")
     sub.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1)), help="cells computed side by side")
     sub.add_argument("--stop-after", type=int, default=None, help="new cells to compute at most")
-    sub.add_argument("--replicates", type=int, default=1000, help="bootstrap draws for the intervals")
+    sub.add_argument("--n-bootstrap", type=int, default=1000, help="bootstrap draws for the intervals")
     _add_device(sub)
 
     add_audit(subcommands)
@@ -197,7 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("small", "Train the weights that come with the toolkit, on simulated ECGs and PTB-XL.")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on in it")
     sub.add_argument("--store", type=Path, required=True, help="a store of PTB-XL, as `lamae compare ptbxl` makes it")
-    sub.add_argument("--rival", choices=("LAMAE", "independent leads"), default="LAMAE", help="the model or its twin")
+    sub.add_argument(
+        "--model-name", choices=("LAMAE", "independent leads"), default="LAMAE", help="the model or its twin"
+    )
     _add_device(sub)
 
     sub = command("embed", "Write what the model knows of each ECG of a store, a folder or a file, as a table.")

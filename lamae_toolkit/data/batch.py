@@ -22,15 +22,15 @@ class Batch:
     """
 
     signal_mv: Float[torch.Tensor, "b l t"]
-    present: Bool[torch.Tensor, "b l"]
+    lead_mask: Bool[torch.Tensor, "b l"]
     leads: tuple[str, ...] = LEADS
 
     def __post_init__(self) -> None:
         check_leads(self.leads)
-        if self.signal_mv.shape[:2] != self.present.shape or self.signal_mv.shape[1] != len(self.leads):
+        if self.signal_mv.shape[:2] != self.lead_mask.shape or self.signal_mv.shape[1] != len(self.leads):
             raise ECGError(
                 f"A batch of shape {tuple(self.signal_mv.shape)} does not fit {len(self.leads)} lead names"
-                f" and a presence table of shape {tuple(self.present.shape)}."
+                f" and a presence table of shape {tuple(self.lead_mask.shape)}."
             )
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return replace(self, signal_mv=self.signal_mv.to(device), present=self.present.to(device))
+        return replace(self, signal_mv=self.signal_mv.to(device), lead_mask=self.lead_mask.to(device))
 
     def select(self, leads: Sequence[str]) -> "Batch":
         """The same ECGs with only these leads, in this order."""
@@ -48,7 +48,7 @@ class Batch:
         if missing:
             raise ECGError(f"Lead {missing[0]} is not in this batch, which has {', '.join(self.leads)}.")
         rows = [self.leads.index(name) for name in leads]
-        return Batch(self.signal_mv[:, rows], self.present[:, rows], tuple(leads))
+        return Batch(self.signal_mv[:, rows], self.lead_mask[:, rows], tuple(leads))
 
 
 def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, duration_s: float = 10.0) -> Batch:
@@ -71,9 +71,9 @@ def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, du
             " put ECGs of one length into a batch."
         )
     signal_mv = np.zeros((len(recordings), len(LEADS), lengths.pop()), dtype=np.float32)
-    present = np.zeros((len(recordings), len(LEADS)), dtype=bool)
+    lead_mask = np.zeros((len(recordings), len(LEADS)), dtype=bool)
     for row, recording in enumerate(resampled):
         columns = [LEADS.index(name) for name in recording.leads]
         signal_mv[row, columns] = recording.signal_mv[:, : signal_mv.shape[2]]
-        present[row, columns] = True
-    return Batch(torch.from_numpy(signal_mv), torch.from_numpy(present))
+        lead_mask[row, columns] = True
+    return Batch(torch.from_numpy(signal_mv), torch.from_numpy(lead_mask))

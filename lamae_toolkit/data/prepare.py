@@ -22,7 +22,7 @@ from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, in_two_folds, 
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import take_place, write_json
+from lamae_toolkit.files import replace_atomically, write_json
 
 REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS = "report.json", "refused.csv", "plan.json", "parts"
 OURS = {SIGNALS, INDEX, META, REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS}
@@ -83,7 +83,7 @@ def prepare(
         )
         if not _is_whole(working):  # before it takes the place of another one
             raise ECGError(f"The store in {working} is damaged; delete this folder and prepare again.")
-        take_place(working, out)
+        replace_atomically(working, out)
         _clear(out)
     except OSError as error:
         raise ECGError(

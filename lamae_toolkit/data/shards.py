@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lamae_toolkit.data.store import quantised
+from lamae_toolkit.data.store import quantized
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError, LeadWarning
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.parallel import MAX_WORKERS, begin_worker
 
 ECGS_PER_PART = 500
@@ -94,11 +94,11 @@ def read_parts(
             for job in jobs():
                 bar.update(_read_part(*job))
         else:
-            _side_by_side(jobs(), workers, bar)
+            _in_parallel(jobs(), workers, bar)
     return len(files) - done
 
 
-def _side_by_side(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
+def _in_parallel(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
     # Fresh processes: a forked one would inherit threads that are gone.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker)
     running: set[Future] = set()
@@ -134,7 +134,7 @@ def _read_part(
 ) -> int:
     """Read some ECGs and keep their signals and what became of each; returns how many there were."""
     results = []
-    with written_whole(part_signals(folder, part)) as partial, open(partial, "wb") as file, warnings.catch_warnings():
+    with atomic_write(part_signals(folder, part)) as partial, open(partial, "wb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", LeadWarning)  # the flags say the same
         for name in files:
             try:
@@ -143,14 +143,14 @@ def _read_part(
                 recording = read(root / name)
                 kept = crop(recording, 0.0, min(duration_s, recording.duration_s))
                 flags = quality_columns(kept)  # of what is kept, before it is filtered
-                packed = quantised(clean(recording) if clean else recording, sampling_rate_hz, duration_s)
+                packed = quantized(clean(recording) if clean else recording, sampling_rate_hz, duration_s)
                 file.write(packed.tobytes())
                 results.append({"reason": "", "sentence": "", **flags})
             except ECGError as error:
                 results.append(_refusal(error.reason, str(error)))
             except (ValueError, ArithmeticError, IndexError) as error:  # one odd ECG must not cost all others
                 results.append(_refusal("unreadable", f"{name}: It cannot be processed ({error}); look at its signal."))
-    with written_whole(part_table(folder, part)) as partial:  # last: it says that the part is complete
+    with atomic_write(part_table(folder, part)) as partial:  # last: it says that the part is complete
         pd.DataFrame(results).to_parquet(partial)
     return len(files)
 

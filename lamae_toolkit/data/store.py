@@ -21,7 +21,7 @@ from lamae_toolkit.ecg.preprocess import crop, resample
 from lamae_toolkit.ecg.quality import quality_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import write_json, written_whole
+from lamae_toolkit.files import atomic_write, write_json
 
 VERSION = 1
 SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
@@ -31,7 +31,7 @@ INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
 
 
 @dataclass(frozen=True)
-class Entry:
+class Record:
     """One ECG on its way into a store: the signal, whose it is, and its ICD-10 codes.
 
     sex: "F", "M" or "" if unknown. age_years: NaN if unknown. fold: where the source has patient-wise folds of its
@@ -151,8 +151,8 @@ class Store:
 
 def unpacked(stored: Int16[Tensor, "b 12 t"]) -> Batch:
     """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and not `present`."""
-    present = stored[:, :, 0] != int(ABSENT)
-    return Batch(stored * present[:, :, None] * MV_PER_UNIT, present)
+    lead_mask = stored[:, :, 0] != int(ABSENT)
+    return Batch(stored * lead_mask[:, :, None] * MV_PER_UNIT, lead_mask)
 
 
 def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
@@ -163,7 +163,7 @@ def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
 
 
 def pack(
-    entries: Iterable[Entry],
+    entries: Iterable[Record],
     folder: Path | str,
     *,
     source: str,
@@ -180,14 +180,14 @@ def pack(
     """
     rows: list[dict] = []
     studies: set[int] = set()
-    with written_whole(folder, replaces=META) as partial:
+    with atomic_write(folder, replaces=META) as partial:
         partial.mkdir()
         with open(partial / SIGNALS, "wb") as file:
             for entry in entries:
                 if entry.study_id in studies:
                     raise ECGError(f"Study {entry.study_id} is there twice; give every ECG a number of its own.")
                 studies.add(entry.study_id)
-                file.write(_quantised(entry, sampling_rate_hz, duration_s).tobytes())
+                file.write(_quantized(entry, sampling_rate_hz, duration_s).tobytes())
                 rows.append(
                     {
                         "patient_id": entry.patient_id,
@@ -222,14 +222,14 @@ def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: floa
     }
 
 
-def _quantised(entry: Entry, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
+def _quantized(entry: Record, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
     try:
-        return quantised(entry.recording, sampling_rate_hz, duration_s)
+        return quantized(entry.recording, sampling_rate_hz, duration_s)
     except ECGError as error:
         raise ECGError(f"Study {entry.study_id}: {error}", error.reason) from error
 
 
-def quantised(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:
+def quantized(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:
     """One ECG as it is stored: int16, all twelve leads, -32768 where a lead is absent. ECGError if it is too short."""
     samples = round(sampling_rate_hz * duration_s)
     # Half a sample of slack, at the ECG's own rate and the store's: a 9.998-s record at 500 Hz is 10 s long.

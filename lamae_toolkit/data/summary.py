@@ -143,7 +143,7 @@ def quality_table(store: Store, rows: np.ndarray | None = None) -> pd.DataFrame:
     return pd.DataFrame(shares, index=pd.Index(LEADS, name="lead"))
 
 
-def swap_table(index: pd.DataFrame) -> pd.DataFrame:
+def reversal_table(index: pd.DataFrame) -> pd.DataFrame:
     """How many ECGs look as if two electrodes had been exchanged, and which."""
     counts = _flagged(index).flag_swap[index.flag_swap != ""].value_counts()
     return pd.DataFrame({"ECGs": counts, "share of ECGs": counts / max(len(index), 1)}).rename_axis("suspected swap")
@@ -173,11 +173,11 @@ def _flagged(index: pd.DataFrame) -> pd.DataFrame:
 def lead_covariances(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b l l"]:
     """How the leads of each ECG move together: their covariances over time in mV², NaN where a lead is absent."""
     found = np.full((len(rows), len(LEADS), len(LEADS)), np.nan)
-    for start, signal_mv, present in in_parts(store, rows):
-        centred = (signal_mv - signal_mv.mean(axis=2, keepdims=True)).astype(np.float64)
-        covariance = centred @ centred.transpose(0, 2, 1) / centred.shape[2]
-        both = present[:, :, None] & present[:, None, :]
-        found[start : start + len(present)] = np.where(both, covariance, np.nan)
+    for start, signal_mv, lead_mask in in_parts(store, rows):
+        centered = (signal_mv - signal_mv.mean(axis=2, keepdims=True)).astype(np.float64)
+        covariance = centered @ centered.transpose(0, 2, 1) / centered.shape[2]
+        both = lead_mask[:, :, None] & lead_mask[:, None, :]
+        found[start : start + len(lead_mask)] = np.where(both, covariance, np.nan)
     return found
 
 
@@ -200,11 +200,11 @@ def explained_share(
     together, target = pooled(learn), LEADS.index(lead)
     known = np.isfinite(np.diag(together))
     columns = np.array([LEADS.index(name) for name in others if name != lead and known[LEADS.index(name)]], dtype=int)
-    present = np.isfinite(np.diagonal(unseen, axis1=1, axis2=2))
+    lead_mask = np.isfinite(np.diagonal(unseen, axis1=1, axis2=2))
     share = np.full(len(unseen), np.nan)
-    for pattern in np.unique(present[:, columns], axis=0):
+    for pattern in np.unique(lead_mask[:, columns], axis=0):
         chosen = columns[pattern]
-        rows = np.flatnonzero((present[:, columns] == pattern).all(axis=1) & present[:, target])
+        rows = np.flatnonzero((lead_mask[:, columns] == pattern).all(axis=1) & lead_mask[:, target])
         if len(chosen) == 0 or not known[target]:
             continue
         block = np.nan_to_num(together[np.ix_(chosen, chosen)])  # a pair that is never there together teaches nothing
@@ -245,4 +245,4 @@ def in_parts(store: Store, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, 
         raise ECGError("No ECG is chosen; choose rows of the store.")
     for start in range(0, len(rows), AT_ONCE):
         batch = store.batch(rows[start : start + AT_ONCE])
-        yield start, batch.signal_mv.numpy(), batch.present.numpy()
+        yield start, batch.signal_mv.numpy(), batch.lead_mask.numpy()

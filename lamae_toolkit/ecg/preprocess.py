@@ -50,14 +50,14 @@ def _low_pass(down: int) -> bytes:
     return scipy_signal.firwin(20 * down + 1, 1 / down, window=("kaiser", 5.0)).astype(np.float32).tobytes()
 
 
-def filtered_every(signal_mv: Float[np.ndarray, "l t"], taps: bytes, step: int) -> Float[np.ndarray, "l k"]:
+def filtered_every(signal_mv: Float[np.ndarray, "l t"], hooks: bytes, step: int) -> Float[np.ndarray, "l k"]:
     """Filter with these symmetric taps (float32) wherever they fit, and keep every `step`-th result.
 
     y_k = sum_i taps_i x_(k step + i). 32 results at a time are one row of a matrix product.
     """
-    matrix = _band_matrix(taps, step)
+    matrix = _band_matrix(hooks, step)
     reach, at_once = matrix.shape
-    k = (signal_mv.shape[1] - len(taps) // 4) // step + 1
+    k = (signal_mv.shape[1] - len(hooks) // 4) // step + 1
     blocks = -(-k // at_once)
     missing = (blocks - 1) * at_once * step + reach - signal_mv.shape[1]
     if missing > 0:
@@ -69,9 +69,9 @@ def filtered_every(signal_mv: Float[np.ndarray, "l t"], taps: bytes, step: int) 
 
 
 @cache
-def _band_matrix(taps: bytes, step: int, at_once: int = 32) -> np.ndarray:
+def _band_matrix(hooks: bytes, step: int, at_once: int = 32) -> np.ndarray:
     """One column of taps per result, each `step` rows below the one before."""
-    values = np.frombuffer(taps, dtype=np.float32)
+    values = np.frombuffer(hooks, dtype=np.float32)
     matrix = np.zeros(((at_once - 1) * step + len(values), at_once), dtype=np.float32)
     for column in range(at_once):
         matrix[column * step : column * step + len(values), column] = values

@@ -20,7 +20,7 @@ CLIPPED_S = 0.04
 NOISY_MV, NOISE_ABOVE_HZ = 0.01, 40.0
 WHOLE_ECG = "ECG"
 """The key of flags that concern the whole ECG."""
-SWAPPED_CORRELATION, SILENT_SHARE = -0.5, 0.1
+REVERSED_CORRELATION, SILENT_SHARE = -0.5, 0.1
 
 
 def quality_columns(recording: Recording) -> dict[str, str]:
@@ -31,7 +31,7 @@ def quality_columns(recording: Recording) -> dict[str, str]:
     for lead, flag in recording.flags:
         flagged[flag].append(lead)
     columns = {f"flag_{flag}": ",".join(sorted(flagged[flag], key=LEADS.index)) for flag in LEAD_FLAGS}
-    return columns | {"flag_swap": suspected_swap(recording) or ""}
+    return columns | {"flag_swap": suspected_reversal(recording) or ""}
 
 
 def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
@@ -59,7 +59,7 @@ def _found(recording: Recording) -> dict[str, np.ndarray]:
     }
 
 
-def suspected_swap(recording: Recording) -> str | None:
+def suspected_reversal(recording: Recording) -> str | None:
     """Two electrodes that may have been exchanged, as "RA-LA", or None if the leads give no reason to think so.
 
     RA-LA and RA-LL: lead I (II) runs against V6, though both look from the left (from below), and aVR with it.
@@ -80,7 +80,7 @@ def suspected_swap(recording: Recording) -> str | None:
             return electrodes
     with_v6 = {name: float(slope[name] @ slope["V6"]) / (size[name] * size["V6"]) for name in ("I", "II", "aVR")}
     name = "I" if with_v6["I"] < with_v6["II"] else "II"
-    if with_v6[name] < SWAPPED_CORRELATION and with_v6["aVR"] > 0:
+    if with_v6[name] < REVERSED_CORRELATION and with_v6["aVR"] > 0:
         return {"I": "RA-LA", "II": "RA-LL"}[name]
     return None
 
@@ -116,17 +116,17 @@ def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray
     """The robust standard deviation of what lies above 40 Hz, from 50 moments a second."""
     if rate_hz < 100 or signal_mv.shape[1] < 2:
         return np.zeros(len(signal_mv))
-    taps = _high_pass(rate_hz)
-    centred = signal_mv - signal_mv.mean(axis=1, keepdims=True)
-    noise_mv = filtered_every(reflected(centred, len(taps) // 8), taps, max(1, int(rate_hz // 50)))
+    hooks = _high_pass(rate_hz)
+    centered = signal_mv - signal_mv.mean(axis=1, keepdims=True)
+    noise_mv = filtered_every(reflected(centered, len(hooks) // 8), hooks, max(1, int(rate_hz // 50)))
     return 1.4826 * np.median(np.abs(noise_mv), axis=1)
 
 
 @cache
 def _high_pass(rate_hz: float) -> bytes:
     """A filter of 0.12 s that passes what lies above 40 Hz, as bytes, which can be remembered."""
-    taps = 2 * round(0.06 * rate_hz) + 1
-    return scipy_signal.firwin(taps, NOISE_ABOVE_HZ, fs=rate_hz, pass_zero=False).astype(np.float32).tobytes()
+    hooks = 2 * round(0.06 * rate_hz) + 1
+    return scipy_signal.firwin(hooks, NOISE_ABOVE_HZ, fs=rate_hz, pass_zero=False).astype(np.float32).tobytes()
 
 
 def found_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
@@ -134,7 +134,7 @@ def found_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
     flags = {lead: list(found) for lead, found in quality_flags(recording).items()}
     for lead, flag in recording.flags:
         flags.setdefault(lead, []).append(flag)
-    swap = suspected_swap(recording)
+    swap = suspected_reversal(recording)
     if swap:
         flags[WHOLE_ECG] = [f"electrodes {swap} exchanged?"]
     return {lead: tuple(dict.fromkeys(found)) for lead, found in flags.items() if found}

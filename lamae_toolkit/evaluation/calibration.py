@@ -10,7 +10,7 @@ import pandas as pd
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Evaluation
 from lamae_toolkit.evaluation.thresholds import wilson_interval
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 
 CALIBRATION_FILE = "calibration.json"
 EDGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
@@ -36,8 +36,8 @@ class Calibration:
         """From a probe's predictions for unseen patients."""
         predictions, groups = evaluation.predictions, {}
         for code in predictions.codes:
-            labels, chances = predictions.of_code(code)
-            number, rows = _group(chances), []
+            labels, probabilities = predictions.of_code(code)
+            number, rows = _group(probabilities), []
             for group in np.unique(number):
                 there = number == group
                 observed, n = float(labels[there].mean()), len(np.unique(predictions.patient_ids[there]))
@@ -45,13 +45,13 @@ class Calibration:
             groups[code] = pd.DataFrame(rows, columns=["group", *COLUMNS])
         return cls(groups)
 
-    def intervals(self, chances: pd.Series) -> pd.DataFrame:
+    def intervals(self, probabilities: pd.Series) -> pd.DataFrame:
         """For each code what became of the group that a chance belongs to, a row each; none where the group is empty.
 
         chances: by code. Columns: observed, low, high, ECGs, patients.
         """
         rows = {}
-        for (code, _), group in zip(chances.items(), _group(chances.to_numpy()), strict=True):
+        for (code, _), group in zip(probabilities.items(), _group(probabilities.to_numpy()), strict=True):
             found = self.groups[code] if code in self.groups else pd.DataFrame({"group": []})
             if (found.group == group).any():
                 rows[code] = found[found.group == group].iloc[0][list(COLUMNS)]
@@ -60,7 +60,7 @@ class Calibration:
     def save(self, folder: Path | str) -> None:
         """Write `calibration.json` into a checkpoint's folder, beside the probe that was scored."""
         values = {code: group.round(6).to_dict(orient="list") for code, group in self.groups.items()}
-        with written_whole(Path(folder) / CALIBRATION_FILE) as partial:
+        with atomic_write(Path(folder) / CALIBRATION_FILE) as partial:
             partial.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
     @classmethod
@@ -79,6 +79,6 @@ class Calibration:
         return cls(groups)
 
 
-def _group(chances: np.ndarray) -> np.ndarray:
+def _group(probabilities: np.ndarray) -> np.ndarray:
     """The number of the group of each chance, from 0."""
-    return np.searchsorted(EDGES[1:-1], chances, side="right")
+    return np.searchsorted(EDGES[1:-1], probabilities, side="right")

@@ -17,24 +17,24 @@ EXACT = "covariance_eigh"
 """The way to principal components that is exact, without random numbers, and quickest for few latents."""
 
 
-def standardised(x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b d"]:
+def standardized(x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b d"]:
     """Every latent with mean 0 and standard deviation 1 over the ECGs, so that none rules for its size alone."""
     x = x.astype(np.float64)
     return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-9)
 
 
-def map_places(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 0) -> Float[np.ndarray, "b 2"]:
+def map_positions(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 0) -> Float[np.ndarray, "b 2"]:
     """A place on a flat map for every ECG, near to those that the model finds alike.
 
     "pca": the two directions in which the standardised latents vary most; distances keep their meaning, and much is
-    not shown (`variance_shown`). "t-sne": neighbours stay together; distances between groups mean nothing (van der
+    not shown (`variance_shown`). "t-sne": neighbors stay together; distances between groups mean nothing (van der
     Maaten and Hinton, JMLR 2008), here of the first 50 principal components, from the places of the PCA.
     """
     if method not in METHODS:
         raise ECGError(f"There is no map by {method!r}; choose from {', '.join(METHODS)}.")
     if len(x) < FEWEST:
         raise ECGError(f"A map needs at least {FEWEST} ECGs, but there are {len(x)}; choose more rows of the store.")
-    z = standardised(x)
+    z = standardized(x)
     if method == "pca":
         return PCA(2, svd_solver=EXACT).fit_transform(z)
     z = PCA(min(MOST_AXES, *z.shape), svd_solver=EXACT).fit_transform(z)
@@ -45,7 +45,7 @@ def map_places(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 0) 
 
 def variance_shown(x: Float[np.ndarray, "b d"], places: Float[np.ndarray, "b 2"]) -> float:
     """The share of the variance of the standardised latents that a PCA map shows; the rest is not to be seen on it."""
-    return float(places.var(axis=0).sum() / standardised(x).var(axis=0).sum())
+    return float(places.var(axis=0).sum() / standardized(x).var(axis=0).sum())
 
 
 def nearest(
@@ -53,14 +53,14 @@ def nearest(
 ) -> pd.DataFrame:
     """The ECGs that the model finds most alike, by the cosine of their standardised latents; 1 is the same direction.
 
-    place: which row of x. Columns: place, similarity, same_patient: a neighbour of the same patient shows that the
+    place: which row of x. Columns: place, similarity, same_patient: a neighbor of the same patient shows that the
     model knows this heart again, not that it knows the disease. ECGError if there are not `count` others.
     """
     if not 0 <= place < len(x):
         raise ECGError(f"There is no ECG {place} among these {len(x)}.")
     if count > len(x) - 1:
-        raise ECGError(f"{count} neighbours were asked for, but there are only {len(x) - 1} other ECGs; ask for fewer.")
-    z = standardised(x)
+        raise ECGError(f"{count} neighbors were asked for, but there are only {len(x) - 1} other ECGs; ask for fewer.")
+    z = standardized(x)
     z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-12
     similarity = z @ z[place]
     similarity[place] = -np.inf

@@ -51,11 +51,11 @@ class Split:
         code. Of a stay with several ECGs (`ecg_in_stay`) only the first is chosen or scored by, but all are learned
         from, as in Strodthoff et al. (arXiv 2312.11050).
         """
-        labelled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
-        first = labelled & (index.ecg_in_stay.to_numpy() == 1) if "ecg_in_stay" in index else labelled
+        labeled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
+        first = labeled & (index.ecg_in_stay.to_numpy() == 1) if "ecg_in_stay" in index else labeled
         train, validation, test = (
             np.flatnonzero(index.fold.isin(folds) & which)
-            for folds, which in ((self.train, labelled), (self.validation, first), (self.test, first))
+            for folds, which in ((self.train, labeled), (self.validation, first), (self.test, first))
         )
         return train, validation, test
 
@@ -149,7 +149,7 @@ class Evaluation:
         return {
             "name": self.name,
             "representation": self.probe.representation,
-            "penalty": self.probe.penalty,
+            "C": self.probe.C,
             "test_ecgs": self.test_ecgs,
             "test_patients": self.test_patients,
             "macro_auroc": asdict(self.auroc.macro()),
@@ -189,13 +189,13 @@ def evaluate(
     name: str = "LAMAE",
     split: Split | None = None,
     representation: str = "heart",
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
     """Fit a probe on the training patients, choose its penalty on the validation patients, score the test patients.
 
     embedding, index: the embedded ECGs and their rows of the store's index, in one order. Intervals are
-    95 % percentiles over `replicates` bootstrap draws of test patients.
+    95 % percentiles over `n_bootstrap` bootstrap resamples of test patients.
     """
     split = split or Split()
     x, labels = features(embedding, representation), label_matrix(index.codes.tolist(), codes)
@@ -203,7 +203,7 @@ def evaluate(
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
     probe = fit_probe(x, labels, codes, train, validation, representation=representation)
-    return score_probe(probe, x[test], index.iloc[test], name=name, replicates=replicates, seed=seed)
+    return score_probe(probe, x[test], index.iloc[test], name=name, n_bootstrap=n_bootstrap, seed=seed)
 
 
 def score_probe(
@@ -212,14 +212,14 @@ def score_probe(
     index: pd.DataFrame,
     *,
     name: str = "LAMAE",
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
     """Score a probe on ECGs that it was not fitted on: x is what it reads of each, index their rows of the store's."""
     if len(index) == 0:
         raise ECGError("There is no ECG to score the probe on; choose folds of the cohort that have some.")
     patients = index.patient_id.to_numpy()
-    weights = patient_bootstrap(patients, replicates, seed)
+    weights = patient_bootstrap(patients, n_bootstrap, seed)
     labels, logits = label_matrix(index.codes.tolist(), probe.codes), probe.logits(x)
     return Evaluation(
         name,

@@ -13,7 +13,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions, Split
 from lamae_toolkit.evaluation.large_metrics import large_scores, patient_counts
 from lamae_toolkit.evaluation.large_probe import fit_large_probe
-from lamae_toolkit.evaluation.linear_probe import chosen_latents, standardised
+from lamae_toolkit.evaluation.linear_probe import chosen_latents, standardized
 from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.precision import autocast, check_precision
@@ -72,7 +72,7 @@ def evaluate_large(
     name: str = "LAMAE",
     split: Split | None = None,
     representation: str = "heart",
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory_bytes: int = 2**30,
@@ -80,7 +80,7 @@ def evaluate_large(
     """What `evaluate` does, with probe, scores and intervals computed by torch on a device: the same to 1e-3 in AUROC.
 
     x: from `embed_features`; index: the rows of the store's index, in the same order. On the device lie x and the
-    labels (a byte each), those of the training and validation ECGs twice, the counts of the replicates (a byte for
+    labels (a byte each), those of the training and validation ECGs twice, the counts of the resamples (a byte for
     each test ECG), some 45 numbers per weight and, beside them, about `memory_bytes`.
     """
     split, device = split or Split(), torch.device(device)
@@ -88,7 +88,7 @@ def evaluate_large(
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
     labels = label_matrix(index.codes.tolist(), codes)
-    _check_memory(x, labels, len(train), len(validation), replicates * len(test) + memory_bytes, device)
+    _check_memory(x, labels, len(train), len(validation), n_bootstrap * len(test) + memory_bytes, device)
     probe = fit_large_probe(
         torch.from_numpy(x).to(device),
         torch.from_numpy(labels).to(device),
@@ -101,13 +101,13 @@ def evaluate_large(
     logits = np.empty((len(test), len(codes)), dtype=np.float32)
     for start in range(0, len(test), 4096):
         rows = test[start : start + 4096]
-        z = standardised(x[rows], probe.mean, probe.scale, representation)
+        z = standardized(x[rows], probe.mean, probe.scale, representation)
         logits[start : start + len(rows)] = z @ probe.weight.T + probe.bias
     patients = index.patient_id.to_numpy()[test]
     scores = large_scores(
         torch.from_numpy(labels[test]).to(device),
         torch.from_numpy(logits).to(device),
-        patient_counts(patients, replicates, seed).to(device),
+        patient_counts(patients, n_bootstrap, seed).to(device),
         memory_bytes=memory_bytes,
     )
     return Evaluation(

@@ -8,19 +8,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.metrics import Scores, patient_draws
+from lamae_toolkit.evaluation.metrics import Scores, bootstrap_counts
 
 
 class LargeScores(NamedTuple):
-    """How well scores agree with labels: both metrics, per code, with their bootstrap replicates."""
+    """How well scores agree with labels: both metrics, per code, with their bootstrap resamples."""
 
     auroc: Scores
     auprc: Scores
 
 
-def patient_counts(patient_ids: np.ndarray, replicates: int = 1000, seed: int = 0) -> UInt8[Tensor, "b r"]:
-    """How often each ECG counts in each replicate: the draws of `metrics.patient_bootstrap`, a byte each."""
-    draws, patient = patient_draws(patient_ids, replicates, seed)
+def patient_counts(patient_ids: np.ndarray, n_bootstrap: int = 1000, seed: int = 0) -> UInt8[Tensor, "b r"]:
+    """How often each ECG counts in each resample: the draws of `metrics.patient_bootstrap`, a byte each."""
+    draws, patient = bootstrap_counts(patient_ids, n_bootstrap, seed)
     return torch.from_numpy(np.ascontiguousarray(draws.astype(np.uint8).T)[patient])
 
 
@@ -31,10 +31,10 @@ def large_scores(
     *,
     memory_bytes: int = 2**30,
 ) -> LargeScores:
-    """What `metrics.auroc` and `metrics.auprc` give, all replicates of a code at once, on the device of the three.
+    """What `metrics.auroc` and `metrics.auprc` give, all resamples of a code at once, on the device of the three.
 
     counts: from `patient_counts`. Ties count half. A code that no ECG has gives NaN, one that all have NaN in AUROC.
-    Beside them, about `memory_bytes` are used at most, unless a single replicate (60 bytes per ECG) takes more.
+    Beside them, about `memory_bytes` are used at most, unless a single resample (60 bytes per ECG) takes more.
     """
     if not bool(scores.isfinite().all()):
         raise ECGError("Some scores are not numbers; look at the model that gave them.")
@@ -45,7 +45,7 @@ def large_scores(
         ranked = _Ranked.of(labels[order, code] > 0, scores[order, code])
         tables[:, :1, code] = ranked.metrics(counts.new_ones(len(labels), 1))
         for start in range(0, counts.shape[1], together):
-            # The tables have the point estimate in their first row, so replicates stand one row further down.
+            # The tables have the point estimate in their first row, so resamples stand one row further down.
             rows = slice(start + 1, min(start + together, counts.shape[1]) + 1)
             tables[:, rows, code] = ranked.metrics(counts[order, start : start + together])
     return LargeScores(*(Scores(table[0], table[1:]) for table in tables.numpy()))
@@ -71,7 +71,7 @@ class _Ranked(NamedTuple):
         return cls(positive, place, (end - size)[group[place]], end[group[place]])
 
     def metrics(self, counts: Tensor) -> Float[Tensor, "2 r"]:
-        """AUROC and AUPRC of each replicate.
+        """AUROC and AUPRC of each resample.
 
         AUROC: sum over positives of count * (negatives below + negatives at the same score / 2), as a share of all
         pairs. AUPRC: sum over positives of count * precision among ECGs that score as high, as a share of positives.

@@ -19,7 +19,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.metrics import auroc
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
 
@@ -41,7 +41,7 @@ def chosen_latents(embedding: Embedding, representation: str) -> Float[torch.Ten
         raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
     if representation != "per_lead":
         return getattr(embedding, representation)
-    return torch.cat([embedding.per_lead.flatten(1), embedding.per_lead_spread.flatten(1), embedding.summary], dim=1)
+    return torch.cat([embedding.per_lead.flatten(1), embedding.per_lead_std.flatten(1), embedding.summary], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +57,13 @@ class Probe:
     scale: Float[np.ndarray, " d"]
     weight: Float[np.ndarray, "c d"]
     bias: Float[np.ndarray, " c"]
-    penalty: float
+    C: float
     """The inverse penalty C of the logistic regressions, chosen on validation patients."""
 
     def logits(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The log-odds of each code."""
         self.check_width(x.shape[1])
-        return standardised(x, self.mean, self.scale, self.representation) @ self.weight.T + self.bias
+        return standardized(x, self.mean, self.scale, self.representation) @ self.weight.T + self.bias
 
     def check_width(self, width: int) -> None:
         """ECGError if the probe cannot read so many numbers per ECG: it was fitted on another model."""
@@ -73,8 +73,8 @@ class Probe:
                 " use the probe that was fitted on this model."
             )
 
-    def chances(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
-        """The chance of each code, between 0 and 1."""
+    def predict_proba(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
+        """The probability of each code, between 0 and 1."""
         return expit(self.logits(x))
 
     def save(self, folder: Path | str) -> None:
@@ -82,7 +82,7 @@ class Probe:
         values = {
             name: _rounded(value) if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
         }
-        with written_whole(Path(folder) / PROBE_FILE) as partial:
+        with atomic_write(Path(folder) / PROBE_FILE) as partial:
             partial.write_text(json.dumps(values), encoding="utf-8")
 
     @classmethod
@@ -93,13 +93,15 @@ class Probe:
             raise ECGError(f"{folder} has no {PROBE_FILE}, so it predicts no codes; run `lamae evaluate` on it first.")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if "penalty" in values:  # as version 0.1 called it
+                values["C"] = values.pop("penalty")
             arrays = {name: np.array(values.pop(name)) for name in ("mean", "scale", "weight", "bias")}
             return cls(codes=tuple(values.pop("codes")), **arrays, **values)
         except (ValueError, KeyError, TypeError) as error:
             raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
 
 
-def standardised(
+def standardized(
     x: Float[np.ndarray, "b d"], mean: Float[np.ndarray, " d"], scale: Float[np.ndarray, " d"], representation: str
 ) -> Float[np.ndarray, "b d"]:
     """What a probe multiplies by its weights: (features - mean) / scale, and 0 in the places of an absent lead.
@@ -135,7 +137,7 @@ def fit_probe(
     validation: np.ndarray,
     *,
     representation: str = "heart",
-    penalties: Sequence[float] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0),
+    Cs: Sequence[float] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0),
 ) -> Probe:
     """Fit one logistic regression per code on the training ECGs. An absent lead counts as an average lead.
 
@@ -146,13 +148,13 @@ def fit_probe(
         if column.min() == column.max():
             raise ECGError(f"No probe can learn {code}: {'no' if column.max() == 0 else 'every'} training ECG has it.")
     mean, scale = _mean_and_scale(x[train], representation)
-    axes = principal_axes(standardised(x[train], mean, scale, representation))
+    axes = principal_axes(standardized(x[train], mean, scale, representation))
     best, best_score = None, -np.inf
-    for penalty in sorted(penalties):
-        weight, bias = logistic_regressions(axes, labels[train], penalty)
-        probe = Probe(tuple(codes), representation, mean, scale, weight, bias, penalty)
-        no_replicates = np.ones((1, len(validation)))
-        score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_replicates).value)
+    for C in sorted(Cs):
+        weight, bias = logistic_regressions(axes, labels[train], C)
+        probe = Probe(tuple(codes), representation, mean, scale, weight, bias, C)
+        no_resamples = np.ones((1, len(validation)))
+        score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_resamples).value)
         if not score > best_score:
             break
         best, best_score = probe, score
@@ -179,7 +181,7 @@ def principal_axes(x: Float[np.ndarray, "b d"]) -> PrincipalAxes:
 
 
 def logistic_regressions(
-    axes: PrincipalAxes, labels: UInt8[np.ndarray, "b c"], penalty: float
+    axes: PrincipalAxes, labels: UInt8[np.ndarray, "b c"], C: float
 ) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
     """One logistic regression per code, all at once: scikit-learn's optimum, many times sooner.
 
@@ -192,15 +194,15 @@ def logistic_regressions(
     b, c, d, target = len(z), labels.shape[1], len(spread), labels.astype(np.float64)
     share = target.mean(axis=0)
     spread_of_labels = np.maximum(share * (1 - share), 1e-3)[:, None]
-    step = 1 / np.sqrt(spread_of_labels * spread**2 / b + 1 / (penalty * b))
+    step = 1 / np.sqrt(spread_of_labels * spread**2 / b + 1 / (C * b))
     bias_step = 1 / np.sqrt(spread_of_labels[:, 0])
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[: c * d].reshape(c, d) * step, flat[c * d :] * bias_step
         logits = z @ weight.T + bias
-        loss = (np.logaddexp(0.0, logits) - target * logits).sum() / b + (weight**2).sum() / (2 * penalty * b)
+        loss = (np.logaddexp(0.0, logits) - target * logits).sum() / b + (weight**2).sum() / (2 * C * b)
         error = (expit(logits) - target) / b
-        gradient = (error.T @ z + weight / (penalty * b)) * step
+        gradient = (error.T @ z + weight / (C * b)) * step
         return loss, np.concatenate([gradient.ravel(), error.sum(axis=0) * bias_step])
 
     fit = minimize(
@@ -211,7 +213,7 @@ def logistic_regressions(
         options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13},
     )
     if not fit.success:
-        raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {penalty:g}.")
+        raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {C:g}.")
     return fit.x[: c * d].reshape(c, d) * step @ directions, fit.x[c * d :] * bias_step
 
 
@@ -229,13 +231,13 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[to
         return x
     width = embedding.per_lead.shape[-1]
     probe.check_width(2 * len(LEADS) * width + embedding.summary.shape[1])
-    both = torch.stack([embedding.per_lead, embedding.per_lead_spread], dim=1).cpu().double()
+    both = torch.stack([embedding.per_lead, embedding.per_lead_std], dim=1).cpu().double()
     places = torch.from_numpy(probe.mean[: 2 * len(LEADS) * width].astype(np.float64))
     average = rearrange(places, "(two l d) -> l 1 two d", two=2, l=len(LEADS)).expand(-1, len(both), -1, -1)
     rows = {name: row for row, name in enumerate(batch.leads)}
-    present = batch.present.cpu()
+    lead_mask = batch.lead_mask.cpu()
     known = [
-        torch.where(present[:, rows[name], None, None], both[:, :, rows[name]], mean) if name in rows else mean
+        torch.where(lead_mask[:, rows[name], None, None], both[:, :, rows[name]], mean) if name in rows else mean
         for name, mean in zip(LEADS, average, strict=True)
     ]
     leads = rearrange(torch.stack(known, dim=2), "b two l d -> b (two l d)")
@@ -261,7 +263,7 @@ def predict(model: LAMAE, probe: Probe, batch: Batch) -> pd.DataFrame:
     """
     was_training = model.training
     try:
-        chances = log_odds(model.eval().embed(batch), batch, probe).sigmoid()
+        probabilities = log_odds(model.eval().embed(batch), batch, probe).sigmoid()
     finally:
         model.train(was_training)
-    return pd.DataFrame(chances.numpy(), columns=list(probe.codes))
+    return pd.DataFrame(probabilities.numpy(), columns=list(probe.codes))

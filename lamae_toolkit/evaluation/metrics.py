@@ -22,42 +22,42 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Scores:
-    """One metric for all codes: per code (c,) and its bootstrap replicates (r, c); NaN where undefined."""
+    """One metric for all codes: per code (c,) and its bootstrap resamples (r, c); NaN where undefined."""
 
     value: Float[np.ndarray, " c"]
-    replicates: Float[np.ndarray, "r c"]
+    resamples: Float[np.ndarray, "r c"]
 
     def of_code(self, index: int) -> Estimate:
         """The metric of one code."""
-        return estimate(self.value[index], self.replicates[:, index])
+        return estimate(self.value[index], self.resamples[:, index])
 
     def macro(self) -> Estimate:
-        """The mean over codes. A replicate that drew no patient with a code leaves that code out of its mean."""
-        return estimate(mean_of_defined(self.value), mean_of_defined(self.replicates))
+        """The mean over codes. A resample that drew no patient with a code leaves that code out of its mean."""
+        return estimate(mean_of_defined(self.value), mean_of_defined(self.resamples))
 
 
 def macro_difference(ours: Scores, theirs: Scores) -> Estimate:
-    """By how much the macro metric of one model is above another's, on the same patients and replicates."""
+    """By how much the macro metric of one model is above another's, on the same patients and resamples."""
     return estimate(
         mean_of_defined(ours.value) - mean_of_defined(theirs.value),
-        mean_of_defined(ours.replicates) - mean_of_defined(theirs.replicates),
+        mean_of_defined(ours.resamples) - mean_of_defined(theirs.resamples),
     )
 
 
-def patient_bootstrap(patient_ids: np.ndarray, replicates: int = 1000, seed: int = 0) -> Float[np.ndarray, "r b"]:
-    """How often each ECG counts in each replicate: patients, not ECGs, are drawn with replacement."""
-    draws, patient = patient_draws(patient_ids, replicates, seed)
+def patient_bootstrap(patient_ids: np.ndarray, n_bootstrap: int = 1000, seed: int = 0) -> Float[np.ndarray, "r b"]:
+    """How often each ECG counts in each resample: patients, not ECGs, are drawn with replacement."""
+    draws, patient = bootstrap_counts(patient_ids, n_bootstrap, seed)
     return draws[:, patient].astype(np.float64)
 
 
-def patient_draws(
-    patient_ids: np.ndarray, replicates: int, seed: int
+def bootstrap_counts(
+    patient_ids: np.ndarray, n_bootstrap: int, seed: int
 ) -> tuple[Int[np.ndarray, "r k"], Int[np.ndarray, " b"]]:
-    """How often each of the k patients is drawn in each replicate, and which of them each ECG belongs to."""
+    """How often each of the k patients is drawn in each resample, and which of them each ECG belongs to."""
     _, patient = np.unique(patient_ids, return_inverse=True)
     patients = int(patient.max()) + 1
     share = np.full(patients, 1 / patients)
-    return np.random.default_rng(seed).multinomial(patients, share, size=replicates), patient
+    return np.random.default_rng(seed).multinomial(patients, share, size=n_bootstrap), patient
 
 
 def auroc(
@@ -65,7 +65,7 @@ def auroc(
 ) -> Scores:
     """The chance that an ECG with the code gets a higher score than one without it; 0.5 is guessing.
 
-    weights: replicates as from `patient_bootstrap`. Ties count half. A code that all or no ECGs have
+    weights: resamples as from `patient_bootstrap`. Ties count half. A code that all or no ECGs have
     gives NaN.
     """
     return _per_code(_weighted_auroc, labels, scores, weights)
@@ -87,7 +87,7 @@ def _per_code(metric, labels, scores, weights) -> Scores:
 
 
 def _weighted_auroc(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of pairs (one ECG with the code, one without) that are in the right order, for each replicate."""
+    """The share of pairs (one ECG with the code, one without) that are in the right order, for each resample."""
     positive, negative = _weight_by_threshold(label, score, weights)
     below = np.cumsum(negative, axis=1) - 0.5 * negative
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
@@ -122,19 +122,19 @@ def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray | np.float
         return np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis)
 
 
-def estimate(value: float, replicates: np.ndarray) -> Estimate:
-    """A value with the 95 % percentiles of its replicates."""
-    low, high = np.nanpercentile(replicates, [2.5, 97.5]) if np.isfinite(replicates).any() else (np.nan, np.nan)
+def estimate(value: float, resamples: np.ndarray) -> Estimate:
+    """A value with the 95 % percentiles of its resamples."""
+    low, high = np.nanpercentile(resamples, [2.5, 97.5]) if np.isfinite(resamples).any() else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))
 
 
 def over_patients(values: Float[np.ndarray, " b"], weights: Float[np.ndarray, "r b"]) -> Estimate:
     """The mean of what is defined, with its 95 % interval; weights: from `patient_bootstrap`.
 
-    The same weights for the difference of two methods on the same ECGs give a paired interval. A replicate that drew
+    The same weights for the difference of two methods on the same ECGs give a paired interval. A resample that drew
     no patient with a defined value counts for nothing; NaN if there is no defined value at all.
     """
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        replicates = weights @ np.where(defined, values, 0.0) / (weights @ defined)
-    return estimate(mean_of_defined(values), replicates)
+        resamples = weights @ np.where(defined, values, 0.0) / (weights @ defined)
+    return estimate(mean_of_defined(values), resamples)

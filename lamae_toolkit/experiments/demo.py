@@ -21,7 +21,7 @@ from lamae_toolkit.evaluation.evaluate import (
     random_encoder,
 )
 from lamae_toolkit.evaluation.large_evaluate import LARGE, embed_features, evaluate_large
-from lamae_toolkit.explain.attention import Explanation, explain_ecg
+from lamae_toolkit.explain.attention import Explanation, attention_summary
 from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
@@ -44,7 +44,13 @@ METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
 
 
 def demo(
-    out: Path | str, *, ecgs: int = 3000, steps: int = 700, seed: int = 0, replicates: int = 1000, progress: bool = True
+    out: Path | str,
+    *,
+    ecgs: int = 3000,
+    steps: int = 700,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    progress: bool = True,
 ) -> dict:
     """The main job on simulated ECGs: simulate, pretrain, predict ICD-10 codes, look at the leads, write a report.
 
@@ -62,7 +68,7 @@ def demo(
     # Test and validation patients are not seen in pretraining either.
     pretrain(model, store, store.rows(split.train), out, train, progress=progress)
     evaluations = evaluate_beside_random(
-        model, store, split, seed=seed, replicates=replicates, representations=("heart", "summary"), progress=progress
+        model, store, split, seed=seed, n_bootstrap=n_bootstrap, representations=("heart", "summary"), progress=progress
     )
     evaluations[0].probe.save(out / CHECKPOINT)
     metrics = {
@@ -83,7 +89,7 @@ def evaluate_beside_random(
     split: Split,
     *,
     seed: int = 0,
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     representations: tuple[str, ...] = ("heart",),
     minimum: int = 10,
     large: bool | None = None,
@@ -118,7 +124,7 @@ def evaluate_beside_random(
                 name=title,
                 split=split,
                 representation=representation,
-                replicates=replicates,
+                n_bootstrap=n_bootstrap,
                 seed=seed,
                 device=device,
             )
@@ -131,7 +137,7 @@ def evaluate_beside_random(
             name=title,
             split=split,
             representation=representation,
-            replicates=replicates,
+            n_bootstrap=n_bootstrap,
             seed=seed,
         )
 
@@ -141,12 +147,12 @@ def evaluate_beside_random(
 def explanation_sections(explanation: Explanation, heading: str, text: str) -> list[Section]:
     """The part of a report that shows one ECG: lead weights over the ECG, latent attention, chances of codes."""
     content = [
-        lead_weight_figure(explanation, "Each trace in the colour of its lead's weight"),
+        lead_weight_figure(explanation, "Each trace in the color of its lead's weight"),
         lead_bar_figure(explanation),
         lead_attention_figure(explanation),
     ]
-    if explanation.chances is not None:
-        best = explanation.chances.sort_values(ascending=False).head(8)
+    if explanation.probabilities is not None:
+        best = explanation.probabilities.sort_values(ascending=False).head(8)
         content.insert(1, best.rename(index=name_of).to_frame("chance"))
     return [Section(heading, text, content)]
 
@@ -181,7 +187,7 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
         Section(
             "What the model was asked to do",
             f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
-            f" In each lead, {model.config.mask_ratio:.0%} of the patches are hidden (grey), and the model draws them"
+            f" In each lead, {model.config.mask_ratio:.0%} of the patches are hidden (gray), and the model draws them"
             " (red) from what it sees; below, two leads are hidden altogether. It draws shapes: the height of a hidden"
             " lead is scaled to that of the recorded one. This patient was not in its training.",
             [_reconstruction(model, store, first, None), _reconstruction(model, store, first, ("V3", "aVF"))],
@@ -202,9 +208,9 @@ def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluation
     ]
     for row, what in chosen:
         truth = ", ".join(name_of(code) for code in store.index.codes.iloc[row]) or "no code (normal)"
-        explanation = explain_ecg(model, store.recording(row), lamae.probe)
+        explanation = attention_summary(model, store.recording(row), lamae.probe)
         text = (
-            f"Programmed: {truth}. Each trace is coloured by its lead's weight in the heart token (bright is"
+            f"Programmed: {truth}. Each trace is colored by its lead's weight in the heart token (bright is"
             " more). Weights and attention show what the model combined, not yet proof of why it predicted a code."
         )
         sections += explanation_sections(explanation, f"Lead weights: {what}", text)
@@ -222,22 +228,22 @@ def _three_ecgs(store: Store, rows: np.ndarray) -> list[tuple[int, str]]:
     chosen: list[tuple[int, str]] = []
     for code, what in (("I21.19", "inferior infarction"), ("I44.7", "left bundle-branch block"), (None, "normal ECG")):
         codes = store.index.codes.iloc[rows]
-        fits = [len(present) == 0 if code is None else code in present for present in codes]
+        fits = [len(lead_mask) == 0 if code is None else code in lead_mask for lead_mask in codes]
         if any(fits):
             chosen.append((int(rows[int(np.argmax(fits))]), what))
     return chosen
 
 
 @torch.inference_mode()
-def _reconstruction(model: LAMAE, store: Store, row: int, hidden_leads: tuple[str, ...] | None):
+def _reconstruction(model: LAMAE, store: Store, row: int, masked_leads: tuple[str, ...] | None):
     """One ECG and its reconstruction, with random patches hidden, or these whole leads."""
     batch = store.batch([row])
     shape = (1, len(batch.leads), model.config.max_patches)
-    if hidden_leads is None:
+    if masked_leads is None:
         mask = random_mask(shape, model.config.mask_ratio, torch.Generator().manual_seed(0))
         title = f"{model.config.mask_ratio:.0%} of the patches of every lead hidden"
     else:
-        mask, title = named_lead_mask(shape, batch.leads, hidden_leads), f"{' and '.join(hidden_leads)} hidden"
+        mask, title = named_lead_mask(shape, batch.leads, masked_leads), f"{' and '.join(masked_leads)} hidden"
     drawn = model.eval().reconstruct(batch, mask)[0].numpy()
     recording = store.recording(row)
     reconstruction = Recording(drawn, store.sampling_rate_hz, batch.leads).select(recording.leads)

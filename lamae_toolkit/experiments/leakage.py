@@ -15,7 +15,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.metrics import Estimate, Scores, auroc, estimate, patient_bootstrap
 from lamae_toolkit.plots.cohort import _short
-from lamae_toolkit.plots.ecg import BLUE, GREY, VERMILION, _finish
+from lamae_toolkit.plots.ecg import BLUE, GRAY, VERMILION, _finish
 
 COIN = "a coin toss per patient"
 BEFORE_S, AFTER_S, BEAT_HZ = 0.25, 0.45, 50.0
@@ -30,8 +30,8 @@ def mean_beats(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b d"]:
     rate_hz = store.sampling_rate_hz
     before, after, step = round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz), max(1, round(rate_hz / BEAT_HZ))
     beats = np.full((len(rows), len(LEADS), len(range(0, before + after, step))), np.nan)
-    for start, signal_mv, present in in_parts(store, rows):
-        for number, (ecg, there) in enumerate(zip(signal_mv, present, strict=True), start):
+    for start, signal_mv, lead_mask in in_parts(store, rows):
+        for number, (ecg, there) in enumerate(zip(signal_mv, lead_mask, strict=True), start):
             slope = np.linalg.norm(np.gradient(ecg, axis=1), axis=0)
             slope = np.convolve(slope, np.ones(max(1, round(0.08 * rate_hz))), "same")
             peaks, _ = find_peaks(slope, distance=round(0.3 * rate_hz), height=0.5 * np.quantile(slope, 0.98))
@@ -55,7 +55,7 @@ class Leak:
     """
 
     with_mate: float
-    recognised: Estimate
+    recognized: Estimate
     by_chance: float
     table: pd.DataFrame
 
@@ -65,14 +65,14 @@ def leak_experiment(
     patient_ids: np.ndarray,
     labels: pd.DataFrame,
     *,
-    neighbours: int = 3,
+    neighbors: int = 3,
     folds: int = 5,
     seeds: int = 5,
-    replicates: int = 200,
+    n_bootstrap: int = 200,
 ) -> Leak:
     """Predict labels by the most similar training ECGs, once with folds by ECG and once with folds by patient.
 
-    The chance of a label is its share among the `neighbours` nearest ECGs (Euclidean distance of x) of the other
+    The chance of a label is its share among the `neighbors` nearest ECGs (Euclidean distance of x) of the other
     folds: each ECG is predicted once, by ECGs it is not among. Everything is repeated with `seeds` drawings of folds
     and averaged; intervals are from a bootstrap over patients. labels: a column of 0 and 1 for each label; COIN
     is added, which every patient draws anew with each seed, so that no ECG can show it. Where each patient has one
@@ -90,32 +90,32 @@ def leak_experiment(
     x = (x - x.mean(axis=0)).astype(np.float32)
     size = (x**2).sum(axis=1)
     distance = size[:, None] + size[None] - 2 * x @ x.T
-    weights = patient_bootstrap(patient, replicates)
-    by_ecg, by_patient, mates, hits, lottery = [], [], [], [], []
+    weights = patient_bootstrap(patient, n_bootstrap)
+    by_ecg, by_patient, mates, hits, random_baseline = [], [], [], [], []
     for seed in range(seeds):
         rng = np.random.default_rng([seed, 10])
         truth = labels.assign(**{COIN: rng.integers(0, 2, len(first))[patient]}).to_numpy(dtype=np.uint8)
         fold = rng.permutation(np.arange(len(x)) % folds)
-        near = _nearest(distance, fold, neighbours)
+        near = _nearest(distance, fold, neighbors)
         by_ecg.append(auroc(truth, truth[near].mean(axis=1), weights))
         in_training = np.bincount(patient)[patient] - _in_fold(patient, fold, folds)
         mates.append(in_training > 0)
         hits.append(patient[near[:, 0]] == patient)
-        lottery.append(in_training / (len(x) - np.bincount(fold)[fold]))
-        near = _nearest(distance, fold[first][patient], neighbours)
+        random_baseline.append(in_training / (len(x) - np.bincount(fold)[fold]))
+        near = _nearest(distance, fold[first][patient], neighbors)
         by_patient.append(auroc(truth, truth[near].mean(axis=1), weights))
-    mate, hit, luck = (np.mean(values, axis=0) for values in (mates, hits, lottery))
+    mate, hit, luck = (np.mean(values, axis=0) for values in (mates, hits, random_baseline))
     with np.errstate(invalid="ignore"):
-        recognised = estimate(hit.sum() / mate.sum(), (weights @ hit) / (weights @ mate))
+        recognized = estimate(hit.sum() / mate.sum(), (weights @ hit) / (weights @ mate))
         by_chance = float(luck.sum() / mate.sum())
     table = _leak_table([*labels, COIN], _mean_scores(by_ecg), _mean_scores(by_patient))
-    return Leak(float(mate.mean()), recognised, by_chance, table)
+    return Leak(float(mate.mean()), recognized, by_chance, table)
 
 
-def _nearest(distance: np.ndarray, fold: np.ndarray, neighbours: int) -> np.ndarray:
-    """For each ECG the nearest ones of the other folds, nearest first: (b, neighbours)."""
+def _nearest(distance: np.ndarray, fold: np.ndarray, neighbors: int) -> np.ndarray:
+    """For each ECG the nearest ones of the other folds, nearest first: (b, neighbors)."""
     apart = np.where(fold[:, None] == fold[None], np.inf, distance)
-    near = np.argpartition(apart, neighbours, axis=1)[:, :neighbours]
+    near = np.argpartition(apart, neighbors, axis=1)[:, :neighbors]
     order = np.argsort(np.take_along_axis(apart, near, axis=1), axis=1)
     return np.take_along_axis(near, order, axis=1)
 
@@ -127,11 +127,11 @@ def _in_fold(patient: np.ndarray, fold: np.ndarray, folds: int) -> np.ndarray:
 
 
 def _mean_scores(scores: Sequence[Scores]) -> Scores:
-    return Scores(np.mean([s.value for s in scores], axis=0), np.mean([s.replicates for s in scores], axis=0))
+    return Scores(np.mean([s.value for s in scores], axis=0), np.mean([s.resamples for s in scores], axis=0))
 
 
 def _leak_table(names: list[str], by_ecg: Scores, by_patient: Scores) -> pd.DataFrame:
-    difference = Scores(by_ecg.value - by_patient.value, by_ecg.replicates - by_patient.replicates)
+    difference = Scores(by_ecg.value - by_patient.value, by_ecg.resamples - by_patient.resamples)
     table = pd.DataFrame(index=pd.Index(names, name="label"))
     for column, scores in {"by_ecg": by_ecg, "by_patient": by_patient, "difference": difference}.items():
         found = [scores.of_code(number) for number in range(len(names))]
@@ -148,14 +148,14 @@ def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient
         "by_ecg": ("by ECG (leaks)", VERMILION, "square", 0.12),
         "by_patient": ("by patient", BLUE, "circle", -0.12),
     }
-    for column, (name, colour, symbol, shift) in looks.items():
+    for column, (name, color, symbol, shift) in looks.items():
         value, low, high = (leak.table[f"{column}{end}"] for end in ("", "_low", "_high"))
         figure.add_scatter(
             x=value,
             y=places + shift,
             mode="markers",
             name=name,
-            marker={"color": colour, "symbol": symbol, "size": 9},
+            marker={"color": color, "symbol": symbol, "size": 9},
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -166,7 +166,7 @@ def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient
             customdata=np.stack([low, high], axis=1),
             hovertemplate=f"{name}: %{{x:.3f}} (%{{customdata[0]:.3f}} to %{{customdata[1]:.3f}})<extra></extra>",
         )
-    figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot"}, annotation_text="guessing")
+    figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing")
     figure.update_yaxes(tickvals=places, ticktext=[_short(name) for name in leak.table.index], autorange="reversed")
     figure.update_xaxes(title_text="AUROC of the nearest ECGs, 95 % interval")
     return _finish(figure, title, height=42 * len(places) + 150)

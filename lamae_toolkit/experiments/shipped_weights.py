@@ -11,15 +11,15 @@ from huggingface_hub import ModelCard
 from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.labels import frequent_codes, labels_of
-from lamae_toolkit.data.store import Entry, Store, pack
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, embed_rows
 from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc, patient_bootstrap
 from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.experiments.demo import METRICS_FILE
-from lamae_toolkit.files import write_json, written_whole
-from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.files import atomic_write, write_json
+from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILE
 from lamae_toolkit.parallel import machine
@@ -41,7 +41,7 @@ license: cc-by-4.0
 library_name: lamae_toolkit
 tags: [ecg, masked-autoencoder, research]
 ---
-# {name}: {rival}, {parameters:,} parameters
+# {name}: {model_name}, {parameters:,} parameters
 
 A masked autoencoder for 12-lead ECGs of lamae_toolkit (LAMAE, after arXiv 2603.26475, whose sizes and recipe are not
 public: this is a reconstruction from its abstract). **For research and teaching, not for diagnosis.**
@@ -70,15 +70,15 @@ def train_small(
     out: Path | str,
     ptbxl: Store,
     *,
-    rival: str = "LAMAE",
+    model_name: str = "LAMAE",
     simulated_ecgs: int = 3000,
     train: TrainConfig | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> dict:
-    """Train `lamae-small` (or its twin, by rival="independent leads") on simulated ECGs and PTB-XL's folds 1 to 8.
+    """Train `lamae-small` (or its twin, by baseline="independent leads") on simulated ECGs and PTB-XL's folds 1 to 8.
 
-    Any of RIVALS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not given.
+    Any of COMPARED_MODELS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not given.
 
     Command: `lamae small`. Cost: about 25 minutes on one core. Expected: see the model card, `README.md` in the folder
     of the weights. Writes `out/store`, `out/checkpoint` and `out/shipped`, the folder that is copied into the
@@ -87,10 +87,10 @@ def train_small(
     out, train = Path(out), train or RECIPE
     cohort = Store.open(out / "store") if (out / "store").exists() else _cohort(out, ptbxl, simulated_ecgs, progress)
     torch.manual_seed(train.seed)
-    model = RIVALS[rival](SMALL)
+    model = COMPARED_MODELS[model_name](SMALL)
     pretrain(model, cohort, np.arange(len(cohort)), out, train, device=device, progress=progress)
     metrics = _probe(model, ptbxl, out / CHECKPOINT, device, progress)
-    metrics |= {"train": asdict(train), "rival": rival, "machine": machine()}
+    metrics |= {"train": asdict(train), "model_name": model_name, "machine": machine()}
     write_json(out / CHECKPOINT / METRICS_FILE, metrics)
     _ship(out, model, cohort, metrics)
     return metrics
@@ -100,7 +100,7 @@ def _cohort(out: Path, ptbxl: Store, simulated_ecgs: int, progress: bool) -> Sto
     """PTB-XL's folds 1 to 8 and simulated patients in one store; whoever is in fold 9 or 10 is not there."""
     simulated = simulate_store(out / "simulated", simulated_ecgs, seed=0, progress=progress)
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[Record]:
         for row in ptbxl.rows((*SEEN.train, *SEEN.validation)):
             yield _entry(ptbxl, int(row), 0)
         for row in range(len(simulated)):
@@ -109,11 +109,11 @@ def _cohort(out: Path, ptbxl: Store, simulated_ecgs: int, progress: bool) -> Sto
     return pack(entries(), out / "store", source=f"{ptbxl.meta['source']}, folds 1 to 8; {simulated.meta['source']}")
 
 
-def _entry(store: Store, row: int, offset: int) -> Entry:
+def _entry(store: Store, row: int, offset: int) -> Record:
     """One ECG on its way from one store to another, with numbers that do not meet those of the other cohort."""
     index = store.index.iloc[row]
     patient, study = int(index.patient_id) + offset, int(index.study_id) + offset
-    return Entry(store.recording(row), patient, study, float(index.age_years), index.sex, tuple(index.codes))
+    return Record(store.recording(row), patient, study, float(index.age_years), index.sex, tuple(index.codes))
 
 
 def _probe(model: LAMAE, ptbxl: Store, checkpoint: Path, device: torch.device | str, progress: bool) -> dict:
@@ -147,8 +147,8 @@ def _ship(out: Path, model: LAMAE, cohort: Store, metrics: dict) -> None:
     }
     simulated = int((cohort.index.patient_id >= 1_000_000).sum())
     card = CARD.format(
-        name=SHIPPED.get(metrics["rival"], str(out / "shipped")),
-        rival=metrics["rival"],
+        name=SHIPPED.get(metrics["model_name"], str(out / "shipped")),
+        model_name=metrics["model_name"],
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         module=type(model).__module__,
         kind=type(model).__name__,
@@ -164,7 +164,7 @@ def _ship(out: Path, model: LAMAE, cohort: Store, metrics: dict) -> None:
         test_ecgs=metrics["test_ecgs"],
         test_patients=metrics["test_patients"],
     )
-    with written_whole(out / "shipped", replaces=METRICS_FILE) as partial:
+    with atomic_write(out / "shipped", replaces=METRICS_FILE) as partial:
         partial.mkdir()
         for name in SHIPPED_FILES[:-1]:
             (partial / name).write_bytes((out / CHECKPOINT / name).read_bytes())

@@ -21,7 +21,7 @@ from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, predict
-from lamae_toolkit.model.hooks import watch_attention
+from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 
 
@@ -38,7 +38,7 @@ class Explanation:
     recording: Recording
     lead_weights: Float[np.ndarray, "h l"]
     lead_attention: Float[np.ndarray, "layers h l l"]
-    chances: pd.Series | None
+    probabilities: pd.Series | None
     rolled_up: Float[np.ndarray, "l l"]
     into_heart: Float[np.ndarray, " l"]
 
@@ -90,16 +90,16 @@ def lead_attention(attention: Float[Tensor, "b h i j"], leads: int) -> Float[Ten
 
 
 @torch.inference_mode()
-def explain_batch(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], Float[Tensor, "b layers h l k"]]:
+def attention_summaries(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], Float[Tensor, "b layers h l k"]]:
     """Lead weights and 12 x 12 latent attention of several ECGs at once.
 
     An absent lead has the weight 0, and its row and its column of the attention are 0. A model without latent
     attention gives 0 layers.
     """
     with at_rest(model):
-        weights, record = watched_embedding(model, batch)
+        weights, record = recorded_embedding(model, batch)
     between = attention_by_layer(model, weights, latent_attention(record))
-    return weights, between * rearrange(batch.present, "b l -> b 1 1 l 1")
+    return weights, between * rearrange(batch.lead_mask, "b l -> b 1 1 l 1")
 
 
 def attention_by_layer(
@@ -150,13 +150,13 @@ def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
     absent lead gives is 0, and so is its row. Feed-forward layers, norms and the size of values are not part of it.
     """
     with at_rest(model):
-        weights, record = watched_embedding(model, batch)
+        weights, record = recorded_embedding(model, batch)
         m = record["encoder.0.attention"].shape[-1]
-        rolled = roll_up_recorded(model, weights, latent_attention(record), m)
-        return RolledUp(rolled.between_leads * batch.present[:, :, None], rolled.into_heart)
+        rolled = rolled_up_attention(model, weights, latent_attention(record), m)
+        return RolledUp(rolled.between_leads * batch.lead_mask[:, :, None], rolled.into_heart)
 
 
-def roll_up_recorded(model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor], m: int) -> RolledUp:
+def rolled_up_attention(model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor], m: int) -> RolledUp:
     """`roll_up` of a run whose attention was recorded, m tokens a lead, all leads there."""
     own = repeat(torch.eye(weights.shape[-1], device=weights.device) / m, "l k -> b l k m", b=len(weights), m=m)
     layers = [heads.mean(dim=1) for heads in recorded]
@@ -171,9 +171,9 @@ def latent_attention(record: Mapping[str, Tensor]) -> list[Tensor]:
     return [attention for name, attention in record.items() if name.startswith("latent_attention")]
 
 
-def watched_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], dict[str, Tensor]]:
+def recorded_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], dict[str, Tensor]]:
     """The lead weights, and the softmax of each attention by its name, of one run of `embed`."""
-    with watch_attention(model) as record:
+    with record_attention(model) as record:
         weights = model.embed(batch).lead_weights
     return weights, {name: calls[0] for name, calls in record.items()}
 
@@ -223,17 +223,17 @@ def descend(
     return rows
 
 
-def explain_ecg(model: LAMAE, recording: Recording, probe: Probe | None = None) -> Explanation:
+def attention_summary(model: LAMAE, recording: Recording, probe: Probe | None = None) -> Explanation:
     """Lead weights, 12 x 12 latent attention and, with a probe, the chance of each code, for one ECG.
 
     The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
     """
     device = next(model.parameters()).device
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-    chances = None if probe is None else predict(model, probe, batch).iloc[0]
+    probabilities = None if probe is None else predict(model, probe, batch).iloc[0]
     # Only the leads that are there: an absent lead has no weight and no attention to show.
     leads = tuple(name for name in batch.leads if name in recording.leads)
     batch = batch.select(leads)
-    arrays = [tensor[0].cpu().numpy() for tensor in (*explain_batch(model, batch), *roll_up(model, batch))]
+    arrays = [tensor[0].cpu().numpy() for tensor in (*attention_summaries(model, batch), *roll_up(model, batch))]
     read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
-    return Explanation(read, *arrays[:2], chances, *arrays[2:])
+    return Explanation(read, *arrays[:2], probabilities, *arrays[2:])

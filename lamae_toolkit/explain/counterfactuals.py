@@ -1,4 +1,4 @@
-"""What if: what a model would predict had the ECG been another, with leads lost, attenuated, exchanged or redrawn.
+"""What if: what a model would predict had the ECG been another, with leads lost, scaled_leads, exchanged or redrawn.
 
 Every change takes a Recording and returns a Recording; `what_if` asks the model about each of them.
 """
@@ -25,7 +25,7 @@ from lamae_toolkit.model.masking import named_lead_mask
 Change = Callable[[Recording], Recording]
 AS_IT_IS = "as it is"
 EINTHOVEN_MV = 0.05
-LIMB_EXCHANGES = (("RA", "LA"), ("RA", "LL"), ("LA", "LL"), ("RA", "RL"), ("LA", "RL"))
+LIMB_REVERSALS = (("RA", "LA"), ("RA", "LL"), ("LA", "LL"), ("RA", "RL"), ("LA", "RL"))
 """The exchanges of limb electrodes that matter: the two leg electrodes differ by next to nothing."""
 
 
@@ -38,10 +38,10 @@ def without_leads(recording: Recording, leads: Sequence[str]) -> Recording:
     return recording.select(left)
 
 
-def attenuated(recording: Recording, leads: Sequence[str], factor: float | int) -> Recording:
+def scaled_leads(recording: Recording, leads: Sequence[str], factor: float | int) -> Recording:
     """The same ECG with these leads made lower (factor below 1) or higher: x -> factor * x.
 
-    Whoever asks a model with normalisation "lead" learns little by this, see `normalisation_note`.
+    Whoever asks a model with normalization "lead" learns little by this, see `normalization_note`.
     """
     _check_there(recording, leads)
     if not np.isfinite(factor):
@@ -50,10 +50,10 @@ def attenuated(recording: Recording, leads: Sequence[str], factor: float | int) 
     return replace(recording, signal_mv=recording.signal_mv * gain[:, None])
 
 
-def leads_exchanged(recording: Recording, one: str, other: str) -> Recording:
+def leads_reversed(recording: Recording, one: str, other: str) -> Recording:
     """The same ECG with two leads under each other's names, as by wrong columns of a file.
 
-    Two chest electrodes that are exchanged do the same; for limb electrodes take `electrodes_exchanged`.
+    Two chest electrodes that are exchanged do the same; for limb electrodes take `electrodes_reversed`.
     """
     _check_there(recording, (one, other))
     if one == other:
@@ -63,7 +63,7 @@ def leads_exchanged(recording: Recording, one: str, other: str) -> Recording:
     return replace(recording, signal_mv=signal_mv)
 
 
-def electrodes_exchanged(recording: Recording, one: str, other: str) -> Recording:
+def electrodes_reversed(recording: Recording, one: str, other: str) -> Recording:
     """The same ECG as it comes out when the cables of two electrodes are exchanged: RA, LA, LL, RL, V1 to V6.
 
     leads = A P electrodes, where A forms the leads (Einthoven, Goldberger, Wilson) and P exchanges two electrodes; so
@@ -74,7 +74,7 @@ def electrodes_exchanged(recording: Recording, one: str, other: str) -> Recordin
     leads do that were scaled one by one.
     """
     formed = LEADS_FROM_ELECTRODES[[LEADS.index(name) for name in recording.leads]]
-    exchanged = formed @ _exchange(one, other)
+    exchanged = formed @ _reversal(one, other)
     error_mv = _limb_error_mv(recording)
     if error_mv > EINTHOVEN_MV:
         raise ECGError(
@@ -97,7 +97,7 @@ def _limb_error_mv(recording: Recording) -> float:
     return einthoven_error_mv(recording) if {"I", "II"} < there else 0.0
 
 
-def _exchange(one: str, other: str) -> Float[np.ndarray, "9 9"]:
+def _reversal(one: str, other: str) -> Float[np.ndarray, "9 9"]:
     """P: what is at each electrode's cable after the exchange, in terms of the nine voltages before."""
     for name in (one, other):
         if name not in (*ELECTRODES, "RL"):
@@ -126,7 +126,7 @@ def _in_terms_of(formed: Float[np.ndarray, "l 9"], wanted: Float[np.ndarray, "9"
 def leads_redrawn(model: LAMAE, recording: Recording, leads: Sequence[str]) -> Recording:
     """The same ECG with these leads as the model draws them from the others, at the model's rate and length.
 
-    Mean and height in mV are the lead's own (see `LAMAE.reconstruct`): a model that normalises each lead never sees
+    Mean and height in mV are the lead's own (see `LAMAE.reconstruct`): a model that normalizes each lead never sees
     them. How well a lead is drawn whose height is unknown, too, is the matter of `missing_leads`.
     """
     _check_there(recording, leads)
@@ -144,7 +144,7 @@ def leads_redrawn(model: LAMAE, recording: Recording, leads: Sequence[str]) -> R
     return changed.with_note(f"The model drew {', '.join(leads)} from the other leads.")
 
 
-def usual_changes(model: LAMAE, recording: Recording) -> dict[str, Change]:
+def usual_perturbations(model: LAMAE, recording: Recording) -> dict[str, Change]:
     """The changes that are worth a look first, as far as this ECG has the leads for them."""
     limb, chest = (tuple(n for n in group if n in recording.leads) for group in (LIMB_LEADS, PRECORDIAL_LEADS))
     changes: dict[str, Change] = {}
@@ -156,11 +156,11 @@ def usual_changes(model: LAMAE, recording: Recording) -> dict[str, Change]:
     if others and {"I", "II", "V2"} <= set(recording.leads):
         changes["only I, II, V2"] = partial(without_leads, leads=others)
     if {"I", "II"} <= set(recording.leads) and _limb_error_mv(recording) <= EINTHOVEN_MV:
-        changes |= {f"{a} and {b} exchanged": partial(electrodes_exchanged, one=a, other=b) for a, b in LIMB_EXCHANGES}
+        changes |= {f"{a} and {b} exchanged": partial(electrodes_reversed, one=a, other=b) for a, b in LIMB_REVERSALS}
     if {"V1", "V3"} <= set(recording.leads):
-        changes["V1 and V3 exchanged"] = partial(leads_exchanged, one="V1", other="V3")
+        changes["V1 and V3 exchanged"] = partial(leads_reversed, one="V1", other="V3")
     if chest:
-        changes["chest leads at half height"] = partial(attenuated, leads=chest, factor=0.5)
+        changes["chest leads at half height"] = partial(scaled_leads, leads=chest, factor=0.5)
     return changes
 
 
@@ -168,7 +168,7 @@ def what_if(model: LAMAE, probe: Probe, recording: Recording, changes: Mapping[s
     """What the model predicts for an ECG as it is and after each change, one row per scenario.
 
     The first row is "as it is". Columns are ("chance", code) and ("log_odds_difference", code), the latter against the
-    ECG as it is: +0.7 doubles the odds, -0.7 halves them. `attrs["note"]` is what `normalisation_note` says.
+    ECG as it is: +0.7 doubles the odds, -0.7 halves them. `attrs["note"]` is what `normalization_note` says.
     A change shows what the model's output hangs on, not what the heart would have done.
     """
     if AS_IT_IS in changes:
@@ -183,13 +183,13 @@ def what_if(model: LAMAE, probe: Probe, recording: Recording, changes: Mapping[s
     odds = pd.DataFrame(rows, index=pd.Index(scenarios, name="scenario"), columns=list(probe.codes))
     tables = {"chance": 1 / (1 + np.exp(-odds)), "log_odds_difference": odds - odds.loc[AS_IT_IS]}
     table = pd.concat(tables, axis=1, names=["value", "code"])
-    table.attrs["note"] = normalisation_note(model.config)
+    table.attrs["note"] = normalization_note(model.config)
     return table
 
 
-def normalisation_note(config: LAMAEConfig) -> str:
-    """What a model's normalisation means for attenuated leads, in one sentence."""
-    if config.normalisation == "record":
+def normalization_note(config: LAMAEConfig) -> str:
+    """What a model's normalization means for scaled_leads leads, in one sentence."""
+    if config.normalization == "record":
         return "This model reads all leads in units of one spread, so it sees how high they are beside each other."
     note = "This model reads each lead in units of its own spread, so it does not see how high a lead is"
     if config.amplitude_input:

@@ -100,7 +100,7 @@ def lead_shares(
             batch = store.batch(rows[start : start + batch_size], device).select(leads)
             with at_rest(model):
                 weights = model.embed(batch).lead_weights.mean(dim=1)
-            shares = (batch.present.all(dim=1), weights, *roll_up(model, batch))
+            shares = (batch.lead_mask.all(dim=1), weights, *roll_up(model, batch))
             parts.append(tuple(share.cpu().numpy() for share in shares))
             bar.update(len(batch))
     return LeadShares(tuple(leads), *(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -112,7 +112,7 @@ def code_difference(
     code: str,
     of: str = "lead_weights",
     *,
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> LeadDifference:
     """What the model does otherwise with the leads of ECGs that have a code than with those that have none at all.
@@ -126,8 +126,8 @@ def code_difference(
         raise ECGError(f"There are no shares {of!r}; choose from {', '.join(SHARES)}.")
     if len(index) != len(shares.complete):
         raise ECGError(f"The index has {len(index)} rows, but there are shares of {len(shares.complete)} ECGs.")
-    labelled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
-    usable = labelled & shares.complete
+    labeled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
+    usable = labeled & shares.complete
     with_code = usable & (label_matrix(index.codes.tolist(), (code,))[:, 0] == 1)
     normal = usable & np.array([len(codes) == 0 for codes in index.codes])
     for group, what in ((with_code, f"with {code}"), (normal, "without any code")):
@@ -135,7 +135,7 @@ def code_difference(
             raise ECGError(f"There is no ECG {what} that has all of {', '.join(shares.leads)}; give more ECGs.")
     chosen = with_code | normal
     values, positive = getattr(shares, of)[chosen].astype(np.float64), with_code[chosen]
-    draws = patient_bootstrap(index.patient_id.to_numpy()[chosen], replicates, seed)
+    draws = patient_bootstrap(index.patient_id.to_numpy()[chosen], n_bootstrap, seed)
     both = np.vstack([np.ones((1, len(values))), draws])
     difference = _mean(values, both * positive) - _mean(values, both * ~positive)
     low, high = np.nanpercentile(difference[1:], [2.5, 97.5], axis=0)
@@ -144,7 +144,7 @@ def code_difference(
 
 
 def _mean(values: Float[np.ndarray, "b *k"], weights: Float[np.ndarray, "r b"]) -> Float[np.ndarray, "r *k"]:
-    """The weighted mean over ECGs for each replicate; NaN where a replicate drew none of them."""
+    """The weighted mean over ECGs for each resample; NaN where a resample drew none of them."""
     total = weights.sum(axis=1).reshape(-1, *[1] * (values.ndim - 1))
     return np.tensordot(weights, values, axes=1) / np.where(total > 0, total, np.nan)
 

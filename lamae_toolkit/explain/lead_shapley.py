@@ -23,7 +23,7 @@ LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {
 
 
 @dataclass(frozen=True, eq=False)
-class LeadCredit:
+class LeadAttribution:
     """What each lead of one ECG adds to the log-odds of each code.
 
     recording: what was read; its leads are the players, in this order. log_odds: (s, c), what the model predicts from
@@ -71,7 +71,7 @@ class LeadCredit:
         bits = 1 << np.arange(len(self.leads))
         return pd.DataFrame(
             {
-                "credit": shapley_values(odds),
+                "attribution": shapley_values(odds),
                 "alone": odds[bits] - odds[0],
                 "last": odds[-1] - odds[len(odds) - 1 - bits],
             },
@@ -98,14 +98,14 @@ class LeadCredit:
         single = shapley_values(odds)
         return pd.DataFrame(
             {
-                "credit": shapley_values(grouped(odds, list(there.values()))),
+                "attribution": shapley_values(grouped(odds, list(there.values()))),
                 "sum": [single[places].sum() for places in there.values()],
             },
             index=pd.Index(there, name="leads"),
         )
 
 
-def explain_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCredit:
+def attribute_leads(model: LAMAE, probe: Probe, recording: Recording) -> LeadAttribution:
     """What each lead of an ECG adds to each predicted code, exactly, over all subsets of its leads.
 
     The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
@@ -114,14 +114,14 @@ def explain_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCred
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
     leads = present_leads(batch)
     read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
-    return LeadCredit(read, probe.codes, subset_log_odds(model, probe, batch)[0].cpu().numpy())
+    return LeadAttribution(read, probe.codes, subset_log_odds(model, probe, batch)[0].cpu().numpy())
 
 
 def lead_shapley(model: LAMAE, probe: Probe, batch: Batch) -> Float[np.ndarray, "b l c"]:
     """The Shapley value of each lead for each code, in log-odds, for several ECGs; exactly 0 for an absent lead."""
-    credit = np.zeros((*batch.present.shape, len(probe.codes)))
+    attribution = np.zeros((*batch.lead_mask.shape, len(probe.codes)))
     for row in range(len(batch)):
-        one = Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
-        there = batch.present[row].cpu().numpy()
-        credit[row, there] = shapley_values(subset_log_odds(model, probe, one)[0].cpu().numpy())
-    return credit
+        one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
+        there = batch.lead_mask[row].cpu().numpy()
+        attribution[row, there] = shapley_values(subset_log_odds(model, probe, one)[0].cpu().numpy())
+    return attribution

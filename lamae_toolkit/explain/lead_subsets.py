@@ -26,7 +26,7 @@ from lamae_toolkit.explain.subset_latents import (
 )
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.outputs import Latents, mean_and_spread
+from lamae_toolkit.model.outputs import Latents, mean_and_std
 
 
 @torch.inference_mode()
@@ -39,29 +39,29 @@ def subset_log_odds(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "
 
     Cost, 12 leads: for tokens "all" in one layer a tenth of 4,096 full runs (the small network of every token is left
     to compute), for "cls" and models whose leads meet in the decoder only under a hundredth, for deeper or induced
-    latent attention a half to a fifth, and with normalisation "record", where nothing can be kept, all of it. Memory:
+    latent attention a half to a fifth, and with normalization "record", where nothing can be kept, all of it. Memory:
     the table and, at the shipped size, 65 MB (induced: 250 MB), however many ECGs.
     """
     batch = batch.select(present_leads(batch))
     members = torch.tensor(subset_members(len(batch.leads)), device=batch.signal_mv.device)
     tables = torch.empty(len(batch), len(members), len(probe.codes), dtype=torch.float64)
-    read_out = _ReadOut.of(probe, batch.leads, model.config.width)
+    classifier = _Classifier.of(probe, batch.leads, model.config.width)
     with at_rest(model):
         for row, table in enumerate(tables):
-            one = Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
+            one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
             for latents in _subset_latents(model, one, members):
                 there = members[latents.rows]
                 whole = _heart(model, latents, there) if probe.representation == "heart" else _summary(latents, there)
-                table[latents.rows.cpu()] = read_out(latents, there, whole)
+                table[latents.rows.cpu()] = classifier(latents, there, whole)
             table[0] = torch.from_numpy(probe.bias)
     return tables
 
 
 def present_leads(batch: Batch) -> tuple[str, ...]:
     """The leads that the ECGs of a batch have; ECGError if they have none, or not all the same ones."""
-    if not bool((batch.present == batch.present[:1]).all()):
+    if not bool((batch.lead_mask == batch.lead_mask[:1]).all()):
         raise ECGError("The ECGs of this batch have different leads; put ECGs with the same leads into a batch.")
-    leads = tuple(name for name, there in zip(batch.leads, batch.present[0].tolist(), strict=True) if there)
+    leads = tuple(name for name, there in zip(batch.leads, batch.lead_mask[0].tolist(), strict=True) if there)
     if not leads:
         raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
     return leads
@@ -70,7 +70,7 @@ def present_leads(batch: Batch) -> tuple[str, ...]:
 def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
     """The quickest way that this model allows, with the same result."""
     config = model.config
-    if config.normalisation == "record":
+    if config.normalization == "record":
         yield from _latents_by_encoding(model, one, members)
         return
     encoded = model.encode(one)
@@ -90,9 +90,9 @@ def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"])
         there = members[row]
         leads = [name for name, is_in in zip(one.leads, there.tolist(), strict=True) if is_in]
         connected = model.connect(model.encode(one.select(leads)))
-        tokens, seen = connected.moments()
+        tokens, seen = connected.time_steps()
         per_lead, spread = one.signal_mv.new_zeros(2, 1, len(one.leads), tokens.shape[-1])
-        per_lead[:, there], spread[:, there] = model.lead_latents(connected), mean_and_spread(tokens, seen)[1]
+        per_lead[:, there], spread[:, there] = model.lead_latents(connected), mean_and_std(tokens, seen)[1]
         yield SubsetLatents(
             torch.tensor([row], device=members.device), per_lead, spread, reduce(tokens, "s l n d -> n s d", "mean")
         )
@@ -102,18 +102,18 @@ def _heart(model: LAMAE, latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> 
     """The heart token of each subset, by the model's own pooling."""
     # One token a lead, of which the lead's latent is the mean.
     position = latents.rows.new_empty(*there.shape, 0)
-    return model.pool(Latents(latents.per_lead[:, :, None], there[..., None], position), 0, moments=False)[0]
+    return model.pool(Latents(latents.per_lead[:, :, None], there[..., None], position), 0, time_steps=False)[0]
 
 
 def _summary(latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
     """The summary of each subset: `LAMAE.summary` where every patch of a lead is there, twenty times as fast."""
-    mean, over_leads = mean_and_spread(latents.per_lead, there)
+    mean, over_leads = mean_and_std(latents.per_lead, there)
     over_time = (latents.heartbeat - latents.heartbeat.mean(dim=0)).square_().mean(dim=0).add_(1e-8).sqrt_()
     change = latents.heartbeat.diff(dim=0).abs_().mean(dim=0)
-    return torch.cat([mean, over_leads, mean_and_spread(latents.spread, there)[0], over_time, change], dim=1)
+    return torch.cat([mean, over_leads, mean_and_std(latents.spread, there)[0], over_time, change], dim=1)
 
 
-class _ReadOut(NamedTuple):
+class _Classifier(NamedTuple):
     """A probe as it reads subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
 
     log-odds = known + whole . by_whole + for each lead in the subset its latent . by_lead + its spread . by_spread
@@ -127,7 +127,7 @@ class _ReadOut(NamedTuple):
     average: Float[Tensor, "l c"] | None
 
     @classmethod
-    def of(cls, probe: Probe, leads: Sequence[str], width: int) -> "_ReadOut":
+    def of(cls, probe: Probe, leads: Sequence[str], width: int) -> "_Classifier":
         """ECGError if the probe was fitted on a model of another width."""
         mean, scale, weight, bias = (
             torch.from_numpy(values.astype(np.float64))
@@ -181,7 +181,7 @@ class EncodedECG:
             return torch.from_numpy(self.probe.bias.astype(np.float64))
         batch = self.batch.select(leads)
         with at_rest(self.model):
-            if self.model.config.normalisation == "record":  # each lead's scale depends on which others there are
+            if self.model.config.normalization == "record":  # each lead's scale depends on which others there are
                 embedding = self.model.embed(batch)
             else:
                 rows = [self.batch.leads.index(name) for name in leads]

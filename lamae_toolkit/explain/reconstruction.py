@@ -45,7 +45,7 @@ def as_read(recording: Recording, config: LAMAEConfig) -> Recording:
 
 
 @torch.inference_mode()
-def draw_hidden(
+def reconstruct_masked(
     models: Mapping[str, LAMAE], recording: Recording, mask: Bool[np.ndarray, "l n"]
 ) -> dict[str, Recording]:
     """Let each model draw the whole ECG from the patches that are not hidden.
@@ -65,13 +65,13 @@ def draw_hidden(
     return drawings
 
 
-def hidden_errors(
+def masked_errors(
     recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"]
 ) -> Float[np.ndarray, " l"]:
     """How far each lead's drawing is from the truth where it was hidden: 0 is exact, 1 is what guessing its mean gives.
 
     mean over hidden samples of (drawn - true)^2 / (variance of the lead + 0.01^2 mV^2), for each lead of the recording;
-    NaN where nothing is hidden. With normalisation "lead" their mean by `mean_error` is the model's loss.
+    NaN where nothing is hidden. With normalization "lead" their mean by `mean_error` is the model's loss.
     """
     true = resample(recording, reconstruction.sampling_rate_hz).signal_mv.astype(np.float64)
     drawn = reconstruction.select(recording.leads).signal_mv

@@ -21,10 +21,10 @@ from lamae_toolkit.explain.attention import (
     descend,
     half_residual,
     latent_attention,
+    recorded_embedding,
     through_latents,
-    watched_embedding,
 )
-from lamae_toolkit.model.hooks import attention_names, edit_attention, watch_attention
+from lamae_toolkit.model.hooks import attention_names, edit_attention, record_attention
 from lamae_toolkit.model.lamae import LAMAE
 
 
@@ -39,7 +39,7 @@ def attention_rollout(model: LAMAE, batch: Batch) -> Float[Tensor, "b l n"]:
     Source: attention rollout, Abnar and Zuidema, arXiv 2005.00928.
     """
     with at_rest(model):
-        weights, record = watched_embedding(model, batch)
+        weights, record = recorded_embedding(model, batch)
         m = record["encoder.0.attention"].shape[-1]
         pooled = repeat(weights.mean(dim=1) / m, "b l -> b 1 l m", m=m)
         layers = _layers({name: heads.mean(dim=1) for name, heads in record.items()}, model)
@@ -108,15 +108,15 @@ def _traced(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Iterator[_Ru
 
     # Also inside a caller's inference mode, whose tensors know no gradients: hence the clones.
     with torch.inference_mode(False), torch.enable_grad(), at_rest(model):
-        batch = replace(batch, signal_mv=batch.signal_mv.clone(), present=batch.present.clone())
+        batch = replace(batch, signal_mv=batch.signal_mv.clone(), lead_mask=batch.lead_mask.clone())
         hooks = (
-            model.embed_patch.register_forward_pre_hook(catch_patches),
+            model.patch_embed.register_forward_pre_hook(catch_patches),
             model.norm.register_forward_hook(catch_tokens),
         )
         try:
             # Attention that a caller's edit made constant has a gradient, too.
             read = [name for name in attention_names(model) if not name.startswith("decoder")]
-            with edit_attention(model, dict.fromkeys(read, _with_gradient)), watch_attention(model) as record:
+            with edit_attention(model, dict.fromkeys(read, _with_gradient)), record_attention(model) as record:
                 all_codes = log_odds(model.embed(batch), batch, probe)
         finally:
             for hook in hooks:

@@ -17,15 +17,15 @@ from lamae_toolkit.explain.attention import (
     Explanation,
     at_rest,
     attention_by_layer,
-    explain_ecg,
+    attention_summary,
     latent_attention,
-    roll_up_recorded,
+    rolled_up_attention,
 )
-from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged
-from lamae_toolkit.explain.lead_shapley import LeadCredit, explain_credit
+from lamae_toolkit.explain.counterfactuals import electrodes_reversed, scaled_leads
+from lamae_toolkit.explain.lead_shapley import LeadAttribution, attribute_leads
 from lamae_toolkit.explain.lead_subsets import present_leads
 from lamae_toolkit.explain.shapley import subset_members
-from lamae_toolkit.model.hooks import watch_attention
+from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Latents
 
@@ -34,7 +34,7 @@ from lamae_toolkit.model.outputs import Latents
 class Changes:
     """What is done to an ECG before the model reads it: first electrodes exchanged, then leads made lower or higher.
 
-    exchanged: two electrodes, as for `electrodes_exchanged`. scaled: leads whose voltages are multiplied by factor.
+    exchanged: two electrodes, as for `electrodes_reversed`. scaled: leads whose voltages are multiplied by factor.
     """
 
     exchanged: tuple[str, str] | None = None
@@ -44,18 +44,18 @@ class Changes:
     def __call__(self, recording: Recording) -> Recording:
         """The ECG as it is with these changes; leads to be scaled that it lacks are passed over."""
         if self.exchanged:
-            recording = electrodes_exchanged(recording, *self.exchanged)
+            recording = electrodes_reversed(recording, *self.exchanged)
         there = [lead for lead in self.scaled if lead in recording.leads]
-        return attenuated(recording, there, self.factor) if there and self.factor != 1.0 else recording
+        return scaled_leads(recording, there, self.factor) if there and self.factor != 1.0 else recording
 
     def lines(self, recording: Recording) -> list[str]:
         """The same as lines of Python that change `recording`."""
         found = []
         if self.exchanged:
-            found.append(f"recording = electrodes_exchanged(recording, {self.exchanged[0]!r}, {self.exchanged[1]!r})")
+            found.append(f"recording = electrodes_reversed(recording, {self.exchanged[0]!r}, {self.exchanged[1]!r})")
         there = [lead for lead in self.scaled if lead in recording.leads]
         if there and self.factor != 1.0:
-            found.append(f"recording = attenuated(recording, {there}, {self.factor:g})")
+            found.append(f"recording = scaled_leads(recording, {there}, {self.factor:g})")
         return found
 
     def in_words(self) -> str:
@@ -73,7 +73,7 @@ class Changes:
 class EncodedLeads:
     """An ECG whose leads have been encoded once, so that turning leads off and on takes a few milliseconds.
 
-    `explain(leads)` is `explain_ecg(model, recording.select(leads), probe)`, to float32's accuracy. See
+    `explain(leads)` is `attention_summary(model, recording.select(leads), probe)`, to float32's accuracy. See
     `encoded_leads`.
     """
 
@@ -93,21 +93,21 @@ class EncodedLeads:
         leads = tuple(lead for lead in self.leads if lead in leads)
         if not leads:
             raise ECGError("Every lead is taken away: turn at least one back on.")
-        if self.model.config.normalisation == "record":  # each lead's scale depends on which others there are
-            return explain_ecg(self.model, self.recording.select(leads), self.probe)
+        if self.model.config.normalization == "record":  # each lead's scale depends on which others there are
+            return attention_summary(self.model, self.recording.select(leads), self.probe)
         batch, latents = self.batch.select(leads), self.latents.of_leads([self.leads.index(lead) for lead in leads])
-        with torch.inference_mode(), at_rest(self.model), watch_attention(self.model) as record:
+        with torch.inference_mode(), at_rest(self.model), record_attention(self.model) as record:
             embedding = self.model.embed_latents(self.model.connect(latents))
             recorded = latent_attention({name: calls[0] for name, calls in record.items() if calls})
-            chances = None
+            probabilities = None
             if self.probe is not None:
                 odds = log_odds(embedding, batch, self.probe)[0]
-                chances = pd.Series(odds.sigmoid().numpy(), index=list(self.probe.codes))
+                probabilities = pd.Series(odds.sigmoid().numpy(), index=list(self.probe.codes))
             weights = embedding.lead_weights
             by_layer = attention_by_layer(self.model, weights, recorded)
-            rolled = roll_up_recorded(self.model, weights, recorded, latents.tokens.shape[2])
+            rolled = rolled_up_attention(self.model, weights, recorded, latents.tokens.shape[2])
         arrays = [tensor[0].cpu().numpy() for tensor in (weights, by_layer, *rolled)]
-        return Explanation(self.recording.select(leads), *arrays[:2], chances, *arrays[2:])
+        return Explanation(self.recording.select(leads), *arrays[:2], probabilities, *arrays[2:])
 
 
 @torch.inference_mode()
@@ -124,19 +124,19 @@ def encoded_leads(model: LAMAE, recording: Recording, probe: Probe | None = None
         return EncodedLeads(model, probe, read, batch, model.encode(batch))
 
 
-def independent_credit(model: LAMAE, probe: Probe, recording: Recording) -> LeadCredit:
-    """`explain_credit`, on a copy of the model, so that it may run beside explanations, which tap the model itself."""
-    return explain_credit(deepcopy(model), probe, recording)
+def independent_attribution(model: LAMAE, probe: Probe, recording: Recording) -> LeadAttribution:
+    """`attribute_leads`, on a copy of the model, so that it may run beside explanations, which tap the model itself."""
+    return attribute_leads(deepcopy(model), probe, recording)
 
 
-def credit_of(credit: LeadCredit, leads: Sequence[str]) -> LeadCredit:
+def credit_of(attribution: LeadAttribution, leads: Sequence[str]) -> LeadAttribution:
     """What each of these leads adds if the ECG had no others, from what all its subsets are worth.
 
     The subsets of fewer leads are among those of all leads, so that nothing is computed again.
     """
-    kept = [lead for lead in credit.leads if lead in leads]
+    kept = [lead for lead in attribution.leads if lead in leads]
     if not kept:
         raise ECGError("There is no lead to give credit to; keep at least one.")
-    bits = np.array([1 << credit.leads.index(lead) for lead in kept])
+    bits = np.array([1 << attribution.leads.index(lead) for lead in kept])
     rows = subset_members(len(kept)) @ bits
-    return LeadCredit(credit.recording.select(kept), credit.codes, credit.log_odds[rows])
+    return LeadAttribution(attribution.recording.select(kept), attribution.codes, attribution.log_odds[rows])

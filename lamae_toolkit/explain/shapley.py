@@ -1,7 +1,7 @@
 """Shapley values: how the worth of a team is shared fairly among its players, from the worth of every subset of them.
 
 A game is a table of values, one row per subset of the players: bit i of the row's number says whether player i is in
-it, so row 0 is nobody and the last row is everybody. Nothing here knows of ECGs; `lead_credit` has leads as players.
+it, so row 0 is nobody and the last row is everybody. Nothing here knows of ECGs; `lead_attribution` has leads as players.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.layers import Block
-from lamae_toolkit.model.outputs import Latents, mean_and_spread
+from lamae_toolkit.model.outputs import Latents, mean_and_std
 
 SUBSETS_AT_ONCE = 128
 """Subsets that are worked on together: a power of two, small enough for a processor's cache."""
@@ -80,7 +80,7 @@ def _latents_of_still_patches(
 ) -> Iterator[SubsetLatents]:
     """patches: the same in every subset. cls: the CLS token of each lead in each subset."""
     count = patches.shape[1] + 1
-    spread = mean_and_spread(patches, torch.ones_like(patches[..., 0], dtype=torch.bool))[1]
+    spread = mean_and_std(patches, torch.ones_like(patches[..., 0], dtype=torch.bool))[1]
     by_moment = rearrange(patches, "l n d -> n l d")
     for rows, there in blocks_of_subsets(members):
         inside = there[..., None]
@@ -98,7 +98,7 @@ def latents_by_connecting(model: LAMAE, encoded: Latents, members: Bool[Tensor, 
     for rows, chosen in subsets_by_size(members, tokens):
         connected = model.connect(Latents(encoded.tokens[0, chosen], None, encoded.position[0, chosen])).tokens
         patches = connected[:, :, 1:]
-        spread = mean_and_spread(patches, torch.ones_like(patches[..., 0], dtype=torch.bool))[1]
+        spread = mean_and_std(patches, torch.ones_like(patches[..., 0], dtype=torch.bool))[1]
         per_lead, of_leads = connected.new_zeros(2, len(rows), leads, connected.shape[-1])
         per_lead[torch.arange(len(rows))[:, None], chosen] = connected.mean(dim=2)
         of_leads[torch.arange(len(rows))[:, None], chosen] = spread
@@ -136,7 +136,7 @@ class OneLayer(NamedTuple):
     def of(cls, block: Block, norm: nn.LayerNorm, tokens: Float[Tensor, "l m d"]) -> "OneLayer":
         """block, norm: the model's latent attention and the norm after it. tokens: one ECG after the lead encoder."""
         attention, leads = block.attention, len(tokens)
-        mixed = attention.query_key_value(block.norm_attention(tokens))
+        mixed = attention.qkv(block.norm_attention(tokens))
         q, k, v = rearrange(mixed, "l m (three h e) -> three h l m e", three=3, h=attention.heads)
         scores = einsum(q, k, "h l m e, h k j e -> l m h k j") / math.sqrt(q.shape[-1])
         score = scores.logsumexp(dim=-1)
@@ -146,12 +146,12 @@ class OneLayer(NamedTuple):
         # The shares of the first head sum to 1: what a token is without attention goes with them.
         gathered[:, :, 0] += (tokens + attention.out.bias)[:, :, None]
         gathered = rearrange(_centred(gathered), "l m h k d -> l m (h k) d")
-        first, _, second = block.network
-        into = gathered @ (first.weight * block.norm_network.weight).T
-        bias = first.weight @ block.norm_network.bias + first.bias
+        first, _, second = block.mlp
+        into = gathered @ (first.weight * block.norm_mlp.weight).T
+        bias = first.weight @ block.norm_mlp.bias + first.bias
         hidden = torch.cat([into, bias.expand(leads, tokens.shape[1], 1, -1)], dim=2)
         back = _centred(second.weight.T).contiguous()
-        return cls(score[..., None], gathered, hidden, back, _centred(second.bias), block.norm_network.eps, norm)
+        return cls(score[..., None], gathered, hidden, back, _centred(second.bias), block.norm_mlp.eps, norm)
 
     def tokens_of(self, lead: int, there: Bool[Tensor, "s k"]) -> Float[Tensor, "m s d"]:
         """The tokens of a lead in each of these subsets, all of which hold it: normed, but for the norm's scale."""

@@ -26,7 +26,7 @@ class IndependentMAE(LAMAE):
 
     def __init__(self, config: LAMAEConfig) -> None:
         # A lead that is hidden altogether could not be drawn from anything.
-        super().__init__(replace(config, hidden_leads=0, mask_ratio=config.mask_ratio or 0.75))
+        super().__init__(replace(config, masked_leads=0, mask_ratio=config.mask_ratio or 0.75))
         del self.pooling, self.heart_to_decoder
 
     def connect(self, latents: Latents) -> Latents:
@@ -38,13 +38,13 @@ class IndependentMAE(LAMAE):
             x = block(x, keys)
         return Latents(self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(tokens))), seen, position)
 
-    def pool(self, latents: Latents, n: int, moments: bool = True):
+    def pool(self, latents: Latents, n: int, time_steps: bool = True):
         """The plain mean of the leads: heart (b, d), equal weights (b, 1, l), and no moments."""
-        there = latents.leads_seen()
+        there = latents.lead_mask()
         weights = there / there.sum(dim=1, keepdim=True)
         return (self.lead_latents(latents) * weights[..., None]).sum(dim=1), weights[:, None], None
 
-    def decode(self, latents: Latents, heart: Tensor, moments: None, batch) -> Float[Tensor, "b l n p"]:
+    def decode(self, latents: Latents, heart: Tensor, time_steps: None, batch) -> Float[Tensor, "b l n p"]:
         """Draw each lead from its own latents alone."""
         return super().decode(latents, None, None, batch)
 
@@ -77,7 +77,7 @@ class AlignmentMAE(IndependentMAE):
     def auxiliary_loss(self, latents: Latents) -> Tensor:
         """beta times the alignment loss of the leads that are there."""
         unit = F.normalize(self.lead_latents(latents), dim=-1)
-        return self.beta * type(self).align(unit, latents.leads_seen())
+        return self.beta * type(self).align(unit, latents.lead_mask())
 
 
 def alignment_weight(progress: float, largest: float = 2.0) -> float:
@@ -146,7 +146,7 @@ class RandomEncoder(LAMAE):
     """LAMAE with the weights that it starts from: what the architecture alone is worth. Always show it beside."""
 
 
-RIVALS: dict[str, type[LAMAE]] = {
+COMPARED_MODELS: dict[str, type[LAMAE]] = {
     "LAMAE": LAMAE,
     "independent leads": IndependentMAE,
     "alignment, MSE": AlignmentMSE,

@@ -32,18 +32,18 @@ class LAMAEConfig:
     """How many learned latents read all leads and are read back, with tokens "induced"."""
     pooling: str = "attention"
     """How leads are added up: by weights that depend on the ECG ("attention"), or all alike ("mean")."""
-    heart: str = "moments"
-    """What the decoder hears of the other leads: "token" (one pooled heart token) or "moments" (and the leads
+    heart: str = "time_steps"
+    """What the decoder hears of the other leads: "token" (one pooled heart token) or "time_steps" (and the leads
     pooled at each patch with the same weights)."""
     lead_embedding: bool = False
     """Whether the lead encoder is told which lead it reads."""
-    normalisation: str = "lead"
+    normalization: str = "lead"
     """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
     amplitude_input: bool = False
-    """Whether the lead encoder is told the height in mV of the lead, which normalisation takes away."""
+    """Whether the lead encoder is told the height in mV of the lead, which normalization takes away."""
     mask_ratio: float = 0.75
     """Share of the patches of every lead that is hidden in pretraining; 0 hides whole leads only."""
-    hidden_leads: int = 1
+    masked_leads: int = 1
     """Whole leads hidden in pretraining, in addition to the random patches: with none, a hidden lead is drawn badly."""
 
     def __post_init__(self) -> None:
@@ -77,10 +77,10 @@ class LAMAEConfig:
             raise ECGError("The configuration's max_patches must be at least 2: one to see and one to hide.")
         if not 0.0 <= self.mask_ratio < 1.0:
             raise ECGError(f"The configuration's mask_ratio is {self.mask_ratio:g}, but it lies between 0 and 1.")
-        if self.mask_ratio == 0 and self.hidden_leads == 0:
-            raise ECGError("The configuration hides nothing: give a mask_ratio or hidden_leads above 0.")
-        if not 0 <= self.hidden_leads <= 11:
-            raise ECGError(f"The configuration's hidden_leads is {self.hidden_leads}, but it lies between 0 and 11.")
+        if self.mask_ratio == 0 and self.masked_leads == 0:
+            raise ECGError("The configuration hides nothing: give a mask_ratio or masked_leads above 0.")
+        if not 0 <= self.masked_leads <= 11:
+            raise ECGError(f"The configuration's masked_leads is {self.masked_leads}, but it lies between 0 and 11.")
         if not self.sampling_rate_hz > 0:
             raise ECGError("The configuration's sampling_rate_hz must be above 0.")
 
@@ -113,7 +113,7 @@ class LAMAEConfig:
 CHOICES = {
     "tokens": ("all", "cls", "induced"),
     "pooling": ("attention", "mean"),
-    "heart": ("token", "moments"),
-    "normalisation": ("lead", "record"),
+    "heart": ("token", "time_steps"),
+    "normalization": ("lead", "record"),
 }
 """The open choices of the model that are words."""

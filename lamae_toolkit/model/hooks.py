@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.model.layers import Attention, LeadPooling, Tap
+from lamae_toolkit.model.layers import Attention, AttentionHook, LeadPooling
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -24,7 +24,7 @@ def attention_names(model: nn.Module) -> tuple[str, ...]:
 
 
 @contextmanager
-def watch_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, list[Tensor]]]:
+def record_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, list[Tensor]]]:
     """Record the softmax of every attention whose name starts with `prefix`, while the model runs.
 
     Yields a dictionary from the attention's name to its recordings, one per call: (b, h, i, j), how much of each
@@ -33,7 +33,7 @@ def watch_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, li
     the dictionary has only those that ran; ECGError if none did, and on a compiled model.
     """
     record: dict[str, list[Tensor]] = {name: [] for name in _attentions(model) if name.startswith(prefix)}
-    with _tapped(model, {name: calls.append for name, calls in record.items()}):
+    with _hooked(model, {name: calls.append for name, calls in record.items()}):
         yield record
     for name in [name for name, calls in record.items() if not calls]:
         del record[name]
@@ -48,7 +48,7 @@ def watch_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, li
 def edit_attention(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
     """Change attention while the model runs, to see what depends on it: a knock-out study.
 
-    edits: from a name to a function that is given the softmax, shaped as in `watch_attention`, and returns what the
+    edits: from a name to a function that is given the softmax, shaped as in `record_attention`, and returns what the
     model is to use instead, of the same shape. Rows need not sum to 1: knocking a column out leaves less, unless the
     function scales the rest up. ECGError for a name that there is not or that never ran in the block, for a result
     of another shape or type or with values that are not finite, and on a compiled model.
@@ -59,15 +59,15 @@ def edit_attention(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None
             raise ECGError(f"There is no attention {name!r} to edit; this model has {', '.join(names)}.")
     ran: set[str] = set()
 
-    def checked(name: str) -> Tap:
-        def tap(attention: Tensor) -> Tensor:
+    def checked(name: str) -> AttentionHook:
+        def hook(attention: Tensor) -> Tensor:
             ran.add(name)
             # A copy, since an edit in place would change what a watcher around it has recorded.
             return _check_edit(name, attention, edits[name](attention.clone()))
 
-        return tap
+        return hook
 
-    with _tapped(model, {name: checked(name) for name in edits}):
+    with _hooked(model, {name: checked(name) for name in edits}):
         yield
     silent = [name for name in edits if name not in ran]
     if silent:
@@ -90,20 +90,20 @@ def _attentions(model: nn.Module) -> dict[str, Attention | LeadPooling]:
 
 
 @contextmanager
-def _tapped(model: nn.Module, taps: Mapping[str, Tap]) -> Iterator[None]:
+def _hooked(model: nn.Module, hooks: Mapping[str, AttentionHook]) -> Iterator[None]:
     """Put these taps behind those that are there, and in the end, whatever happens, leave it as it was found."""
     attentions = _attentions(model)
-    former = {name: attentions[name].tap for name in taps}
+    former = {name: attentions[name].hook for name in hooks}
     try:
-        for name, tap in taps.items():
-            attentions[name].tap = _one_after_the_other(former[name], tap)
+        for name, hook in hooks.items():
+            attentions[name].hook = _chained(former[name], hook)
         yield
     finally:
-        for name, tap in former.items():
-            attentions[name].tap = tap
+        for name, hook in former.items():
+            attentions[name].hook = hook
 
 
-def _one_after_the_other(first: Tap | None, second: Tap) -> Tap:
+def _chained(first: AttentionHook | None, second: AttentionHook) -> AttentionHook:
     if first is None:
         return second
 

@@ -16,9 +16,9 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.model.layers import Block, InducedBlock, LeadPooling, time_code
+from lamae_toolkit.model.layers import Block, InducedBlock, LeadPooling, sinusoidal_pos_embed
 from lamae_toolkit.model.masking import random_mask, visible_patches, whole_lead_mask
-from lamae_toolkit.model.outputs import Embedding, Latents, Reconstruction, mean_and_spread, with_cls
+from lamae_toolkit.model.outputs import Embedding, Latents, Reconstruction, mean_and_std, with_cls
 from lamae_toolkit.model.patching import cut_patches, lead_statistics, patch_count, whole_patches
 from lamae_toolkit.model.pretrained import PretrainedModel
 
@@ -35,10 +35,10 @@ class LAMAE(PretrainedModel):
         d, dd, p = config.width, config.decoder_width, config.patch_samples
 
         # Lead encoder: one vision transformer for all leads.
-        self.embed_patch = nn.Linear(p, d)
+        self.patch_embed = nn.Linear(p, d)
         self.lead_cls = nn.Parameter(torch.randn(d) * 0.02)
         self.lead_name = nn.Embedding(len(LEADS), d) if config.lead_embedding else None
-        self.lead_height = nn.Linear(1, d) if config.amplitude_input else None
+        self.amplitude_embed = nn.Linear(1, d) if config.amplitude_input else None
         self.encoder = nn.ModuleList(Block(d, config.heads) for _ in range(config.encoder_depth))
         # Latent attention: the only place where leads meet.
         self.latent_attention = nn.ModuleList(
@@ -54,14 +54,14 @@ class LAMAE(PretrainedModel):
         self.to_decoder = nn.Linear(d, dd)
         self.heart_to_decoder = nn.Linear(d, dd)
         self.mask_token = nn.Parameter(torch.randn(dd) * 0.02)
-        self.decoder_lead_name = nn.Embedding(len(LEADS), dd)
+        self.decoder_lead_embed = nn.Embedding(len(LEADS), dd)
         self.decoder = nn.ModuleList(Block(dd, config.decoder_heads) for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(dd)
-        self.draw_patch = nn.Linear(dd, p)
+        self.decoder_pred = nn.Linear(dd, p)
 
-        self.register_buffer("encoder_time", time_code(config.max_patches, d), persistent=False)
-        self.register_buffer("decoder_time", time_code(config.max_patches, dd), persistent=False)
-        self.apply(_initialise)
+        self.register_buffer("encoder_pos_embed", sinusoidal_pos_embed(config.max_patches, d), persistent=False)
+        self.register_buffer("decoder_pos_embed", sinusoidal_pos_embed(config.max_patches, dd), persistent=False)
+        self.apply(_initialize)
 
     def forward(
         self,
@@ -75,21 +75,21 @@ class LAMAE(PretrainedModel):
         """Hide patches, reconstruct them, and score the reconstruction on the hidden patches alone.
 
         loss = mean over hidden patches of (prediction - target)^2, in units of each lead's variance.
-        mask: True where hidden; drawn from `generator` as the config says if it is None. keep: what `draw_mask`
+        mask: True where hidden; drawn from `generator` as the config says if it is None. keep: what `sample_mask`
         returned with it; nothing is then checked, so that a GPU is not waited for. divisor: what the sum over the
         hidden patches is divided by, if not by their number: of parts of a batch, by the number that each has on
         average, so that the mean of their losses is the loss of the whole.
         """
         patches = self.patches(batch) if keep is None else cut_patches(batch, self.config)
         if mask is None:
-            mask, keep = self.draw_mask(batch, generator)
+            mask, keep = self.sample_mask(batch, generator)
         even = keep is not None
         keep = self._most_visible(batch, patches, mask) if keep is None else keep
         latents = self.connect(self.encode_leads(patches, batch, mask, keep, even))
-        heart, _, moments = self.pool(latents, patches.shape[2])
-        prediction = self.decode(latents, heart, moments, batch)
+        heart, _, time_steps = self.pool(latents, patches.shape[2])
+        prediction = self.decode(latents, heart, time_steps, batch)
         error = (prediction - patches).square().mean(dim=-1)
-        hidden = mask & batch.present[:, :, None]
+        hidden = mask & batch.lead_mask[:, :, None]
         loss = (error * hidden).sum() / (hidden.sum() if divisor is None else divisor)
         return Reconstruction(loss + self.auxiliary_loss(latents), prediction, hidden)
 
@@ -108,8 +108,8 @@ class LAMAE(PretrainedModel):
 
     def embed_latents(self, latents: Latents) -> Embedding:
         """What is made of the latents once the leads have met: of all of them, or of some leads or patches."""
-        heart, weights, _ = self.pool(latents, latents.position.shape[2], moments=False)
-        spread = mean_and_spread(*latents.moments())[1] * latents.leads_seen()[..., None]
+        heart, weights, _ = self.pool(latents, latents.position.shape[2], time_steps=False)
+        spread = mean_and_std(*latents.time_steps())[1] * latents.lead_mask()[..., None]
         return Embedding(heart, self.lead_latents(latents), weights, spread, self.summary(latents, spread))
 
     def reconstruct(self, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Float[Tensor, "b l t"]:
@@ -118,14 +118,14 @@ class LAMAE(PretrainedModel):
         It draws shapes in units of each lead's spread. Mean and spread in mV are taken from the lead itself,
         hidden patches included, so the amplitude of a hidden lead is given, not inferred.
         """
-        mean, scale = lead_statistics(whole_patches(batch, self.config), self.config.normalisation)
+        mean, scale = lead_statistics(whole_patches(batch, self.config), self.config.normalization)
         return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
 
     # The steps, each one sentence.
 
     def patches(self, batch: Batch) -> Float[Tensor, "b l n p"]:
-        """Normalise each lead and cut it into patches."""
-        if not bool(batch.present.any(dim=1).all()):
+        """Normalize each lead and cut it into patches."""
+        if not bool(batch.lead_mask.any(dim=1).all()):
             raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
         return cut_patches(batch, self.config)
 
@@ -142,25 +142,25 @@ class LAMAE(PretrainedModel):
         keep: the largest number of visible patches that any lead has. even: every lead has that many or none at all.
         """
         b, l, n, _ = patches.shape
-        tokens = self.embed_patch(patches) + self.encoder_time[:n]
+        tokens = self.patch_embed(patches) + self.encoder_pos_embed[:n]
         cls = repeat(self.lead_cls, "d -> b l 1 d", b=b, l=l)
         if self.lead_name is not None:
             name = _of_leads(self.lead_name, batch)[None, :, None]
             tokens, cls = tokens + name, cls + name
-        if self.lead_height is not None:
-            _, height_mv = lead_statistics(whole_patches(batch, self.config), "lead")
-            cls = cls + self.lead_height(height_mv.log10())[:, :, None]
+        if self.amplitude_embed is not None:
+            _, amplitude_mv = lead_statistics(whole_patches(batch, self.config), "lead")
+            cls = cls + self.amplitude_embed(amplitude_mv.log10())[:, :, None]
         if mask is None:
             position = torch.arange(n, device=patches.device).expand(b, l, n)
-            visible = batch.present[:, :, None].expand(b, l, n)
+            visible = batch.lead_mask[:, :, None].expand(b, l, n)
         else:
             # Visible patches first, in the order of time; leads with fewer than `keep` are padded by hidden ones.
             position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
             tokens = tokens.gather(2, repeat(position, "b l k -> b l k d", d=tokens.shape[-1]))
-            visible = ~mask.gather(2, position) & batch.present[:, :, None]
+            visible = ~mask.gather(2, position) & batch.lead_mask[:, :, None]
         # To ask a tensor is to wait for the GPU, so training asks none there: what is seen is then told, needed or not.
         # With leads hidden, not all is seen.
-        leads_hidden = even and min(self.config.hidden_leads, l - 1) > 0
+        leads_hidden = even and min(self.config.masked_leads, l - 1) > 0
         unasked = leads_hidden or (even and visible.device.type not in ASKED_FOR_FREE)
         all_seen = not unasked and bool(visible.all())
         seen = None if all_seen else torch.cat([visible.any(-1, keepdim=True), visible], dim=2)
@@ -202,36 +202,40 @@ class LAMAE(PretrainedModel):
         the leads at each moment, spread over time and mean change from one patch to the next. The mean over time
         of a heart that beats evenly and of one that does not can be the same; spread and change are not.
         """
-        there = latents.leads_seen()
-        tokens, seen = latents.moments()
-        mean, over_leads = mean_and_spread(self.lead_latents(latents), there)
-        heartbeat, _ = mean_and_spread(tokens.transpose(1, 2), seen.transpose(1, 2))
+        there = latents.lead_mask()
+        tokens, seen = latents.time_steps()
+        mean, over_leads = mean_and_std(self.lead_latents(latents), there)
+        heartbeat, _ = mean_and_std(tokens.transpose(1, 2), seen.transpose(1, 2))
         at_all = seen.any(dim=1)
-        _, over_time = mean_and_spread(heartbeat, at_all)
-        change, _ = mean_and_spread(heartbeat.diff(dim=1).abs(), at_all[:, 1:] & at_all[:, :-1])
-        return torch.cat([mean, over_leads, mean_and_spread(spread, there)[0], over_time, change], dim=1)
+        _, over_time = mean_and_std(heartbeat, at_all)
+        change, _ = mean_and_std(heartbeat.diff(dim=1).abs(), at_all[:, 1:] & at_all[:, :-1])
+        return torch.cat([mean, over_leads, mean_and_std(spread, there)[0], over_time, change], dim=1)
 
-    def pool(self, latents: Latents, n: int, moments: bool = True):
+    def pool(self, latents: Latents, n: int, time_steps: bool = True):
         """Weigh the leads and add them up: the heart token, the weights, and the heart at each moment.
 
-        Returns heart (b, d), lead weights (b, h, l) and, if `config.heart == "moments"`, the leads that
+        Returns heart (b, d), lead weights (b, h, l) and, if `config.heart == "time_steps"`, the leads that
         are visible at each patch pooled with the same weights (b, n, d), else None.
         """
         tokens, seen, position = latents
         leads = self.lead_latents(latents)
         weights = self.pooling.weigh(leads, None if seen is None else seen[:, :, 0])
-        heart = self.pooling.add_up(leads, weights)
-        if not moments or self.config.heart == "token":
+        heart = self.pooling.pool(leads, weights)
+        if not time_steps or self.config.heart == "token":
             return heart, weights, None
         b, l = position.shape[:2]
         visible = torch.ones_like(position, dtype=torch.bool) if seen is None else seen[:, :, 1:]
         grid = tokens.new_zeros(b, l, n, tokens.shape[-1])
         grid = grid.scatter(2, repeat(position, "b l k -> b l k d", d=grid.shape[-1]), tokens[:, :, 1:])
         there = torch.zeros(b, l, n, dtype=torch.bool, device=grid.device).scatter(2, position, visible)
-        return heart, weights, self.pooling.add_up_moments(grid, weights, there)
+        return heart, weights, self.pooling.pool_time_steps(grid, weights, there)
 
     def decode(
-        self, latents: Latents, heart: Float[Tensor, "b d"] | None, moments: Float[Tensor, "b n d"] | None, batch: Batch
+        self,
+        latents: Latents,
+        heart: Float[Tensor, "b d"] | None,
+        time_steps: Float[Tensor, "b n d"] | None,
+        batch: Batch,
     ) -> Float[Tensor, "b l n p"]:
         """Draw each lead from the heart token, its own latents, and mask tokens where nothing was seen.
 
@@ -245,20 +249,20 @@ class LAMAE(PretrainedModel):
         n = patch_count(batch, self.config)
         canvas = repeat(self.mask_token.to(own.dtype), "d -> b l n d", b=b, l=l, n=n)
         canvas = canvas.scatter(2, repeat(position, "b l k -> b l k d", d=own.shape[-1]), own[:, :, 1:])
-        canvas = canvas + self.decoder_time[:n]
-        if moments is not None:
-            canvas = canvas + self.heart_to_decoder(moments)[:, None]
+        canvas = canvas + self.decoder_pos_embed[:n]
+        if time_steps is not None:
+            canvas = canvas + self.heart_to_decoder(time_steps)[:, None]
         whole = [] if heart is None else [repeat(self.heart_to_decoder(heart), "b d -> b l 1 d", l=l)]
         x = torch.cat([*whole, own[:, :, :1], canvas], dim=2)
-        x = rearrange(x + _of_leads(self.decoder_lead_name, batch)[None, :, None], "b l m d -> (b l) m d")
+        x = rearrange(x + _of_leads(self.decoder_lead_embed, batch)[None, :, None], "b l m d -> (b l) m d")
         for block in self.decoder:
             x = block(x)
-        drawn = self.draw_patch(self.decoder_norm(x[:, -n:]))
+        drawn = self.decoder_pred(self.decoder_norm(x[:, -n:]))
         return rearrange(drawn, "(b l) n p -> b l n p", b=b)
 
     # Masks.
 
-    def draw_mask(
+    def sample_mask(
         self, batch: Batch, generator: torch.Generator | None = None, *, of: int | None = None, first: int = 0
     ) -> tuple[Bool[Tensor, "b l n"], int]:
         """Draw what to hide as the config says; returns the mask and how many patches of a lead it leaves visible.
@@ -268,15 +272,15 @@ class LAMAE(PretrainedModel):
         the whole.
         """
         here, ratio = slice(first, first + len(batch)), self.config.mask_ratio
-        shape, device = (of or len(batch), len(batch.leads), patch_count(batch, self.config)), batch.present.device
+        shape, device = (of or len(batch), len(batch.leads), patch_count(batch, self.config)), batch.lead_mask.device
         mask = torch.zeros(shape, dtype=torch.bool, device=device)
         if ratio:
             mask = random_mask(shape, ratio, generator, device)
-        if self.config.hidden_leads:
-            present = torch.ones(shape[:2], dtype=torch.bool, device=device)
-            present[here] = batch.present
-            hidden = min(self.config.hidden_leads, shape[1] - 1)
-            mask = mask | whole_lead_mask(shape, hidden, generator, device, present)
+        if self.config.masked_leads:
+            lead_mask = torch.ones(shape[:2], dtype=torch.bool, device=device)
+            lead_mask[here] = batch.lead_mask
+            hidden = min(self.config.masked_leads, shape[1] - 1)
+            mask = mask | whole_lead_mask(shape, hidden, generator, device, lead_mask)
         return mask[here], visible_patches(shape[2], ratio) if ratio else shape[2]
 
     def _most_visible(self, batch: Batch, patches: Tensor, mask: Tensor) -> int:
@@ -284,7 +288,7 @@ class LAMAE(PretrainedModel):
         shape = tuple(patches.shape[:3])
         if tuple(mask.shape) != shape:
             raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")
-        visible = ~mask & batch.present[:, :, None]
+        visible = ~mask & batch.lead_mask[:, :, None]
         if not bool(visible.any(dim=2).any(dim=1).all()):
             raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
         return int(visible.sum(dim=-1).max())
@@ -297,7 +301,7 @@ def _of_leads(names: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:
     return names(torch.tensor([LEADS.index(name) for name in batch.leads], device=batch.signal_mv.device))
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Weights as in the masked autoencoder of He et al.: Xavier for linear layers, small for embeddings."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)

@@ -13,7 +13,7 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-Tap = Callable[[Tensor], Tensor | None]
+AttentionHook = Callable[[Tensor], Tensor | None]
 
 
 class Attention(nn.Module):
@@ -27,9 +27,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         # No bias: on the keys it would cancel in the softmax and never learn.
-        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
-        self.tap: Tap | None = None
+        self.hook: AttentionHook | None = None
 
     def forward(
         self,
@@ -39,26 +39,26 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b i d"]:
         """keys: False where a token must not be looked at. context: the tokens to look at, if not those of x."""
         if context is None:
-            q, k, v = rearrange(self.query_key_value(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
+            q, k, v = rearrange(self.qkv(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
         else:
-            ask, offer = self.query_key_value.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            ask, offer = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
             q = rearrange(F.linear(x, ask), "b m (h e) -> b h m e", h=self.heads)
             k, v = rearrange(F.linear(context, offer), "b m (two h e) -> two b h m e", two=2, h=self.heads)
         allowed = None if keys is None else keys[:, None, None, :]
-        if self.tap is None:
+        if self.hook is None:
             gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         else:
             scores = einsum(q / math.sqrt(q.shape[-1]), k, "b h i e, b h j e -> b h i j")
             if allowed is not None:
                 scores = scores.masked_fill(~allowed, -math.inf)
-            attention = tapped(scores.softmax(dim=-1), self.tap)
+            attention = hooked(scores.softmax(dim=-1), self.hook)
             gathered = einsum(attention, v, "b h i j, b h j e -> b h i e")
         return self.out(rearrange(gathered, "b h m e -> b m (h e)"))
 
 
-def tapped(attention: Tensor, tap: Tap | None) -> Tensor:
+def hooked(attention: Tensor, hook: AttentionHook | None) -> Tensor:
     """The softmax, or what its tap makes of it."""
-    edited = None if tap is None else tap(attention)
+    edited = None if hook is None else hook(attention)
     return attention if edited is None else edited
 
 
@@ -69,8 +69,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.norm_network = nn.LayerNorm(width)
-        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(
         self,
@@ -81,7 +81,7 @@ class Block(nn.Module):
         """keys, context: as in `Attention`."""
         context = None if context is None else self.norm_attention(context)
         x = x + self.attention(self.norm_attention(x), keys, context)
-        return x + self.network(self.norm_network(x))
+        return x + self.mlp(self.norm_mlp(x))
 
 
 class InducedBlock(nn.Module):
@@ -115,7 +115,7 @@ class LeadPooling(nn.Module):
         self.key = nn.Linear(width, width, bias=False) if adaptive else None
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.tap: Tap | None = None
+        self.hook: AttentionHook | None = None
 
     def weigh(self, lead_latents: Float[Tensor, "b l d"], seen: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b h l"]:
         """The weight of each lead, per head; each row sums to 1."""
@@ -126,14 +126,14 @@ class LeadPooling(nn.Module):
             scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
         if seen is not None:
             scores = scores.masked_fill(~seen[:, None], -math.inf)
-        return tapped(scores.softmax(dim=-1), self.tap)
+        return hooked(scores.softmax(dim=-1), self.hook)
 
-    def add_up(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
+    def pool(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
         """The heart token: the leads added up by their weights."""
         value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
         return self.out(rearrange(einsum(weights, value, "b h l, b l h e -> b h e"), "b h e -> b (h e)"))
 
-    def add_up_moments(
+    def pool_time_steps(
         self, grid: Float[Tensor, "b l n d"], weights: Float[Tensor, "b h l"], visible: Bool[Tensor, "b l n"]
     ) -> Float[Tensor, "b n d"]:
         """The heart at each moment: the leads visible at that patch, added up by the same weights.
@@ -147,7 +147,7 @@ class LeadPooling(nn.Module):
         return gathered * visible.any(dim=1)[..., None]
 
 
-def time_code(length: int, width: int) -> Float[Tensor, "n d"]:
+def sinusoidal_pos_embed(length: int, width: int) -> Float[Tensor, "n d"]:
     """A fixed code of waves by which a token knows its time: sin and cos of t / 10000^(i/d).
 
     Source: Vaswani et al., arXiv 1706.03762.

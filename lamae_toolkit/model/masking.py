@@ -38,23 +38,23 @@ def visible_patches(patches: int, ratio: float) -> int:
 
 def whole_lead_mask(
     shape: tuple[int, int, int],
-    hidden_leads: int,
+    masked_leads: int,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
-    present: Bool[Tensor, "b l"] | None = None,
+    lead_mask: Bool[Tensor, "b l"] | None = None,
 ) -> Mask:
     """Hide some leads altogether, drawn anew for every ECG: the model must infer them from the others.
 
     present: which leads were recorded, if not all: only these are hidden, and one of them always stays visible.
     """
     records, leads, patches = shape
-    if not 0 <= hidden_leads < leads:
-        raise ECGError(f"{hidden_leads} of {leads} leads cannot be hidden: at least one must stay visible.")
+    if not 0 <= masked_leads < leads:
+        raise ECGError(f"{masked_leads} of {leads} leads cannot be hidden: at least one must stay visible.")
     chance = torch.rand((records, leads), generator=generator, device=device)
-    limit = torch.full((records, 1), hidden_leads, device=device)
-    if present is not None:
-        chance = chance.masked_fill(~present, 2.0)  # last in line
-        limit = limit.minimum(present.sum(dim=1, keepdim=True) - 1)
+    limit = torch.full((records, 1), masked_leads, device=device)
+    if lead_mask is not None:
+        chance = chance.masked_fill(~lead_mask, 2.0)  # last in line
+        limit = limit.minimum(lead_mask.sum(dim=1, keepdim=True) - 1)
     rank = chance.argsort(dim=-1).argsort(dim=-1)
     return (rank < limit)[:, :, None].expand(-1, -1, patches)
 
@@ -83,7 +83,7 @@ def range_mask(
     return mask
 
 
-def hidden_ranges(mask: Bool[np.ndarray, "l n"], leads: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
+def masked_ranges(mask: Bool[np.ndarray, "l n"], leads: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
     """What a mask hides as stretches of patches by lead, from which `range_mask` makes it again."""
     steps = np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1))), axis=1)
     edges = {name: np.flatnonzero(row).reshape(-1, 2).tolist() for name, row in zip(leads, steps, strict=True)}

@@ -11,7 +11,7 @@ from torch import Tensor
 class Reconstruction(NamedTuple):
     """What a pretraining step returns: `loss, prediction, mask = model(batch)`.
 
-    prediction: (b, l, n, p) in normalised units. mask: True where a patch was hidden and recorded.
+    prediction: (b, l, n, p) in normalized units. mask: True where a patch was hidden and recorded.
     """
 
     loss: Float[Tensor, ""]
@@ -24,7 +24,7 @@ class Embedding(NamedTuple):
 
     heart: (b, d), the pooled heart token. per_lead: (b, l, d), the latent of each lead (0 if absent).
     lead_weights: (b, h, l), the share that each lead has in the heart token; sums to 1 over the leads.
-    per_lead_spread: (b, l, d), how much each lead's tokens vary over time (standard deviation; 0 if absent).
+    per_lead_std: (b, l, d), how much each lead's tokens vary over time (standard deviation; 0 if absent).
     summary: (b, 5 d), leads and moments summarised by mean and spread (see `LAMAE.summary`); like the heart
     token it is the same in whatever order the leads come.
     """
@@ -32,7 +32,7 @@ class Embedding(NamedTuple):
     heart: Float[Tensor, "b d"]
     per_lead: Float[Tensor, "b l d"]
     lead_weights: Float[Tensor, "b h l"]
-    per_lead_spread: Float[Tensor, "b l d"]
+    per_lead_std: Float[Tensor, "b l d"]
     summary: Float[Tensor, "b s"]
 
 
@@ -47,7 +47,7 @@ class Latents(NamedTuple):
     seen: Bool[Tensor, "b l m"] | None
     position: Int[Tensor, "b l k"]
 
-    def leads_seen(self) -> Bool[Tensor, "b l"]:
+    def lead_mask(self) -> Bool[Tensor, "b l"]:
         """Which leads were seen at all."""
         if self.seen is None:
             return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
@@ -57,7 +57,7 @@ class Latents(NamedTuple):
         """The latents of these rows alone, in this order."""
         return Latents(self.tokens[:, rows], None if self.seen is None else self.seen[:, rows], self.position[:, rows])
 
-    def moments(self) -> tuple[Float[Tensor, "b l k d"], Bool[Tensor, "b l k"]]:
+    def time_steps(self) -> tuple[Float[Tensor, "b l k d"], Bool[Tensor, "b l k"]]:
         """The tokens of the patches, without the CLS token, and which of them were seen."""
         if self.seen is None:
             return self.tokens[:, :, 1:], torch.ones_like(self.position, dtype=torch.bool)
@@ -69,7 +69,7 @@ def with_cls(seen: Bool[Tensor, "b l m"]) -> Bool[Tensor, "b l m"]:
     return torch.cat([torch.ones_like(seen[:, :, :1]), seen[:, :, 1:]], dim=2)
 
 
-def mean_and_spread(x: Float[Tensor, "*b k d"], there: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
+def mean_and_std(x: Float[Tensor, "*b k d"], there: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (both *b d) over the k that are there."""
     share = (there / there.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
     mean = (x * share).sum(dim=-2)

@@ -23,6 +23,20 @@ WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("lamae-small", "lamae-small-independent")
 """Names of the weights that come with the toolkit, each a folder in `WEIGHTS`."""
 
+FORMAT = 2
+"""Which names a checkpoint uses; version 0.1 of the toolkit wrote no number, and its names are translated on loading."""
+
+_NAMES_OF_0_1 = {
+    "embed_patch.": "patch_embed.",
+    "lead_height.": "amplitude_embed.",
+    "decoder_lead_name.": "decoder_lead_embed.",
+    "draw_patch.": "decoder_pred.",
+    ".norm_network.": ".norm_mlp.",
+    ".network.": ".mlp.",
+    ".query_key_value.": ".qkv.",
+}
+_CONFIG_OF_0_1 = {"normalisation": "normalization", "hidden_leads": "masked_leads"}
+
 CARD = """---
 license: mit
 library_name: lamae_toolkit
@@ -61,7 +75,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
 
     def _save_pretrained(self, save_directory: Path) -> None:
         folder = Path(save_directory)
-        config = {"model": type(self).__name__} | self.config.to_dict()
+        config = {"format": FORMAT, "model": type(self).__name__} | self.config.to_dict()
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -106,6 +120,14 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
             state = load_file(weights, device=map_location)
         except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
             raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it anew.") from error
+        written = values.pop("format", 1)
+        if written != FORMAT and written != 1:
+            raise ECGError(
+                f"{folder} holds a checkpoint of format {written!r}, and this version reads formats 1 and {FORMAT};"
+                " update lamae_toolkit."
+            )
+        if written == 1:
+            values, state = config_of_0_1(values), {name_of_0_1(name): value for name, value in state.items()}
         kind = values.pop("model", cls.__name__)
         if kind != cls.__name__:
             raise ECGError(f"{folder} holds a model of the kind {kind}, not {cls.__name__}; load it with that class.")
@@ -113,6 +135,19 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         _load(model, state, weights)
         _check_golden(model, folder / GOLDEN_FILE)
         return model.eval()
+
+
+def config_of_0_1(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that version 0.1 wrote, in today's names."""
+    values = {_CONFIG_OF_0_1.get(name, name): value for name, value in values.items()}
+    return values | ({"heart": "time_steps"} if values.get("heart") == "moments" else {})
+
+
+def name_of_0_1(name: str) -> str:
+    """A parameter's name in version 0.1, in today's words."""
+    for old, new in _NAMES_OF_0_1.items():
+        name = name.replace(old, new)
+    return name
 
 
 def shipped_or_own(name: str | Path) -> Path:

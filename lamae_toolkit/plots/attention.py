@@ -11,9 +11,9 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import Explanation
 from lamae_toolkit.explain.lead_differences import LeadDifference
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GREY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
+from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
 
-# Blue below 0, vermilion above, white at 0: the colour-blind can tell them apart.
+# Blue below 0, vermilion above, white at 0: the color-blind can tell them apart.
 DIVERGING = [[0.0, BLUE], [0.25, "#7fb8d8"], [0.5, "#ffffff"], [0.75, "#eaae7f"], [1.0, VERMILION]]
 # The same for what lies behind an ECG: what counts little lets the paper's grid through.
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
@@ -34,7 +34,7 @@ METHODS = {
         "log-odds",
     ),
 }
-"""What each function of `lamae_toolkit.explain.saliency` shows, in a sentence, and the unit of the colour bar."""
+"""What each function of `lamae_toolkit.explain.saliency` shows, in a sentence, and the unit of the color bar."""
 
 
 def saliency_figure(
@@ -45,11 +45,11 @@ def saliency_figure(
     *,
     patch_s: float = 0.25,
 ) -> go.Figure:
-    """A 12-lead ECG with the saliency of each patch of `patch_s` seconds as colour behind the trace.
+    """A 12-lead ECG with the saliency of each patch of `patch_s` seconds as color behind the trace.
 
     saliency: of one ECG, its rows in the order of recording.leads. method: the function of `lamae_toolkit.explain.saliency`
-    that it comes from. code: for which it was computed. The colours run to the largest value of this ECG, so they show
-    where it counts, not how much: the colour bar does. A rollout is drawn as multiples of an even share.
+    that it comes from. code: for which it was computed. The colors run to the largest value of this ECG, so they show
+    where it counts, not how much: the color bar does. A rollout is drawn as multiples of an even share.
     """
     if method not in METHODS:
         raise ECGError(f"There is no saliency {method!r}; choose from {', '.join(METHODS)}.")
@@ -76,7 +76,7 @@ def saliency_figure(
             hovertemplate=f"{lead}, %{{x:.2f}} s: %{{z:.3g}} {unit}<extra></extra>",
         )
     figure.update_layout(
-        coloraxis=_behind(shown, method) | {"colorbar": _colour_bar(unit)},
+        coloraxis=_behind(shown, method) | {"colorbar": _color_bar(unit)},
         title={"text": sentence, "font": {"size": 15}},
         margin={"r": 90},
     )
@@ -86,7 +86,7 @@ def saliency_figure(
 def roll_up_figure(explanation: Explanation, title: str = "Where the leads' latents and the heart token come from"):
     """Rolled-up attention: how much of each lead (row) came from each other lead (column), and below, into the heart.
 
-    What a lead kept of its own is written on the diagonal, not coloured: it is so much more that all else would look
+    What a lead kept of its own is written on the diagonal, not colored: it is so much more that all else would look
     alike. The bars are the way into the heart token by all leads, the dots the lead weights alone.
     """
     leads, shares = list(explanation.leads), explanation.rolled_up
@@ -99,7 +99,7 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
         colorscale=WEIGHT_SCALE,
         xgap=1,
         ygap=1,
-        colorbar=_colour_bar("share", y=0.66, length=0.66) | {"tickformat": ".1%"},
+        colorbar=_color_bar("share", y=0.66, length=0.66) | {"tickformat": ".1%"},
         hovertemplate="%{z:.1%} of %{y} came from %{x}<extra></extra>",
         row=1,
         col=1,
@@ -132,7 +132,7 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
         row=2,
         col=1,
     )
-    figure.add_hline(y=1 / len(leads), line={"color": GREY, "dash": "dot"}, row=2, col=1)
+    figure.add_hline(y=1 / len(leads), line={"color": GRAY, "dash": "dot"}, row=2, col=1)
     figure.update_xaxes(range=[-0.5, len(leads) - 0.5], showgrid=False)
     figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, row=1, col=1)
     figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", row=2, col=1)
@@ -143,7 +143,7 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
 def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Figure:
     """Differences of shares of the leads, blue below 0 and vermilion above: bars with 95 % intervals, or 12 x 12.
 
-    Where the interval leaves out 0, bars are in full colour, and cells of 12 x 12 have their number written in them.
+    Where the interval leaves out 0, bars are in full color, and cells of 12 x 12 have their number written in them.
     """
     leads, value, clear = list(difference.leads), 100 * difference.value, difference.clear_of_zero()
     limit = max(float(np.abs(value).max()), 1e-9)
@@ -160,7 +160,7 @@ def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Fi
                 ygap=1,
                 text=np.where(clear, np.char.mod("%+.1f", value), ""),
                 texttemplate="%{text}",
-                colorbar=_colour_bar("percentage points"),
+                colorbar=_color_bar("percentage points"),
                 hovertemplate="%{y} took %{z:+.2f} percentage points more from %{x}<extra></extra>",
             )
         )
@@ -189,13 +189,13 @@ def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Fi
                 hovertemplate="%{x}: %{y:+.2f} percentage points<extra></extra>",
             )
         )
-        figure.add_hline(y=0, line={"color": GREY})
+        figure.add_hline(y=0, line={"color": GRAY})
         figure.update_yaxes(title_text="difference, percentage points")
     return _finish(figure, title or difference.comparison, height=520 if value.ndim == 2 else 340)
 
 
 def _behind(shown: np.ndarray, method: str) -> dict:
-    """The colours behind an ECG and the values where they begin and end: two-sided about the value that is neutral."""
+    """The colors behind an ECG and the values where they begin and end: two-sided about the value that is neutral."""
     if method == "gradient_attention":
         return {"colorscale": BEHIND, "cmin": 0.0, "cmax": max(float(shown.max()), 1e-12)}
     neutral = 1.0 if method == "attention_rollout" else 0.0
@@ -203,5 +203,5 @@ def _behind(shown: np.ndarray, method: str) -> dict:
     return {"colorscale": BEHIND_SIGNED, "cmin": neutral - limit, "cmax": neutral + limit}
 
 
-def _colour_bar(title: str, y: float = 0.5, length: float = 0.9) -> dict:
+def _color_bar(title: str, y: float = 0.5, length: float = 0.9) -> dict:
     return {"title": {"text": title, "side": "right"}, "thickness": 14, "len": length, "y": y}

@@ -9,7 +9,7 @@ from lamae_toolkit.data.summary import LEAD_SETS, CoOccurrence
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GREEN, GREY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
+from lamae_toolkit.plots.ecg import BLUE, GRAY, GREEN, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
 
 AROUND_ONE = "RdBu_r"
 LETTERS = 40
@@ -19,14 +19,14 @@ BLANK = "#ececec"
 def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
     """ECGs by age, women and men stacked. ages: from `explore.age_table`."""
     figure = go.Figure()
-    for sex, colour in {"women": VERMILION, "men": BLUE, "unknown": GREY}.items():
+    for sex, color in {"women": VERMILION, "men": BLUE, "unknown": GRAY}.items():
         if ages[sex].any():
             figure.add_bar(
                 x=ages.index,
                 y=ages[sex],
                 offset=0,
                 name=sex,
-                marker_color=colour,
+                marker_color=color,
                 hovertemplate=f"from %{{x}} years: %{{y}} ECGs of {sex}<extra></extra>",
             )
     figure.update_layout(barmode="stack", bargap=0.05)
@@ -118,15 +118,15 @@ def flagged_figure(store: Store, row: int) -> go.Figure:
 def redundancy_figure(table: pd.DataFrame, title: str = "How much of each lead do other leads explain?") -> go.Figure:
     """R² of each lead in unseen patients, median and quartiles over ECGs, from each set of other leads."""
     figure = go.Figure()
-    colours, symbols = (BLUE, ORANGE, GREEN), ("circle", "square", "diamond")
-    for number, (name, colour, symbol) in enumerate(zip(LEAD_SETS, colours, symbols, strict=True)):
+    colors, symbols = (BLUE, ORANGE, GREEN), ("circle", "square", "diamond")
+    for number, (name, color, symbol) in enumerate(zip(LEAD_SETS, colors, symbols, strict=True)):
         rows = table[table["from"] == name].set_index("lead").reindex(LEADS)
         figure.add_scatter(
             x=np.arange(len(LEADS)) + 0.2 * (number - 1),
             y=rows["median"],
             mode="markers",
             name=f"from {name}",
-            marker={"color": colour, "symbol": symbol, "size": 9},
+            marker={"color": color, "symbol": symbol, "size": 9},
             error_y={
                 "type": "data",
                 "symmetric": False,
@@ -168,7 +168,7 @@ def lead_matrix_figure(matrix: pd.DataFrame, title: str = "R² of each lead from
 
 
 def _finish_map(figure: go.Figure, title: str, height: int) -> go.Figure:
-    """A table in colours, read from the top, in which a cell without a value is grey."""
+    """A table in colors, read from the top, in which a cell without a value is gray."""
     figure.update_xaxes(showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
     return _finish(figure, title, height).update_layout(plot_bgcolor=BLANK)

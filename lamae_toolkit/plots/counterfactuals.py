@@ -13,8 +13,8 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.ecg import (
     BLACK,
     BLUE,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PAPER_BOLD,
     PAPER_LINE,
@@ -25,15 +25,15 @@ from lamae_toolkit.plots.ecg import (
     _finish,
 )
 
-METHOD_COLOURS = {
+METHOD_COLORS = {
     "LAMAE": BLUE,
     "linear regression": VERMILION,
     "dipole (Dower)": GREEN,
     "independent leads": ORANGE,
-    "flat line": GREY,
+    "flat line": GRAY,
 }
-"""One colour for each way to draw a missing lead, in every figure."""
-OTHER_COLOURS = (PURPLE, SKY, BLACK)
+"""One color for each way to draw a missing lead, in every figure."""
+OTHER_COLORS = (PURPLE, SKY, BLACK)
 NAME_LETTERS = 26
 
 
@@ -42,7 +42,7 @@ def what_if_figure(
 ) -> go.Figure:
     """The chance of each chosen code after each change, a column per code; the dotted line is the ECG as it is.
 
-    table: from `whatif.what_if`. Chances are drawn on the scale of log-odds, on which equal steps are equal evidence.
+    table: from `whatif.what_if`. Probabilities are drawn on the scale of log-odds, on which equal steps are equal evidence.
     """
     missing = [code for code in codes if code not in table.chance]
     if missing or not codes:
@@ -59,7 +59,7 @@ def what_if_figure(
                 y=[place, place],
                 mode="lines",
                 showlegend=False,
-                line={"color": GREY, "width": 2},
+                line={"color": GRAY, "width": 2},
                 hoverinfo="skip",
                 row=1,
                 col=column,
@@ -79,7 +79,7 @@ def what_if_figure(
             customdata=np.stack([table.index, [f"{value:.2%}" for value in chance], change], axis=1),
             hovertemplate="%{customdata[0]}: %{customdata[1]}, log-odds %{customdata[2]:+.2f}<extra></extra>",
         )
-        figure.add_vline(x=odds.iloc[0], line={"color": GREY, "dash": "dot"}, row=1, col=column)
+        figure.add_vline(x=odds.iloc[0], line={"color": GRAY, "dash": "dot"}, row=1, col=column)
         low, high = min(odds.min(), -3.0), max(odds.max(), 0.5)
         ticks = [t for t in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99) if low - 2 < np.log(t / (1 - t)) < high + 2]
         room = 0.3 * (high - low)
@@ -94,7 +94,7 @@ def what_if_figure(
     figure.update_annotations(font={"size": 12})
     note = table.attrs.get("note", "").replace(": ", ":<br>")
     figure.add_annotation(
-        text=f"Chances, on a scale of log-odds.<br>{note}",
+        text=f"Probabilities, on a scale of log-odds.<br>{note}",
         x=0,
         y=-0.09,
         xref="paper",
@@ -103,7 +103,7 @@ def what_if_figure(
         yanchor="top",
         align="left",
         showarrow=False,
-        font={"size": 11, "color": GREY},
+        font={"size": 11, "color": GRAY},
     )
     _finish(figure, title, height=34 * len(table) + 210)
     return figure.update_layout(margin={"l": 20, "r": 20, "t": 100, "b": 100})
@@ -126,8 +126,8 @@ def drawn_leads_figure(
         raise ECGError("No lead was named; give at least one.")
     figure = make_subplots(rows=len(leads), cols=1, shared_xaxes=True, vertical_spacing=0.03)
     for row, lead in enumerate(leads, start=1):
-        lines = [("recorded", recording, "#222222", 2.4), *((m, r, _colour(m, drawn), 1.5) for m, r in drawn.items())]
-        for name, ecg, colour, width in lines:
+        lines = [("recorded", recording, "#222222", 2.4), *((m, r, _color(m, drawn), 1.5) for m, r in drawn.items())]
+        for name, ecg, color, width in lines:
             time_s = np.arange(ecg.signal_mv.shape[1]) / ecg.sampling_rate_hz
             inside = (time_s >= start_s) & (time_s <= start_s + duration_s)
             figure.add_scatter(
@@ -137,7 +137,7 @@ def drawn_leads_figure(
                 name=name,
                 legendgroup=name,
                 showlegend=row == 1,
-                line={"color": colour, "width": width},
+                line={"color": color, "width": width},
                 row=row,
                 col=1,
                 hovertemplate=f"{name}, {lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
@@ -228,15 +228,15 @@ def _add_bars(
         legendgroup=method,
         showlegend=legend,
         **where,
-        marker_color=METHOD_COLOURS.get(method, PURPLE),
+        marker_color=METHOD_COLORS.get(method, PURPLE),
         error_y=_error_bars(part, measure, f"{measure}_low", f"{measure}_high"),
         hovertemplate=f"{method}, %{{x}}: %{{y:.3f}}<extra></extra>",
     )
 
 
-def _colour(method: str, drawn: Mapping[str, Recording]) -> str:
-    others = [name for name in drawn if name not in METHOD_COLOURS]
-    return METHOD_COLOURS.get(method) or OTHER_COLOURS[others.index(method) % len(OTHER_COLOURS)]
+def _color(method: str, drawn: Mapping[str, Recording]) -> str:
+    others = [name for name in drawn if name not in METHOD_COLORS]
+    return METHOD_COLORS.get(method) or OTHER_COLORS[others.index(method) % len(OTHER_COLORS)]
 
 
 def _wrapped(code: str) -> str:

@@ -16,8 +16,8 @@ from lamae_toolkit.evaluation.evaluate import Evaluation
 from lamae_toolkit.explain.attention import Explanation
 from lamae_toolkit.icd10 import name_of
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
-BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+# Okabe and Ito's colors, which the color-blind can tell apart.
+BLUE, ORANGE, GREEN, VERMILION, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
 MANY = (
     (BLUE, "circle"),
@@ -26,14 +26,14 @@ MANY = (
     (ORANGE, "cross"),
     (PURPLE, "x"),
     (SKY, "triangle-up"),
-    (GREY, "star"),
+    (GRAY, "star"),
     (BLACK, "pentagon"),
     (YELLOW, "hexagon"),
     (BLUE, "x"),
     (VERMILION, "star"),
     (GREEN, "hexagon"),
 )
-"""Colour and mark of each of many lines."""
+"""Color and mark of each of many lines."""
 PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
 WEIGHT_SCALE = "Viridis"
 COLUMNS = 2
@@ -51,7 +51,7 @@ def ecg_figure(
 
     overlay: a second ECG drawn over it, such as a reconstruction. hidden: patches to shade, True where
     hidden, over the overlay's length, which is then drawn there only. weights: the weight of each lead,
-    which colours its trace.
+    which colors its trace.
     """
     leads = [lead for lead in LEADS if lead in recording.leads]
     rows = -(-len(leads) // COLUMNS)
@@ -66,16 +66,16 @@ def ecg_figure(
         # Down the left column first, as on paper: limb leads left, chest leads right.
         place = {"row": index % rows + 1, "col": index // rows + 1}
         row = recording.leads.index(lead)
-        colour, label = "#222222", lead
+        color, label = "#222222", lead
         if weights is not None:
             share = (weights[row] - weights.min()) / max(float(np.ptp(weights)), 1e-9)
             # The palest yellow of the scale cannot be read on white.
-            colour, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
+            color, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
         figure.add_scatter(
             x=time_s,
             y=recording.lead(lead),
             mode="lines",
-            line={"color": colour, "width": 1.3},
+            line={"color": color, "width": 1.3},
             name="ECG",
             legendgroup="ECG",
             showlegend=overlay is not None and index == 0,
@@ -128,10 +128,10 @@ def reconstruction_figure(
 def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learning curve") -> go.Figure:
     """Pretraining loss over the steps, one line for each run; 1 is what guessing each lead's mean gives."""
     figure = go.Figure()
-    for (name, log), colour in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
+    for (name, log), color in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
         steps, losses = [row["step"] for row in log], [row["loss"] for row in log]
-        figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": colour})
-    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
+        figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": color})
+    figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text="loss on hidden patches (1 = variance)", rangemode="tozero")
     return _finish(figure, title, height=380)
@@ -141,7 +141,7 @@ def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figur
     """AUROC of each code with its 95 % interval, best first, for one model or several side by side."""
     order = evaluations[0].table().auroc.sort_values().index
     figure = go.Figure()
-    for position, (evaluation, colour) in enumerate(zip(evaluations, (BLUE, GREY, VERMILION, GREEN), strict=False)):
+    for position, (evaluation, color) in enumerate(zip(evaluations, (BLUE, GRAY, VERMILION, GREEN), strict=False)):
         table = evaluation.table().loc[order]
         figure.add_scatter(
             x=table.auroc,
@@ -154,20 +154,20 @@ def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figur
                 "thickness": 1.2,
             },
             mode="markers",
-            marker={"color": colour, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
+            marker={"color": color, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
             name=f"{evaluation.name}, macro {evaluation.auroc.macro()}",
             customdata=np.stack([table.positives, table.auprc, table.prevalence], axis=1),
             hovertemplate="AUROC %{x:.3f}, AUPRC %{customdata[1]:.3f} (prevalence %{customdata[2]:.3f},"
             " %{customdata[0]:.0f} ECGs)<extra></extra>",
         )
-    figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot"}, annotation_text="guessing")
+    figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing")
     figure.update_yaxes(tickvals=np.arange(len(order)), ticktext=[name_of(code) for code in order])
     figure.update_xaxes(title_text="AUROC on unseen patients, 95 % interval")
     return _finish(figure, title, height=32 * len(order) + 160)
 
 
 def lead_weight_figure(explanation: Explanation, title: str = "") -> go.Figure:
-    """The ECG with each trace coloured by the weight of its lead."""
+    """The ECG with each trace colored by the weight of its lead."""
     return ecg_figure(explanation.recording, weights=explanation.lead_weights.mean(axis=0), title=title)
 
 
@@ -186,7 +186,7 @@ def lead_bar_figure(explanation: Explanation, title: str = "Lead weights") -> go
             showlegend=head == "head 1",
             hovertext=head,
         )
-    figure.add_hline(y=1 / len(table), line={"color": GREY, "dash": "dot"})
+    figure.add_hline(y=1 / len(table), line={"color": GRAY, "dash": "dot"})
     figure.update_yaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero")
     return _finish(figure, title, height=320)
 
@@ -215,9 +215,9 @@ def lead_attention_figure(
 
 
 def _bands(hidden: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dict]:
-    """Grey bands over the hidden patches of this trace's subplot; neighbouring patches make one band."""
+    """Grey bands over the hidden patches of this trace's subplot; neighboring patches make one band."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]]))) * duration_s / len(hidden)
-    look = {"type": "rect", "fillcolor": GREY, "opacity": 0.18, "line_width": 0, "layer": "below"}
+    look = {"type": "rect", "fillcolor": GRAY, "opacity": 0.18, "line_width": 0, "layer": "below"}
     where = {"xref": trace.xaxis, "yref": f"{trace.yaxis} domain", "y0": 0, "y1": 1}
     return [{**look, **where, "x0": start, "x1": end} for start, end in edges.reshape(-1, 2)]
 
@@ -248,7 +248,7 @@ REPRESENTATION_MARKS = {
     "heart": (ORANGE, "diamond"),
     "trained": (GREEN, "square"),
 }
-"""How the rows of a comparison's table are told apart: colour and mark."""
+"""How the rows of a comparison's table are told apart: color and mark."""
 
 
 def ranking_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
@@ -264,9 +264,9 @@ def ranking_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
 def difference_figure(macro: pd.DataFrame, title: str = "") -> go.Figure:
     """By how much LAMAE is above each variant in macro AUROC, with 95 % intervals; right of 0 LAMAE is better."""
     columns = ("difference", "difference_low", "difference_high")
-    rivals = macro.dropna(subset=["difference"])
-    figure = _marks_by_variant(rivals, columns, "LAMAE above %{customdata} by %{x:.3f}", title)
-    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    baselines = macro.dropna(subset=["difference"])
+    figure = _marks_by_variant(baselines, columns, "LAMAE above %{customdata} by %{x:.3f}", title)
+    figure.add_vline(x=0, line={"color": GRAY, "dash": "dot"})
     return figure.update_xaxes(title_text="LAMAE's macro AUROC minus the variant's, 95 % interval")
 
 
@@ -274,7 +274,7 @@ def _marks_by_variant(macro: pd.DataFrame, columns: tuple[str, str, str], hover:
     """A line of marks with intervals for each variant, the largest value on top; columns: value, low and high."""
     order = macro.groupby("variant")[columns[0]].max().sort_values().index.tolist()
     figure = go.Figure()
-    for shift, (representation, (colour, symbol)) in enumerate(REPRESENTATION_MARKS.items()):
+    for shift, (representation, (color, symbol)) in enumerate(REPRESENTATION_MARKS.items()):
         rows = macro[macro.representation == representation]
         if len(rows):
             figure.add_scatter(
@@ -283,7 +283,7 @@ def _marks_by_variant(macro: pd.DataFrame, columns: tuple[str, str, str], hover:
                 error_x=_error_bars(rows, *columns),
                 mode="markers",
                 name=REPRESENTATION_NAMES[representation],
-                marker={"color": colour, "symbol": symbol, "size": 9},
+                marker={"color": color, "symbol": symbol, "size": 9},
                 customdata=rows.variant,
                 hovertemplate=f"{hover}<extra></extra>",
             )
@@ -298,7 +298,7 @@ def along_figure(macro: pd.DataFrame, along: str, title: str = "") -> go.Figure:
     names = [f"{place:.0%}" for place in places] if along == "fraction" else places
     variants = list(dict.fromkeys(macro.variant))
     for number, variant in enumerate(variants):
-        colour, symbol = MANY[number % len(MANY)]
+        color, symbol = MANY[number % len(MANY)]
         rows = macro[macro.variant == variant].set_index(along).reindex(places)
         figure.add_scatter(
             x=np.arange(len(places)) + 0.3 * (number / max(len(variants) - 1, 1) - 0.5),
@@ -306,7 +306,7 @@ def along_figure(macro: pd.DataFrame, along: str, title: str = "") -> go.Figure:
             error_y=_error_bars(rows, "auroc", "low", "high"),
             mode="lines+markers" if along == "fraction" else "markers",
             name=variant,
-            marker={"size": 8, "color": colour, "symbol": symbol},
+            marker={"size": 8, "color": color, "symbol": symbol},
             line={"width": 1.5},
             hovertemplate=f"{variant}: %{{y:.3f}}<extra></extra>",
         )

@@ -1,4 +1,4 @@
-"""The map of a cohort: every ECG at its place, in the colour of a code, of age or of sex."""
+"""The map of a cohort: every ECG at its place, in the color of a code, of age or of sex."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import label_matrix, name_of
-from lamae_toolkit.plots.ecg import BLUE, GREY, SKY, VERMILION, _finish
+from lamae_toolkit.plots.ecg import BLUE, GRAY, SKY, VERMILION, _finish
 
 AGE_SCALE = "Cividis"
 MANY_ECGS = 5000
@@ -17,21 +17,21 @@ MANY_ECGS = 5000
 def map_figure(
     places: Float[np.ndarray, "b 2"],
     index: pd.DataFrame,
-    colour: str = "sex",
+    color: str = "sex",
     *,
     chosen: Int[np.ndarray, " k"] | None = None,
     asked: int | None = None,
-    neighbours: pd.DataFrame | None = None,
+    neighbors: pd.DataFrame | None = None,
     title: str = "",
 ) -> go.Figure:
-    """Every ECG at its place: coloured by "sex", "age", or whether it has an ICD-10 code (or one below it).
+    """Every ECG at its place: colored by "sex", "age", or whether it has an ICD-10 code (or one below it).
 
-    places: `neighbours.map_places` of these ECGs; index: their rows of the store's index. chosen: places in it that
-    are selected, the others fade. asked: the place of an ECG to ring; neighbours: its `nearest`, ringed thinner, with
+    places: `neighbors.map_positions` of these ECGs; index: their rows of the store's index. chosen: places in it that
+    are selected, the others fade. asked: the place of an ECG to ring; neighbors: its `nearest`, ringed thinner, with
     a square round those of the same patient. The data are always the ECGs, three names for the legend, two kinds of
-    neighbours, and the asked one.
+    neighbors, and the asked one.
     """
-    kinds, marker = _kinds(index, colour)
+    kinds, marker = _kinds(index, color)
     kind = go.Scattergl if len(places) > MANY_ECGS else go.Scatter
     figure = go.Figure(
         kind(
@@ -47,20 +47,20 @@ def map_figure(
         )
     )
     for number in range(3):
-        name, (colour_of, symbol) = kinds[number] if number < len(kinds) else ("", (GREY, "circle"))
+        name, (color_of, symbol) = kinds[number] if number < len(kinds) else ("", (GRAY, "circle"))
         figure.add_scatter(
             x=[None],
             y=[None],
             mode="markers",
             name=name,
             showlegend=bool(name),
-            marker={"color": colour_of, "symbol": symbol, "size": 9},
+            marker={"color": color_of, "symbol": symbol, "size": 9},
         )
-    near = pd.DataFrame({"place": [], "same_patient": []}) if neighbours is None else neighbours
+    near = pd.DataFrame({"place": [], "same_patient": []}) if neighbors is None else neighbors
     own = near.same_patient.to_numpy(dtype=bool)
     rings = (
-        ("neighbours", near.place[~own], "circle-open", 14),
-        ("neighbours of the same patient", near.place[own], "square-open", 15),
+        ("neighbors", near.place[~own], "circle-open", 14),
+        ("neighbors of the same patient", near.place[own], "square-open", 15),
         ("asked for", [] if asked is None else [asked], "star-open", 21),
     )
     for name, where, symbol, size in rings:
@@ -77,18 +77,18 @@ def map_figure(
         )
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
-    return _finish(figure, title or f"{len(places)} ECGs by {_colour_name(colour)}", height=560).update_layout(
+    return _finish(figure, title or f"{len(places)} ECGs by {_color_name(color)}", height=560).update_layout(
         hovermode="closest", dragmode="lasso"
     )
 
 
-def _kinds(index: pd.DataFrame, colour: str) -> tuple[list, dict]:
+def _kinds(index: pd.DataFrame, color: str) -> tuple[list, dict]:
     """The names of the legend with their looks, and the marks of all ECGs."""
-    if colour == "age":
+    if color == "age":
         ages = index.age_years.to_numpy(dtype=float)
         known = np.isfinite(ages)
         if not known.any():
-            raise ECGError("No ECG of this cohort has an age; colour by sex or by a code instead.")
+            raise ECGError("No ECG of this cohort has an age; color by sex or by a code instead.")
         marker = {
             "color": np.where(known, ages, np.nan),
             "symbol": "circle",
@@ -99,14 +99,14 @@ def _kinds(index: pd.DataFrame, colour: str) -> tuple[list, dict]:
             "colorbar": {"title": "age in years"},
         }
         return [], marker
-    if colour == "sex":
-        kinds = [("women", (VERMILION, "diamond")), ("men", (BLUE, "circle")), ("sex unknown", (GREY, "x"))]
+    if color == "sex":
+        kinds = [("women", (VERMILION, "diamond")), ("men", (BLUE, "circle")), ("sex unknown", (GRAY, "x"))]
         group = index.sex.map({"F": 0, "M": 1}).fillna(2).astype(int).to_numpy()
     else:
-        group = 1 - label_matrix(index.codes.tolist(), [colour])[:, 0].astype(int)
+        group = 1 - label_matrix(index.codes.tolist(), [color])[:, 0].astype(int)
         if group.all():
-            raise ECGError(f"No ECG of this cohort has {name_of(colour)}; choose a code that one of them has.")
-        kinds = [(f"with {colour}", (VERMILION, "diamond")), (f"without {colour}", (SKY, "circle"))]
+            raise ECGError(f"No ECG of this cohort has {name_of(color)}; choose a code that one of them has.")
+        kinds = [(f"with {color}", (VERMILION, "diamond")), (f"without {color}", (SKY, "circle"))]
     looks = np.array([look for _, look in kinds], dtype=object)[group]
     kinds = [kind if (group == number).any() else ("", kind[1]) for number, kind in enumerate(kinds)]
     return kinds, {"color": looks[:, 0].tolist(), "symbol": looks[:, 1].tolist(), "showscale": False}
@@ -121,5 +121,5 @@ def _words(index: pd.DataFrame) -> list[str]:
     ]
 
 
-def _colour_name(colour: str) -> str:
-    return colour if colour in ("age", "sex") else name_of(colour)
+def _color_name(color: str) -> str:
+    return color if color in ("age", "sex") else name_of(color)

@@ -9,21 +9,21 @@ from scipy.special import logit
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
 from lamae_toolkit.evaluation.thresholds import calibration_curve, precision_recall_curve, roc_curve
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GREY, ORANGE, SKY, VERMILION, _error_bars, _finish
+from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, SKY, VERMILION, _error_bars, _finish
 
 LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
-"""Colour and mark of a model and of the one beside it."""
+"""Color and mark of a model and of the one beside it."""
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
-"""Chances that are named on an axis of log-odds."""
+"""Probabilities that are named on an axis of log-odds."""
 MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
 WITH, WITHOUT = 13, 14
 """Where the ECGs with and without the code are in the data of `board_figure`; `customdata` holds their rows."""
 
 
 def codes_figure(
-    evaluation: Evaluation, *, rival: Evaluation | None = None, most: int = 40, title: str = ""
+    evaluation: Evaluation, *, baseline: Evaluation | None = None, most: int = 40, title: str = ""
 ) -> go.Figure:
-    """AUROC and AUPRC of every code with 95 % intervals, best first, for one model or two; guessing as grey marks.
+    """AUROC and AUPRC of every code with 95 % intervals, best first, for one model or two; guessing as gray marks.
 
     most: of more codes, so many that most of the test ECGs have.
     """
@@ -31,7 +31,7 @@ def codes_figure(
     order = table.nlargest(most, "positives").auroc.sort_values(na_position="first").index
     places = np.arange(len(order))
     figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    for number, (model, (colour, symbol)) in enumerate(zip((evaluation, rival), LOOKS, strict=True)):
+    for number, (model, (color, symbol)) in enumerate(zip((evaluation, baseline), LOOKS, strict=True)):
         for column, metric in ((1, "auroc"), (2, "auprc")):
             if model is None:
                 figure.add_scatter(showlegend=False, row=1, col=column)
@@ -49,7 +49,7 @@ def codes_figure(
                 col=column,
                 hoverinfo="text",
                 error_x=_error_bars(own, metric, f"{metric}_low", f"{metric}_high"),
-                marker={"color": colour, "symbol": symbol, "size": 9},
+                marker={"color": color, "symbol": symbol, "size": 9},
                 hovertext=_in_words(own, metric),
             )
     guessing = {
@@ -57,7 +57,7 @@ def codes_figure(
         "name": "guessing",
         "legendgroup": "guessing",
         "hoverinfo": "skip",
-        "marker": {"symbol": "line-ns-open", "color": GREY, "size": 12, "line": {"width": 2}},
+        "marker": {"symbol": "line-ns-open", "color": GRAY, "size": 12, "line": {"width": 2}},
     }
     figure.add_scatter(x=np.full(len(order), 0.5), y=places, row=1, col=1, **guessing)
     figure.add_scatter(x=table.prevalence[order], y=places, showlegend=False, row=1, col=2, **guessing)
@@ -82,7 +82,7 @@ def board_figure(
     code: str,
     threshold: float = 0.5,
     *,
-    rival: Evaluation | None = None,
+    baseline: Evaluation | None = None,
     opened: int | None = None,
     title: str = "",
 ) -> go.Figure:
@@ -92,7 +92,7 @@ def board_figure(
     second model, in orange. opened: the row of an ECG to mark. ECGError where all or no ECGs have the code.
     """
     figure = make_subplots(rows=2, cols=2, vertical_spacing=0.14, horizontal_spacing=0.11)
-    for model, look in zip((evaluation, rival), LOOKS, strict=True):
+    for model, look in zip((evaluation, baseline), LOOKS, strict=True):
         if model is None:  # its traces are there all the same, so that a widget can fill them later
             figure.add_traces([go.Scatter(showlegend=False)] * 5, rows=[1, 1, 1, 1, 2], cols=[1, 1, 2, 2, 1])
         else:
@@ -107,7 +107,7 @@ def board_figure(
 def _add_roc(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
     """Sensitivity against false alarms, with a mark at the threshold."""
     curve = roc_curve(*model.predictions.of_code(code))
-    _add_curve(figure, curve, "false_alarms", "sensitivity", threshold, model.name, look, column=1)
+    _add_curve(figure, curve, "false_positive_rate", "sensitivity", threshold, model.name, look, column=1)
     figure.update_xaxes(title_text="false alarms (1 - specificity)", range=[-0.01, 1], row=1, col=1)
     figure.update_yaxes(title_text="sensitivity", range=[0, 1.02], row=1, col=1)
 
@@ -116,8 +116,8 @@ def _add_precision_recall(
     figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]
 ) -> None:
     """Precision against recall, with a mark at the threshold."""
-    labels, chances = model.predictions.of_code(code)
-    curve = precision_recall_curve(labels, chances)
+    labels, probabilities = model.predictions.of_code(code)
+    curve = precision_recall_curve(labels, probabilities)
     _add_curve(figure, curve, "recall", "precision", threshold, model.name, look, column=2)
     figure.update_xaxes(title_text="recall (sensitivity)", range=[-0.01, 1], row=1, col=2)
     figure.update_yaxes(title_text=f"precision at {labels.mean():.1%} prevalence", range=[0, 1.02], row=1, col=2)
@@ -134,7 +134,7 @@ def _add_curve(
     column: int,
 ) -> None:
     """A curve of thresholds, the strictest first, and the point on it at which all ECGs of this chance are called."""
-    colour, symbol = look
+    color, symbol = look
     some = np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))
     hover = f"threshold %{{customdata:.2%}}<br>{x.replace('_', ' ')} %{{x:.3f}}, {y} %{{y:.3f}}<extra></extra>"
     for points, mode in ((curve.iloc[some], "lines"), (curve[curve.threshold >= threshold][-1:], "markers")):
@@ -147,19 +147,19 @@ def _add_curve(
             name=name,
             legendgroup=name,
             showlegend=False,
-            line={"color": colour, "width": 2},
+            line={"color": color, "width": 2},
             row=1,
             col=column,
             cliponaxis=mode == "lines",
-            marker={"color": colour, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
+            marker={"color": color, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
         )
 
 
 def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
     """For groups of ECGs of similar chance, the share that has the code."""
-    colour, symbol = look
-    labels, chances = model.predictions.of_code(code)
-    groups = calibration_curve(labels, chances, model.predictions.patient_ids)
+    color, symbol = look
+    labels, probabilities = model.predictions.of_code(code)
+    groups = calibration_curve(labels, probabilities, model.predictions.patient_ids)
     figure.add_scatter(
         x=groups.chance,
         y=groups.observed,
@@ -167,10 +167,10 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
         mode="lines+markers",
         name=model.name,
         legendgroup=model.name,
-        line={"color": colour, "width": 1},
+        line={"color": color, "width": 1},
         row=2,
         col=1,
-        marker={"color": colour, "symbol": symbol, "size": 8},
+        marker={"color": color, "symbol": symbol, "size": 8},
         customdata=groups[["low", "high", "ECGs", "patients"]],
         hovertemplate="mean chance %{x:.1%}<br>with the code %{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%})"
         "<br>%{customdata[2]} ECGs of %{customdata[3]} patients<extra></extra>",
@@ -187,7 +187,7 @@ def _add_guessing(figure: go.Figure, prevalence: float) -> None:
             x=[0, 1],
             y=y,
             mode="lines",
-            line={"color": GREY, "dash": "dot"},
+            line={"color": GRAY, "dash": "dot"},
             showlegend=False,
             hoverinfo="skip",
             row=row,
@@ -200,21 +200,21 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
 
     Of more than MOST_ECGS of a kind, that many drawn at random are shown; the axis says so.
     """
-    labels, chances = predictions.of_code(code)
+    labels, probabilities = predictions.of_code(code)
     draw = np.random.default_rng(0)
     height = labels + draw.uniform(-0.32, 0.32, len(labels))  # apart, so that they can be told and clicked
-    log_odds = logit(chances.clip(1e-6, 1 - 1e-6))
+    log_odds = logit(probabilities.clip(1e-6, 1 - 1e-6))
     place = {"row": 2, "col": 2, "mode": "markers", "showlegend": False}
     more = ""
-    for label, colour, symbol in ((1, VERMILION, "diamond"), (0, SKY, "circle")):
+    for label, color, symbol in ((1, VERMILION, "diamond"), (0, SKY, "circle")):
         members = np.flatnonzero(labels == label)
         if len(members) > MOST_ECGS:
             members, more = np.sort(draw.choice(members, MOST_ECGS, replace=False)), f", {MOST_ECGS} of each kind"
         figure.add_scatter(
             x=log_odds[members],
             y=height[members],
-            customdata=np.stack([predictions.rows, chances], axis=1)[members],
-            marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75},
+            customdata=np.stack([predictions.rows, probabilities], axis=1)[members],
+            marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.75},
             **place,
             hovertemplate="row %{customdata[0]}: chance %{customdata[1]:.2%}<extra>click to open</extra>",
         )

@@ -13,8 +13,8 @@ from PIL import Image
 from lamae_toolkit.errors import ECGError
 
 WIDTH_PX, PX_PER_IN = 1000, 100
-COLOURS = 32
-"""Of a PNG: enough for lines on paper and for a scale of colours, and a quarter of the bytes."""
+COLORS = 32
+"""Of a PNG: enough for lines on paper and for a scale of colors, and a quarter of the bytes."""
 MARKS = {
     "circle": "o",
     "square": "s",
@@ -56,13 +56,13 @@ def picture(figure: go.Figure, kind: str = "png") -> bytes:
     _add_legend(page, axes)
     file = io.BytesIO()
     page.savefig(file, format=kind, facecolor="white", metadata={"Date": None} if kind == "svg" else None)
-    return _with_few_colours(file) if kind == "png" else file.getvalue()
+    return _with_few_colors(file) if kind == "png" else file.getvalue()
 
 
-def _with_few_colours(png: io.BytesIO) -> bytes:
+def _with_few_colors(png: io.BytesIO) -> bytes:
     """The same PNG in fewer bytes."""
     small = io.BytesIO()
-    Image.open(png).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(small, "png", optimize=True)
+    Image.open(png).convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE).save(small, "png", optimize=True)
     return small.getvalue()
 
 
@@ -109,14 +109,14 @@ def _draw(ax: Axes, trace) -> None:
                     fmt="none",
                     elinewidth=1,
                     capsize=2,
-                    ecolor=_colour(trace.marker.color or trace.line.color, "#777777"),
+                    ecolor=_color(trace.marker.color or trace.line.color, "#777777"),
                 )
         mode = trace.mode or "lines"
         if "lines" in mode:
             ax.plot(
                 x,
                 y,
-                color=_colour(trace.line.color, "#0072B2"),
+                color=_color(trace.line.color, "#0072B2"),
                 linewidth=0.75 * (trace.line.width or 2),
                 linestyle=DASHES.get(trace.line.dash, "-"),
                 label=name,
@@ -130,7 +130,7 @@ def _draw(ax: Axes, trace) -> None:
     elif trace.type == "bar":
         draw = ax.barh if trace.orientation == "h" else ax.bar
         along, values = (trace.y, trace.x) if trace.orientation == "h" else (trace.x, trace.y)
-        draw(along, values, color=_colour(trace.marker.color, "#0072B2"), label=name)
+        draw(along, values, color=_color(trace.marker.color, "#0072B2"), label=name)
     else:
         ax.pcolormesh(np.arange(len(trace.x) + 1) - 0.5, np.arange(len(trace.y) + 1) - 0.5, np.asarray(trace.z, float))
         ax.set_xticks(range(len(trace.x)), trace.x)
@@ -146,13 +146,13 @@ def _draw_marks(ax: Axes, trace, x: np.ndarray, y: np.ndarray, name: str | None)
         opacity[np.setdiff1d(np.arange(len(x)), trace.selectedpoints)] = trace.unselected.marker.opacity or 0.2
     for symbol in dict.fromkeys(symbols):
         which = symbols == symbol
-        colour = _colours(trace, which)
-        numbers = isinstance(colour, np.ndarray)
+        color = _colors(trace, which)
+        numbers = isinstance(color, np.ndarray)
         if numbers:
-            look = {"c": colour, "cmap": "cividis", "vmin": trace.marker.cmin, "vmax": trace.marker.cmax}
+            look = {"c": color, "cmap": "cividis", "vmin": trace.marker.cmin, "vmax": trace.marker.cmax}
         else:
             hollow = symbol.endswith("-open") and not symbol.startswith("line")
-            look = {"facecolors": "none", "edgecolors": colour} if hollow else {"color": colour}
+            look = {"facecolors": "none", "edgecolors": color} if hollow else {"color": color}
         faded = opacity[which] if trace.selectedpoints is not None else trace.marker.opacity
         width = trace.marker.line.width or 0.5
         drawn = ax.scatter(
@@ -171,13 +171,13 @@ def _draw_marks(ax: Axes, trace, x: np.ndarray, y: np.ndarray, name: str | None)
         name = None
 
 
-def _colours(trace, which: np.ndarray):
-    """One colour for all these marks, or one for each, or numbers for a scale of colours."""
-    colours = trace.marker.color
-    if colours is None or isinstance(colours, str):
-        return _colour(colours or trace.line.color, "#0072B2")
-    colours = np.asarray(colours)[which]
-    return colours.astype(float) if colours.dtype.kind in "fi" else [_colour(one, "#0072B2") for one in colours]
+def _colors(trace, which: np.ndarray):
+    """One color for all these marks, or one for each, or numbers for a scale of colors."""
+    colors = trace.marker.color
+    if colors is None or isinstance(colors, str):
+        return _color(colors or trace.line.color, "#0072B2")
+    colors = np.asarray(colors)[which]
+    return colors.astype(float) if colors.dtype.kind in "fi" else [_color(one, "#0072B2") for one in colors]
 
 
 def _dress(ax: Axes, x, y) -> None:
@@ -200,7 +200,7 @@ def _dress(ax: Axes, x, y) -> None:
         elif axis.rangemode == "tozero":
             getattr(ax, f"set_{which}lim")(**{"bottom" if which == "y" else "left": 0})
     ax.tick_params(which="both", labelsize=8, length=0)
-    ax.grid(True, color=_colour(x.gridcolor, "#e5e9f0"), linewidth=0.6, zorder=0)
+    ax.grid(True, color=_color(x.gridcolor, "#e5e9f0"), linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
     for side in ax.spines.values():
         side.set_visible(False)
@@ -223,16 +223,16 @@ def _add_shapes(figure: go.Figure, axes: dict[tuple[str, str], Axes]) -> None:
                 ax.axvspan(shape.x0, shape.x1, color="#777777", alpha=shape.opacity or 0.2, linewidth=0, zorder=0)
             else:
                 ax.axvline(
-                    shape.x0, color=_colour(shape.line.color, "black"), linestyle=DASHES.get(shape.line.dash, "-")
+                    shape.x0, color=_color(shape.line.color, "black"), linestyle=DASHES.get(shape.line.dash, "-")
                 )
         elif ax is not None and x_part:
-            ax.axhline(shape.y0, color=_colour(shape.line.color, "black"), linestyle=DASHES.get(shape.line.dash, "-"))
+            ax.axhline(shape.y0, color=_color(shape.line.color, "black"), linestyle=DASHES.get(shape.line.dash, "-"))
         elif ax is not None and shape.type == "rect":
             ax.fill_between(
                 [shape.x0, shape.x1],
                 shape.y0,
                 shape.y1,
-                color=_colour(shape.fillcolor, "#777777"),
+                color=_color(shape.fillcolor, "#777777"),
                 linewidth=0,
                 zorder=0,
             )
@@ -250,7 +250,7 @@ def _write(ax: Axes, x, y, text: str, font, across: str | None = None, up: str |
         y,
         _plain(text),
         fontsize=0.72 * (font.size or 11),
-        color=_colour(font.color, "black"),
+        color=_color(font.color, "black"),
         weight="bold" if text.startswith("<b>") else "normal",
         ha=ALIGN[across],
         va=UPRIGHT[up],
@@ -271,9 +271,9 @@ def _plain(text: str | None) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", text or "")).replace("$", r"\$")
 
 
-def _colour(colour, otherwise: str):
-    """A colour in matplotlib's words: "rgb(1, 2, 3)" becomes shares of one."""
-    if isinstance(colour, str) and colour.startswith("rgb"):
-        red, green, blue, *opacity = map(float, re.findall(r"[\d.]+", colour))
+def _color(color, otherwise: str):
+    """A color in matplotlib's words: "rgb(1, 2, 3)" becomes shares of one."""
+    if isinstance(color, str) and color.startswith("rgb"):
+        red, green, blue, *opacity = map(float, re.findall(r"[\d.]+", color))
         return (red / 255, green / 255, blue / 255, *opacity)
-    return colour if isinstance(colour, str) else otherwise
+    return color if isinstance(color, str) else otherwise

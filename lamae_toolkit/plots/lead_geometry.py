@@ -7,9 +7,9 @@ from plotly.colors import sample_colorscale
 
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots.ecg import BLUE, GREY, VERMILION, WEIGHT_SCALE, _finish
+from lamae_toolkit.plots.ecg import BLUE, GRAY, VERMILION, WEIGHT_SCALE, _finish
 
-MEASURES = ("weight", "credit")
+MEASURES = ("weight", "attribution")
 DISCS, NAMES = 4, 5
 """Where the discs and the words beside them are in the data of `geometry_figure`."""
 BELOW = -3.1
@@ -19,7 +19,7 @@ CHEST = (1.25, 0.88)
 SMALLEST_PX, LARGEST_PX = 7.0, 36.0
 SHADES = sample_colorscale(WEIGHT_SCALE, np.linspace(0, 0.85, 101).tolist())
 """From no weight to the largest; the palest yellow of the scale cannot be seen on white."""
-PLACES = {lead: (np.cos(a), -np.sin(a)) for lead, a in ((k, np.radians(v)) for k, v in FRONTAL_AXIS_DEG.items())} | {
+POSITIONS = {lead: (np.cos(a), -np.sin(a)) for lead, a in ((k, np.radians(v)) for k, v in FRONTAL_AXIS_DEG.items())} | {
     lead: (CHEST[0] * np.cos(a), CHEST[1] * np.sin(a) + BELOW)
     for lead, a in ((k, np.radians(v)) for k, v in HORIZONTAL_AXIS_DEG.items())
 }
@@ -56,28 +56,28 @@ SIDES = (
 def geometry_figure(values: pd.Series, measure: str = "weight", title: str | None = None) -> go.Figure:
     """The leads where they look from, each with a disc that grows with its weight, or with its credit for a code.
 
-    values: by lead. measure: "weight" (shares that sum to 1, dark to light) or "credit" (Shapley values in log-odds:
+    values: by lead. measure: "weight" (shares that sum to 1, dark to light) or "attribution" (Shapley values in log-odds:
     discs speak for the code, diamonds against it). A lead without a value is a small cross. Limb leads lie at their
     angles in the frontal plane, V1 to V6 around the chest in the horizontal plane, both from `lamae_toolkit.ecg.recording`.
     """
     figure = go.Figure()
     circle = np.radians(np.linspace(0, 360, 73))
-    for x, y, colour in (
+    for x, y, color in (
         (np.cos(circle), np.sin(circle), "#cccccc"),
         (CHEST[0] * np.cos(circle), BELOW + CHEST[1] * np.sin(circle), "#999999"),
         (0.22 + 0.36 * np.cos(circle), BELOW + 0.1 + 0.28 * np.sin(circle - 0.6), "#cccccc"),
     ):
-        figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 1.5})
+        figure.add_scatter(x=x, y=y, mode="lines", line={"color": color, "width": 1.5})
     figure.add_scatter(**_spokes(), mode="lines", line={"color": "#cccccc", "width": 1})
-    x, y = zip(*(PLACES[lead] for lead in LEADS), strict=True)
+    x, y = zip(*(POSITIONS[lead] for lead in LEADS), strict=True)
     figure.add_scatter(x=x, y=y, mode="markers", marker={"opacity": 1.0, "line": {"width": 1}})
     x, y, held = zip(
-        *((x + LABELS[k][0], y + LABELS[k][1], SIDE[LABELS[k][2]]) for k, (x, y) in PLACES.items()), strict=True
+        *((x + LABELS[k][0], y + LABELS[k][1], SIDE[LABELS[k][2]]) for k, (x, y) in POSITIONS.items()), strict=True
     )
     figure.add_scatter(x=x, y=y, textposition=held, mode="text")
     x, y, sides, held = zip(*SIDES, strict=True)
-    grey = {"color": "#555555", "size": 12}
-    figure.add_scatter(x=x, y=y, text=sides, textposition=[SIDE[one] for one in held], textfont=grey, mode="text")
+    gray = {"color": "#555555", "size": 12}
+    figure.add_scatter(x=x, y=y, text=sides, textposition=[SIDE[one] for one in held], textfont=gray, mode="text")
     figure.update_traces(showlegend=False, hoverinfo="skip")
     figure.data[DISCS].update(hoverinfo="text")
     hidden = {"visible": False, "fixedrange": True}
@@ -100,17 +100,17 @@ def show_values(
     values = {lead: float(value) for lead, value in values.items()}
     largest = max(max(map(abs, values.values())), 1e-12)
     share = {lead: abs(value) / largest for lead, value in values.items()}
-    sizes, colours, symbols, texts = [], [], [], []
+    sizes, colors, symbols, texts = [], [], [], []
     for lead in LEADS:
         there = lead in values
         number = _number(values[lead], measure) if there else "absent"
         # The area grows with the value.
         sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if there else SMALLEST_PX)
-        colours.append(_colour(values[lead], share[lead], measure) if there else GREY)
-        symbols.append(("diamond" if measure == "credit" and values[lead] < 0 else "circle") if there else "x")
+        colors.append(_color(values[lead], share[lead], measure) if there else GRAY)
+        symbols.append(("diamond" if measure == "attribution" and values[lead] < 0 else "circle") if there else "x")
         texts.append(f"<b>{lead}</b> {number}" if there else f"<span style='color:#666666'>{lead} absent</span>")
     discs, names = figure["data"][DISCS], figure["data"][NAMES]
-    discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colours, symbols
+    discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colors, symbols
     discs["hovertext"], names["text"] = texts, texts
     if title is None:
         even = f" (an even share is {1 / len(values):.1%})"
@@ -123,8 +123,8 @@ def _number(value: float, measure: str) -> str:
     return f"{value:.1%}" if measure == "weight" else f"{value:+.2f}"
 
 
-def _colour(value: float, share: float, measure: str) -> str:
-    if measure == "credit":
+def _color(value: float, share: float, measure: str) -> str:
+    if measure == "attribution":
         return VERMILION if value >= 0 else BLUE
     return SHADES[round(share * (len(SHADES) - 1))]
 
@@ -132,7 +132,7 @@ def _colour(value: float, share: float, measure: str) -> str:
 def _spokes() -> dict[str, list]:
     """A line from the middle to each lead, all in one trace."""
     x, y = [], []
-    for lead, end in PLACES.items():
+    for lead, end in POSITIONS.items():
         x += [0.0, end[0], None]
         y += [BELOW if lead in HORIZONTAL_AXIS_DEG else 0.0, end[1], None]
     return {"x": x, "y": y}

@@ -10,11 +10,11 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.reconstruction import hidden_errors
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, _finish, ecg_figure
+from lamae_toolkit.explain.reconstruction import masked_errors
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, GREEN, PURPLE, VERMILION, _finish, ecg_figure
 
 LOOKS = ((BLUE, "solid"), (VERMILION, "dash"), (GREEN, "dashdot"), (PURPLE, "dot"))
-"""Colour and dash of each model, which the colour-blind can tell apart, too."""
+"""Color and dash of each model, which the color-blind can tell apart, too."""
 
 
 def mask_figure(
@@ -22,8 +22,8 @@ def mask_figure(
 ) -> go.Figure:
     """The ECG, what was hidden (shaded), what each model drew there, and beside each lead the models' errors.
 
-    reconstructions: by name of the model, at most four, as from `draw_hidden`. mask: True where hidden, a row for each
-    lead of the recording. Errors as of `hidden_errors`: 1 is what guessing the lead's mean gives.
+    reconstructions: by name of the model, at most four, as from `reconstruct_masked`. mask: True where hidden, a row for each
+    lead of the recording. Errors as of `masked_errors`: 1 is what guessing the lead's mean gives.
     """
     looks, errors = _looks(reconstructions), _errors(recording, reconstructions, mask)
     read_s = min(drawing.duration_s for drawing in reconstructions.values())
@@ -35,7 +35,7 @@ def mask_figure(
         row = recording.leads.index(lead)
         words = []
         for name, drawing in reconstructions.items():
-            colour, dash = looks[name]
+            color, dash = looks[name]
             hidden = np.repeat(mask[row], drawing.signal_mv.shape[1] // mask.shape[1])
             traces.append(
                 go.Scatter(
@@ -44,7 +44,7 @@ def mask_figure(
                     xaxis=truth.xaxis,
                     yaxis=truth.yaxis,
                     mode="lines",
-                    line={"color": colour, "dash": dash, "width": 1.6},
+                    line={"color": color, "dash": dash, "width": 1.6},
                     name=name,
                     legendgroup=name,
                     showlegend=number == 0,
@@ -52,7 +52,7 @@ def mask_figure(
                 )
             )
             if mask[row].any():
-                words.append(f"<span style='color:{colour}'>{name} {errors[name][row]:.2f}</span>")
+                words.append(f"<span style='color:{color}'>{name} {errors[name][row]:.2f}</span>")
         whole = " (all hidden)" if mask[row].all() else ""
         labels.append(label.to_plotly_json() | {"text": "  ".join([f"<b>{lead}</b>{whole}", *words])})
     figure.add_traces(traces)
@@ -88,7 +88,7 @@ def error_figure(
         name="hidden altogether",
         hoverinfo="skip",
     )
-    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"})
+    figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"})
     figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
     figure.update_yaxes(title_text="error on hidden patches <br>(1 = guessing the mean)", range=[0, top])
     return _finish(figure, title, height=280)
@@ -103,4 +103,4 @@ def _looks(reconstructions: Mapping[str, Recording]) -> dict[str, tuple[str, str
 
 
 def _errors(recording, reconstructions, mask) -> dict[str, np.ndarray]:
-    return {name: hidden_errors(recording, drawing, mask) for name, drawing in reconstructions.items()}
+    return {name: masked_errors(recording, drawing, mask) for name, drawing in reconstructions.items()}

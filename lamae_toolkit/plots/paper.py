@@ -26,7 +26,7 @@ from lamae_toolkit.plots.paper_layout import (
 )
 
 INK, PAPER, FINE, BOLD = "#1b1b1b", "#fffdfc", "#f9e0e0", "#ecb4b4"
-# Blue, orange-red and grey differ in lightness too, from each other and from the pink grid.
+# Blue, orange-red and gray differ in lightness too, from each other and from the pink grid.
 OVERLAY, FLAG, SHADE, CALIPER, FAINT = "#0072B2", "#a63a00", "rgba(70,70,80,0.17)", "#6a3d9a", "#696969"
 MM_PER_INCH = 25.4
 TRACE_MM, TEXT_MM = 0.35, 3.2
@@ -152,11 +152,11 @@ class _Drawing:
         """Millimetres from the upper edge of a voltage above the lead's level."""
         return self.sheet.row_mm(strip.row, self.mm_per_mv) - strip.sign * above_mv * self.mm_per_mv
 
-    def line(self, x, y, colour, width_mm=TRACE_MM, **more) -> None:
-        line = {"color": colour, "width": width_mm * self.px}
+    def line(self, x, y, color, width_mm=TRACE_MM, **more) -> None:
+        line = {"color": color, "width": width_mm * self.px}
         self.traces.append(go.Scatter(x=x, y=y, mode="lines", line=line, showlegend=False, **more))
 
-    def trace(self, strip, recording, level, colour, name, patches=None, patch_s=0.0) -> None:
+    def trace(self, strip, recording, level, color, name, patches=None, patch_s=0.0) -> None:
         """The part of a lead that the strip shows, NaN where nothing was hidden from an overlay."""
         rate_hz, signal_mv = recording.sampling_rate_hz, recording.lead(strip.lead)
         first = max(0, int(np.ceil((self.start_s + strip.from_s) * rate_hz - 1e-6)))
@@ -169,14 +169,14 @@ class _Drawing:
         self.line(
             self.x(strip, time_s).astype(np.float32),
             self.y(strip, above).astype(np.float32),
-            colour,
+            color,
             name=name,
             customdata=np.stack([time_s, signal_mv[first:last]], axis=1).astype(np.float32),
             hovertemplate=f"{strip.lead}: %{{customdata[0]:.3f}} s, %{{customdata[1]:.2f}} mV<extra></extra>",
         )
 
     def shade(self, strip: Strip, patches: np.ndarray, patch_s: float) -> None:
-        """Grey bands over the hidden patches; neighbouring ones make one band."""
+        """Grey bands over the hidden patches; neighboring ones make one band."""
         edges = np.flatnonzero(np.diff(np.concatenate([[0], patches.astype(int), [0]]))) * patch_s
         middle = self.y(strip, 0.0)
         for start, end in edges.reshape(-1, 2):
@@ -237,7 +237,7 @@ class _Drawing:
             self.line([x0, x1], [y, y], CALIPER, hoverinfo="skip")
         self.text(max(x0, x1) + 1, middle - 0.42 * self.pitch, reading(points), CALIPER)
 
-    def text(self, x: float, y: float, text: str, colour: str, anchor: str = "left") -> None:
+    def text(self, x: float, y: float, text: str, color: str, anchor: str = "left") -> None:
         self.texts.append(
             {
                 "x": x,
@@ -249,7 +249,7 @@ class _Drawing:
                 "xanchor": anchor,
                 "yanchor": "middle",
                 "borderpad": 0,
-                "font": {"size": TEXT_MM * self.px, "color": colour},
+                "font": {"size": TEXT_MM * self.px, "color": color},
                 "bgcolor": "rgba(255,253,252,0.7)",
             }
         )
@@ -299,10 +299,10 @@ def paper_svg(figure: go.Figure) -> str:
     px_per_mm = figure.layout.width / width
     parts = [f"<title>{escape(figure.layout.meta)}</title>"]  # for those who do not see it
     parts += [f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="{PAPER}"/>']
-    for step, colour, thick in ((1, FINE, 0.15), (5, BOLD, 0.2)):
+    for step, color, thick in ((1, FINE, 0.15), (5, BOLD, 0.2)):
         across = [f"M{x} {top:g}v{height:g}" for x in range(-int(-left // step) * step, int(right) + 1, step)]
         down = [f"M{left:g} {y}h{width:g}" for y in range(-int(-top // step) * step, int(bottom) + 1, step)]
-        parts.append(f'<path d="{"".join(across + down)}" stroke="{colour}" stroke-width="{thick}"/>')
+        parts.append(f'<path d="{"".join(across + down)}" stroke="{color}" stroke-width="{thick}"/>')
     for box in figure.layout.shapes:
         size = f'width="{box.x1 - box.x0:.2f}" height="{box.y1 - box.y0:.2f}"'
         parts.append(f'<rect x="{box.x0:.2f}" y="{box.y0:.2f}" {size} fill="{box.fillcolor}"/>')

@@ -120,7 +120,7 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
     """Lay an ECG out on paper: 10 s a page, columns one after the other in time.
 
     Of an ECG too short for that, the columns that would be less than half full repeat its end. The room for the rows
-    follows from the heights of the waves, so that neighbours seldom touch; very large waves may overlap, as on paper.
+    follows from the heights of the waves, so that neighbors seldom touch; very large waves may overlap, as on paper.
     """
     if layout not in LAYOUTS:
         raise ECGError(f"There is no layout {layout!r}; choose {', '.join(LAYOUTS)}.")
@@ -137,7 +137,7 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
             from_s = at_s if at_s + width_s / 2 <= shown_s else shown_s - width_s
             there = name.removeprefix("-") in recording.leads
             strips.append(Strip(name, number, at_s, from_s, min(from_s + width_s, shown_s), there))
-    up, down = _heights_mv(recording, strips, len(rows))
+    up, down = _amplitudes_mv(recording, strips, len(rows))
     pitch_mv = max((below + above for below, above in zip(down, up[1:], strict=False)), default=0.0)
     pitch_mv = min(pitch_mv, max(ROOM_MV / len(rows), LEAST_ROOM_MV))
     return Page(tuple(strips), columns * column_s, len(rows), max(up[0], CALIBRATION_MV), pitch_mv, down[-1])
@@ -148,7 +148,7 @@ def level_mv(recording: Recording, lead: str) -> float:
     return float(np.median(recording.lead(lead)))
 
 
-def _heights_mv(recording: Recording, strips: Sequence[Strip], rows: int) -> tuple[list[float], list[float]]:
+def _amplitudes_mv(recording: Recording, strips: Sequence[Strip], rows: int) -> tuple[list[float], list[float]]:
     """How far the waves of each row reach above and below the baseline; a rare spike may reach further."""
     up, down = [LEAST_MV] * rows, [LEAST_MV] * rows
     for strip in strips:

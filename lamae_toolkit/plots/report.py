@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.plots._plotly import PRIVATE
 
 STYLE = """
@@ -43,7 +43,7 @@ def write_report(path: Path | str, title: str, introduction: str, sections: Sequ
         f'<link rel="icon" href="data:,"><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>'
         f"<body>{''.join(body)}</body></html>"
     )
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return Path(path)
 

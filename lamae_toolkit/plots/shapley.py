@@ -1,4 +1,4 @@
-"""Pictures of the credit of leads: functions that take a `LeadCredit` and return a plotly Figure."""
+"""Pictures of the credit of leads: functions that take a `LeadAttribution` and return a plotly Figure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,39 +9,39 @@ from scipy.special import expit
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import Explanation
-from lamae_toolkit.explain.lead_shapley import LeadCredit
+from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GREY, VERMILION, _finish
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, VERMILION, _finish
 
 FOR, AGAINST = VERMILION, BLUE
 AROUND_ZERO = "RdBu_r"
-"""A diverging scale that the colour-blind can read; red is more together, as red is for a code in the bars."""
+"""A diverging scale that the color-blind can read; red is more together, as red is for a code in the bars."""
 LOG_ODDS_AXIS = "log-odds, and the chance that they stand for"
 
 
-def credit_figure(credit: LeadCredit, code: str, explanation: Explanation, title: str = "") -> go.Figure:
+def attribution_figure(attribution: LeadAttribution, code: str, explanation: Explanation, title: str = "") -> go.Figure:
     """From "nothing known" to the prediction, lead by lead; beside it the lead weights, which are no credit.
 
     The bars add up exactly, whatever the order. explanation: of the same ECG, for the weights.
     """
-    if explanation.leads != credit.leads:
+    if explanation.leads != attribution.leads:
         raise ECGError("Credit and explanation are of different leads; compute both from the same recording.")
-    gains = credit.table(code).credit.to_numpy()
-    ends = credit.empty[credit.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
-    rows = ["nothing known", *credit.leads, "all leads"]
+    gains = attribution.table(code).attribution.to_numpy()
+    ends = attribution.empty[attribution.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
+    rows = ["nothing known", *attribution.leads, "all leads"]
     figure = make_subplots(
         cols=2,
         shared_yaxes=True,
         column_widths=[0.72, 0.28],
         horizontal_spacing=0.03,
-        subplot_titles=["credit of each lead (Shapley value)", "lead weight"],
+        subplot_titles=["attribution of each lead (Shapley value)", "lead weight"],
     )
     figure.add_bar(
         x=gains,
         base=ends[:-1],
         y=rows[1:-1],
         orientation="h",
-        marker_color=_colours(gains),
+        marker_color=_colors(gains),
         showlegend=False,
         text=[f"{gain:+.2f}" for gain in gains],
         textposition="outside",
@@ -69,7 +69,7 @@ def credit_figure(credit: LeadCredit, code: str, explanation: Explanation, title
         x=steps,
         y=np.repeat(rows, 2)[1:-1].tolist(),
         mode="lines",
-        line={"color": GREY, "width": 1, "dash": "dot"},
+        line={"color": GRAY, "width": 1, "dash": "dot"},
         hoverinfo="skip",
         showlegend=False,
         row=1,
@@ -80,7 +80,7 @@ def credit_figure(credit: LeadCredit, code: str, explanation: Explanation, title
         x=weights,
         y=weights.index,
         orientation="h",
-        marker_color=GREY,
+        marker_color=GRAY,
         showlegend=False,
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         row=1,
@@ -94,14 +94,16 @@ def credit_figure(credit: LeadCredit, code: str, explanation: Explanation, title
     return figure.update_layout(margin={"t": 90, "b": 70})
 
 
-def interaction_figure(credit: LeadCredit, code: str, title: str = "") -> go.Figure:
+def interaction_figure(attribution: LeadAttribution, code: str, title: str = "") -> go.Figure:
     """Leads by leads: what two leads add together beyond what they add one by one; below 0 they repeat each other."""
-    z = np.where(np.eye(len(credit.leads), dtype=bool), np.nan, credit.interactions[:, :, credit.column(code)])
+    z = np.where(
+        np.eye(len(attribution.leads), dtype=bool), np.nan, attribution.interactions[:, :, attribution.column(code)]
+    )
     figure = go.Figure(
         go.Heatmap(
             z=z,
-            x=credit.leads,
-            y=credit.leads,
+            x=attribution.leads,
+            y=attribution.leads,
             colorscale=AROUND_ZERO,
             zmid=0.0,
             hoverongaps=False,
@@ -118,14 +120,14 @@ def interaction_figure(credit: LeadCredit, code: str, title: str = "") -> go.Fig
     )
 
 
-def group_credit_figure(
-    credit: LeadCredit, code: str, groups: Mapping[str, Sequence[str]] | None = None, title: str = ""
+def group_attribution_figure(
+    attribution: LeadAttribution, code: str, groups: Mapping[str, Sequence[str]] | None = None, title: str = ""
 ) -> go.Figure:
     """Leads one by one, and beside them groups of leads as single players; by default the limb leads as one.
 
     A black mark shows what the credits of the group's leads sum to: a group that is one player may get more or less.
     """
-    single, group = credit.table(code).credit, credit.group_table(code, groups)
+    single, group = attribution.table(code).attribution, attribution.group_table(code, groups)
     figure = make_subplots(
         cols=2,
         shared_yaxes=True,
@@ -133,11 +135,11 @@ def group_credit_figure(
         column_widths=[len(single), len(group)],
         subplot_titles=["every lead a player", "every group a player"],
     )
-    for column, bars in enumerate((single, group.credit), 1):
+    for column, bars in enumerate((single, group.attribution), 1):
         figure.add_bar(
             x=bars.index,
             y=bars,
-            marker_color=_colours(bars.to_numpy()),
+            marker_color=_colors(bars.to_numpy()),
             showlegend=False,
             hovertemplate="%{x}: %{y:+.3f} log-odds<extra></extra>",
             row=1,
@@ -153,12 +155,12 @@ def group_credit_figure(
         row=1,
         col=2,
     )
-    figure.update_yaxes(title_text="credit in log-odds", row=1, col=1)
+    figure.update_yaxes(title_text="attribution in log-odds", row=1, col=1)
     figure = _finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
     return figure.update_layout(margin={"t": 90}, legend={"y": 1.1})
 
 
-def _colours(gains: np.ndarray) -> list[str]:
+def _colors(gains: np.ndarray) -> list[str]:
     return [FOR if gain >= 0 else AGAINST for gain in gains]
 
 

@@ -1,4 +1,4 @@
-"""What the lead explorer shows beside lead weights: the ECG coloured by them, and the chances of the codes."""
+"""What the lead explorer shows beside lead weights: the ECG colored by them, and the chances of the codes."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GREY, PAPER_BOLD, PAPER_LINE, VERMILION, _finish
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION, _finish
 from lamae_toolkit.plots.lead_geometry import SHADES
 from lamae_toolkit.plots.paper_layout import level_mv, page
 
@@ -18,16 +18,16 @@ SHOWN_CODES, NAME_LETTERS = 8, 27
 
 
 def weighted_strips_figure(recording: Recording, weights: pd.Series, title: str = "") -> go.Figure:
-    """An ECG in the order of paper, 3 x 4 and a rhythm strip, each lead coloured by its weight: the lighter, the more.
+    """An ECG in the order of paper, 3 x 4 and a rhythm strip, each lead colored by its weight: the lighter, the more.
 
-    weights: by lead. A lead without a weight, which the model was not given, is grey. The grid is 0.2 s and 0.5 mV.
+    weights: by lead. A lead without a weight, which the model was not given, is gray. The grid is 0.2 s and 0.5 mV.
     """
     figure = strips_figure(recording, title)
-    return colour_strips(figure, weights)
+    return color_strips(figure, weights)
 
 
 def strips_figure(recording: Recording, title: str = "") -> go.Figure:
-    """The same without weights, for `colour_strips`."""
+    """The same without weights, for `color_strips`."""
     if recording.sampling_rate_hz > DRAWN_RATE_HZ:
         recording = resample(recording, DRAWN_RATE_HZ)
     sheet, rate_hz = page(recording), recording.sampling_rate_hz
@@ -85,8 +85,8 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     )
 
 
-def colour_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
-    """Give the strips of a figure of `strips_figure` the colours of other weights, which is quicker than drawing it.
+def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
+    """Give the strips of a figure of `strips_figure` the colors of other weights, which is quicker than drawing it.
 
     figure: also as the dictionary that stands for it in JSON, which plotly does not check at each change.
     """
@@ -97,7 +97,7 @@ def colour_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | d
         lead, line = strip["name"], strip["line"]
         if lead in by_lead:
             share = (by_lead[lead] - low) / max(high - low, 1e-9)
-            # Thicker lines tell those who see no colours.
+            # Thicker lines tell those who see no colors.
             line["color"], line["width"] = SHADES[round(share * (len(SHADES) - 1))], 1.1 + 1.1 * share
             words.append(f"<b>{lead}</b> {by_lead[lead]:.1%}")
         else:
@@ -112,7 +112,7 @@ def chances_figure(
     recorded: pd.Series,
     intervals: pd.DataFrame | None = None,
     chosen: str | None = None,
-    title: str = "Chances of the codes",
+    title: str = "Probabilities of the codes",
 ) -> go.Figure:
     """The chance of each code now (disc), and beside it that of the ECG as it was recorded, with all its leads (mark).
 
@@ -126,7 +126,7 @@ def chances_figure(
         y=[],
         mode="lines",
         name="of unseen patients with such a chance, the share who had it (95 %)",
-        line={"color": GREY, "width": 5},
+        line={"color": GRAY, "width": 5},
     )
     figure.add_scatter(x=[], y=[], mode="lines", name="change", line={"color": BLACK, "width": 1}, showlegend=False)
     open_mark = {"symbol": "line-ns-open", "size": 15, "color": BLACK, "line": {"width": 2.5}}
@@ -143,10 +143,10 @@ def chances_figure(
         title={"x": 0.01, "xref": "container"},
         legend={"y": -0.12, "yanchor": "top", "x": 1.0, "xanchor": "right", "font": {"size": 11}},
     )
-    return show_chances(figure, now, recorded, intervals, chosen)
+    return show_probabilities(figure, now, recorded, intervals, chosen)
 
 
-def show_chances(
+def show_probabilities(
     figure: go.Figure | dict,
     now: pd.Series,
     recorded: pd.Series,

@@ -14,11 +14,11 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.model.masking import random_mask
 from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
-from lamae_toolkit.plots.ecg import BLUE, GREY, VERMILION, _finish, reconstruction_figure
+from lamae_toolkit.plots.ecg import BLUE, GRAY, VERMILION, _finish, reconstruction_figure
 
 
 @dataclass(frozen=True, eq=False)
-class WatchedECG:
+class MonitoredECG:
     """One ECG that is not trained on, and the patches of it that stay hidden for the whole training."""
 
     recording: Recording
@@ -26,7 +26,7 @@ class WatchedECG:
     mask: Bool[torch.Tensor, "1 l n"]
 
     @classmethod
-    def of(cls, store: Store, row: int, model: PretrainedModel, seed: int = 0) -> "WatchedECG":
+    def of(cls, store: Store, row: int, model: PretrainedModel, seed: int = 0) -> "MonitoredECG":
         """The ECG of this row, as much of it hidden as the model's configuration says."""
         check_rate(model, store.sampling_rate_hz)
         config = model.config
@@ -48,7 +48,7 @@ class Drawing:
     error: float
 
 
-def draw(model: PretrainedModel, watched: WatchedECG, step: int = 0) -> Drawing:
+def draw(model: PretrainedModel, watched: MonitoredECG, step: int = 0) -> Drawing:
     """Let the model draw the hidden patches as it is now; it and its random numbers are left as they were."""
     device, was_training = next(model.parameters()).device, model.training
     batch, mask = watched.batch.to(device), watched.mask.to(device)
@@ -63,8 +63,8 @@ def draw(model: PretrainedModel, watched: WatchedECG, step: int = 0) -> Drawing:
     return Drawing(step, signal.select(watched.recording.leads), error.item())
 
 
-def drawing_figure(watched: WatchedECG, drawing: Drawing | None = None, title: str = "") -> go.Figure:
-    """The watched ECG, its hidden patches in grey, and what the model drew there."""
+def drawing_figure(watched: MonitoredECG, drawing: Drawing | None = None, title: str = "") -> go.Figure:
+    """The watched ECG, its hidden patches in gray, and what the model drew there."""
     there = [LEADS.index(lead) for lead in watched.recording.leads]
     hidden = watched.mask[0, there].numpy()
     if drawing is None:  # nothing is drawn yet
@@ -100,7 +100,7 @@ def progress_figure(
         line={"color": VERMILION, "width": 2},
         marker={"symbol": "diamond", "size": 6},
     )
-    figure.add_hline(y=1.0, line={"color": GREY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
+    figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     last = max([steps or 1, *(row["step"] for row in log)])
     top = max([1.1, *(row["loss"] for row in log), *(one.error for one in drawings)])
     figure.update_xaxes(title_text="training step", range=[0, last])

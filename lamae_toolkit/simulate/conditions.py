@@ -14,7 +14,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import NAMES
 from lamae_toolkit.simulate import heart as effects
-from lamae_toolkit.simulate.heart import Habit, Heart
+from lamae_toolkit.simulate.heart import Heart, IndividualVariation
 
 INFERIOR_LEADS = ("II", "III", "aVF")
 ANTERIOR_LEADS = ("V1", "V2", "V3", "V4")
@@ -50,14 +50,14 @@ class Condition:
         """The condition's name in ICD-10-CM."""
         return NAMES[self.code]
 
-    def probability(self, age_years: float, sex: str, present: Mapping[str, float]) -> float:
+    def probability(self, age_years: float, sex: str, lead_mask: Mapping[str, float]) -> float:
         """The chance that a patient of this age and sex with these conditions has this one in an ECG."""
-        if any(code in present for code in self.excluded_by):
+        if any(code in lead_mask for code in self.excluded_by):
             return 0.0
         odds = self.share / (1 - self.share) * self.per_decade ** ((age_years - 65) / 10)
         odds *= self.women if sex == "F" else 1.0
         for code, factor in (self.raised_by or {}).items():
-            odds *= factor if code in present else 1.0
+            odds *= factor if code in lead_mask else 1.0
         return odds / (1 + odds)
 
 
@@ -272,21 +272,21 @@ def sample_patient(patient_id: int, rng: np.random.Generator) -> Patient:
     """A person as they come to have an ECG: mostly beyond 50, with the chronic conditions of their age and sex."""
     age_years = float(np.clip(rng.normal(62, 17) if rng.random() < 0.85 else rng.uniform(18, 50), 18, 97))
     sex = "F" if rng.random() < 0.49 else "M"
-    present: dict[str, float] = {}
+    lead_mask: dict[str, float] = {}
     for condition in CONDITIONS.values():
-        if condition.chronic and rng.random() < condition.probability(age_years, sex, present):
-            present[condition.code] = _severity(rng)
+        if condition.chronic and rng.random() < condition.probability(age_years, sex, lead_mask):
+            lead_mask[condition.code] = _severity(rng)
     wall = "inferior" if rng.random() < 0.55 else "anterior"
-    return Patient(patient_id, round(age_years, 1), sex, tuple(present.items()), int(rng.integers(2**63)), wall)
+    return Patient(patient_id, round(age_years, 1), sex, tuple(lead_mask.items()), int(rng.integers(2**63)), wall)
 
 
 def sample_codes(patient: Patient, rng: np.random.Generator) -> dict[str, float]:
     """The conditions of this patient on the day of one ECG with their severity: the chronic and the acute ones."""
-    present = dict(patient.conditions)
+    lead_mask = dict(patient.conditions)
     for condition in CONDITIONS.values():
-        if not condition.chronic and rng.random() < condition.probability(patient.age_years, patient.sex, present):
-            present[condition.code] = _severity(rng)
-    return {code: present[code] for code in CONDITIONS if code in present}
+        if not condition.chronic and rng.random() < condition.probability(patient.age_years, patient.sex, lead_mask):
+            lead_mask[condition.code] = _severity(rng)
+    return {code: lead_mask[code] for code in CONDITIONS if code in lead_mask}
 
 
 def _severity(rng: np.random.Generator) -> float:
@@ -328,7 +328,7 @@ def resting_heart(patient: Patient, rng: np.random.Generator) -> Heart:
         qtc_ms=float(np.clip(qtc_ms, 370, 452)),
         p_gain=float(np.exp(person.normal(0.1, 0.22))),
         t_gain=float(np.exp(person.normal(-0.18 if woman else -0.06, 0.25)) * 1.15 ** ((55 - age) / 20)),
-        habit=Habit.individual(person),
+        habit=IndividualVariation.individual(person),
         infarct_wall=patient.infarct_wall,
         injury=_variant_st(patient, person),
     )

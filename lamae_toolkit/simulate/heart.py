@@ -14,7 +14,7 @@ QRS_SNAPSHOTS = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Habit:
+class IndividualVariation:
     """What makes the waves of one person differ from the mean: vectors added to those of QRS, ST-T and P, in mV."""
 
     qrs: Float[np.ndarray, "7 9"]
@@ -22,7 +22,7 @@ class Habit:
     p: Float[np.ndarray, "2 9"]
 
     @classmethod
-    def individual(cls, person: np.random.Generator) -> "Habit":
+    def individual(cls, person: np.random.Generator) -> "IndividualVariation":
         """A person like any other: spread about as among normal PTB-XL records."""
         spread = np.array([0.15, 0.4, 0.9, 1.3, 1.2, 0.45, 0.12])[:, None]
         source = np.array([0.20, 0.14, 0.16, 0.20, 0.40, 0.36, 0.26, 0.18, 0.16])
@@ -34,7 +34,7 @@ class Habit:
         return cls(qrs, st_t, p_source * person.standard_normal((2, 9)))
 
     @classmethod
-    def mean(cls, st_t: Float[np.ndarray, "3 9"]) -> "Habit":
+    def mean(cls, st_t: Float[np.ndarray, "3 9"]) -> "IndividualVariation":
         """The mean person, but for these ST-T vectors."""
         return cls(np.zeros((QRS_SNAPSHOTS, 9)), st_t, np.zeros((2, 9)))
 
@@ -76,7 +76,7 @@ class Heart:
     spike_mv: float = 0.0
     injury: Float[np.ndarray, "9"] | None = None
     necrosis: Float[np.ndarray, "7 9"] | None = None
-    habit: Habit | None = None
+    habit: IndividualVariation | None = None
     infarct_wall: str = "inferior"  # "inferior" or "anterior", for an old infarction
 
 
@@ -102,7 +102,7 @@ def old_infarction(heart: Heart, severity: float, rng: np.random.Generator) -> H
         flat = sources_mv(-0.10, 0.0, -0.08, V2=-0.05, V3=-0.06, V4=-0.06)
     scar = (0.35 + 0.65 * severity) * early * gone
     flat = 2.0 * severity * rng.uniform(0.0, 1.0) * flat * np.array([0.0, 1.0, 0.8])[:, None]
-    habit = replace(heart.habit, st_t=heart.habit.st_t + flat) if heart.habit else Habit.mean(st_t=flat)
+    habit = replace(heart.habit, st_t=heart.habit.st_t + flat) if heart.habit else IndividualVariation.mean(st_t=flat)
     return replace(heart, necrosis=scar, habit=habit)
 
 

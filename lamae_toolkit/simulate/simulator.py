@@ -79,10 +79,10 @@ def lead_field(patient: Patient, rng: np.random.Generator) -> Float[np.ndarray, 
     chest_gain = limb_gain * np.exp(person.normal(0.02 if woman else 0.18, 0.16) + person.normal(0, 0.06, 6))
     one, two = limb_gain * seen[0], limb_gain * seen[1]
     chest = np.hstack([seen[2:], np.eye(6)])
-    # An electrode moved along its row sees a mixture of what it and its neighbour should see.
+    # An electrode moved along its row sees a mixture of what it and its neighbor should see.
     shift = np.clip(person.normal(0, 0.12, 6) + rng.normal(0, 0.10, 6), -0.5, 0.5)
-    neighbour = np.clip(np.arange(6) + np.sign(shift).astype(int), 0, 5)
-    chest = (1 - np.abs(shift))[:, None] * chest + np.abs(shift)[:, None] * chest[neighbour]
+    neighbor = np.clip(np.arange(6) + np.sign(shift).astype(int), 0, 5)
+    chest = (1 - np.abs(shift))[:, None] * chest + np.abs(shift)[:, None] * chest[neighbor]
     field = np.zeros((9, 9))
     field[:3, :3] = np.stack([-(one + two) / 3, one - (one + two) / 3, two - (one + two) / 3])
     field[3:] = chest_gain[:, None] * chest

@@ -21,7 +21,7 @@ from lamae_toolkit.simulate.rhythm import Schedule
 
 SOURCES = ("x", "y", "z", "V1", "V2", "V3", "V4", "V5", "V6")
 REFERENCE_QRS_MS = 90.0
-SNAPSHOT_REACH = 1.3  # half-width of a snapshot in units of the time between two: neighbours blend without steps
+SNAPSHOT_REACH = 1.3  # half-width of a snapshot in units of the time between two: neighbors blend without steps
 
 # Sharpened a little, as the mean of many hearts is blunter than each of them.
 # Dipole and near field at seven instants of the QRS, from the septum (first rows) by the free wall to the base.
@@ -162,7 +162,7 @@ def st_t_table(heart: Heart, table: np.ndarray, qrs_ms: float, jt_ms: float) -> 
     if heart.habit is not None:
         st_t = st_t + heart.habit.st_t * abs(heart.t_gain)
     per_snapshot = SNAPSHOT_REACH / (QRS_SNAPSHOTS - 1 + 2 * SNAPSHOT_REACH)
-    # Habit and scar have their recovery in `habit`, only path and mass of activation count here.
+    # IndividualVariation and scar have their recovery in `habit`, only path and mass of activation count here.
     own = table - (0 if heart.habit is None else heart.habit.qrs)
     lost_area = per_snapshot * (NORMAL_QRS.sum(0) * REFERENCE_QRS_MS - own.sum(0) * qrs_ms)
     areas = ST_T_TIMES[:, 1:].sum(1) / 2 * jt_ms

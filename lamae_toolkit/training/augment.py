@@ -21,19 +21,19 @@ Generator = torch.Generator | None
 class Augmentation:
     """Which changes are made, and how large they are; by default none.
 
-    crop_patches: of `random_crop`, in the model's patches. amplitude_spread: of `random_amplitude`. lead_dropout: the
+    crop_patches: of `random_crop`, in the model's patches. scale_jitter: of `random_amplitude`. lead_dropout: the
     chance of `random_lead_dropout`. noise_mv: of `random_noise`.
     """
 
     crop_patches: int = 0
-    amplitude_spread: float = 0.0
+    scale_jitter: float = 0.0
     lead_dropout: float = 0.0
     noise_mv: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop_patches < 0 or self.crop_patches == 1:
             raise ECGError(f"The crop_patches are {self.crop_patches}, but they are 2 or more, or 0 for whole ECGs.")
-        for name in ("amplitude_spread", "lead_dropout"):
+        for name in ("scale_jitter", "lead_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ECGError(f"The {name} is {getattr(self, name):g}, but it is at least 0 and below 1.")
         if not 0 <= self.noise_mv < float("inf"):
@@ -53,8 +53,8 @@ class Augmentation:
         """The batch with all changes; the same one, and nothing drawn, if there are none."""
         if self.crop_patches:
             batch = random_crop(batch, self.crop_patches * patch_samples, generator, of=of, first=first)
-        if self.amplitude_spread:
-            batch = random_amplitude(batch, self.amplitude_spread, generator, of=of, first=first)
+        if self.scale_jitter:
+            batch = random_amplitude(batch, self.scale_jitter, generator, of=of, first=first)
         if self.lead_dropout:
             batch = random_lead_dropout(batch, self.lead_dropout, generator, of=of, first=first)
         if self.noise_mv:
@@ -75,8 +75,8 @@ def random_crop(
         raise ECGError(f"{samples} samples cannot be cropped from ECGs of {there}; choose a shorter crop.")
     device = batch.signal_mv.device
     start = torch.randint(there - samples + 1, (of or len(batch),), generator=generator, device=device)
-    moments = start[first : first + len(batch), None, None] + torch.arange(samples, device=device)
-    return replace(batch, signal_mv=batch.signal_mv.gather(2, moments.expand(-1, len(batch.leads), -1)))
+    time_steps = start[first : first + len(batch), None, None] + torch.arange(samples, device=device)
+    return replace(batch, signal_mv=batch.signal_mv.gather(2, time_steps.expand(-1, len(batch.leads), -1)))
 
 
 def random_amplitude(
@@ -100,10 +100,10 @@ def random_lead_dropout(
     these need not be drawn. Source: random lead masking, Oh et al., arXiv 2203.06889.
     """
     drawn = _uniform((of or len(batch), len(batch.leads)), batch, generator)[first : first + len(batch)]
-    drawn = drawn.masked_fill(~batch.present, -1.0)
+    drawn = drawn.masked_fill(~batch.lead_mask, -1.0)
     last = drawn == drawn.amax(dim=1, keepdim=True)
-    present = batch.present & ((drawn >= chance) | last)
-    return replace(batch, signal_mv=batch.signal_mv * present[:, :, None], present=present)
+    lead_mask = batch.lead_mask & ((drawn >= chance) | last)
+    return replace(batch, signal_mv=batch.signal_mv * lead_mask[:, :, None], lead_mask=lead_mask)
 
 
 def random_noise(
@@ -115,7 +115,7 @@ def random_noise(
     """
     shape = (of or len(batch), *batch.signal_mv.shape[1:])
     noise = torch.randn(shape, generator=generator, device=batch.signal_mv.device)[first : first + len(batch)]
-    return replace(batch, signal_mv=batch.signal_mv + noise_mv * noise * batch.present[:, :, None])
+    return replace(batch, signal_mv=batch.signal_mv + noise_mv * noise * batch.lead_mask[:, :, None])
 
 
 def _uniform(shape: tuple[int, ...], batch: Batch, generator: Generator) -> Tensor:

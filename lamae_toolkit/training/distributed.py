@@ -18,7 +18,7 @@ from lamae_toolkit.errors import ECGError
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """How many processes train the model, which of them this is (`rank`, from 0), and the device it computes on."""
 
     rank: int
@@ -53,27 +53,27 @@ def apart(model: nn.Module) -> AbstractContextManager:
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
-def processes_started() -> int:
+def world_size() -> int:
     """How many processes `torchrun` started for this command; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def is_first_process() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that speaks to the user."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 @contextmanager
-def training_together(device: torch.device | str) -> Iterator[Processes]:
+def distributed_training(device: torch.device | str) -> Iterator[DistributedContext]:
     """Meet the other processes that `torchrun` started, by gloo on CPU and nccl on GPUs, and wait for all at the end.
 
     They part when they exit, so that several models can be trained one after the other. Without torchrun there is
     nobody to meet. On GPUs each process of a machine takes one of its own. If another process ends early, this one
     ends with an ECGError that says so.
     """
-    device, count = torch.device(device), processes_started()
+    device, count = torch.device(device), world_size()
     if count == 1:
-        yield Processes(0, 1, device)
+        yield DistributedContext(0, 1, device)
         return
     if "RANK" not in os.environ or "LOCAL_RANK" not in os.environ:
         raise ECGError("WORLD_SIZE asks for several processes, but RANK or LOCAL_RANK is not set; start with torchrun.")
@@ -99,7 +99,7 @@ def training_together(device: torch.device | str) -> Iterator[Processes]:
         atexit.register(dist.destroy_process_group)
     usual = signal.signal(signal.SIGTERM, stop)
     try:
-        yield Processes(rank, count, device)
+        yield DistributedContext(rank, count, device)
         dist.barrier()
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):  # what they make of a partner that is gone

@@ -17,8 +17,8 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, chosen_latents
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.model.lamae import LAMAE, lead_statistics
-from lamae_toolkit.training.distributed import Processes
-from lamae_toolkit.training.loader import Shuffle, feeding, sent
+from lamae_toolkit.training.distributed import DistributedContext
+from lamae_toolkit.training.loader import Shuffle, load_batches, sent
 from lamae_toolkit.training.trainer import check_above_zero
 
 
@@ -118,7 +118,7 @@ def layers(network: nn.Module) -> list[list[nn.Parameter]]:
     if not isinstance(network, FineTuned):
         return [list(network.parameters())]
     model = network.model
-    inputs = [part for part in (model.embed_patch, model.lead_name, model.lead_height) if part is not None]
+    inputs = [part for part in (model.patch_embed, model.lead_name, model.amplitude_embed) if part is not None]
     stack = [[model.lead_cls, *nn.ModuleList(inputs).parameters()]]
     stack += [list(block.parameters()) for block in (*model.encoder, *model.latent_attention)]
     taken = {id(parameter) for layer in stack for parameter in layer}
@@ -162,7 +162,7 @@ def fit_supervised(
     if isinstance(network, FineTuned):
         best_score = _score(network, store, validation, labels, device)
     shuffle = Shuffle(train, config.batch_size, config.seed)
-    with feeding(store, shuffle, range(steps), Processes(0, 1, device), progress=progress) as batches:
+    with load_batches(store, shuffle, range(steps), DistributedContext(0, 1, device), progress=progress) as batches:
         bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
         for step, batch in zip(bar, batches, strict=True):
             network.train()

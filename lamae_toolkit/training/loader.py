@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store, unpacked
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.distributed import DistributedContext
 
 DATA = ("auto", "resident", "streamed")
 READ_AHEAD = 3
@@ -52,8 +52,14 @@ class Shuffle:
 
 
 @contextmanager
-def feeding(
-    store: Store, shuffle: Shuffle, steps: range, processes: Processes, data: str = "auto", *, progress: bool = True
+def load_batches(
+    store: Store,
+    shuffle: Shuffle,
+    steps: range,
+    processes: DistributedContext,
+    data: str = "auto",
+    *,
+    progress: bool = True,
 ) -> Iterator[Iterator[Batch]]:
     """The batches of these steps, one after the other; of each the share that this process computes, on its device.
 
@@ -63,7 +69,7 @@ def feeding(
     is due, which costs next to nothing beside the step. The batches are the same in all cases, bit for bit.
     """
     device = processes.device
-    how = how_fed(store, shuffle, device, data) if steps else "when due"
+    how = data_location(store, shuffle, device, data) if steps else "when due"
     if how == "resident":
         batches = _resident(load(store, shuffle.rows, device, progress), shuffle, steps, processes)
     elif how == "streamed":
@@ -77,7 +83,7 @@ def feeding(
         yield batches
 
 
-def how_fed(store: Store, shuffle: Shuffle, device: torch.device, data: str = "auto") -> str:
+def data_location(store: Store, shuffle: Shuffle, device: torch.device, data: str = "auto") -> str:
     """What `data` means for these ECGs on this device: "resident", "streamed" or "when due"."""
     if data != "auto":
         return data
@@ -114,7 +120,7 @@ def load(
 
 
 def _resident(
-    stored: Int16[Tensor, "b 12 t"], shuffle: Shuffle, steps: range, processes: Processes
+    stored: Int16[Tensor, "b 12 t"], shuffle: Shuffle, steps: range, processes: DistributedContext
 ) -> Generator[Batch, None, None]:
     """Gather each batch where all ECGs are."""
     epoch, places = -1, torch.empty(0)
@@ -133,7 +139,9 @@ def sent(values: np.ndarray, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)  # torch keeps pinned memory until it has been copied
 
 
-def _streamed(store: Store, shuffle: Shuffle, steps: range, processes: Processes) -> Generator[Batch, None, None]:
+def _streamed(
+    store: Store, shuffle: Shuffle, steps: range, processes: DistributedContext
+) -> Generator[Batch, None, None]:
     """Have a thread read batches ahead, in turn into one of a few slots."""
     device = processes.device
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None

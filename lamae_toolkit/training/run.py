@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.pretrained import PretrainedModel
 
 CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
@@ -81,11 +81,11 @@ class Run:
             "train_config": asdict(self.config),
             "precision": self.precision,
             "data": self.data,
-            "optimiser": self.optim.state_dict(),
+            "optimizer": self.optim.state_dict(),
             "generator": self.generator.get_state(),
         }
         try:
-            with written_whole(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
+            with atomic_write(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
                 self.model.save_pretrained(partial)
                 torch.save(state, partial / STATE_FILE)
         except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
@@ -107,6 +107,10 @@ class Run:
             state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
         except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
             raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
+        if "optimiser" in state:  # version 0.1, with its own names
+            state["optimizer"] = state.pop("optimiser")
+            jitter = state["train_config"].pop("amplitude_spread", None)
+            state["train_config"] |= {} if jitter is None else {"scale_jitter": jitter}
         trained = type(self.model).from_pretrained(checkpoint)
         # What an earlier version did not know was then as it is by default.
         kept = asdict(type(self.config)()) | state["train_config"]
@@ -129,11 +133,11 @@ class Run:
                 " differ; go on where it began, or choose another folder."
             )
         self.model.load_state_dict(trained.state_dict())
-        self.optim.load_state_dict(state["optimiser"])
+        self.optim.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         if self.writes and log.exists():
             rows = [row for row in read_log(self.folder) if row["step"] <= state["step"]]
-            with written_whole(log) as partial:
+            with atomic_write(log) as partial:
                 partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self.saved = state["step"]
         return self.saved

@@ -11,7 +11,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.precision import autocast, check_precision
 from lamae_toolkit.model.pretrained import PretrainedModel
-from lamae_toolkit.training.distributed import Processes, apart
+from lamae_toolkit.training.distributed import DistributedContext, apart
 from lamae_toolkit.training.loader import DATA
 
 
@@ -21,8 +21,8 @@ class Compute:
 
     accumulation: parts in which a batch passes through the model one after the other, for a batch that does not fit
     into memory as a whole. precision: "bfloat16" computes matrix products in 16 bits (torch.autocast); parameters,
-    optimiser and loss stay in 32. compile: whether the model is compiled by torch.compile first. data: whether the ECGs
-    are "resident" on the device, "streamed" to it, or what fits ("auto", see `feed.feeding`); all give the same bits.
+    optimizer and loss stay in 32. compile: whether the model is compiled by torch.compile first. data: whether the ECGs
+    are "resident" on the device, "streamed" to it, or what fits ("auto", see `feed.load_batches`); all give the same bits.
     """
 
     accumulation: int = 1
@@ -51,7 +51,7 @@ class Compute:
                 " parts; train it in one process without accumulation."
             )
 
-    def prepared(self, model: PretrainedModel, processes: Processes) -> nn.Module:
+    def prepared(self, model: PretrainedModel, processes: DistributedContext) -> nn.Module:
         """The model as it is called in training, compiled and joined to those of the other processes if need be."""
         return processes.joined(torch.compile(model, dynamic=False) if self.compile else model)
 
@@ -62,7 +62,7 @@ def gradients(
     batch: Batch,
     generator: torch.Generator,
     compute: Compute,
-    processes: Processes,
+    processes: DistributedContext,
 ) -> Float[Tensor, ""]:
     """Add the gradients of one step to the parameters; returns the loss. Both are those of the batch of all processes.
 
@@ -71,16 +71,16 @@ def gradients(
     losses: leads that were not recorded leave a part fewer patches to hide. prepared: from `Compute.prepared`.
     """
     share, parts = len(batch), compute.accumulation
-    mask, keep = model.draw_mask(batch, generator, of=share * processes.count, first=share * processes.rank)
-    hidden = (mask & batch.present[:, :, None]).sum().float()
+    mask, keep = model.sample_mask(batch, generator, of=share * processes.count, first=share * processes.rank)
+    hidden = (mask & batch.lead_mask[:, :, None]).sum().float()
     divisor = processes.mean(hidden) / parts
     total = torch.zeros_like(divisor)
     for part in range(parts):
         here = slice(part * share // parts, (part + 1) * share // parts)
-        piece = replace(batch, signal_mv=batch.signal_mv[here], present=batch.present[here])
+        piece = replace(batch, signal_mv=batch.signal_mv[here], lead_mask=batch.lead_mask[here])
         # Gradients travel between processes once a step, with the last part.
         with nullcontext() if part == parts - 1 else apart(prepared):
-            with autocast(batch.present.device, compute.precision):
+            with autocast(batch.lead_mask.device, compute.precision):
                 loss = prepared(piece, mask[here], keep=keep, divisor=divisor).loss / parts
             loss.backward()
         total += loss.detach()

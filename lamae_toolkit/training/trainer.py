@@ -15,8 +15,8 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
 from lamae_toolkit.training.augment import Augmentation
-from lamae_toolkit.training.distributed import training_together
-from lamae_toolkit.training.loader import Shuffle, feeding
+from lamae_toolkit.training.distributed import distributed_training
+from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.run import CHECKPOINT as CHECKPOINT
 from lamae_toolkit.training.run import Run, ecgs_named
 from lamae_toolkit.training.run import read_log as read_log
@@ -28,7 +28,7 @@ class TrainConfig:
     """How a model is pretrained: AdamW, linear warm-up then cosine decay, gradients clipped at norm 1.
 
     The last four change every ECG at random (see `augment`): a stretch of `crop_patches` is taken, larger or smaller by
-    up to the share `amplitude_spread`, each lead left out by the chance `lead_dropout`, and `noise_mv` added; 0 is off.
+    up to the share `scale_jitter`, each lead left out by the chance `lead_dropout`, and `noise_mv` added; 0 is off.
     """
 
     steps: int = 1000
@@ -41,7 +41,7 @@ class TrainConfig:
     log_every: int = 10
     save_every: int = 200
     crop_patches: int = 0
-    amplitude_spread: float = 0.0
+    scale_jitter: float = 0.0
     lead_dropout: float = 0.0
     noise_mv: float = 0.0
 
@@ -53,7 +53,7 @@ class TrainConfig:
     @property
     def augmentation(self) -> Augmentation:
         """What is changed at random in the ECGs; ECGError if it makes no sense."""
-        return Augmentation(self.crop_patches, self.amplitude_spread, self.lead_dropout, self.noise_mv)
+        return Augmentation(self.crop_patches, self.scale_jitter, self.lead_dropout, self.noise_mv)
 
 
 def check_above_zero(config: object, what: str, names: tuple[str, ...]) -> None:
@@ -76,7 +76,7 @@ def progress_after_warmup(step: int, config: TrainConfig) -> float:
     return min(max(done, 0.0), 1.0)
 
 
-def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices only, as is usual: not on biases, norms and single tokens."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
@@ -117,13 +117,13 @@ def pretrain(
     check_rate(model, store.sampling_rate_hz)
     augment.check(model.config, store.signals.shape[2])
     shuffle = Shuffle(rows, config.batch_size, config.seed)
-    with training_together(device) as processes:
+    with distributed_training(device) as processes:
         compute.check(model, config.batch_size, processes.count)
         if watch is not None and processes.count > 1:
             raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
         device = processes.device
         model.to(device).train()
-        optim = optimiser(model, config)
+        optim = optimizer(model, config)
         generator = torch.Generator(device=device)
         generator.manual_seed(config.seed)
         run = Run(folder, processes.first, model, optim, generator, config, compute.precision, ecgs_named(store, rows))
@@ -135,7 +135,7 @@ def pretrain(
         steps, show = range(first, last), progress and processes.first
         with (
             run.interruption_told(),
-            feeding(store, shuffle, steps, processes, compute.data, progress=show) as batches,
+            load_batches(store, shuffle, steps, processes, compute.data, progress=show) as batches,
             tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not show) as bar,
         ):
             start = time.perf_counter()

@@ -112,10 +112,10 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     store, folder = tmp_path / "store", tmp_path / "run"
     assert main(["simulate", "--out", str(store), "--ecgs", "260", "--seed", "4"]) == 0
     words = ["pretrain", "--store", str(store), "--out", str(folder), "--steps", "3", "--batch-size", "8", *TINY]
-    assert main([*words, "--tokens", "cls", "--hidden-leads", "2", "--device", "cpu"]) == 0
+    assert main([*words, "--tokens", "cls", "--masked-leads", "2", "--device", "cpu"]) == 0
     checkpoint = folder / "checkpoint"
     config = LAMAE.from_pretrained(checkpoint).config
-    assert (config.tokens, config.hidden_leads, config.width) == ("cls", 2, 48)
+    assert (config.tokens, config.masked_leads, config.width) == ("cls", 2, 48)
     assert "no probe.json" in refused(capsys, "explain", store, "--checkpoint", checkpoint)
     metrics = tmp_path / "metrics.json"
     assert (
@@ -132,7 +132,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
                 "per_lead",
                 "--minimum",
                 "5",
-                "--replicates",
+                "--n-bootstrap",
                 "10",
                 "--device",
                 "cpu",
@@ -243,7 +243,7 @@ def test_compare_says_what_it_lacks_and_keeps_its_plan(cohort, tmp_path, capsys)
 
 def test_compare_of_untrained_models_from_the_command_to_the_table(cohort, tmp_path, capsys):
     words = ["compare", "simulated", "--out", tmp_path, "--store", cohort.folder, "--seeds", "2", "--workers", "1"]
-    assert main([str(word) for word in [*words, "--variants", "random encoder", "--replicates", "20"]]) == 0
+    assert main([str(word) for word in [*words, "--variants", "random encoder", "--n-bootstrap", "20"]]) == 0
     assert "silent_codes, all labels, all leads" in lines(capsys)
     results = json.loads((tmp_path / "results.json").read_text())
     assert {row["variant"] for row in results["macro"]} == {"random encoder"}

@@ -107,7 +107,7 @@ def test_after_a_kill_finished_parts_are_not_read_again(root, tmp_path, small_pa
     assert not parts.parent.exists()
 
 
-@pytest.mark.parametrize("at", ["take_place", "_report", "join_signals"])
+@pytest.mark.parametrize("at", ["replace_atomically", "_report", "join_signals"])
 def test_an_interruption_at_the_end_costs_nothing(root, tmp_path, small_parts, monkeypatch, at):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -129,7 +129,7 @@ def test_an_interruption_at_the_end_costs_nothing(root, tmp_path, small_parts, m
     report = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
     prepare(folder_source(root), tmp_path / "in one go", workers=1, progress=False)
     assert content(tmp_path / "store") == content(tmp_path / "in one go")
-    if at != "take_place":
+    if at != "replace_atomically":
         assert report["read_in_this_run"] == 0
 
 

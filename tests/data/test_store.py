@@ -11,16 +11,18 @@ import pytest
 from lamae_toolkit.data import store as store_module
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.simulated import simulate_store
-from lamae_toolkit.data.store import Entry, Store, pack, patient_fold
+from lamae_toolkit.data.store import Record, Store, pack, patient_fold
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 
 
-def entry(number: int, patient: int | None = None, leads=LEADS, seconds: float = 10.0, rate_hz: float = 100.0) -> Entry:
+def entry(
+    number: int, patient: int | None = None, leads=LEADS, seconds: float = 10.0, rate_hz: float = 100.0
+) -> Record:
     noise = np.random.default_rng(number).normal(0, 0.3, (len(leads), round(seconds * rate_hz)))
-    return Entry(Recording(noise, rate_hz, tuple(leads)), patient or number, number, 61.5, "F", ("I48.91",))
+    return Record(Recording(noise, rate_hz, tuple(leads)), patient or number, number, 61.5, "F", ("I48.91",))
 
 
 def test_what_was_packed_comes_back(tmp_path):
@@ -42,8 +44,8 @@ def test_a_batch_of_the_store_is_the_collated_recordings(tmp_path):
     batch, collated = store.batch([1, 0]), collate([store.recording(1), store.recording(0)])
     assert isinstance(batch, Batch) and batch.leads == LEADS
     assert np.allclose(batch.signal_mv, collated.signal_mv, atol=1e-6)
-    assert (batch.present == collated.present).all() and batch.present[0].sum() == 2
-    assert batch.signal_mv[~batch.present].abs().max() == 0
+    assert (batch.lead_mask == collated.lead_mask).all() and batch.lead_mask[0].sum() == 2
+    assert batch.signal_mv[~batch.lead_mask].abs().max() == 0
 
 
 def test_packed_ecgs_can_be_written_where_they_are_wanted(tmp_path):
@@ -63,7 +65,7 @@ def test_ecgs_of_any_rate_are_packed_at_one(tmp_path):
 
 def test_real_ecgs_are_packed(tmp_path, real_data):
     files = sorted((real_data / "ptb-xl" / "records100").rglob("*.hea"))[:20]
-    entries = [Entry(read_ecg(file), n, n, 60.0, "M", ()) for n, file in enumerate(files)]
+    entries = [Record(read_ecg(file), n, n, 60.0, "M", ()) for n, file in enumerate(files)]
     store = pack(entries, tmp_path / "store", source="PTB-XL")
     for row, packed in enumerate(entries):
         assert np.allclose(store.recording(row).signal_mv, packed.recording.select(LEADS).signal_mv, atol=0.00051)

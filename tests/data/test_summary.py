@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from lamae_toolkit.data.store import INDEX, Entry, Store, pack
+from lamae_toolkit.data.store import INDEX, Record, Store, pack
 from lamae_toolkit.data.summary import (
     age_table,
     co_occurrence,
@@ -17,13 +17,13 @@ from lamae_toolkit.data.summary import (
     lead_matrix,
     quality_table,
     redundancy_table,
+    reversal_table,
     some_rows,
-    swap_table,
 )
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.experiments.leakage import COIN, leak_experiment, mean_beats
+from lamae_toolkit.experiments.leakage import COIN, leak_experiment, leak_figure, mean_beats
 from lamae_toolkit.plots import cohort as cohort_plots
 
 FLAGS = {"flag_nan": "", "flag_flat": "", "flag_clipped": "", "flag_noisy": "", "flag_swap": ""}
@@ -56,7 +56,7 @@ def a_store(folder, ecgs: int = 12, absent: dict[int, list[str]] | None = None, 
         chest[1] = 2 * chest[0]
         leads = [lead for lead in LEADS if lead not in (absent or {}).get(number, [])]
         recording = Recording(twelve_leads(rng.normal(size=(2, 1000)), chest), 100, LEADS).select(leads)
-        entries.append(Entry(recording, number // 2, number, 60.0, "F", ("I10",)))
+        entries.append(Record(recording, number // 2, number, 60.0, "F", ("I10",)))
     pack(entries, folder, source="test")
     index = pd.read_parquet(folder / INDEX)
     index.assign(**(FLAGS | {name: pd.Series(texts) for name, texts in flags.items()})).to_parquet(folder / INDEX)
@@ -146,7 +146,7 @@ def test_flags_are_counted_lead_by_lead(tmp_path):
     assert table.loc["V1", "absent"] == 0.5 and table.loc["V6", "absent"] == 0.25
     assert table.to_numpy().sum() == pytest.approx(0.5 + 0.25 + 0.25 + 0.5 + 0.25)
     assert quality_table(store, np.array([2])).loc["V2", "noisy"] == 1
-    assert swap_table(store.index).loc["RA-LA"].tolist() == [1, 0.25]
+    assert reversal_table(store.index).loc["RA-LA"].tolist() == [1, 0.25]
     assert flagged_rows(store.index, "noisy").tolist() == [0, 2]
     assert flagged_rows(store.index, "noisy", "V3").tolist() == [0] and flagged_rows(store.index, "flat").size == 0
     assert flagged_rows(store.index, "swap", "RA-LA").tolist() == [1]
@@ -162,7 +162,7 @@ def test_a_store_from_before_the_flags_is_refused_in_a_sentence(tmp_path):
     older = store.index.drop(columns=list(FLAGS))
     older.to_parquet(store.folder / INDEX)
     store = Store.open(store.folder)
-    for look in (lambda: quality_table(store), lambda: swap_table(older), lambda: flagged_rows(older, "flat")):
+    for look in (lambda: quality_table(store), lambda: reversal_table(older), lambda: flagged_rows(older, "flat")):
         with pytest.raises(ECGError, match=r"no column flag_nan.*prepare it again"):
             look()
 
@@ -177,28 +177,28 @@ def persons(patients: int, ecgs_each: int, day_to_day: float, seed: int = 0) -> 
 def test_a_planted_leak_is_found():
     x, patient = persons(150, 4, day_to_day=0.1)
     seen = pd.DataFrame({"seen": (x[:, 0] > 0).astype(int)})
-    leak = leak_experiment(x, patient, seen, replicates=100)
-    assert leak.with_mate > 0.98 and leak.recognised.value > 0.98 and leak.by_chance < 0.01
+    leak = leak_experiment(x, patient, seen, n_bootstrap=100)
+    assert leak.with_mate > 0.98 and leak.recognized.value > 0.98 and leak.by_chance < 0.01
     coin, seen = leak.table.loc[COIN], leak.table.loc["seen"]
     assert coin.by_ecg > 0.97 and coin.by_patient_low < 0.5 < coin.by_patient_high and coin.difference_low > 0.4
     assert seen.by_patient_low > 0.7, "what the ECG does show is predicted for new patients, too"
     assert coin.difference == pytest.approx(coin.by_ecg - coin.by_patient)
-    assert isinstance(cohort_plots.leak_figure(leak), go.Figure)
+    assert isinstance(leak_figure(leak), go.Figure)
 
 
 def test_no_leak_where_each_patient_has_one_ecg():
     x, patient = persons(300, 1, day_to_day=0.1)
-    leak = leak_experiment(x, patient, pd.DataFrame({"seen": (x[:, 0] > 0).astype(int)}), replicates=50)
-    assert leak.with_mate == 0 and np.isnan(leak.recognised.value) and np.isnan(leak.by_chance)
+    leak = leak_experiment(x, patient, pd.DataFrame({"seen": (x[:, 0] > 0).astype(int)}), n_bootstrap=50)
+    assert leak.with_mate == 0 and np.isnan(leak.recognized.value) and np.isnan(leak.by_chance)
     assert (leak.table[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
 def test_no_leak_where_patients_cannot_be_recognised():
     """ECGs that tell nothing of the person: both divisions guess, and a mate is met as often as by chance."""
     _, patient = persons(150, 4, day_to_day=0.1)
-    leak = leak_experiment(np.random.default_rng(1).normal(size=(600, 8)), patient, pd.DataFrame(), replicates=100)
+    leak = leak_experiment(np.random.default_rng(1).normal(size=(600, 8)), patient, pd.DataFrame(), n_bootstrap=100)
     assert leak.by_chance == pytest.approx(3 * 0.8 / 480, rel=0.05)
-    assert leak.recognised.value < 0.03
+    assert leak.recognized.value < 0.03
     coin = leak.table.loc[COIN]
     assert coin.by_ecg == pytest.approx(0.5, abs=0.05) and coin.difference_low < 0 < coin.difference_high
 
@@ -216,8 +216,8 @@ def test_the_experiment_refuses_what_it_cannot_answer():
 def test_mean_beats_of_a_patient_are_alike_and_absent_leads_filled(cohort, tmp_path):
     x, patient = mean_beats(cohort, np.arange(len(cohort))), cohort.index.patient_id.to_numpy()
     assert x.shape == (len(cohort), 12 * 35) and np.isfinite(x).all()
-    leak = leak_experiment(x, patient, pd.DataFrame(), replicates=50)
-    assert leak.recognised.value > 20 * leak.by_chance
+    leak = leak_experiment(x, patient, pd.DataFrame(), n_bootstrap=50)
+    assert leak.recognized.value > 20 * leak.by_chance
     store = a_store(tmp_path / "store", 4, {0: ["V1"]})
     beats = mean_beats(store, np.arange(4)).reshape(4, 12, 35)
     assert np.allclose(beats[0, 6], beats[1:, 6].mean(axis=0)) and not np.allclose(beats[0, 7], beats[1:, 7].mean(0))
@@ -256,10 +256,10 @@ def test_r_squared_is_that_of_the_drawn_lead(tmp_path):
     signal_mv = store.batch(np.arange(12)).signal_mv.numpy().astype(float)
     signal_mv[:, 9] += 0.5 * signal_mv[:, 0]  # something to find: V4 with some of I in it
     store.signals = np.rint(signal_mv * 1000).astype(np.int16)
-    centred = signal_mv - signal_mv.mean(axis=2, keepdims=True)
-    x, y = centred[:8][:, leads[:2]].transpose(0, 2, 1).reshape(-1, 2), centred[:8][:, leads[2]].reshape(-1)
+    centered = signal_mv - signal_mv.mean(axis=2, keepdims=True)
+    x, y = centered[:8][:, leads[:2]].transpose(0, 2, 1).reshape(-1, 2), centered[:8][:, leads[2]].reshape(-1)
     fit = LinearRegression(fit_intercept=False).fit(x, y)
-    expected = [r2_score(ecg[leads[2]], fit.predict(ecg[leads[:2]].T)) for ecg in centred[8:]]
+    expected = [r2_score(ecg[leads[2]], fit.predict(ecg[leads[:2]].T)) for ecg in centered[8:]]
     found = explained_share(lead_covariances(store, rows), lead_covariances(store, np.arange(8, 12)), "V4", ["I", "V3"])
     assert found == pytest.approx(np.array(expected), abs=1e-4) and found.mean() > 0.1
 

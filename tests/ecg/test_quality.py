@@ -5,14 +5,14 @@ import pytest
 
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns, suspected_swap
+from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns, suspected_reversal
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.explain.counterfactuals import electrodes_exchanged
+from lamae_toolkit.explain.counterfactuals import electrodes_reversed
 
 
 def exchanged(ecg: Recording, electrodes: str) -> Recording:
     """The twelve leads as they come out when two limb electrodes are exchanged, with a little noise of their own."""
-    found = electrodes_exchanged(ecg, *electrodes.split("-"))
+    found = electrodes_reversed(ecg, *electrodes.split("-"))
     noise = np.random.default_rng(0).normal(0, 1e-3, found.signal_mv.shape)  # the two legs differ by a little
     return Recording(found.signal_mv + noise, ecg.sampling_rate_hz, ecg.leads)
 
@@ -23,19 +23,19 @@ def real_ecgs(real_data) -> list[Recording]:
 
 
 def test_few_real_ecgs_are_suspected(real_ecgs):
-    assert sum(suspected_swap(ecg) is not None for ecg in real_ecgs) <= 4
+    assert sum(suspected_reversal(ecg) is not None for ecg in real_ecgs) <= 4
 
 
 @pytest.mark.parametrize(("electrodes", "share"), [("RA-LA", 0.6), ("RA-LL", 0.75), ("RA-RL", 0.95), ("LA-RL", 0.95)])
 def test_most_exchanged_electrodes_are_found(real_ecgs, electrodes, share):
-    found = [suspected_swap(exchanged(ecg, electrodes)) for ecg in real_ecgs]
+    found = [suspected_reversal(exchanged(ecg, electrodes)) for ecg in real_ecgs]
     assert found.count(electrodes) / len(found) > share
     # What is suspected is nearly always the pair that was exchanged.
     assert found.count(electrodes) / sum(swap is not None for swap in found) > 0.9
 
 
 def test_without_the_leads_that_it_takes_nothing_is_suspected(real_ecgs):
-    assert suspected_swap(exchanged(real_ecgs[0], "RA-LA").select(("I", "II", "V6"))) is None
+    assert suspected_reversal(exchanged(real_ecgs[0], "RA-LA").select(("I", "II", "V6"))) is None
 
 
 def test_flags_of_reader_and_signal_become_columns_in_the_order_of_the_leads(real_ecgs):

@@ -79,7 +79,7 @@ def learnable(ecgs: int = 900, width: int = 8, seed: int = 0):
 
 def test_a_probe_finds_what_is_there_and_nothing_else():
     embedding, index = learnable()
-    result = evaluate(embedding, index, ("I44.7", "I48.91"), replicates=200)
+    result = evaluate(embedding, index, ("I44.7", "I48.91"), n_bootstrap=200)
     table = result.table()
     assert table.auroc["I48.91"] > 0.9
     assert table.auroc_low["I44.7"] < 0.5 < table.auroc_high["I44.7"]
@@ -93,34 +93,34 @@ def test_test_labels_do_not_reach_the_probe():
     shuffled = index.copy()
     test = shuffled.fold.isin(Split().test)
     shuffled.loc[test, "codes"] = shuffled.codes[test].sample(frac=1, random_state=0).to_numpy()
-    one, other = (evaluate(embedding, labels, ("I48.91",), replicates=5).probe for labels in (index, shuffled))
-    assert np.array_equal(one.weight, other.weight) and one.penalty == other.penalty
+    one, other = (evaluate(embedding, labels, ("I48.91",), n_bootstrap=5).probe for labels in (index, shuffled))
+    assert np.array_equal(one.weight, other.weight) and one.C == other.C
 
 
 def test_the_probe_is_scikit_learns_logistic_regression():
     embedding, index = learnable()
     x, labels = features(embedding), label_matrix(index.codes.tolist(), ["I48.91", "I44.7"])
     train, validation = np.arange(600), np.arange(600, 900)
-    probe = fit_probe(x, labels, ["I48.91", "I44.7"], train, validation, penalties=(0.03,))
+    probe = fit_probe(x, labels, ["I48.91", "I44.7"], train, validation, Cs=(0.03,))
     scaled = (x - x[train].mean(0)) / (x[train].std(0) + 1e-6)
     for column, code in enumerate(probe.codes):
         assert code in NAMES
         theirs = LogisticRegression(C=0.03, max_iter=5000, tol=1e-8).fit(scaled[train], labels[train, column])
         assert np.abs(probe.logits(x)[:, column] - theirs.decision_function(scaled)).max() < 5e-3
-    assert np.allclose(probe.chances(x), 1 / (1 + np.exp(-probe.logits(x))))
+    assert np.allclose(probe.predict_proba(x), 1 / (1 + np.exp(-probe.logits(x))))
 
 
 def test_the_penalty_is_chosen_on_validation_patients():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 60)).astype(np.float32)
     labels = (x[:, :1] + rng.normal(0, 2, (400, 1)) > 0).astype(np.uint8)
-    probe = fit_probe(x, labels, ["I10"], np.arange(80), np.arange(80, 400), penalties=(1e-3, 1e3))
-    assert probe.penalty == 1e-3, "80 ECGs, 60 numbers each: only a strong penalty generalises"
+    probe = fit_probe(x, labels, ["I10"], np.arange(80), np.arange(80, 400), Cs=(1e-3, 1e3))
+    assert probe.C == 1e-3, "80 ECGs, 60 numbers each: only a strong penalty generalises"
 
 
 def test_a_probe_survives_saving(tmp_path):
     embedding, index = learnable()
-    probe = evaluate(embedding, index, ("I48.91",), replicates=5).probe
+    probe = evaluate(embedding, index, ("I48.91",), n_bootstrap=5).probe
     probe.save(tmp_path)
     loaded = Probe.load(tmp_path)
     assert np.allclose(loaded.logits(features(embedding)), probe.logits(features(embedding)))
@@ -137,16 +137,16 @@ def test_a_probe_survives_saving(tmp_path):
 def test_codes_that_cannot_be_learned_or_scored_are_said():
     embedding, index = learnable()
     with pytest.raises(ECGError, match="No probe can learn Q99: no training ECG has it"):
-        evaluate(embedding, index, ("Q99",), replicates=5)
+        evaluate(embedding, index, ("Q99",), n_bootstrap=5)
     with pytest.raises(ECGError, match="A part of the split has no ECGs"):
-        evaluate(embedding, index[index.fold < 14], ("I48.91",), replicates=5)
+        evaluate(embedding, index[index.fold < 14], ("I48.91",), n_bootstrap=5)
 
 
 def test_only_codes_with_enough_ecgs_are_predicted(cohort):
     split = Split()
     codes = codes_to_predict(cohort, split, minimum=5)
     train = cohort.index.iloc[cohort.rows(split.train)]
-    assert codes and all(sum(code in present for present in train.codes) >= 5 for code in codes)
+    assert codes and all(sum(code in lead_mask for lead_mask in train.codes) >= 5 for code in codes)
     with pytest.raises(ECGError, match="use a larger cohort"):
         codes_to_predict(cohort, split, minimum=1000)
 
@@ -170,7 +170,7 @@ def test_ecgs_of_another_rate_are_refused(cohort):
 
 def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
     ours, untrained = evaluate_beside_random(
-        random_encoder(SMALL, seed=1), cohort, Split(), minimum=3, replicates=20, progress=False
+        random_encoder(SMALL, seed=1), cohort, Split(), minimum=3, n_bootstrap=20, progress=False
     )
     assert ours.probe.codes == untrained.probe.codes and ours.test_patients == untrained.test_patients
     assert set(compare(ours, untrained)) == {"macro_auroc_difference", "macro_auprc_difference"}
@@ -180,7 +180,7 @@ def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
 def test_an_evaluation_in_bounded_memory_is_the_usual_one(cohort, representation):
-    model, options = random_encoder(SMALL, seed=1), {"minimum": 3, "replicates": 30, "progress": False}
+    model, options = random_encoder(SMALL, seed=1), {"minimum": 3, "n_bootstrap": 30, "progress": False}
     usual, large = (
         evaluate_beside_random(model, cohort, Split(), representations=(representation,), large=large, **options)
         for large in (False, True)
@@ -246,9 +246,9 @@ def test_prediction_gives_a_chance_for_each_code(cohort):
     model = random_encoder(SMALL)
     embedding = embed_rows(model, cohort, np.arange(len(cohort)), progress=False)
     codes = codes_to_predict(cohort, Split(), minimum=3)
-    probe = evaluate(embedding, cohort.index, codes, replicates=5).probe
-    chances = predict(model, probe, cohort.batch([0, 1]))
-    assert chances.shape == (2, len(codes)) and ((chances > 0) & (chances < 1)).all().all()
+    probe = evaluate(embedding, cohort.index, codes, n_bootstrap=5).probe
+    probabilities = predict(model, probe, cohort.batch([0, 1]))
+    assert probabilities.shape == (2, len(codes)) and ((probabilities > 0) & (probabilities < 1)).all().all()
 
 
 def test_a_prediction_leaves_the_model_as_it_was(cohort):
@@ -267,9 +267,9 @@ def test_an_absent_lead_is_an_average_lead_to_the_fit_as_to_the_prediction(cohor
     """Every second ECG lacks V1: the probe's mean of V1 is that of the others, and logits are what is predicted."""
     model, rows = random_encoder(SMALL), np.arange(40)
     whole = cohort.batch(rows)
-    present = whole.present.clone()
-    present[::2, LEADS.index("V1")] = False
-    batch = replace(whole, present=present)
+    lead_mask = whole.lead_mask.clone()
+    lead_mask[::2, LEADS.index("V1")] = False
+    batch = replace(whole, lead_mask=lead_mask)
     with torch.inference_mode():
         x = features(model.embed(batch), "per_lead")
     places = np.arange(LEADS.index("V1") * 32, LEADS.index("V2") * 32)
@@ -280,7 +280,7 @@ def test_an_absent_lead_is_an_average_lead_to_the_fit_as_to_the_prediction(cohor
         of_others = x[1:30:2, at]
         np.testing.assert_allclose(probe.mean[at], of_others.mean(axis=0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(probe.scale[at], of_others.std(axis=0) + 1e-6, rtol=1e-3)
-    np.testing.assert_allclose(probe.chances(x), predict(model, probe, batch), atol=1e-4)
+    np.testing.assert_allclose(probe.predict_proba(x), predict(model, probe, batch), atol=1e-4)
     # Where all leads are there, nothing is otherwise than with the plain mean.
     complete = (x != 0).all(axis=1)
     x, labels = x[complete], labels[complete]

@@ -30,16 +30,16 @@ def as_tensors(latents) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.from_numpy(values) for values in latents)
 
 
-@pytest.mark.parametrize("penalties", [(0.001,), (0.3,), (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0)])
-def test_it_is_the_probe_and_scikit_learns(latents, penalties):
+@pytest.mark.parametrize("Cs", [(0.001,), (0.3,), (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0)])
+def test_it_is_the_probe_and_scikit_learns(latents, Cs):
     x, labels = latents
-    large = fit_large_probe(*as_tensors(latents), CODES, TRAIN, VALIDATION, penalties=penalties)
-    usual = fit_probe(x, labels, CODES, TRAIN, VALIDATION, penalties=penalties)
-    assert large.penalty == usual.penalty
+    large = fit_large_probe(*as_tensors(latents), CODES, TRAIN, VALIDATION, Cs=Cs)
+    usual = fit_probe(x, labels, CODES, TRAIN, VALIDATION, Cs=Cs)
+    assert large.C == usual.C
     np.testing.assert_allclose(large.logits(x), usual.logits(x), atol=0.02)
     z = (x - large.mean) / large.scale
     for column in range(len(CODES)):
-        sklearn = LogisticRegression(C=large.penalty, max_iter=5000, tol=1e-8).fit(z[TRAIN], labels[TRAIN, column])
+        sklearn = LogisticRegression(C=large.C, max_iter=5000, tol=1e-8).fit(z[TRAIN], labels[TRAIN, column])
         theirs = roc_auc_score(labels[TEST, column], sklearn.decision_function(z[TEST]))
         ours = roc_auc_score(labels[TEST, column], large.logits(x[TEST])[:, column])
         assert ours == pytest.approx(theirs, abs=1e-3)
@@ -49,7 +49,7 @@ def test_it_is_the_probe_and_scikit_learns(latents, penalties):
 def test_an_absent_lead_is_an_average_one_to_both(latents):
     x, labels = latents[0].copy(), latents[1]
     x[::3, :10], x[:, 20] = 0, 0
-    options = {"representation": "per_lead", "penalties": (0.01,)}
+    options = {"representation": "per_lead", "Cs": (0.01,)}
     large = fit_large_probe(torch.from_numpy(x), torch.from_numpy(labels), CODES, TRAIN, VALIDATION, **options)
     usual = fit_probe(x, labels, CODES, TRAIN, VALIDATION, **options)
     np.testing.assert_allclose(large.logits(x), usual.logits(x), atol=0.02)
@@ -85,7 +85,7 @@ def test_auroc_auprc_and_their_replicates_are_those_of_the_small_ones(memory_byt
     large = large_scores(*tensors, memory_bytes=memory_bytes)
     for small, same in zip((auroc, auprc), large, strict=True):
         np.testing.assert_allclose(same.value, small(labels, scores, weights).value, atol=1e-12)
-        np.testing.assert_allclose(same.replicates, small(labels, scores, weights).replicates, atol=1e-12)
+        np.testing.assert_allclose(same.resamples, small(labels, scores, weights).resamples, atol=1e-12)
     assert np.isnan(large.auroc.value[4:]).all() and large.auroc.value[0] == 0.5
     assert np.isnan(large.auprc.value[4]) and large.auprc.value[5] == 1
     with pytest.raises(ECGError, match="are not numbers"):

@@ -20,25 +20,25 @@ def some_scores(seed: int, ecgs: int = 200, codes: int = 3, levels: int | None =
 @pytest.mark.parametrize("levels", [None, 2], ids=["all different", "many ties"])
 def test_metrics_are_scikit_learns_in_every_replicate(levels):
     labels, scores, patients = some_scores(0, levels=levels)
-    weights = patient_bootstrap(patients, replicates=5)
+    weights = patient_bootstrap(patients, n_bootstrap=5)
     ours = {"roc": auroc(labels, scores, weights), "prc": auprc(labels, scores, weights)}
     for code in range(labels.shape[1]):
         y, x = labels[:, code], scores[:, code]
         assert ours["roc"].value[code] == pytest.approx(roc_auc_score(y, x), abs=1e-12)
         assert ours["prc"].value[code] == pytest.approx(average_precision_score(y, x), abs=1e-12)
-        for replicate, weight in enumerate(weights):
+        for resample, weight in enumerate(weights):
             expected = roc_auc_score(y, x, sample_weight=weight), average_precision_score(y, x, sample_weight=weight)
-            assert ours["roc"].replicates[replicate, code] == pytest.approx(expected[0], abs=1e-12)
-            assert ours["prc"].replicates[replicate, code] == pytest.approx(expected[1], abs=1e-12)
+            assert ours["roc"].resamples[resample, code] == pytest.approx(expected[0], abs=1e-12)
+            assert ours["prc"].resamples[resample, code] == pytest.approx(expected[1], abs=1e-12)
 
 
 def test_patients_are_drawn_not_ecgs():
     patients = np.repeat(np.arange(10), 5)
-    weights = patient_bootstrap(patients, replicates=50, seed=3)
+    weights = patient_bootstrap(patients, n_bootstrap=50, seed=3)
     by_patient = weights.reshape(50, 10, 5)
     assert (by_patient == by_patient[:, :, :1]).all()
     assert (by_patient[:, :, 0].sum(axis=1) == 10).all()
-    assert np.array_equal(weights, patient_bootstrap(patients, replicates=50, seed=3))
+    assert np.array_equal(weights, patient_bootstrap(patients, n_bootstrap=50, seed=3))
 
 
 def test_the_interval_covers_the_true_auroc():

@@ -12,29 +12,41 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
-from lamae_toolkit.experiments.audit.methods import LEAD_CREDIT, PATCH_CREDIT, SIGNAL, STAGES, SUBSET_CREDIT, forgetful
+from lamae_toolkit.experiments.audit.methods import (
+    LEAD_ATTRIBUTION,
+    PATCH_ATTRIBUTION,
+    SIGNAL,
+    STAGES,
+    SUBSET_ATTRIBUTION,
+    randomized,
+)
 from lamae_toolkit.experiments.audit.occlusion import (
     embed_visible,
-    hidden_moments,
     hiding_curves,
+    masked_time_steps,
     visible_log_odds,
     without_the_first,
 )
-from lamae_toolkit.experiments.audit.plan import AuditPlan, load_audited, prepare_audit
-from lamae_toolkit.experiments.audit.plots import curves_figure, forgetting_figure, localisation_figure, overview_figure
+from lamae_toolkit.experiments.audit.plan import AuditPlan, load_audit_run, prepare_audit
+from lamae_toolkit.experiments.audit.plots import (
+    curves_figure,
+    localization_figure,
+    overview_figure,
+    randomization_figure,
+)
 from lamae_toolkit.experiments.audit.report import audit, readable_scores
 from lamae_toolkit.experiments.audit.scores import (
     AGREES,
     BEST,
-    FORGOT,
     LEAD_KIND,
     OTHER_ECG,
     PATCH_KIND,
+    RANDOMIZED,
     Summary,
     another_patient,
 )
 from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS, RESTS, SHOWS, Verdict, verdicts
-from lamae_toolkit.experiments.comparison.report import golden_results
+from lamae_toolkit.experiments.comparison.report import published_results
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.simulate.conditions import CONDITIONS
 from lamae_toolkit.simulate.simulator import simulate_patients
@@ -108,7 +120,7 @@ def test_hiding_follows_the_order_of_credit(cohort, probe):
     for said, masks in ((hidden, mask), (shown, ~mask)):
         expected = log_odds(embed_visible(model, batch, masks[:, 1]), batch, probe)
         torch.testing.assert_close(said[:, 1], expected, atol=1e-4, rtol=1e-4)
-    moments = hidden_moments(model, probe, batch)
+    moments = masked_time_steps(model, probe, batch)
     without = torch.zeros(2, 12, 40, dtype=torch.bool)
     whole = visible_log_odds(model, probe, batch, without)
     without[:, :, 7] = True
@@ -120,23 +132,23 @@ def test_hiding_follows_the_order_of_credit(cohort, probe):
 def test_credit_from_subsets_of_leads():
     worth = np.array([[1.0, 10.0, -5.0]])
     sets = (np.arange(8)[:, None] >> np.arange(3)) & 1
-    for method in SUBSET_CREDIT.values():
+    for method in SUBSET_ATTRIBUTION.values():
         np.testing.assert_allclose(method(worth @ sets.T + 7), worth)
     both = (sets[:, 0] | sets[:, 1]).astype(float)[None]  # either of two leads tells all
-    assert SUBSET_CREDIT["one lead away"](both).tolist() == [[0, 0, 0]], "which one lead away cannot see"
-    np.testing.assert_allclose(SUBSET_CREDIT["Shapley"](both), [[0.5, 0.5, 0]])
+    assert SUBSET_ATTRIBUTION["one lead away"](both).tolist() == [[0, 0, 0]], "which one lead away cannot see"
+    np.testing.assert_allclose(SUBSET_ATTRIBUTION["Shapley"](both), [[0.5, 0.5, 0]])
 
 
 def test_every_method_speaks_of_every_lead_and_patch(cohort, probe):
     model, batch = random_encoder(TINY), cohort.batch([0, 1, 2])
-    for name, method in LEAD_CREDIT.items():
-        credit = method(model, probe, batch, "A")
-        assert credit.shape == (3, 12) and credit.std() > 0, name
-    for name, method in PATCH_CREDIT.items():
-        credit = method(model, probe, batch, "B")
-        assert credit.shape == (3, 12, 40), name
-        torch.testing.assert_close(LEAD_CREDIT[name](model, probe, batch, "B"), credit.sum(dim=2))
-    height = PATCH_CREDIT[SIGNAL](model, probe, batch, "A")[1, 3, 6]
+    for name, method in LEAD_ATTRIBUTION.items():
+        attribution = method(model, probe, batch, "A")
+        assert attribution.shape == (3, 12) and attribution.std() > 0, name
+    for name, method in PATCH_ATTRIBUTION.items():
+        attribution = method(model, probe, batch, "B")
+        assert attribution.shape == (3, 12, 40), name
+        torch.testing.assert_close(LEAD_ATTRIBUTION[name](model, probe, batch, "B"), attribution.sum(dim=2))
+    height = PATCH_ATTRIBUTION[SIGNAL](model, probe, batch, "A")[1, 3, 6]
     lead = batch.signal_mv[1, 3]
     torch.testing.assert_close(height, ((lead - lead.mean())[150:175] ** 2).sum())
 
@@ -146,17 +158,17 @@ def test_a_model_forgets_from_the_top_down(probe):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     changed = []
     for stage in STAGES:
-        other, read_out = forgetful(model, probe, stage, seed=9)
+        other, classifier = randomized(model, probe, stage, seed=9)
         changed.append({n for n, value in other.state_dict().items() if not torch.equal(value, before[n])})
-        assert not np.allclose(read_out.weight, probe.weight)
-        np.testing.assert_allclose(read_out.weight.std(axis=1), probe.weight.std(axis=1), rtol=0.4)
+        assert not np.allclose(classifier.weight, probe.weight)
+        np.testing.assert_allclose(classifier.weight.std(axis=1), probe.weight.std(axis=1), rtol=0.4)
     assert changed[0] and all(name.startswith("pooling.") for name in changed[0])
     assert changed[0] < changed[1] < changed[2]
-    assert {"embed_patch.weight", "lead_cls", "encoder.0.attention.out.weight"} <= changed[2] - changed[1]
+    assert {"patch_embed.weight", "lead_cls", "encoder.0.attention.out.weight"} <= changed[2] - changed[1]
     assert not any(name.startswith(("decoder", "draw", "mask", "to_decoder", "heart_to")) for name in changed[2])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(ECGError, match="no stage 'heart'"):
-        forgetful(model, probe, "heart")
+        randomized(model, probe, "heart")
 
 
 def test_the_other_ecg_is_another_patients():
@@ -168,13 +180,13 @@ def test_the_other_ecg_is_another_patients():
 @pytest.fixture(scope="module")
 def tiny_plan() -> AuditPlan:
     train = TrainConfig(steps=3, batch_size=8, warmup_steps=1)
-    return AuditPlan(seeds=(0, 1), cohort_ecgs=220, ecgs=2, forgetful_ecgs=1, least_auroc=0.3, model=TINY, train=train)
+    return AuditPlan(seeds=(0, 1), cohort_ecgs=220, ecgs=2, randomized_ecgs=1, least_auroc=0.3, model=TINY, train=train)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory, tiny_plan):
     folder = tmp_path_factory.mktemp("audit") / "run"
-    return folder, audit(tiny_plan, folder, command="lamae audit", replicates=50, progress=False)
+    return folder, audit(tiny_plan, folder, command="lamae audit", n_bootstrap=50, progress=False)
 
 
 def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
@@ -197,10 +209,10 @@ def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
     frame, codes = pd.DataFrame(results["scores"]), pd.DataFrame(results["by_code"])
     overview = overview_figure(frame, PATCH_KIND)
     assert {name for trace in overview.data for name in trace.y} >= set(METHODS[PATCH_KIND])
-    assert len(forgetting_figure(frame).data) == len(METHODS[LEAD_KIND]) + len(METHODS[PATCH_KIND]) + 2
+    assert len(randomization_figure(frame).data) == len(METHODS[LEAD_KIND]) + len(METHODS[PATCH_KIND]) + 2
     shown = curves_figure(results["curves"], results["shares"]).data[0]
     assert list(shown.y) == results["curves"]["leads taken away"]["lead weights"]
-    assert localisation_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(METHODS[PATCH_KIND]) + 1
+    assert localization_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(METHODS[PATCH_KIND]) + 1
 
 
 def test_an_audit_explains_patients_whom_no_model_saw_with_the_truth_of_the_simulator(tiny, tiny_plan):
@@ -215,7 +227,7 @@ def test_an_audit_explains_patients_whom_no_model_saw_with_the_truth_of_the_simu
         assert case.spans_s == truth.evidence_spans_s[case.code]
         kept = audited.store.recording(case.row).signal_mv
         assert np.abs(simulated[case.row].recording.signal_mv - kept).max() < 0.001
-    model, probe = load_audited(audited, 1)
+    model, probe = load_audit_run(audited, 1)
     assert model.config == TINY and set(audited.probes) == set(probe.codes)
 
 
@@ -224,7 +236,7 @@ def test_an_audit_goes_on_where_it_was_interrupted(tiny, tiny_plan):
     parts = sorted((folder / "parts").rglob("*.npz"))
     kept = {part: part.stat().st_mtime_ns for part in parts}
     parts[0].unlink()
-    again = audit(tiny_plan, folder, command="lamae audit", replicates=50, progress=False)
+    again = audit(tiny_plan, folder, command="lamae audit", n_bootstrap=50, progress=False)
     assert [part for part in parts if part.stat().st_mtime_ns != kept[part]] == [parts[0]]
     assert again == results
     with pytest.raises(ECGError, match="holds an audit with ecgs = 2, not 4"):
@@ -280,7 +292,7 @@ def test_what_cannot_be_audited_is_refused_in_one_sentence(tmp_path, capsys):
 
 
 def test_the_finished_results_say_what_their_numbers_say():
-    results = golden_results("audit")
+    results = published_results("audit")
     scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
     beyond = pd.DataFrame(results["differences"]).set_index(["kind", "metric", "method", "minus"]).sort_index()
     assert results["command"].startswith("lamae audit") and len(results["models"]) == 3
@@ -297,4 +309,4 @@ def test_the_finished_results_say_what_their_numbers_say():
         assert passes["forgetting"] == (scores.high[key[0], LAST_STAGE, key[1]] < 0.5)
         assert passes["agreement"] == (beyond.low[key[0], AGREES, key[1], f"{OTHER_ECG} of {key[1]}"] > 0)
     assert scores.low[LEAD_KIND, "localisation", "random"] < 0.5 < scores.high[LEAD_KIND, "localisation", "random"]
-    assert {f"{FORGOT} {stage}" for stage in STAGES} <= set(scores.index.get_level_values("metric"))
+    assert {f"{RANDOMIZED} {stage}" for stage in STAGES} <= set(scores.index.get_level_values("metric"))

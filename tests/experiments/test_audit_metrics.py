@@ -15,8 +15,8 @@ from lamae_toolkit.experiments.audit.metrics import (
     deletion_curve,
     insertion_area,
     insertion_curve,
-    localisation_auroc,
-    order_by_credit,
+    localization_auroc,
+    order_by_attribution,
     patches_in_spans,
     pointing_game,
     random_curve,
@@ -40,7 +40,7 @@ def random() -> np.random.Generator:
 
 def test_curves_take_leads_away_and_add_them_in_the_order_of_credit():
     worth = np.array([[1.0, 10.0, 100.0]])
-    order = order_by_credit(worth)
+    order = order_by_attribution(worth)
     assert order.tolist() == [[2, 1, 0]]
     assert deletion_curve(additive(worth), order).tolist() == [[111.0, 11.0, 1.0, 0.0]]
     assert insertion_curve(additive(worth), order).tolist() == [[0.0, 100.0, 110.0, 111.0]]
@@ -59,20 +59,20 @@ def test_the_random_curve_and_the_ceilings_are_those_of_all_orders(random):
 
 def test_the_true_credit_reaches_the_ceiling_and_chance_the_floor(random):
     worth = random.normal(size=(400, LEADS))
-    values, order = additive(worth), order_by_credit(worth)
+    values, order = additive(worth), order_by_attribution(worth)
     deletion, insertion = best_areas(values)
     np.testing.assert_allclose(deletion_area(values, order), deletion, atol=1e-9)
     np.testing.assert_allclose(insertion_area(values, order), insertion, atol=1e-9)
-    by_lot = order_by_credit(random.normal(size=worth.shape))
+    random_order = order_by_attribution(random.normal(size=worth.shape))
     weights = patient_bootstrap(np.arange(400), 200)
     for area, best in ((deletion_area, deletion), (insertion_area, insertion)):
-        guess = over_patients(area(values, by_lot), weights)
+        guess = over_patients(area(values, random_order), weights)
         assert guess.low < 0 < guess.high
-        assert (area(values, order[:, ::-1]) <= 1e-9).all() and (best >= area(values, by_lot) - 1e-9).all()
+        assert (area(values, order[:, ::-1]) <= 1e-9).all() and (best >= area(values, random_order) - 1e-9).all()
 
 
 def test_equal_credit_is_ordered_by_lot():
-    order = order_by_credit(np.zeros((2000, 4)))
+    order = order_by_attribution(np.zeros((2000, 4)))
     assert np.abs(np.bincount(order[:, 0], minlength=4) / 2000 - 0.25).max() < 0.05
     assert (np.sort(order, axis=1) == np.arange(4)).all()
 
@@ -85,18 +85,18 @@ def test_rank_correlation_is_spearmans(random):
 
 
 def test_localisation_against_scikit_learn_and_known_cases(random):
-    credit = random.integers(0, 5, size=(20, 12)).astype(float)
+    attribution = random.integers(0, 5, size=(20, 12)).astype(float)
     truth = random.random((20, 12)) < 0.4
-    expected = [roc_auc_score(t, c) for t, c in zip(truth, credit, strict=True)]
-    np.testing.assert_allclose(localisation_auroc(credit, truth), expected)
+    expected = [roc_auc_score(t, c) for t, c in zip(truth, attribution, strict=True)]
+    np.testing.assert_allclose(localization_auroc(attribution, truth), expected)
     oracle = truth.astype(float)
-    assert (localisation_auroc(oracle, truth) == 1).all() and (pointing_game(oracle, truth) == 1).all()
+    assert (localization_auroc(oracle, truth) == 1).all() and (pointing_game(oracle, truth) == 1).all()
     flat = np.zeros_like(oracle)
-    assert (localisation_auroc(flat, truth) == 0.5).all()
+    assert (localization_auroc(flat, truth) == 0.5).all()
     np.testing.assert_allclose(pointing_game(flat, truth), truth.mean(axis=1))
     everything = np.ones((2, 12), dtype=bool)
-    assert np.isnan(localisation_auroc(credit[:2], everything)).all()
-    assert np.isnan(pointing_game(credit[:2], ~everything)).all()
+    assert np.isnan(localization_auroc(attribution[:2], everything)).all()
+    assert np.isnan(pointing_game(attribution[:2], ~everything)).all()
 
 
 def test_patches_in_spans():

@@ -17,10 +17,10 @@ from lamae_toolkit.experiments.comparison.methods import handmade_scores, probe_
 from lamae_toolkit.experiments.comparison.plans import ALL, PLANS, Cell, Plan, Variant, score_key
 from lamae_toolkit.experiments.comparison.report import (
     GOLDEN,
-    compare_rivals,
-    golden_results,
+    compare_methods,
     joined,
     main_rows,
+    published_results,
     readable,
 )
 from lamae_toolkit.experiments.comparison.results import Ranking
@@ -66,7 +66,7 @@ def out(plan, cohort, tmp_path_factory):
     run_cells(plan, cohort, folder, stop_after=4, progress=False)
     assert len(list(folder.rglob(SCORES_FILE))) == 4
     before = {path: path.stat().st_mtime_ns for path in folder.rglob(SCORES_FILE)}
-    compare_rivals(plan, cohort, folder, command="the test", replicates=50, progress=False)
+    compare_methods(plan, cohort, folder, command="the test", n_bootstrap=50, progress=False)
     assert len(list(folder.rglob(SCORES_FILE))) == 12
     # A finished cell is never run twice.
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -111,14 +111,14 @@ def test_the_table_is_what_scikit_learn_makes_of_the_scores(plan, cohort, out):
 
 
 def test_differences_are_paired_and_of_lamae_minus_the_variant(plan, cohort, out):
-    macro, _ = Ranking(plan, cohort, out, replicates=50).tables()
+    macro, _ = Ranking(plan, cohort, out, n_bootstrap=50).tables()
     key = ["task", "representation", "fraction", "leads"]
     ours = macro[macro.variant == "LAMAE"].set_index(key).auroc
     for _, row in macro[macro.variant != "LAMAE"].iterrows():
         assert row.difference == pytest.approx(ours[tuple(row[name] for name in key)] - row.auroc)
-    # A model beside itself differs by nothing in every replicate.
+    # A model beside itself differs by nothing in every resample.
     twin = plan_of("LAMAE", "random encoder", variants={"LAMAE": Variant(), "lamae": Variant()})
-    table, _ = Ranking(twin, cohort, out, replicates=50).tables()
+    table, _ = Ranking(twin, cohort, out, n_bootstrap=50).tables()
     itself = table[table.variant == "lamae"]
     assert len(itself) and (itself[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
@@ -161,7 +161,7 @@ def test_a_class_that_the_labelled_ecgs_lack_is_scored_as_guessing(cohort, tmp_p
 @pytest.mark.slow
 def test_all_kinds_of_variants_run_side_by_side(cohort, tmp_path):
     plan = plan_of("LAMAE", "LAMAE, fine-tuned", "convolutional network", "hand-made features", seeds=(0,))
-    results = compare_rivals(plan, cohort, tmp_path, workers=2, replicates=20, progress=False)
+    results = compare_methods(plan, cohort, tmp_path, workers=2, n_bootstrap=20, progress=False)
     rows = main_rows(results, "codes")
     assert set(rows.variant) == set(plan.variants)
     assert set(rows.representation[rows.variant != "LAMAE"]) == {"trained"}
@@ -218,7 +218,7 @@ ONE_LONG_SEED = ("independent leads", "convolutional network", "LAMAE, fine-tune
     "name", [path.stem for path in sorted(GOLDEN.glob("*.json")) if "macro" in json.loads(path.read_text())]
 )
 def test_finished_results_say_where_they_come_from_and_add_up(name):
-    results = golden_results(name)
+    results = published_results(name)
     by = "python benchmarks/longer_training.py" if name == "longer" else f"lamae compare {name.split('_')[0]}"
     assert results["command"].startswith(by) and "/tmp" not in results["command"]
     assert results["machine"] and results["date"] and results["missing_cells"] == 0
@@ -230,16 +230,16 @@ def test_finished_results_say_where_they_come_from_and_add_up(name):
 
 
 def test_results_of_one_comparison_join_and_those_of_two_do_not():
-    one, more = golden_results("ptbxl"), golden_results("ptbxl_trained")
+    one, more = published_results("ptbxl"), published_results("ptbxl_trained")
     together = joined(one, more)
     assert {"convolutional network", "independent leads"} < {row["variant"] for row in together["macro"]}
     assert [row for row in together["macro"] if row["variant"] == "LAMAE"] == [
         row for row in one["macro"] if row["variant"] == "LAMAE"
     ]
     with pytest.raises(ECGError, match="different comparisons"):
-        joined(one, golden_results("ablation"))
+        joined(one, published_results("ablation"))
 
 
 def test_results_that_are_not_there_are_named():
     with pytest.raises(ECGError, match=r"choose from .*ptbxl"):
-        golden_results("mimic")
+        published_results("mimic")

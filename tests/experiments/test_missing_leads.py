@@ -35,7 +35,7 @@ from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.plots.counterfactuals import lead_figure, wave_figure
 
-RESULTS = Path(__file__).parents[2] / "lamae_toolkit" / "results" / "missing_leads.json"
+RESULTS = Path(__file__).parents[2] / "lamae_toolkit" / "experiments" / "results" / "missing_leads.json"
 SMALL = LAMAEConfig(width=24, heads=2, pooling_heads=2, decoder_width=16, encoder_depth=1)
 TO_CHEST = Task(LIMB_LEADS, PRECORDIAL_LEADS)
 
@@ -148,8 +148,8 @@ def test_a_model_never_sees_the_lead_that_it_draws(ecgs_mv):
     ):
         with pytest.raises(ECGError, match="There is no ECG to learn or draw from"):
             nothing()
-    by_record = random_encoder(LAMAEConfig(**{**SMALL.to_dict(), "normalisation": "record"}))
-    with pytest.raises(ECGError, match="normalisation is 'lead'"):
+    by_record = random_encoder(LAMAEConfig(**{**SMALL.to_dict(), "normalization": "record"}))
+    with pytest.raises(ECGError, match="normalization is 'lead'"):
         drawn_by_model(by_record, amplitudes, ecgs_mv[:1], LEADS)
 
 

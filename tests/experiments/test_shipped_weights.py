@@ -66,9 +66,9 @@ def test_an_ecg_is_explained_by_the_shipped_weights_without_naming_any(real_data
     assert (tmp_path / "explain_00001_hr.html").is_file()
 
 
-@pytest.mark.parametrize("rival", ["LAMAE", "independent leads"])
+@pytest.mark.parametrize("model_name", ["LAMAE", "independent leads"])
 def test_the_recipe_pretrains_on_folds_1_to_8_alone_and_goes_on_after_an_interruption(
-    rival, cohort, tmp_path, monkeypatch
+    model_name, cohort, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(recipe, "SMALL", replace(TINY, encoder_depth=1, latent_depth=1))
     ptbxl = Store(cohort.folder, cohort.meta, np.arange(len(cohort)) % 10 + 1, cohort.signals)
@@ -77,15 +77,15 @@ def test_the_recipe_pretrains_on_folds_1_to_8_alone_and_goes_on_after_an_interru
     ptbxl.index["superclasses"] = [[n for n, is_so in zip(SUPERCLASSES, row, strict=True) if is_so] for row in half]
     ptbxl.index["codes"] = [["I48.91"] if row[0] else [] for row in half]
     train = TrainConfig(steps=3, batch_size=8, warmup_steps=1)
-    metrics = train_small(tmp_path, ptbxl, rival=rival, simulated_ecgs=30, train=train, progress=False)
+    metrics = train_small(tmp_path, ptbxl, model_name=model_name, simulated_ecgs=30, train=train, progress=False)
     used = Store.open(tmp_path / "store")
     assert len(used) == len(ptbxl.rows(range(1, 9))) + 30
     unseen = set(ptbxl.index.study_id.iloc[ptbxl.rows((9, 10))])
     assert not unseen & set(used.index.study_id)
     assert metrics["test_ecgs"] == len(unseen) and 0 <= metrics["codes, heart"]["value"] <= 1
-    kind = IndependentMAE if rival != "LAMAE" else LAMAE
+    kind = IndependentMAE if model_name != "LAMAE" else LAMAE
     shipped = kind.from_pretrained(tmp_path / "shipped")
-    again = train_small(tmp_path, ptbxl, rival=rival, simulated_ecgs=30, train=train, progress=False)
+    again = train_small(tmp_path, ptbxl, model_name=model_name, simulated_ecgs=30, train=train, progress=False)
     assert again == metrics
     assert sorted(path.name for path in (tmp_path / "shipped").iterdir()) == sorted(SHIPPED_FILES)
     assert Probe.load(tmp_path / "shipped").codes == ("I48.91",)

@@ -15,12 +15,12 @@ from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, predict
 from lamae_toolkit.explain.counterfactuals import (
     AS_IT_IS,
-    attenuated,
-    electrodes_exchanged,
-    leads_exchanged,
+    electrodes_reversed,
     leads_redrawn,
-    normalisation_note,
-    usual_changes,
+    leads_reversed,
+    normalization_note,
+    scaled_leads,
+    usual_perturbations,
     what_if,
     without_leads,
 )
@@ -62,16 +62,16 @@ def test_exchanged_electrodes_are_what_the_machine_would_have_recorded(ecg, volt
     moved = voltages.copy()
     a, b = ELECTRODES.index(one), ELECTRODES.index(other)
     moved[[a, b]] = voltages[[b, a]]
-    exchanged = electrodes_exchanged(ecg, one, other)
+    exchanged = electrodes_reversed(ecg, one, other)
     np.testing.assert_allclose(exchanged.signal_mv, recorded(moved).signal_mv, atol=1e-5)
     assert einthoven_error_mv(exchanged) < 1e-5
     assert np.abs(exchanged.signal_mv - ecg.signal_mv).max() > 0.1
-    np.testing.assert_allclose(electrodes_exchanged(exchanged, one, other).signal_mv, ecg.signal_mv, atol=1e-5)
+    np.testing.assert_allclose(electrodes_reversed(exchanged, one, other).signal_mv, ecg.signal_mv, atol=1e-5)
 
 
 def test_textbook_signs_of_the_limb_reversals(ecg):
     lead = {name: ecg.lead(name) for name in LEADS}
-    arms = electrodes_exchanged(ecg, "LA", "RA")
+    arms = electrodes_reversed(ecg, "LA", "RA")
     for name, expected in {
         "I": -lead["I"],
         "II": lead["III"],
@@ -82,53 +82,53 @@ def test_textbook_signs_of_the_limb_reversals(ecg):
         "V1": lead["V1"],
     }.items():
         np.testing.assert_array_equal(arms.lead(name), expected, err_msg=name)
-    right = electrodes_exchanged(ecg, "RA", "LL")
+    right = electrodes_reversed(ecg, "RA", "LL")
     for name, expected in {"I": -lead["III"], "II": -lead["II"], "III": -lead["I"], "aVR": lead["aVF"]}.items():
         np.testing.assert_array_equal(right.lead(name), expected, err_msg=name)
-    ground = electrodes_exchanged(ecg, "RL", "RA")
+    ground = electrodes_reversed(ecg, "RL", "RA")
     assert np.abs(ground.lead("II")).max() < 1e-6, "both ends of lead II are then on the legs"
     np.testing.assert_allclose(ground.lead("I"), -lead["III"], atol=1e-6)
     # Wilson's terminal is then (LA + 2 LL) / 3, higher by II / 3.
     np.testing.assert_allclose(ground.lead("V4"), lead["V4"] - lead["II"] / 3, atol=1e-5)
-    np.testing.assert_array_equal(electrodes_exchanged(ecg, "LL", "RL").signal_mv, ecg.signal_mv)
+    np.testing.assert_array_equal(electrodes_reversed(ecg, "LL", "RL").signal_mv, ecg.signal_mv)
 
 
 def test_some_leads_are_enough_where_they_tell_the_result(ecg):
     few = ecg.select(("V2", "II", "I"))
     for one, other in (("RA", "LA"), ("LA", "V2")):
-        whole = electrodes_exchanged(ecg, one, other).select(few.leads)
-        np.testing.assert_allclose(electrodes_exchanged(few, one, other).signal_mv, whole.signal_mv, atol=1e-5)
+        whole = electrodes_reversed(ecg, one, other).select(few.leads)
+        np.testing.assert_allclose(electrodes_reversed(few, one, other).signal_mv, whole.signal_mv, atol=1e-5)
     with pytest.raises(ECGError, match="What lead II shows when RA and LA are exchanged cannot be told from II, V1"):
-        electrodes_exchanged(ecg.select(("II", "V1")), "RA", "LA")
+        electrodes_reversed(ecg.select(("II", "V1")), "RA", "LA")
 
 
 def test_impossible_exchanges_are_refused_in_a_sentence(ecg):
     with pytest.raises(ECGError, match="There is no electrode V7; choose two of RA, LA"):
-        electrodes_exchanged(ecg, "RA", "V7")
+        electrodes_reversed(ecg, "RA", "V7")
     with pytest.raises(ECGError, match="LA was given twice"):
-        electrodes_exchanged(ecg, "LA", "LA")
+        electrodes_reversed(ecg, "LA", "LA")
     scaled = Recording(ecg.signal_mv / ecg.signal_mv.std(axis=1, keepdims=True), 250.0, LEADS)
     with pytest.raises(ECGError, match="miss Einthoven's relations by"):
-        electrodes_exchanged(scaled, "RA", "LA")
+        electrodes_reversed(scaled, "RA", "LA")
 
 
 def test_leads_are_lost_attenuated_and_renamed(ecg):
     left = without_leads(ecg, ["V2", "I"])
     assert left.leads == tuple(name for name in LEADS if name not in ("I", "V2"))
-    half = attenuated(ecg, ["V2"], 0.5)
+    half = scaled_leads(ecg, ["V2"], 0.5)
     np.testing.assert_allclose(half.lead("V2"), ecg.lead("V2") / 2)
     np.testing.assert_array_equal(half.lead("V1"), ecg.lead("V1"))
-    renamed = leads_exchanged(ecg, "I", "V3")
+    renamed = leads_reversed(ecg, "I", "V3")
     assert renamed.leads == LEADS
     np.testing.assert_array_equal(renamed.lead("I"), ecg.lead("V3"))
-    np.testing.assert_array_equal(leads_exchanged(renamed, "V3", "I").signal_mv, ecg.signal_mv)
+    np.testing.assert_array_equal(leads_reversed(renamed, "V3", "I").signal_mv, ecg.signal_mv)
     np.testing.assert_array_equal(  # of chest electrodes it is the same
-        leads_exchanged(ecg, "V1", "V3").signal_mv, electrodes_exchanged(ecg, "V1", "V3").signal_mv
+        leads_reversed(ecg, "V1", "V3").signal_mv, electrodes_reversed(ecg, "V1", "V3").signal_mv
     )
     for change in (
         partial(without_leads, leads=LEADS),
-        partial(attenuated, leads=["I"], factor=np.nan),
-        partial(leads_exchanged, one="V1", other="V1"),
+        partial(scaled_leads, leads=["I"], factor=np.nan),
+        partial(leads_reversed, one="V1", other="V1"),
         partial(without_leads, leads=[]),
         partial(without_leads, leads=["V7"]),
     ):
@@ -156,7 +156,7 @@ def test_a_redrawn_lead_is_the_models_and_the_others_stay(cohort):
 def test_the_table_holds_what_the_model_predicts_of_each_changed_ecg(cohort, representation):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
     probe = probe_of(model, representation)
-    changes = usual_changes(model, ecg)
+    changes = usual_perturbations(model, ecg)
     table = what_if(model, probe, ecg, changes)
     assert list(table.index) == [AS_IT_IS, *changes] and len(changes) >= 9
     assert (table.log_odds_difference.loc[AS_IT_IS] == 0).all()
@@ -171,14 +171,14 @@ def test_the_table_holds_what_the_model_predicts_of_each_changed_ecg(cohort, rep
 
 def test_normalisation_hides_attenuation_as_the_note_says(cohort):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
-    changes = {f"at {factor:g}": partial(attenuated, leads=["V2"], factor=factor) for factor in (0.5, 2.0, 0.01)}
+    changes = {f"at {factor:g}": partial(scaled_leads, leads=["V2"], factor=factor) for factor in (0.5, 2.0, 0.01)}
     table = what_if(model, probe_of(model, "per_lead"), ecg, changes | {"lost": partial(without_leads, leads=["V2"])})
     change = table.log_odds_difference.abs().max(axis=1)
     assert change["at 0.5"] < 0.05 * change["lost"] and change["at 2"] < 0.05 * change["lost"]
     assert change["at 0.01"] > 5 * change["at 0.5"], "near the floor of 0.01 mV it shows"
     assert "in units of its own spread" in table.attrs["note"] and "0.01 mV" in table.attrs["note"]
-    by_record = LAMAEConfig(**{**SMALL.to_dict(), "normalisation": "record"})
-    assert "all leads in units of one spread" in normalisation_note(by_record)
+    by_record = LAMAEConfig(**{**SMALL.to_dict(), "normalization": "record"})
+    assert "all leads in units of one spread" in normalization_note(by_record)
     model = random_encoder(by_record)
     table = what_if(model, probe_of(model, "per_lead"), ecg, changes)
     assert table.log_odds_difference.loc["at 0.5"].abs().max() > 10 * change["at 0.5"]
@@ -186,24 +186,24 @@ def test_normalisation_hides_attenuation_as_the_note_says(cohort):
 
 def test_usual_changes_follow_what_the_ecg_has(ecg):
     model = random_encoder(SMALL)
-    assert "RA and LA exchanged" in usual_changes(model, ecg)
-    assert usual_changes(model, ecg.select(("II",))) == {}
-    assert set(usual_changes(model, ecg.select(LIMB_LEADS))) == {
+    assert "RA and LA exchanged" in usual_perturbations(model, ecg)
+    assert usual_perturbations(model, ecg.select(("II",))) == {}
+    assert set(usual_perturbations(model, ecg.select(LIMB_LEADS))) == {
         "RA and LA exchanged",
         "RA and LL exchanged",
         "LA and LL exchanged",
         "RA and RL exchanged",
         "LA and RL exchanged",
     }
-    few = usual_changes(model, ecg.select(("I", "V1", "V3")))
+    few = usual_perturbations(model, ecg.select(("I", "V1", "V3")))
     assert "chest leads lost" in few and "V1 and V3 exchanged" in few and "RA and LA exchanged" not in few
     scaled = Recording(ecg.signal_mv / ecg.signal_mv.std(axis=1, keepdims=True), 250.0, LEADS)
-    assert not [name for name in usual_changes(model, scaled) if name.startswith(("RA", "LA"))]
+    assert not [name for name in usual_perturbations(model, scaled) if name.startswith(("RA", "LA"))]
 
 
 def test_figures_show_the_table_and_the_leads(cohort):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
-    table = what_if(model, probe_of(model, "heart"), ecg, usual_changes(model, ecg))
+    table = what_if(model, probe_of(model, "heart"), ecg, usual_perturbations(model, ecg))
     figure = what_if_figure(table, ["I21", "I50"])
     marks = [trace for trace in figure.data if trace.mode == "markers+text"]
     assert len(marks) == 2

@@ -11,7 +11,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
-from lamae_toolkit.explain.attention import explain_ecg, roll_up
+from lamae_toolkit.explain.attention import attention_summary, roll_up
 from lamae_toolkit.explain.lead_differences import (
     LeadShares,
     code_difference,
@@ -44,14 +44,14 @@ def made_up(first_lead: list[float], codes: list[list[str]], patients: list[int]
 
 def test_two_ecgs_differ_by_the_difference_of_their_shares(cohort, model):
     leads = ("I", "II", "V2", "V6")
-    one, other = (explain_ecg(model, cohort.recording(row).select(leads)) for row in (0, 1))
+    one, other = (attention_summary(model, cohort.recording(row).select(leads)) for row in (0, 1))
     weights, attention = lead_weight_difference(one, other), lead_attention_difference(one, other)
     assert np.allclose(weights.value, (one.weight_table().weight - other.weight_table().weight).to_numpy())
     assert np.allclose(attention.value, one.rolled_up - other.rolled_up)
     assert abs(weights.value.sum()) < 1e-6 and np.allclose(attention.value.sum(axis=1), 0, atol=1e-6)
     assert list(weights.table().columns) == ["difference"] and not weights.clear_of_zero().any()
     with pytest.raises(ECGError, match=r"the other I, II, V2, and shares of different leads cannot be compared"):
-        lead_weight_difference(one, explain_ecg(model, cohort.recording(1).select(("I", "II", "V2"))))
+        lead_weight_difference(one, attention_summary(model, cohort.recording(1).select(("I", "II", "V2"))))
 
 
 def test_the_shares_of_a_store_are_those_of_its_ecgs(cohort, model):
@@ -76,29 +76,29 @@ def test_the_shares_of_a_store_are_those_of_its_ecgs(cohort, model):
 def test_a_code_is_compared_with_no_code_at_all():
     codes = [["I44.7"], ["I44.7", "I10"], [], [], ["I10"]]
     shares, index = made_up([0.9, 0.7, 0.3, 0.1, 0.5], codes, [1, 2, 3, 4, 5])
-    difference = code_difference(shares, index, "I44.7", replicates=200)
+    difference = code_difference(shares, index, "I44.7", n_bootstrap=200)
     assert np.allclose(difference.value, [0.6, -0.6]), "the ECG with another code is in neither group"
     assert difference.comparison == "Lead weights: 2 ECGs with I44.7 minus 2 without any code"
     assert (difference.low <= difference.value).all() and (difference.value <= difference.high).all()
     # The smallest and the largest that a draw of patients can give: 0.7 - 0.3 and 0.9 - 0.1.
     assert np.isclose(difference.low[0], 0.4) and np.isclose(difference.high[0], 0.8)
     assert difference.clear_of_zero().all() and list(difference.table().columns) == ["difference", "low", "high"]
-    pairs = code_difference(shares, index, "I44.7", "rolled_up", replicates=50)
+    pairs = code_difference(shares, index, "I44.7", "rolled_up", n_bootstrap=50)
     assert np.allclose(pairs.value, [[0.6, -0.6], [-0.6, 0.6]]) and pairs.table().shape == (2, 2)
-    assert np.allclose(code_difference(shares, index, "I44", replicates=50).value, difference.value), "its parent, too"
+    assert np.allclose(code_difference(shares, index, "I44", n_bootstrap=50).value, difference.value), "its parent, too"
 
 
 def test_incomplete_and_unlabelled_ecgs_are_in_neither_group():
     shares, index = made_up([0.9, 0.5, 0.3, 0.1], [["I44.7"], ["I44.7"], [], []], [1, 2, 3, 4])
     shares = replace(shares, complete=np.array([True, False, True, True]))
     index["labelled"] = [True, True, True, False]
-    assert np.allclose(code_difference(shares, index, "I44.7", replicates=20).value, [0.6, -0.6])
+    assert np.allclose(code_difference(shares, index, "I44.7", n_bootstrap=20).value, [0.6, -0.6])
 
 
 def test_patients_not_ecgs_are_drawn():
     """Twenty ECGs of one patient say no more than one: the interval is as wide as that of two patients."""
     many, index = made_up([0.9] * 20 + [0.5, 0.1], [["I44.7"]] * 21 + [[]], [1] * 20 + [2, 3])
-    interval = code_difference(many, index, "I44.7", replicates=400)
+    interval = code_difference(many, index, "I44.7", n_bootstrap=400)
     assert np.isclose(interval.low[0], 0.4) and np.isclose(interval.high[0], 0.8)
 
 
@@ -126,8 +126,8 @@ def test_saliency_is_drawn_behind_its_lead(cohort, model):
         assert heats[lead].xaxis == traces[lead].xaxis and heats[lead].yaxis == traces[lead].yaxis
         assert (heats[lead].x0, heats[lead].dx) == (0.125, 0.25), "the middle of the first patch, and the next"
         assert np.allclose(traces[lead].y, recording.lead(lead)) and traces[lead].dx == 0.01
-    colours = figure.layout.coloraxis
-    assert colours.cmin + colours.cmax == pytest.approx(2.0), "an even share is white"
+    colors = figure.layout.coloraxis
+    assert colors.cmin + colors.cmax == pytest.approx(2.0), "an even share is white"
     signed = saliency_figure(recording, saliency - saliency.mean(), "gradient_input", "I44.7")
     assert signed.layout.coloraxis.cmin == -signed.layout.coloraxis.cmax
     assert "Left bundle-branch block" in signed.layout.title.text
@@ -150,11 +150,11 @@ def test_a_saliency_figure_is_light():
 
 
 def test_roll_up_and_differences_are_drawn_as_they_are(cohort, model):
-    explanation, other = (explain_ecg(model, cohort.recording(row).select(LEADS[:3])) for row in (0, 1))
+    explanation, other = (attention_summary(model, cohort.recording(row).select(LEADS[:3])) for row in (0, 1))
     heat, bars, dots = roll_up_figure(explanation).data
     off_diagonal = ~np.eye(3, dtype=bool)
     assert np.allclose(np.array(heat.z)[off_diagonal], explanation.rolled_up[off_diagonal])
-    assert np.isnan(np.array(heat.z)[~off_diagonal]).all(), "a lead's own share is written, not coloured"
+    assert np.isnan(np.array(heat.z)[~off_diagonal]).all(), "a lead's own share is written, not colored"
     written = [a.text for a in roll_up_figure(explanation).layout.annotations]
     assert written[:3] == [f"{explanation.rolled_up[row, row]:.0%}" for row in range(3)]
     assert np.allclose(bars.y, explanation.into_heart) and np.allclose(dots.y, explanation.lead_weights.mean(axis=0))
@@ -163,11 +163,11 @@ def test_roll_up_and_differences_are_drawn_as_they_are(cohort, model):
     assert np.allclose(heat.z, 100 * pairs.value) and heat.zmin == -heat.zmax, "white is 0"
     assert not any(text for row in heat.text for text in row), "no interval, so nothing is marked"
     shares, index = made_up([0.9, 0.7, 0.3, 0.1], [["I44.7"], ["I44.7"], [], []], [1, 2, 3, 4])
-    difference = code_difference(shares, index, "I44.7", replicates=50)
+    difference = code_difference(shares, index, "I44.7", n_bootstrap=50)
     bar = lead_difference_figure(difference).data[0]
     assert np.allclose(bar.y, [60, -60]) and bar.marker.color[0] != bar.marker.color[1]
     assert np.allclose(np.array(bar.y) + bar.error_y.array, 100 * difference.high)
     assert np.allclose(np.array(bar.y) - bar.error_y.arrayminus, 100 * difference.low)
     assert list(bar.marker.opacity) == [1, 1]
-    marked = lead_difference_figure(code_difference(shares, index, "I44.7", "rolled_up", replicates=50))
+    marked = lead_difference_figure(code_difference(shares, index, "I44.7", "rolled_up", n_bootstrap=50))
     assert list(marked.data[0].text[0]) == ["+60.0", "-60.0"]

@@ -20,7 +20,7 @@ from lamae_toolkit.evaluation.linear_probe import (
     probe_features,
 )
 from lamae_toolkit.explain.lead_subsets import encoded_ecg, subset_log_odds
-from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import WEIGHTS
@@ -58,10 +58,10 @@ def stirred(model: LAMAE, seed: int = 0) -> LAMAE:
 @torch.inference_mode()
 def one_by_one(model: LAMAE, probes: list[Probe], one: Batch, subsets) -> list[torch.Tensor]:
     """The same by a full run of the model for each subset."""
-    present = [name for name, there in zip(one.leads, one.present[0].tolist(), strict=True) if there]
+    lead_mask = [name for name, there in zip(one.leads, one.lead_mask[0].tolist(), strict=True) if there]
     rows = []
     for subset in subsets:
-        some = one.select([name for bit, name in enumerate(present) if subset >> bit & 1])
+        some = one.select([name for bit, name in enumerate(lead_mask) if subset >> bit & 1])
         embedding = model.embed(some) if subset else None
         rows.append([log_odds(embedding, some, p)[0] if subset else torch.from_numpy(p.bias) for p in probes])
     return [torch.stack(column) for column in zip(*rows, strict=True)]
@@ -71,8 +71,8 @@ def assert_subsets_are_as_one_by_one(model: LAMAE, batch: Batch) -> None:
     probes = [some_probe(model.config.width, representation) for representation in REPRESENTATIONS]
     tables = [subset_log_odds(model, probe, batch) for probe in probes]
     for row in range(len(batch)):
-        one = Batch(batch.signal_mv[row : row + 1], batch.present[row : row + 1], batch.leads)
-        subsets = range(2 ** int(batch.present[0].sum()))
+        one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
+        subsets = range(2 ** int(batch.lead_mask[0].sum()))
         for table, expected in zip(tables, one_by_one(model, probes, one, subsets), strict=True):
             torch.testing.assert_close(table[row], expected, atol=1e-5, rtol=1e-5)
             assert expected.std(dim=0).min() > 0.05, "the subsets must differ for the comparison to say something"
@@ -86,17 +86,17 @@ def test_every_subset_is_as_if_the_model_had_run_on_it(tokens, depth, pooling):
     assert_subsets_are_as_one_by_one(stirred(model), some_ecgs())
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_the_rivals_too(rival):
-    assert_subsets_are_as_one_by_one(stirred(RIVALS[rival](TINY)), some_ecgs(ecgs=2, absent=("I", "V6")))
+@pytest.mark.parametrize("baseline", COMPARED_MODELS)
+def test_the_rivals_too(baseline):
+    assert_subsets_are_as_one_by_one(stirred(COMPARED_MODELS[baseline](TINY)), some_ecgs(ecgs=2, absent=("I", "V6")))
 
 
 @pytest.mark.parametrize(
     "choice",
     [
-        {"normalisation": "record"},
+        {"normalization": "record"},
         {"lead_embedding": True, "amplitude_input": True},
-        {"normalisation": "record", "lead_embedding": True},
+        {"normalization": "record", "lead_embedding": True},
     ],
 )
 def test_what_a_lead_is_told_beside_its_shape(choice):
@@ -119,7 +119,7 @@ def test_subsets_that_a_token_would_hardly_look_at(tokens):
     """Scores in the hundreds: next to the best lead the others' softmax is 0 in float32, but alone they share 1."""
     model = stirred(random_encoder(replace(TINY, tokens=tokens)))
     with torch.no_grad():
-        model.latent_attention[0].attention.query_key_value.weight[: 2 * 12] *= 12
+        model.latent_attention[0].attention.qkv.weight[: 2 * 12] *= 12
     batch = some_ecgs()
     probe = some_probe(12, "per_lead")
     table = subset_log_odds(model, probe, batch)[0]
@@ -130,10 +130,10 @@ def test_subsets_that_a_token_would_hardly_look_at(tokens):
 
 @pytest.mark.parametrize("name", ["lamae-small", "lamae-small-independent"])
 def test_the_shipped_weights_with_all_twelve_leads(cohort, name):
-    kind = LAMAE if name == "lamae-small" else RIVALS["independent leads"]
+    kind = LAMAE if name == "lamae-small" else COMPARED_MODELS["independent leads"]
     model, probe = kind.from_pretrained(name).eval(), Probe.load(WEIGHTS / name)
     batch = cohort.batch([1])
-    assert batch.present.all()
+    assert batch.lead_mask.all()
     table = subset_log_odds(model, probe, batch)[0]
     assert table.shape == (4096, len(probe.codes))
     subsets = [1, 2048, 4095, *np.random.default_rng(0).integers(1, 4096, 20).tolist()]
@@ -170,7 +170,7 @@ def test_what_cannot_be_answered_is_said():
     assert model.training, "left as it was"
 
 
-@pytest.mark.parametrize("choice", [{}, {"tokens": "cls", "latent_depth": 2}, {"normalisation": "record"}])
+@pytest.mark.parametrize("choice", [{}, {"tokens": "cls", "latent_depth": 2}, {"normalization": "record"}])
 def test_an_encoded_ecg_predicts_from_any_of_its_leads(cohort, choice):
     model, probe = stirred(random_encoder(replace(TINY, **choice))), some_probe(12, "per_lead")
     recording = cohort.recording(1).select(("V1", "II", "aVL"))
@@ -189,7 +189,7 @@ def test_an_absent_lead_is_to_a_probe_as_one_that_is_not_in_the_batch(representa
     batch = some_ecgs(ecgs=3, absent=("I", "V6"))
     kept = predict(model, probe, batch.select(("aVF", "II", "V3")))
     np.testing.assert_allclose(predict(model, probe, batch), kept, atol=1e-6)
-    garbage = Batch(torch.where(batch.present[..., None], batch.signal_mv, 9.0), batch.present, batch.leads)
+    garbage = Batch(torch.where(batch.lead_mask[..., None], batch.signal_mv, 9.0), batch.lead_mask, batch.leads)
     np.testing.assert_allclose(predict(model, probe, garbage), kept, atol=1e-6)
 
 
@@ -211,7 +211,7 @@ def test_with_all_leads_a_probe_reads_what_it_learned_from_in_any_order():
         probe = some_probe(12, representation)
         embedding = model.embed(batch)
         assert torch.equal(probe_features(embedding, batch, probe), chosen_latents(embedding, representation).double())
-        expected = probe.chances(features(embedding, representation))
+        expected = probe.predict_proba(features(embedding, representation))
         np.testing.assert_allclose(predict(model, probe, batch), expected, rtol=1e-12)
         turned = batch.select([*LEADS[6:], *LEADS[5::-1]])
         np.testing.assert_allclose(predict(model, probe, turned), expected, atol=1e-5)

@@ -27,9 +27,9 @@ CODE = "I44.7"
 def batch(cohort) -> Batch:
     """Two ECGs of 5 s, the second without leads III and V4."""
     whole = cohort.batch([1, 2])
-    present = torch.ones_like(whole.present)
-    present[1, [2, 9]] = False
-    return Batch(whole.signal_mv[:, :, :500], present, whole.leads)
+    lead_mask = torch.ones_like(whole.lead_mask)
+    lead_mask[1, [2, 9]] = False
+    return Batch(whole.signal_mv[:, :, :500], lead_mask, whole.leads)
 
 
 def random_probe(model: LAMAE, batch: Batch, representation: str, seed: int = 0) -> Probe:
@@ -57,8 +57,8 @@ CHOICES = [{}, {"tokens": "cls"}, {"tokens": "induced"}, {"latent_depth": 0}, {"
 def test_absent_leads_get_nothing_and_the_rest_is_as_if_they_had_never_been(batch, choice, representation):
     model = random_encoder(replace(SMALL, **choice))
     probe = random_probe(model, batch, representation)
-    there = [name for name, present in zip(batch.leads, batch.present[1], strict=True) if present]
-    alone = Batch(batch.signal_mv[1:], batch.present[1:], batch.leads).select(there)
+    there = [name for name, lead_mask in zip(batch.leads, batch.lead_mask[1], strict=True) if lead_mask]
+    alone = Batch(batch.signal_mv[1:], batch.lead_mask[1:], batch.leads).select(there)
     without = all_three(model, probe, alone)
     for name, saliency in all_three(model, probe, batch).items():
         assert saliency.shape == (2, 12, 20) and saliency.isfinite().all() and saliency.dtype == torch.float32
@@ -66,7 +66,7 @@ def test_absent_leads_get_nothing_and_the_rest_is_as_if_they_had_never_been(batc
         assert (saliency[1, [2, 9]] == 0).all(), name
         assert name == "gradient_input" or (saliency >= 0).all()
         assert saliency[1].abs().max() > 0
-        torch.testing.assert_close(saliency[1, batch.present[1]], without[name][0], atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(saliency[1, batch.lead_mask[1]], without[name][0], atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
@@ -137,18 +137,18 @@ def test_the_rollout_adds_up(batch, choice):
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
 def test_gradient_times_input_agrees_with_finite_differences(batch, representation):
-    """In float64: scale one patch of the normalised signal, or all, up and down a little, and look at the log-odds."""
+    """In float64: scale one patch of the normalized signal, or all, up and down a little, and look at the log-odds."""
     model = random_encoder(replace(SMALL, amplitude_input=True))
     probe = random_probe(model, batch, representation)
     saliency = gradient_input(model, probe, batch, CODE)
-    exact, wide = copy.deepcopy(model).double(), Batch(batch.signal_mv.double(), batch.present, batch.leads)
+    exact, wide = copy.deepcopy(model).double(), Batch(batch.signal_mv.double(), batch.lead_mask, batch.leads)
 
     def slope(which: torch.Tensor) -> torch.Tensor:
         """How the log-odds begin to change when these patches are scaled."""
         ends = []
         for scale in (1 + 1e-4, 1 - 1e-4):
             factor = torch.where(which, scale, 1.0).double()[..., None]
-            hook = exact.embed_patch.register_forward_pre_hook(lambda module, inputs, factor=factor: inputs[0] * factor)
+            hook = exact.patch_embed.register_forward_pre_hook(lambda module, inputs, factor=factor: inputs[0] * factor)
             with torch.inference_mode():
                 ends.append(log_odds(exact.embed(wide), wide, probe)[:, 0])
             hook.remove()
@@ -173,7 +173,7 @@ def test_it_is_the_same_each_time_and_leaves_nothing_behind(batch):
     for name in first:
         torch.testing.assert_close(again[name], first[name], atol=0, rtol=0)
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
-    assert not model.embed_patch._forward_pre_hooks and not model.norm._forward_hooks
+    assert not model.patch_embed._forward_pre_hooks and not model.norm._forward_hooks
     other = gradient_input(model, probe, batch, "I48.91")
     assert (other - first["gradient_input"]).abs().max() > 1e-4, "each code has its own"
 
@@ -188,11 +188,11 @@ def test_what_cannot_be_explained_is_refused(batch):
             function(random_encoder(replace(SMALL, width=64)), probe, batch, CODE)
         with pytest.raises(ECGError, match="float32"):
             function(copy.deepcopy(model).double(), probe, batch, CODE)
-    assert not model.embed_patch._forward_pre_hooks
+    assert not model.patch_embed._forward_pre_hooks
 
 
 def test_the_log_odds_behind_the_gradient_are_those_that_are_predicted(batch):
     model = random_encoder(SMALL)
     probe = random_probe(model, batch, "per_lead")
-    chances = log_odds(model.embed(batch), batch, probe).sigmoid().detach().numpy()
-    np.testing.assert_allclose(chances, predict(model, probe, batch).to_numpy(), rtol=1e-6)
+    probabilities = log_odds(model.embed(batch), batch, probe).sigmoid().detach().numpy()
+    np.testing.assert_allclose(probabilities, predict(model, probe, batch).to_numpy(), rtol=1e-6)

@@ -13,11 +13,11 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds, predict
 from lamae_toolkit.explain import shapley
-from lamae_toolkit.explain.attention import explain_ecg
-from lamae_toolkit.explain.lead_shapley import explain_credit, lead_shapley
+from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.lead_shapley import attribute_leads, lead_shapley
 from lamae_toolkit.explain.shapley import grouped, sampled_shapley, shapley_interactions, shapley_values, subset_members
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.plots.shapley import credit_figure, group_credit_figure, interaction_figure
+from lamae_toolkit.plots.shapley import attribution_figure, group_attribution_figure, interaction_figure
 
 SMALL = LAMAEConfig(width=16, heads=2, pooling_heads=2, decoder_width=8, decoder_heads=2, encoder_depth=1)
 
@@ -140,67 +140,67 @@ def probe() -> Probe:
 
 def test_the_credit_of_leads_adds_up_to_the_prediction(cohort, model, probe):
     recording = cohort.recording(1).select(("V2", "II", "aVR", "V5", "I"))
-    credit = explain_credit(model, probe, recording)
-    assert credit.leads == ("I", "II", "aVR", "V2", "V5"), "in the order of LEADS, whatever the file's order"
-    assert credit.values.shape == (5, 2) and credit.interactions.shape == (5, 5, 2)
-    np.testing.assert_allclose(credit.empty, probe.bias)
-    np.testing.assert_allclose(credit.empty + credit.values.sum(axis=0), credit.full)
-    chances = explain_ecg(model, recording, probe).chances
-    np.testing.assert_allclose(1 / (1 + np.exp(-credit.full)), chances[list(probe.codes)], atol=1e-6)
-    table = credit.table("I48.91")
-    np.testing.assert_allclose(table.credit, credit.values[:, 1])
-    np.testing.assert_allclose(table["last"]["aVR"], credit.full[1] - credit.log_odds[0b11011, 1])
-    np.testing.assert_allclose(table.alone["V2"], credit.log_odds[0b01000, 1] - credit.empty[1])
-    groups = credit.group_table("I48.91")
+    attribution = attribute_leads(model, probe, recording)
+    assert attribution.leads == ("I", "II", "aVR", "V2", "V5"), "in the order of LEADS, whatever the file's order"
+    assert attribution.values.shape == (5, 2) and attribution.interactions.shape == (5, 5, 2)
+    np.testing.assert_allclose(attribution.empty, probe.bias)
+    np.testing.assert_allclose(attribution.empty + attribution.values.sum(axis=0), attribution.full)
+    probabilities = attention_summary(model, recording, probe).probabilities
+    np.testing.assert_allclose(1 / (1 + np.exp(-attribution.full)), probabilities[list(probe.codes)], atol=1e-6)
+    table = attribution.table("I48.91")
+    np.testing.assert_allclose(table.attribution, attribution.values[:, 1])
+    np.testing.assert_allclose(table["last"]["aVR"], attribution.full[1] - attribution.log_odds[0b11011, 1])
+    np.testing.assert_allclose(table.alone["V2"], attribution.log_odds[0b01000, 1] - attribution.empty[1])
+    groups = attribution.group_table("I48.91")
     assert groups.index.tolist() == ["limb", "V2", "V5"]
-    np.testing.assert_allclose(groups.credit.sum(), credit.full[1] - credit.empty[1])
-    np.testing.assert_allclose(groups["sum"]["limb"], table.credit[["I", "II", "aVR"]].sum())
+    np.testing.assert_allclose(groups.attribution.sum(), attribution.full[1] - attribution.empty[1])
+    np.testing.assert_allclose(groups["sum"]["limb"], table.attribution[["I", "II", "aVR"]].sum())
     for wrong, complaint in (
         ({"limb": LEADS[:6], "chest": ("V2", "v5")}, "Lead V5 is in none of the groups"),
         ({"limb": LEADS[:6], "all": LEADS}, "Lead I is twice or more in the groups"),
     ):
         with pytest.raises(ECGError, match=complaint):
-            credit.group_table("I48.91", wrong)
+            attribution.group_table("I48.91", wrong)
     with pytest.raises(ECGError, match=r"does not predict 'J45'; choose from I10, I48\.91"):
-        credit.table("J45")
+        attribution.table("J45")
 
 
 def test_a_lead_that_is_not_there_gets_nothing(cohort, model, probe):
     batch = cohort.batch([1, 2]).select(("V2", "II", "I", "aVF"))
-    present = torch.tensor([[True, True, False, True], [True, False, True, True]])
-    batch = Batch(batch.signal_mv, present, batch.leads)
-    credit = lead_shapley(model, probe, batch)
-    assert credit.shape == (2, 4, 2) and (credit[~present.numpy()] == 0).all()
-    assert np.abs(credit[present.numpy()]).min() > 0
+    lead_mask = torch.tensor([[True, True, False, True], [True, False, True, True]])
+    batch = Batch(batch.signal_mv, lead_mask, batch.leads)
+    attribution = lead_shapley(model, probe, batch)
+    assert attribution.shape == (2, 4, 2) and (attribution[~lead_mask.numpy()] == 0).all()
+    assert np.abs(attribution[lead_mask.numpy()]).min() > 0
     odds = predict(model, probe, batch).map(lambda chance: np.log(chance / (1 - chance)))
-    np.testing.assert_allclose(probe.bias + credit.sum(axis=1), odds, atol=1e-4)
+    np.testing.assert_allclose(probe.bias + attribution.sum(axis=1), odds, atol=1e-4)
     by_hand = np.zeros((8, 2))
     for subset in range(8):
         some = batch.select([name for bit, name in enumerate(("V2", "II", "aVF")) if subset >> bit & 1])
-        one = Batch(some.signal_mv[:1], some.present[:1], some.leads)
+        one = Batch(some.signal_mv[:1], some.lead_mask[:1], some.leads)
         with torch.inference_mode():
             by_hand[subset] = log_odds(model.embed(one), one, probe)[0] if subset else probe.bias
-    np.testing.assert_allclose(credit[0, [0, 1, 3]], by_orders(by_hand), atol=1e-5)
+    np.testing.assert_allclose(attribution[0, [0, 1, 3]], by_orders(by_hand), atol=1e-5)
 
 
 def test_pictures_of_credit_show_what_they_are_given(cohort, model, probe):
     recording = cohort.recording(1)
-    credit, explanation = explain_credit(model, probe, recording), explain_ecg(model, recording, probe)
-    picture = credit_figure(credit, "I10", explanation)
+    attribution, explanation = attribute_leads(model, probe, recording), attention_summary(model, recording, probe)
+    picture = attribution_figure(attribution, "I10", explanation)
     bars, ends, _, weights = picture.data
-    np.testing.assert_allclose(bars.x, credit.values[:, 0])
+    np.testing.assert_allclose(bars.x, attribution.values[:, 0])
     starts = np.array(bars.base, dtype=float)
-    np.testing.assert_allclose(starts + bars.x, [*starts[1:], credit.full[0]])
-    np.testing.assert_allclose(ends.x, [credit.empty[0], credit.full[0]])
-    assert f"{explanation.chances['I10']:.1%}" in ends.text[1]
+    np.testing.assert_allclose(starts + bars.x, [*starts[1:], attribution.full[0]])
+    np.testing.assert_allclose(ends.x, [attribution.empty[0], attribution.full[0]])
+    assert f"{explanation.probabilities['I10']:.1%}" in ends.text[1]
     np.testing.assert_allclose(weights.x, explanation.weight_table().weight)
-    heat = interaction_figure(credit, "I10").data[0]
-    off_diagonal = ~np.eye(len(credit.leads), dtype=bool)
-    np.testing.assert_allclose(heat.z[off_diagonal], credit.interactions[..., 0][off_diagonal])
+    heat = interaction_figure(attribution, "I10").data[0]
+    off_diagonal = ~np.eye(len(attribution.leads), dtype=bool)
+    np.testing.assert_allclose(heat.z[off_diagonal], attribution.interactions[..., 0][off_diagonal])
     assert np.isnan(np.diag(heat.z)).all()
-    single, group, marks = group_credit_figure(credit, "I10", {"limb": LEADS[:6], "chest": LEADS[6:]}).data
-    np.testing.assert_allclose(single.y, credit.values[:, 0])
-    np.testing.assert_allclose(sum(group.y), credit.full[0] - credit.empty[0])
-    np.testing.assert_allclose(sum(marks.y), credit.full[0] - credit.empty[0])
+    single, group, marks = group_attribution_figure(attribution, "I10", {"limb": LEADS[:6], "chest": LEADS[6:]}).data
+    np.testing.assert_allclose(single.y, attribution.values[:, 0])
+    np.testing.assert_allclose(sum(group.y), attribution.full[0] - attribution.empty[0])
+    np.testing.assert_allclose(sum(marks.y), attribution.full[0] - attribution.empty[0])
     with pytest.raises(ECGError, match="different leads"):
-        credit_figure(credit, "I10", explain_ecg(model, recording.select(LEADS[:3]), probe))
+        attribution_figure(attribution, "I10", attention_summary(model, recording.select(LEADS[:3]), probe))

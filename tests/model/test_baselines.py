@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.model.baselines import (
-    RIVALS,
+    COMPARED_MODELS,
     AlignmentInfoNCE,
     AlignmentMAE,
     AverageJoint,
@@ -23,29 +23,29 @@ from lamae_toolkit.model.baselines import (
 from lamae_toolkit.model.lamae import LAMAE
 from test_lamae import SMALL, mask_for, permuted, some_ecgs
 
-UNCONNECTED = [name for name, rival in RIVALS.items() if issubclass(rival, IndependentMAE)]
+UNCONNECTED = [name for name, baseline in COMPARED_MODELS.items() if issubclass(baseline, IndependentMAE)]
 
 
-def rival(name: str) -> LAMAE:
+def baseline(name: str) -> LAMAE:
     torch.manual_seed(0)
-    model = RIVALS[name](SMALL)
+    model = COMPARED_MODELS[name](SMALL)
     model.progress = 0.7
     return model
 
 
 def without(batch: Batch, lead: str) -> Batch:
-    present = batch.present.clone()
-    present[:, batch.leads.index(lead)] = False
-    return Batch(batch.signal_mv, present, batch.leads)
+    lead_mask = batch.lead_mask.clone()
+    lead_mask[:, batch.leads.index(lead)] = False
+    return Batch(batch.signal_mv, lead_mask, batch.leads)
 
 
 @pytest.mark.parametrize("name", UNCONNECTED)
 @torch.inference_mode()
 def test_independent_and_aligned_leads_never_hear_of_each_other(name):
-    model, batch = rival(name).eval(), some_ecgs()
+    model, batch = baseline(name).eval(), some_ecgs()
     mask, changed = mask_for(batch), batch.signal_mv.clone()
     changed[:, LEADS.index("V1")] = changed[:, LEADS.index("V1")].flip(-1)
-    other = Batch(changed, batch.present, batch.leads)
+    other = Batch(changed, batch.lead_mask, batch.leads)
     rest = [index for index, lead in enumerate(LEADS) if lead != "V1"]
     torch.testing.assert_close(model(other, mask).prediction[:, rest], model(batch, mask).prediction[:, rest])
     torch.testing.assert_close(model.embed(other).per_lead[:, rest], model.embed(batch).per_lead[:, rest])
@@ -55,28 +55,28 @@ def test_independent_and_aligned_leads_never_hear_of_each_other(name):
 @pytest.mark.parametrize("name", ["LAMAE", "average joint"])
 @torch.inference_mode()
 def test_joint_models_draw_one_lead_with_the_help_of_the_others(name):
-    model, batch = rival(name).eval(), some_ecgs()
+    model, batch = baseline(name).eval(), some_ecgs()
     mask, changed = mask_for(batch), batch.signal_mv.clone()
     changed[:, LEADS.index("V1")] = changed[:, LEADS.index("V1")].flip(-1)
-    drawn, other = model(batch, mask).prediction, model(Batch(changed, batch.present, batch.leads), mask).prediction
+    drawn, other = model(batch, mask).prediction, model(Batch(changed, batch.lead_mask, batch.leads), mask).prediction
     assert (drawn[:, LEADS.index("V2")] - other[:, LEADS.index("V2")]).abs().max() > 1e-4
 
 
 @torch.inference_mode()
 def test_the_average_joint_model_weighs_all_leads_alike_and_connects_no_latents():
-    model, batch = rival("average joint").eval(), some_ecgs()
+    model, batch = baseline("average joint").eval(), some_ecgs()
     embedding = model.embed(without(batch, "V6"))
     torch.testing.assert_close(embedding.lead_weights[:, :, :11], torch.full((3, 4, 11), 1 / 11))
     assert embedding.lead_weights[:, :, 11].abs().max() == 0
     changed = Batch(
-        batch.signal_mv.flip(-1).where(torch.arange(12)[None, :, None] == 6, batch.signal_mv), batch.present
+        batch.signal_mv.flip(-1).where(torch.arange(12)[None, :, None] == 6, batch.signal_mv), batch.lead_mask
     )
     torch.testing.assert_close(model.embed(changed).per_lead[:, :6], model.embed(batch).per_lead[:, :6])
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", COMPARED_MODELS)
 def test_every_parameter_of_every_rival_learns(name):
-    model = rival(name)
+    model = baseline(name)
     model(some_ecgs(), generator=torch.Generator().manual_seed(0)).loss.backward()
     still = [
         n for n, p in model.named_parameters() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()
@@ -84,10 +84,10 @@ def test_every_parameter_of_every_rival_learns(name):
     assert not still
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", COMPARED_MODELS)
 def test_rivals_have_lamaes_encoder_and_decoder(name):
-    ours, theirs = rival("LAMAE"), rival(name)
-    for part in ("embed_patch", "decoder", "draw_patch"):
+    ours, theirs = baseline("LAMAE"), baseline(name)
+    for part in ("patch_embed", "decoder", "decoder_pred"):
         assert _count(getattr(ours, part)) == _count(getattr(theirs, part))
     blocks = [_count(m.encoder) + _count(m.latent_attention) for m in (ours, theirs)]
     assert blocks[0] == blocks[1]
@@ -97,10 +97,10 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if name != "LAMAE"])
+@pytest.mark.parametrize("name", [name for name in COMPARED_MODELS if name != "LAMAE"])
 @torch.inference_mode()
 def test_rivals_take_leads_by_name_and_may_lack_some(name):
-    model, batch = rival(name).eval(), without(some_ecgs(), "aVF")
+    model, batch = baseline(name).eval(), without(some_ecgs(), "aVF")
     order = torch.randperm(12, generator=torch.Generator().manual_seed(2)).tolist()
     plain, shuffled = model.embed(batch), model.embed(permuted(batch, order))
     torch.testing.assert_close(shuffled.heart, plain.heart, atol=1e-5, rtol=0)
@@ -141,9 +141,9 @@ def test_alignment_comes_in_after_warm_up_and_reaches_two():
     assert values == sorted(values)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in RIVALS.items() if issubclass(kind, AlignmentMAE)])
+@pytest.mark.parametrize("name", [name for name, kind in COMPARED_MODELS.items() if issubclass(kind, AlignmentMAE)])
 def test_the_alignment_loss_is_added_to_the_reconstruction(name):
-    model, batch = rival(name).eval(), some_ecgs()
+    model, batch = baseline(name).eval(), some_ecgs()
     with torch.inference_mode():
         mask = mask_for(batch)
         model.progress = 0.0
@@ -151,7 +151,7 @@ def test_the_alignment_loss_is_added_to_the_reconstruction(name):
         model.progress = 0.5
         latents = model.connect(model.encode_leads(model.patches(batch), batch, mask, 10))
         unit = F.normalize(model.lead_latents(latents), dim=-1)
-        aligned = type(model).align(unit, batch.present)
+        aligned = type(model).align(unit, batch.lead_mask)
         torch.testing.assert_close(model(batch, mask).loss, reconstruction + 1.0 * aligned)
 
 
@@ -165,7 +165,7 @@ def test_contrast_of_a_lead_that_no_ecg_has_is_no_nan():
 
 
 def test_a_rival_is_saved_and_loaded_as_what_it_is(tmp_path):
-    model = AverageJoint(replace(SMALL, hidden_leads=1)).eval()
+    model = AverageJoint(replace(SMALL, masked_leads=1)).eval()
     model.save_pretrained(tmp_path / "joint")
     loaded = AverageJoint.from_pretrained(tmp_path / "joint")
     with torch.inference_mode():

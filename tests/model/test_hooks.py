@@ -11,7 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.model.hooks import attention_names, edit_attention, watch_attention
+from lamae_toolkit.model.hooks import attention_names, edit_attention, record_attention
 from lamae_toolkit.model.layers import Attention, LeadPooling
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
 
@@ -25,7 +25,7 @@ OPTIONS = [
     {"latent_depth": 0},
     {"pooling": "mean"},
     {"heart": "token"},
-    {"lead_embedding": True, "amplitude_input": True, "normalisation": "record"},
+    {"lead_embedding": True, "amplitude_input": True, "normalization": "record"},
 ]
 
 
@@ -33,9 +33,9 @@ OPTIONS = [
 def batch(cohort) -> Batch:
     """Two ECGs of 5 s, the second without leads III and V4."""
     whole = cohort.batch([0, 1])
-    present = torch.ones_like(whole.present)
-    present[1, [2, 9]] = False
-    return Batch(whole.signal_mv[:, :, :500], present, whole.leads)
+    lead_mask = torch.ones_like(whole.lead_mask)
+    lead_mask[1, [2, 9]] = False
+    return Batch(whole.signal_mv[:, :, :500], lead_mask, whole.leads)
 
 
 def masks(batch: Batch) -> list[torch.Tensor]:
@@ -58,7 +58,7 @@ def assert_equal(ours: list[torch.Tensor], theirs: list[torch.Tensor], atol: flo
 
 
 def no_taps(model) -> bool:
-    return all(module.tap is None for module in model.modules() if isinstance(module, Attention | LeadPooling))
+    return all(module.hook is None for module in model.modules() if isinstance(module, Attention | LeadPooling))
 
 
 @pytest.mark.parametrize("choice", OPTIONS, ids=str)
@@ -66,7 +66,7 @@ def no_taps(model) -> bool:
 def test_watching_and_identity_edits_change_nothing_whatever_the_configuration(batch, choice):
     model = random_encoder(replace(SMALL, **choice))
     plain = outputs(model, batch)
-    with watch_attention(model) as record:
+    with record_attention(model) as record:
         assert_equal(outputs(model, batch), plain, atol=1e-5)
     assert tuple(record) == attention_names(model), "every attention of the model ran and was recorded, in its order"
     for name, calls in record.items():
@@ -97,7 +97,7 @@ def test_the_two_paths_agree_when_some_tokens_must_not_be_looked_at():
     keys = torch.rand(3, 7) < 0.6
     keys[:, 0] = True
     fused, seen = attention(x, keys), []
-    attention.tap = seen.append
+    attention.hook = seen.append
     torch.testing.assert_close(attention(x, keys), fused, atol=1e-5, rtol=0)
     assert seen[0][~keys[:, None, None].expand_as(seen[0])].max() == 0
 
@@ -105,7 +105,7 @@ def test_the_two_paths_agree_when_some_tokens_must_not_be_looked_at():
 @torch.inference_mode()
 def test_the_lead_pooling_is_watched(batch):
     model = random_encoder(SMALL)
-    with watch_attention(model, "pooling") as record:
+    with record_attention(model, "pooling") as record:
         weights = model.embed(batch).lead_weights
     assert list(record) == ["pooling"]
     torch.testing.assert_close(record["pooling"][0], weights, atol=0, rtol=0)
@@ -113,7 +113,7 @@ def test_the_lead_pooling_is_watched(batch):
 
 def test_recordings_carry_gradients(batch):
     model = random_encoder(SMALL)
-    with watch_attention(model) as record:
+    with record_attention(model) as record:
         heart = model.embed(batch).heart.sum()
     names = [name for name in record if name != "pooling"]
     gradients = torch.autograd.grad(heart, [record[name][0] for name in [*names, "pooling"]])
@@ -152,11 +152,11 @@ def test_watching_and_editing_nest(batch):
     def spoil(weights):
         return weights.mul_(0)  # in place: what a watcher around it holds must stay as it was
 
-    with watch_attention(model, "pooling") as before, edit_attention(model, even), watch_attention(model) as after:
+    with record_attention(model, "pooling") as before, edit_attention(model, even), record_attention(model) as after:
         assert model.embed(batch).lead_weights.unique().numel() == 1
     torch.testing.assert_close(before["pooling"][0], plain)
     assert (after["pooling"][0] == 1 / 12).all()
-    with watch_attention(model, "pooling") as before, edit_attention(model, {"pooling": spoil}):
+    with record_attention(model, "pooling") as before, edit_attention(model, {"pooling": spoil}):
         model.embed(batch)
     torch.testing.assert_close(before["pooling"][0], plain)
     with edit_attention(model, even), edit_attention(model, {"pooling": lambda weights: weights * 2}):
@@ -166,14 +166,14 @@ def test_watching_and_editing_nest(batch):
 
 def test_silence_is_an_error_and_taps_never_stay(batch):
     model = random_encoder(SMALL)
-    with pytest.raises(ECGError, match="No attention was recorded: run the model"), watch_attention(model):
+    with pytest.raises(ECGError, match="No attention was recorded: run the model"), record_attention(model):
         pass
-    with pytest.raises(ECGError, match="under the name 'nowhere'"), watch_attention(model, "nowhere"):
+    with pytest.raises(ECGError, match="under the name 'nowhere'"), record_attention(model, "nowhere"):
         model.embed(batch)
     silent = {"decoder.0.attention": lambda attention: attention}
     with pytest.raises(ECGError, match=r"'decoder.0.attention' changed nothing"), edit_attention(model, silent):
         model.embed(batch)
-    for block in (watch_attention(model), edit_attention(model, silent)):
+    for block in (record_attention(model), edit_attention(model, silent)):
         with pytest.raises(RuntimeError, match="the model's own"), block:
             raise RuntimeError("the model's own")
         assert no_taps(model)
@@ -213,7 +213,7 @@ def test_a_compiled_model_is_refused_wherever_it_is_compiled():
         (part, r"Part 'latent_attention.1' of this model is compiled"),
         (part_in_place, r"Part 'encoder.0.attention' of this model is compiled"),
     ):
-        for block in (watch_attention(compiled), edit_attention(compiled, {})):
+        for block in (record_attention(compiled), edit_attention(compiled, {})):
             with pytest.raises(ECGError, match=complaint), block:
                 pass
         with pytest.raises(ECGError, match=complaint):

@@ -33,12 +33,12 @@ VARIANTS = {
     "all, token": replace(SMALL, heart="token"),
     "cls": replace(SMALL, tokens="cls"),
     "names": replace(SMALL, lead_embedding=True),
-    "whole leads": replace(SMALL, hidden_leads=3),
-    "record": replace(SMALL, normalisation="record"),
+    "whole leads": replace(SMALL, masked_leads=3),
+    "record": replace(SMALL, normalization="record"),
     "induced": replace(SMALL, tokens="induced", induced_latents=4),
     "mean pooling": replace(SMALL, pooling="mean"),
     "no latent attention": replace(SMALL, latent_depth=0),
-    "whole leads alone": replace(SMALL, mask_ratio=0.0, hidden_leads=6),
+    "whole leads alone": replace(SMALL, mask_ratio=0.0, masked_leads=6),
     "told the height": replace(SMALL, amplitude_input=True),
 }
 
@@ -64,7 +64,7 @@ def mask_for(batch: Batch, seed: int = 1) -> torch.Tensor:
 
 
 def permuted(batch: Batch, order: list[int]) -> Batch:
-    return Batch(batch.signal_mv[:, order], batch.present[:, order], tuple(batch.leads[i] for i in order))
+    return Batch(batch.signal_mv[:, order], batch.lead_mask[:, order], tuple(batch.leads[i] for i in order))
 
 
 @torch.inference_mode()
@@ -85,7 +85,7 @@ def test_permuting_leads_with_their_names_changes_nothing(model):
 def test_swapping_signals_without_their_names_is_noticed_by_the_decoder():
     model, batch = random_encoder(SMALL), some_ecgs()
     mask, swapped = mask_for(batch), [1, 0, *range(2, 12)]
-    misnamed = Batch(batch.signal_mv[:, swapped], batch.present, batch.leads)
+    misnamed = Batch(batch.signal_mv[:, swapped], batch.lead_mask, batch.leads)
     difference = model(misnamed, mask[:, swapped]).prediction - model(batch, mask).prediction[:, swapped]
     assert difference.abs().max() > 1e-3
 
@@ -102,14 +102,14 @@ def test_an_absent_lead_equals_a_masked_one(name):
     left_out = model(batch.select(kept), mask[:, rows])
     torch.testing.assert_close(masked.prediction[:, rows], left_out.prediction, atol=1e-5, rtol=0)
     # Not present in the batch, whatever its row holds, is the same as not in the batch.
-    present = batch.present.clone()
-    present[:, [LEADS.index(lead) for lead in absent]] = False
-    unusable = Batch(torch.where(present[:, :, None], batch.signal_mv, 7.0), present)
+    lead_mask = batch.lead_mask.clone()
+    lead_mask[:, [LEADS.index(lead) for lead in absent]] = False
+    unusable = Batch(torch.where(lead_mask[:, :, None], batch.signal_mv, 7.0), lead_mask)
     plain, marked = model.embed(batch.select(kept)), model.embed(unusable)
     torch.testing.assert_close(marked.heart, plain.heart, atol=1e-5, rtol=0)
     torch.testing.assert_close(marked.lead_weights[:, :, rows], plain.lead_weights, atol=1e-5, rtol=0)
     torch.testing.assert_close(model(unusable, mask).loss, left_out.loss, atol=1e-5, rtol=0)
-    assert marked.lead_weights[:, :, ~present[0]].abs().max() == 0
+    assert marked.lead_weights[:, :, ~lead_mask[0]].abs().max() == 0
 
 
 @torch.inference_mode()
@@ -147,14 +147,14 @@ def test_every_parameter_gets_a_gradient(model):
 def test_it_overfits_four_ecgs(name, cohort):
     torch.manual_seed(0)
     model, batch = LAMAE(VARIANTS[name]), cohort.batch([0, 1, 2, 3])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    warm_up = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / 30, total_iters=30)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / 30, total_iters=30)
     mask, steps, loss = mask_for(batch), 0, torch.tensor(1.0)
     while loss > 0.2 and steps < 900:
         loss = model(batch, mask).loss
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         warm_up.step()
         steps += 1
     assert loss < 0.2, "1 is guessing the mean"
@@ -187,7 +187,7 @@ def test_the_reconstruction_is_in_millivolts(model):
     drawn = model.reconstruct(batch, mask)
     scale, mean = drawn.std(dim=2), batch.signal_mv.mean(dim=2)
     assert drawn.shape == batch.signal_mv.shape and scale.isfinite().all()
-    shifted = Batch(batch.signal_mv + 1.0, batch.present)
+    shifted = Batch(batch.signal_mv + 1.0, batch.lead_mask)
     torch.testing.assert_close(model.reconstruct(shifted, mask), drawn + 1.0, atol=1e-4, rtol=0)
     assert (mean.abs() < 1).all()
 
@@ -232,7 +232,7 @@ def test_bad_input_gets_one_sentence(model):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mask_ratio": 0.0, "hidden_leads": 0}, "hides nothing"),
+        ({"mask_ratio": 0.0, "masked_leads": 0}, "hides nothing"),
         ({"latent_depth": -1}, "must be 0 or more"),
         ({"pooling": "max"}, "choose from attention, mean"),
         ({"width": 32}, "cannot be shared by 3 heads"),
@@ -284,8 +284,8 @@ def test_whole_lead_masks_hide_whole_leads():
 @pytest.mark.parametrize("leads", [("II",), ("I", "V2")])
 def test_ecgs_with_few_leads_can_be_learned_from(leads):
     """However many leads are to be hidden, one that was recorded stays visible."""
-    present = torch.tensor([[name in leads for name in LEADS]]).expand(8, -1)
-    signal_mv = torch.randn(8, 12, 1000, generator=torch.Generator().manual_seed(0)) * present[:, :, None]
-    loss, _, mask = random_encoder(replace(SMALL, hidden_leads=3)).train()(Batch(signal_mv, present))
+    lead_mask = torch.tensor([[name in leads for name in LEADS]]).expand(8, -1)
+    signal_mv = torch.randn(8, 12, 1000, generator=torch.Generator().manual_seed(0)) * lead_mask[:, :, None]
+    loss, _, mask = random_encoder(replace(SMALL, masked_leads=3)).train()(Batch(signal_mv, lead_mask))
     assert torch.isfinite(loss)
-    assert (~mask[present].reshape(8, len(leads), -1)).any(dim=2).any(dim=1).all()
+    assert (~mask[lead_mask].reshape(8, len(leads), -1)).any(dim=2).any(dim=1).all()

@@ -25,7 +25,7 @@ from lamae_toolkit.training.run import STATE_FILE
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 from test_trainer import SMALL, TEN, run, same_bits, without_speed
 
-EVERYTHING = Augmentation(crop_patches=20, amplitude_spread=0.3, lead_dropout=0.4, noise_mv=0.05)
+EVERYTHING = Augmentation(crop_patches=20, scale_jitter=0.3, lead_dropout=0.4, noise_mv=0.05)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -35,9 +35,9 @@ def generator(seed: int = 0) -> torch.Generator:
 def numbered(records: int = 400, samples: int = 100) -> Batch:
     """ECGs whose values are the number of the lead and of the moment, of which some lack leads."""
     signal = 1000.0 * torch.arange(len(LEADS))[:, None] + torch.arange(samples)
-    present = torch.rand((records, len(LEADS)), generator=generator(9)) > 0.3
-    present[:, 0] = True
-    return Batch(signal * present[:, :, None], present)
+    lead_mask = torch.rand((records, len(LEADS)), generator=generator(9)) > 0.3
+    lead_mask[:, 0] = True
+    return Batch(signal * lead_mask[:, :, None], lead_mask)
 
 
 def test_a_crop_is_one_stretch_of_all_leads_and_ends_with_the_ecg():
@@ -45,8 +45,8 @@ def test_a_crop_is_one_stretch_of_all_leads_and_ends_with_the_ecg():
     cropped = random_crop(batch, 90, generator())
     start = cropped.signal_mv[:, 0, 0]  # lead I is there in all, and its values are the moments
     expected = 1000.0 * torch.arange(len(LEADS))[:, None] + torch.arange(90) + start[:, None, None]
-    assert torch.equal(cropped.signal_mv, expected * batch.present[:, :, None])
-    assert torch.equal(cropped.present, batch.present)
+    assert torch.equal(cropped.signal_mv, expected * batch.lead_mask[:, :, None])
+    assert torch.equal(cropped.lead_mask, batch.lead_mask)
     counts = torch.bincount(start.long(), minlength=11)
     assert len(counts) == 11 and counts.min() > 15, "every start from 0 to 10 is about as frequent"
     assert torch.equal(random_crop(batch, 100, generator()).signal_mv, batch.signal_mv)
@@ -66,21 +66,21 @@ def test_amplitude_is_one_factor_per_ecg():
 def test_leads_are_dropped_by_the_chance_and_one_always_stays():
     batch = numbered(2000)
     left = random_lead_dropout(batch, 0.25, generator())
-    assert not (left.present & ~batch.present).any(), "a lead that is absent stays absent"
-    kept = left.present.sum() / batch.present.sum()
+    assert not (left.lead_mask & ~batch.lead_mask).any(), "a lead that is absent stays absent"
+    kept = left.lead_mask.sum() / batch.lead_mask.sum()
     assert kept == pytest.approx(0.75, abs=0.01)
-    assert torch.equal(left.signal_mv, batch.signal_mv * left.present[:, :, None])
-    rows = left.present.unique(dim=0)
+    assert torch.equal(left.signal_mv, batch.signal_mv * left.lead_mask[:, :, None])
+    rows = left.lead_mask.unique(dim=0)
     assert len(rows) > 500, "each ECG loses leads of its own"
-    bare = random_lead_dropout(batch, 0.999, generator()).present.sum(dim=1)
+    bare = random_lead_dropout(batch, 0.999, generator()).lead_mask.sum(dim=1)
     assert bare.min() == 1 and bare.float().mean() < 1.05
 
 
 def test_noise_is_normal_and_only_on_leads_that_are_there():
     batch = numbered()
     noise = random_noise(batch, 0.05, generator()).signal_mv.double() - batch.signal_mv
-    assert not noise[~batch.present].any()
-    there = noise[batch.present & (batch.signal_mv[:, :, 0] == 0)]  # lead I, where float32 does not round it away
+    assert not noise[~batch.lead_mask].any()
+    there = noise[batch.lead_mask & (batch.signal_mv[:, :, 0] == 0)]  # lead I, where float32 does not round it away
     assert there.std().item() == pytest.approx(0.05, rel=0.02) and abs(there.mean().item()) < 0.001
     assert np.corrcoef(there[:, :-1].flatten(), there[:, 1:].flatten())[0, 1] == pytest.approx(0, abs=0.03)
 
@@ -93,9 +93,11 @@ def test_the_same_generator_gives_the_same_and_a_share_gets_what_it_gets_in_the_
         whole.signal_mv, augment(batch, generator(5), 25).signal_mv
     )
     for index, here in ((2, slice(0, 3)), (3, slice(3, 8))):
-        part = Batch(batch.signal_mv[here], batch.present[here])
+        part = Batch(batch.signal_mv[here], batch.lead_mask[here])
         share = augment(part, generators[index], 25, of=8, first=here.start)
-        assert torch.equal(share.signal_mv, whole.signal_mv[here]) and torch.equal(share.present, whole.present[here])
+        assert torch.equal(share.signal_mv, whole.signal_mv[here]) and torch.equal(
+            share.lead_mask, whole.lead_mask[here]
+        )
     assert len({tuple(one.get_state().tolist()) for one in generators}) == 1
 
 
@@ -113,7 +115,7 @@ def test_no_value_is_asked_for():
     assert changed.signal_mv.shape == (4, len(LEADS), 500) and changed.signal_mv.is_meta
 
 
-CHANGED = replace(TEN, crop_patches=20, amplitude_spread=0.3, lead_dropout=0.4, noise_mv=0.05)
+CHANGED = replace(TEN, crop_patches=20, scale_jitter=0.3, lead_dropout=0.4, noise_mv=0.05)
 
 
 def test_a_run_with_changes_goes_on_bit_for_bit_and_is_not_the_run_without(cohort, tmp_path):
@@ -159,7 +161,7 @@ def test_comparisons_and_audits_of_a_version_without_changes_go_on(cohort, tmp_p
 def test_changes_that_make_no_sense_are_refused(cohort, tmp_path):
     for name, value, message in [
         ("crop_patches", 1, "crop_patches are 1, but they are 2 or more"),
-        ("amplitude_spread", 1.0, "amplitude_spread is 1, but it is at least 0 and below 1"),
+        ("scale_jitter", 1.0, "scale_jitter is 1, but it is at least 0 and below 1"),
         ("lead_dropout", -0.1, "lead_dropout is -0.1"),
         ("noise_mv", float("nan"), "noise_mv is nan"),
     ]:

@@ -51,7 +51,7 @@ def test_the_network_takes_leads_by_name_and_every_parameter_learns(cohort):
     network(batch).square().sum().backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     network.eval()
-    shuffled = Batch(batch.signal_mv[:, order], batch.present[:, order], tuple(LEADS[i] for i in order))
+    shuffled = Batch(batch.signal_mv[:, order], batch.lead_mask[:, order], tuple(LEADS[i] for i in order))
     torch.testing.assert_close(network(shuffled), network(batch))
 
 
@@ -73,10 +73,10 @@ def test_fine_tuning_takes_an_absent_lead_for_an_average_one_as_the_probe_does(c
     x = features(embed_rows(model, cohort, rows, progress=False), "per_lead")
     probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90], representation="per_lead")
     batch = cohort.batch([0, 1])
-    batch.present[:, [0, 7]] = False
+    batch.lead_mask[:, [0, 7]] = False
     with torch.inference_mode():
-        chances = FineTuned(model, probe)(batch).sigmoid().numpy()
-    np.testing.assert_allclose(chances, predict(model, probe, batch), atol=1e-4)
+        probabilities = FineTuned(model, probe)(batch).sigmoid().numpy()
+    np.testing.assert_allclose(probabilities, predict(model, probe, batch), atol=1e-4)
 
 
 def started(cohort, fast) -> FineTuned:
@@ -92,7 +92,7 @@ def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, f
     assert sorted(name for layer in found for name in layer) == sorted(names.values())
     parts = [sorted({".".join(name.split(".")[1:3]) for name in layer}) for layer in found[1:-1]]
     assert parts == [["encoder.0"], ["encoder.1"], ["latent_attention.0"], ["latent_attention.1"]]
-    first = ["lead_cls", "embed_patch.weight", "embed_patch.bias", "lead_name.weight"]
+    first = ["lead_cls", "patch_embed.weight", "patch_embed.bias", "lead_name.weight"]
     assert found[0] == [f"model.{name}" for name in first]
     assert {"head.weight", "model.pooling.query", "model.norm.weight", "model.mask_token"} <= set(found[-1])
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from lamae_toolkit.data.store import Entry, Store, pack
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.training import loader as feed_module
 from lamae_toolkit.training.augment import Augmentation
-from lamae_toolkit.training.distributed import Processes
-from lamae_toolkit.training.loader import Shuffle, feeding, how_fed, load
+from lamae_toolkit.training.distributed import DistributedContext
+from lamae_toolkit.training.loader import Shuffle, data_location, load, load_batches
 from lamae_toolkit.training.step import Compute, gradients
-from lamae_toolkit.training.trainer import optimiser, read_log
+from lamae_toolkit.training.trainer import optimizer, read_log
 from test_trainer import SMALL, TEN, run, same_bits, without_speed
 
 CPU = torch.device("cpu")
-ALONE = Processes(0, 1, CPU)
+ALONE = DistributedContext(0, 1, CPU)
 WAYS = ("auto", "resident", "streamed")
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is here")
 
@@ -29,7 +29,7 @@ def gappy(cohort, tmp_path_factory) -> Store:
     """ECGs of which many lack leads."""
     recordings = [cohort.recording(row) for row in range(45)]
     entries = [
-        Entry(recording.select(recording.leads[row % 12 :]), row, row, 50.0, "F", ())
+        Record(recording.select(recording.leads[row % 12 :]), row, row, 50.0, "F", ())
         for row, recording in enumerate(recordings)
     ]
     return pack(entries, tmp_path_factory.mktemp("gappy") / "store", source="gappy")
@@ -64,17 +64,17 @@ def test_every_epoch_shuffles_all_rows_anew_and_only_once(monkeypatch):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("processes", [ALONE, Processes(1, 2, CPU)])
+@pytest.mark.parametrize("processes", [ALONE, DistributedContext(1, 2, CPU)])
 def test_batches_are_those_of_the_store(gappy, way, processes):
     rows = np.arange(5, 42)[::-1].copy()
     shuffle, steps = Shuffle(rows, 8, 2), range(2, 11)  # from within the first epoch into the third
-    with feeding(gappy, shuffle, steps, processes, way, progress=False) as batches:
+    with load_batches(gappy, shuffle, steps, processes, way, progress=False) as batches:
         fed = list(batches)
     assert len(fed) == len(steps)
     for step, batch in zip(steps, fed, strict=True):
         plain = gappy.batch(processes.share(in_the_order_of_published_runs(rows, 8, 2, step)))
-        assert len(plain) == 8 // processes.count and not plain.present.all()
-        assert torch.equal(batch.present, plain.present) and torch.equal(batch.signal_mv, plain.signal_mv)
+        assert len(plain) == 8 // processes.count and not plain.lead_mask.all()
+        assert torch.equal(batch.lead_mask, plain.lead_mask) and torch.equal(batch.signal_mv, plain.signal_mv)
 
 
 @pytest.mark.parametrize("way", ["resident", "streamed"])
@@ -87,21 +87,21 @@ def test_a_run_has_the_same_bits_whichever_way_its_ecgs_come(cohort, tmp_path, w
 
 def test_a_cpu_reads_batches_when_they_are_due_unless_told_otherwise(cohort, monkeypatch):
     shuffle = Shuffle(np.arange(40), 8, 0)
-    assert how_fed(cohort, shuffle, CPU, "auto") == "when due"
-    assert how_fed(cohort, shuffle, CPU, "resident") == "resident"
+    assert data_location(cohort, shuffle, CPU, "auto") == "when due"
+    assert data_location(cohort, shuffle, CPU, "resident") == "resident"
     gpu, size = torch.device("cuda"), 40 * 12 * 1000 * 2
     for free_bytes, how in ((2 * size, "resident"), (2 * size - 1, "streamed")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_bytes: (free, 10 * size))
-        assert how_fed(cohort, shuffle, gpu, "auto") == how
+        assert data_location(cohort, shuffle, gpu, "auto") == how
     with pytest.raises(ECGError, match="data are 'disk'; choose from auto, resident, streamed"):
         Compute(data="disk")
 
 
 def test_a_user_is_told_that_ecgs_which_do_not_fit_are_streamed(cohort, monkeypatch, capsys):
     shuffle = Shuffle(np.arange(40), 8, 0)
-    monkeypatch.setattr(feed_module, "how_fed", lambda *_: "streamed")
+    monkeypatch.setattr(feed_module, "data_location", lambda *_: "streamed")
     for progress, told in ((True, "0.0 GB of ECGs are more than half of what cpu has free"), (False, "")):
-        with feeding(cohort, shuffle, range(3), ALONE, progress=progress):
+        with load_batches(cohort, shuffle, range(3), ALONE, progress=progress):
             said = capsys.readouterr()
             assert told in said.out + said.err if told else said.out + said.err == ""
 
@@ -123,7 +123,7 @@ def test_ecgs_are_loaded_piece_by_piece_with_progress(cohort, monkeypatch, capsy
 
 def test_nothing_is_loaded_for_no_steps(cohort, monkeypatch):
     monkeypatch.setattr(feed_module, "load", None)
-    with feeding(cohort, Shuffle(np.arange(40), 8, 0), range(5, 5), ALONE, "resident") as batches:
+    with load_batches(cohort, Shuffle(np.arange(40), 8, 0), range(5, 5), ALONE, "resident") as batches:
         assert list(batches) == []
 
 
@@ -135,7 +135,7 @@ def reading_threads() -> list[str]:
 def test_the_thread_ends_with_the_loop_however_that_ends(cohort, stop):
     shuffle = Shuffle(np.arange(40), 8, 0)
     expected = nullcontext() if stop is None else pytest.raises(stop)
-    with expected, feeding(cohort, shuffle, range(100), ALONE, "streamed") as batches:
+    with expected, load_batches(cohort, shuffle, range(100), ALONE, "streamed") as batches:
         for number, _ in enumerate(batches):
             assert len(reading_threads()) == 1
             if number == 5:
@@ -158,7 +158,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_in_the_loop(cohort, monkeypatch
     taken = []
     with (
         pytest.raises(OSError, match="the disk is gone"),
-        feeding(cohort, Shuffle(np.arange(40), 8, 0), range(100), ALONE, "streamed") as batches,
+        load_batches(cohort, Shuffle(np.arange(40), 8, 0), range(100), ALONE, "streamed") as batches,
     ):
         taken.extend(len(batch) for batch in batches)
     assert len(read) < 9 and threading.current_thread() not in read
@@ -185,26 +185,26 @@ def test_a_killed_streamed_run_goes_on_exactly(cohort, tmp_path, monkeypatch):
 @no_gpu
 @pytest.mark.parametrize("way", ["resident", "streamed"])
 def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, way):
-    shuffle, steps, gpu = Shuffle(np.arange(45), 8, 2), range(2, 30), Processes(0, 1, torch.device("cuda"))
-    with feeding(gappy, shuffle, steps, gpu, way, progress=False) as batches:
+    shuffle, steps, gpu = Shuffle(np.arange(45), 8, 2), range(2, 30), DistributedContext(0, 1, torch.device("cuda"))
+    with load_batches(gappy, shuffle, steps, gpu, way, progress=False) as batches:
         fed = list(batches)
     for step, batch in zip(steps, fed, strict=True):
         plain = gappy.batch(shuffle.rows_of(step))
         assert batch.signal_mv.is_cuda and torch.equal(batch.signal_mv.cpu(), plain.signal_mv)
-        assert torch.equal(batch.present.cpu(), plain.present)
+        assert torch.equal(batch.lead_mask.cpu(), plain.lead_mask)
 
 
 @no_gpu
 @pytest.mark.parametrize("way", ["resident", "streamed"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_step_waits_for_the_gpu(gappy, way, precision):
-    gpu = Processes(0, 1, torch.device("cuda"))
+    gpu = DistributedContext(0, 1, torch.device("cuda"))
     model = random_encoder(SMALL).to(gpu.device).train()
-    optim, generator = optimiser(model, TEN), torch.Generator(gpu.device).manual_seed(0)
-    augment = Augmentation(crop_patches=20, amplitude_spread=0.2, lead_dropout=0.2, noise_mv=0.02)
+    optim, generator = optimizer(model, TEN), torch.Generator(gpu.device).manual_seed(0)
+    augment = Augmentation(crop_patches=20, scale_jitter=0.2, lead_dropout=0.2, noise_mv=0.02)
     compute = Compute(accumulation=2, precision=precision)
     losses = []
-    with feeding(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, way, progress=False) as batches:
+    with load_batches(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, way, progress=False) as batches:
         try:
             for batch in batches:
                 optim.zero_grad(set_to_none=True)

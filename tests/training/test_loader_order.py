@@ -14,7 +14,7 @@ import torch
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.training import loader as feed
-from lamae_toolkit.training.distributed import Processes
+from lamae_toolkit.training.distributed import DistributedContext
 
 SCHEDULES = ("all late", "copies early", "computation early")
 LEFT_OUT = ("the computation waits for the copy", "the copy waits for the computation", "the thread waits for the copy")
@@ -138,8 +138,8 @@ def streamed(cohort, monkeypatch, gpu) -> list[bool]:
     monkeypatch.setattr(feed, "torch", gpu)
     monkeypatch.setattr(feed, "unpacked", gpu.unpacked)
     shuffle, steps = feed.Shuffle(np.arange(40), 4, 0), range(25)
-    processes = Processes(0, 1, torch.device("cuda"))
-    with feed.feeding(cohort, shuffle, steps, processes, "streamed", progress=False) as batches:
+    processes = DistributedContext(0, 1, torch.device("cuda"))
+    with feed.load_batches(cohort, shuffle, steps, processes, "streamed", progress=False) as batches:
         taken = list(batches)
     gpu.computing.synchronize()
     assert not gpu.copying.work, "memory was given back while a copy into it was under way"
@@ -165,7 +165,7 @@ def test_a_loop_that_ends_early_leaves_no_copy_under_way(cohort, monkeypatch):
     gpu = GPU("all late")
     monkeypatch.setattr(feed, "torch", gpu)
     monkeypatch.setattr(feed, "unpacked", gpu.unpacked)
-    processes = Processes(0, 1, torch.device("cuda"))
-    with feed.feeding(cohort, feed.Shuffle(np.arange(40), 4, 0), range(25), processes, "streamed") as batches:
+    processes = DistributedContext(0, 1, torch.device("cuda"))
+    with feed.load_batches(cohort, feed.Shuffle(np.arange(40), 4, 0), range(25), processes, "streamed") as batches:
         next(batches)
     assert not gpu.copying.work

@@ -14,42 +14,42 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
-from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.distributed import Processes, training_together
+from lamae_toolkit.training.distributed import DistributedContext, distributed_training
 from lamae_toolkit.training.step import Compute, gradients
 from lamae_toolkit.training.trainer import TrainConfig, pretrain, read_log
 from test_lamae import SMALL, VARIANTS, some_ecgs
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 CONFIG = TrainConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=4)
 
 
 def uneven_ecgs(records: int = 8) -> Batch:
     """ECGs of which the second half lack leads, so that the parts of a batch differ in how many patches they hide."""
     batch = some_ecgs(records)
-    present = batch.present.clone()
-    present[records // 2 :, :7] = False
-    return Batch(batch.signal_mv, present)
+    lead_mask = batch.lead_mask.clone()
+    lead_mask[records // 2 :, :7] = False
+    return Batch(batch.signal_mv, lead_mask)
 
 
-def step(model: LAMAE, batch: Batch, compute: Compute, processes: Processes = ALONE) -> tuple[float, dict]:
+def step(model: LAMAE, batch: Batch, compute: Compute, processes: DistributedContext = ALONE) -> tuple[float, dict]:
     generator = torch.Generator().manual_seed(5)
     model.zero_grad()
     loss = gradients(model, model, batch, generator, compute, processes)
     return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()} | {"next": generator.get_state()}
 
 
-def rival(name: str) -> LAMAE:
+def baseline(name: str) -> LAMAE:
     torch.manual_seed(0)
-    model = RIVALS[name](replace(SMALL, hidden_leads=1))
+    model = COMPARED_MODELS[name](replace(SMALL, masked_leads=1))
     model.progress = 0.8  # the alignment losses begin after warm-up
     return model
 
 
 @pytest.mark.parametrize("name", ["LAMAE", "alignment, MSE", "alignment, cosine"])
 def test_parts_have_the_loss_and_the_gradients_of_the_whole(name):
-    model, batch = rival(name), uneven_ecgs()
+    model, batch = baseline(name), uneven_ecgs()
     loss, gradient = step(model, batch, Compute())
     assert loss == model(batch, generator=torch.Generator().manual_seed(5)).loss.item()
     for parts in (2, 8):
@@ -60,8 +60,8 @@ def test_parts_have_the_loss_and_the_gradients_of_the_whole(name):
 
 
 def test_the_mean_of_the_parts_own_losses_would_be_another():
-    model, batch = rival("LAMAE"), uneven_ecgs()
-    mask, keep = model.draw_mask(batch, torch.Generator().manual_seed(5))
+    model, batch = baseline("LAMAE"), uneven_ecgs()
+    mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(5))
     halves = [model(half, mask[here], keep=keep).loss.item() for here, half in halved(batch)]
     whole = model(batch, mask, keep=keep).loss.item()
     assert abs(np.mean(halves) - whole) > 1e-3
@@ -70,16 +70,16 @@ def test_the_mean_of_the_parts_own_losses_would_be_another():
 def halved(batch: Batch) -> list[tuple[slice, Batch]]:
     half = len(batch) // 2
     slices = (slice(0, half), slice(half, None))
-    return [(here, Batch(batch.signal_mv[here], batch.present[here], batch.leads)) for here in slices]
+    return [(here, Batch(batch.signal_mv[here], batch.lead_mask[here], batch.leads)) for here in slices]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_share_of_a_batch_has_the_masks_that_it_has_in_the_whole(name):
     model, batch = random_encoder(VARIANTS[name]), uneven_ecgs()
     generators = [torch.Generator().manual_seed(1) for _ in range(3)]
-    whole, keep = model.draw_mask(batch, generators[0])
+    whole, keep = model.sample_mask(batch, generators[0])
     for (here, half), generator in zip(halved(batch), generators[1:], strict=True):
-        mask, its_keep = model.draw_mask(half, generator, of=len(batch), first=here.start)
+        mask, its_keep = model.sample_mask(half, generator, of=len(batch), first=here.start)
         assert torch.equal(mask, whole[here]) and its_keep == keep
     # The next batch, too: all generators go on alike.
     assert len({tuple(generator.get_state().tolist()) for generator in generators}) == 1
@@ -88,30 +88,30 @@ def test_a_share_of_a_batch_has_the_masks_that_it_has_in_the_whole(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_drawn_mask_gives_what_the_same_mask_gives_when_it_is_looked_at(name):
     model, batch = random_encoder(VARIANTS[name]), uneven_ecgs()
-    mask, keep = model.draw_mask(batch, torch.Generator().manual_seed(1))
+    mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(1))
     with torch.inference_mode():
         torch.testing.assert_close(model(batch, mask, keep=keep).prediction, model(batch, mask).prediction)
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *RIVALS])
+@pytest.mark.parametrize("name", [*VARIANTS, *COMPARED_MODELS])
 def test_within_a_step_no_value_is_asked_for(name):
     # A tensor on the device "meta" has no values: whatever would wait for a GPU to learn one fails.
     with torch.device("meta"):
-        model = LAMAE(VARIANTS[name]) if name in VARIANTS else RIVALS[name](SMALL)
+        model = LAMAE(VARIANTS[name]) if name in VARIANTS else COMPARED_MODELS[name](SMALL)
         batch = Batch(torch.empty(4, len(LEADS), 1000), torch.ones(4, len(LEADS), dtype=torch.bool))
     model.progress = 0.5
-    mask, keep = model.draw_mask(batch)
+    mask, keep = model.sample_mask(batch)
     model(batch, mask, keep=keep, divisor=mask.sum().float()).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     with pytest.raises((RuntimeError, NotImplementedError)):
-        bool(batch.present.all())
+        bool(batch.lead_mask.all())
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *RIVALS])
+@pytest.mark.parametrize("name", [*VARIANTS, *COMPARED_MODELS])
 def test_a_step_that_asks_no_value_gives_what_one_that_asks_gives(name, monkeypatch):
-    model = (random_encoder(VARIANTS[name]) if name in VARIANTS else RIVALS[name](SMALL)).train()
+    model = (random_encoder(VARIANTS[name]) if name in VARIANTS else COMPARED_MODELS[name](SMALL)).train()
     batch = some_ecgs(6)
-    mask, keep = model.draw_mask(batch, torch.Generator().manual_seed(1))
+    mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(1))
     asked = model(batch, mask, keep=keep).prediction
     monkeypatch.setattr("lamae_toolkit.model.lamae.ASKED_FOR_FREE", ())
     torch.testing.assert_close(model(batch, mask, keep=keep).prediction, asked)
@@ -121,7 +121,7 @@ WHOLE_GRAPH = """
 import torch
 from test_step import rival, uneven_ecgs
 model, batch = rival("LAMAE"), uneven_ecgs(4)
-mask, keep = model.draw_mask(batch, torch.Generator().manual_seed(1))
+mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(1))
 compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=False)
 arguments = {"keep": keep, "divisor": torch.tensor(900.0)}
 same = [compiled(batch, mask, **arguments).loss.item() == model(batch, mask, **arguments).loss.item()]
@@ -130,7 +130,7 @@ same = [compiled(batch, mask, **arguments).loss.item() == model(batch, mask, **a
 torch._dynamo.reset()
 torch._dynamo.config.error_on_recompile = True
 model = rival("alignment, cosine")
-mask, keep = model.draw_mask(batch, torch.Generator().manual_seed(1))
+mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(1))
 compiled = torch.compile(model, backend="eager", dynamic=False)
 for progress in (0.2, 0.5, 0.9):
     model.progress = progress
@@ -151,10 +151,10 @@ def test_the_step_compiles_as_one_graph():
 
 
 @pytest.mark.parametrize("name", ["LAMAE", "independent leads", "average joint"])
-@pytest.mark.parametrize("hidden_leads", [0, 1])
-def test_half_precision_is_near_and_leaves_parameters_whole(name, hidden_leads):
+@pytest.mark.parametrize("masked_leads", [0, 1])
+def test_half_precision_is_near_and_leaves_parameters_whole(name, masked_leads):
     torch.manual_seed(0)
-    model, batch = RIVALS[name](replace(SMALL, hidden_leads=hidden_leads)), some_ecgs(4)
+    model, batch = COMPARED_MODELS[name](replace(SMALL, masked_leads=masked_leads)), some_ecgs(4)
     loss, gradient = step(model, batch, Compute())
     near, rounded = step(model, batch, Compute(precision="bfloat16"))
     assert near != loss and near == pytest.approx(loss, rel=1e-2)
@@ -164,7 +164,7 @@ def test_half_precision_is_near_and_leaves_parameters_whole(name, hidden_leads):
 
 
 def test_a_run_in_parts_has_the_losses_of_one_whole_and_another_precision_is_refused(cohort, tmp_path):
-    config, rows = replace(SMALL, hidden_leads=1, encoder_depth=1, latent_depth=1), np.arange(40)
+    config, rows = replace(SMALL, masked_leads=1, encoder_depth=1, latent_depth=1), np.arange(40)
 
     def run(folder, compute, **options):
         model = random_encoder(config)
@@ -181,15 +181,15 @@ def test_a_run_in_parts_has_the_losses_of_one_whole_and_another_precision_is_ref
 
 def test_what_cannot_be_cut_is_refused(cohort, tmp_path, monkeypatch):
     with pytest.raises(ECGError, match=r"batch of 9 ECGs cannot be shared by 2 processes in 2 parts.*multiple of 4"):
-        Compute(accumulation=2).check(rival("LAMAE"), 9, processes=2)
+        Compute(accumulation=2).check(baseline("LAMAE"), 9, processes=2)
     with pytest.raises(ECGError, match="compares the ECGs of a batch with each other"):
-        Compute(accumulation=2).check(rival("alignment, InfoNCE"), 8, processes=1)
-    Compute().check(rival("alignment, InfoNCE"), 9, processes=1)
+        Compute(accumulation=2).check(baseline("alignment, InfoNCE"), 8, processes=1)
+    Compute().check(baseline("alignment, InfoNCE"), 9, processes=1)
     with pytest.raises(ECGError, match="accumulation is 0"):
         Compute(accumulation=0)
     with pytest.raises(ECGError, match="choose from float32, bfloat16"):
         Compute(precision="float16")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(ECGError, match="start with torchrun"), training_together("cpu"):
+    with pytest.raises(ECGError, match="start with torchrun"), distributed_training("cpu"):
         pass

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lamae_toolkit.cli import main as cli
-from lamae_toolkit.data.store import Entry, Store, pack
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.trainer import CHECKPOINT, read_log
 
@@ -60,7 +60,7 @@ def uneven(cohort, tmp_path_factory) -> Store:
         for row in range(40):
             recording = cohort.recording(row)
             leads = recording.leads if row % 3 else recording.leads[: 3 + row % 9]
-            yield Entry(recording.select(leads), row, row, 50.0, "F", ())
+            yield Record(recording.select(leads), row, row, 50.0, "F", ())
 
     return pack(entries(), tmp_path_factory.mktemp("uneven") / "store", source="uneven")
 

@@ -22,7 +22,7 @@ SMALL = LAMAEConfig(
     encoder_depth=1,
     latent_depth=1,
     decoder_depth=1,
-    hidden_leads=1,
+    masked_leads=1,
 )
 TEN = TrainConfig(steps=10, batch_size=8, warmup_steps=3, log_every=1, save_every=4)
 
@@ -51,7 +51,7 @@ def test_ten_steps_are_five_and_five_bit_for_bit(cohort, tmp_path):
     states = [
         torch.load(tmp_path / name / CHECKPOINT / "training.pt", weights_only=True) for name in ("whole", "parts")
     ]
-    for one, other in zip(*(state["optimiser"]["state"].values() for state in states), strict=True):
+    for one, other in zip(*(state["optimizer"]["state"].values() for state in states), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -106,7 +106,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(cohort,
 @pytest.mark.slow
 def test_training_lowers_the_loss(cohort, tmp_path):
     config = TrainConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20)
-    pretrain(random_encoder(replace(SMALL, hidden_leads=0)), cohort, np.arange(100), tmp_path, config, progress=False)
+    pretrain(random_encoder(replace(SMALL, masked_leads=0)), cohort, np.arange(100), tmp_path, config, progress=False)
     losses = [row["loss"] for row in read_log(tmp_path)]
     assert np.mean(losses[-3:]) < 0.9 < 0.97 < np.mean(losses[:2])
 

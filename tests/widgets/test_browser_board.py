@@ -37,7 +37,7 @@ def tell(widget):  # what Python knows, for the test to read
     widget.words.observe(write, names="value")
 """
 BOARD = """
-board = ICD10Board(store, pickle.loads(Path("evaluations.pickle").read_bytes()), replicates=100)
+board = ICD10Board(store, pickle.loads(Path("evaluations.pickle").read_bytes()), n_bootstrap=100)
 tell(board)
 board
 """
@@ -158,7 +158,7 @@ def test_the_board(notebook, lab, cohort):
     lines = panels.locator(".subplot.xy .js-line").count()
     board.locator("select").nth(1).select_option("model 2")
     expect(board).to_contain_text("Paired difference on the same patients")
-    known_to_python(lab, "icd10-board", "rival=evaluations[1]")
+    known_to_python(lab, "icd10-board", "baseline=evaluations[1]")
     expect(panels.locator(".subplot.xy .js-line")).to_have_count(lines + 1)
 
     # An ECG, by mouse; another of its kind, by keyboard.
@@ -208,7 +208,7 @@ def test_the_map(notebook, lab):
     assert 0 < len(places) < 60
     expect(shown).to_contain_text(f"{len(places)} ECGs selected of")
 
-    # An ECG and its neighbours, by keyboard; another, by mouse; then without the selection.
+    # An ECG and its neighbors, by keyboard; another, by mouse; then without the selection.
     shown.get_by_role("button", name="Next ECG").press("Enter")
     expect(shown).to_contain_text("Nearest to row")
     known_to_python(lab, "embedding-map", f"asked={int(places[0])}")

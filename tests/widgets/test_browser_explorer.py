@@ -63,12 +63,14 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         for upload in ("[data-title*='Share']", "[data-title*='Produced']", ".plotlyjsicon"):
             assert page.locator(f".js-plotly-plot {upload}").count() == 0, "no button leads to a server"
         explorer, said = page.locator(".lamae-lead-explorer"), page.locator(".said")
-        ecg, body, chances, heat = (figure(explorer, name) for name in ("ecg", "body", "chances", "attention"))
+        ecg, body, probabilities, heat = (
+            figure(explorer, name) for name in ("ecg", "body", "probabilities", "attention")
+        )
         expect(ecg.locator("path.js-line")).to_have_count(13)
-        credit = figure(explorer, "credit")
-        expect(credit.locator(".bars .point")).to_have_count(24)  # twelve credits, twelve weights
+        attribution = figure(explorer, "attribution")
+        expect(attribution.locator(".bars .point")).to_have_count(24)  # twelve credits, twelve weights
 
-        # A lead less, by mouse: its strip is grey, its disc gone, and Shapley values of eleven leads follow.
+        # A lead less, by mouse: its strip is gray, its disc gone, and Shapley values of eleven leads follow.
         toggle = explorer.get_by_role("button", name="V2", exact=True)
         toggle.click()
         expect(said).to_contain_text("off=['V2']")
@@ -76,7 +78,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         expect(body).to_contain_text("V2 absent")
         expect(body).to_have_attribute("aria-label", re.compile(r"^Lead weight: (?!.*V2)"))
         expect(heat.locator(".xtick")).to_have_count(11)
-        expect(credit.locator(".bars .point")).to_have_count(22)
+        expect(attribution.locator(".bars .point")).to_have_count(22)
         expect(explorer.locator("p[role=status]").last).to_contain_text("11 of 12 recorded leads. Without V2.")
         screenshot(page, "explorer.png")
         # And back, by keyboard.
@@ -93,31 +95,31 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         choose(explorer, "Head", "3")
         expect(said).to_contain_text("code=I44.7 layer=2 head=3")
         expect(heat.locator(".hm image")).not_to_have_attribute("href", picture)
-        expect(credit).to_contain_text("I44.7")
+        expect(attribution).to_contain_text("I44.7")
         choose(explorer, "On body", "Shapley values")
         expect(body).to_contain_text("Credit of leads")
 
         # Electrodes exchanged, a lead made lower by the arrow keys, and all as recorded again.
-        before = chances.get_attribute("aria-label")
+        before = probabilities.get_attribute("aria-label")
         choose(explorer, "Exchange", "RA and LA")
         choose(explorer, "Attenuate", "V3")
         handle = explorer.locator(".noUi-handle")
         handle.focus()
         page.keyboard.press("ArrowLeft")
         expect(said).to_contain_text("Changes(exchanged=('RA', 'LA'), scaled=('V3',), factor=0.4)")
-        expect(chances).not_to_have_attribute("aria-label", before)
+        expect(probabilities).not_to_have_attribute("aria-label", before)
         expect(explorer).to_contain_text("reads each lead in units of its own spread")
         explorer.get_by_role("button", name="As recorded").press("Enter")
         expect(said).to_contain_text("Changes(exchanged=None, scaled=(), factor=1.0)")
-        expect(chances).to_have_attribute("aria-label", before)
+        expect(probabilities).to_have_attribute("aria-label", before)
 
         # Two ECGs side by side.
         explorer.get_by_role("button", name="Pin beside").click()
         explorer.get_by_role("button", name="Next ECG").press("Space")
         expect(said).to_contain_text("I21.09 off=[]")
         expect(explorer.locator(".lamae-group h3")).to_have_text(["I44.7", "I21.09"])
-        expect(figure(explorer, "credit", "pinned").locator(".bars .point")).to_have_count(24)
-        expect(credit).not_to_have_class(re.compile("lamae-stale"))
+        expect(figure(explorer, "attribution", "pinned").locator(".bars .point")).to_have_count(24)
+        expect(attribution).not_to_have_class(re.compile("lamae-stale"))
         screenshot(page, "explorer_pinned.png")
         explorer.get_by_role("button", name="Pin beside").click()
         expect(explorer.locator(".lamae-group h3")).to_have_text(["I21.09"])
@@ -137,7 +139,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
             "(room) => [...document.querySelectorAll('.lamae-plots .main-svg')].every((p) => p.clientWidth <= room)",
             arg=room,
         )
-        assert body.bounding_box()["y"] + body.bounding_box()["height"] <= chances.bounding_box()["y"] + 1
+        assert body.bounding_box()["y"] + body.bounding_box()["height"] <= probabilities.bounding_box()["y"] + 1
         page.set_viewport_size({"width": 1500, "height": 2300})
 
         # No lead at all is said, and is not the end: the last one stays.
@@ -227,7 +229,7 @@ def test_the_app_in_voila(chromium, tmp_path):
             expect(ecg.locator("path.js-line")).to_have_count(13)
             assert "ECGApp" not in page.content() and page.locator(".jp-InputArea-editor").count() == 0
             expect(explorer.get_by_role("alert")).to_contain_text("broken.xml")
-            expect(figure(explorer, "credit").locator(".bars .point")).to_have_count(24)
+            expect(figure(explorer, "attribution").locator(".bars .point")).to_have_count(24)
             screenshot(page, "app.png")
 
             explorer.get_by_role("button", name="V2", exact=True).press("Space")

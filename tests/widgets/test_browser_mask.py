@@ -29,8 +29,8 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 EVERYTHING = list(range(40))
 
 
-def coloured(canvas, red: int, green: int, blue: int) -> int:
-    """How many pixels of the canvas have nearly this colour."""
+def colored(canvas, red: int, green: int, blue: int) -> int:
+    """How many pixels of the canvas have nearly this color."""
     return canvas.evaluate(
         """(canvas, wanted) => {
             const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -54,7 +54,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
             "aria-label", re.compile(r"Hidden: 75% of the patches\. Error there: LAMAE 0\.")
         )
         expect(bars.first).to_be_visible()
-        assert coloured(canvas, 0, 114, 178) > 2000 and coloured(canvas, 213, 94, 0) > 1000
+        assert colored(canvas, 0, 114, 178) > 2000 and colored(canvas, 213, 94, 0) > 1000
         screenshot(shell, "mask_random.png")
 
         def spot(lead: str, patch: float) -> tuple[float, float]:
@@ -68,7 +68,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         shell.get_by_role("button", name="Clear").click()
         expect(said).to_have_text("{}")
         expect(shell).to_contain_text("Nothing is hidden")
-        assert coloured(canvas, 0, 114, 178) == 0
+        assert colored(canvas, 0, 114, 178) == 0
         page.mouse.click(*spot("II", 3))
         expect(said).to_have_text('{"II": [3]}')
         for start, end in ((("V2", 10), ("V2", 14)), (("V5", 20), ("V6", 21))):

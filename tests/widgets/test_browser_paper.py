@@ -38,7 +38,7 @@ ipywidgets.VBox([paper, said, ipywidgets.HBox([fewer, hide])])
 PAN_AND_COMPARE = """(sent) => {
     const ecg = decoded({ ...sent.ecg, data: new DataView(new Uint8Array(sent.ecg.data).buffer) });
     const sheet = sent.pages["6x2"], geo = geometry(sheet, 25, 10);
-    const state = { ecg, sheet, geo, colours: sent.colours, overlay: null, hidden: null, startS: 0 };
+    const state = { ecg, sheet, geo, colors: sent.colors, overlay: null, hidden: null, startS: 0 };
     const shifted = keptPaper(), scale = 5.3;
     const pixels = (paper, left, top) => {
         const view = { left: left / scale, top: top / scale, right: (left + 700) / scale, bottom: (top + 400) / scale };
@@ -67,8 +67,8 @@ def drag(page: Page, canvas, start: tuple[float, float], end: tuple[float, float
     page.mouse.up()
 
 
-def coloured(canvas, red: int, green: int, blue: int) -> int:
-    """How many pixels of the canvas have nearly this colour."""
+def colored(canvas, red: int, green: int, blue: int) -> int:
+    """How many pixels of the canvas have nearly this color."""
     return canvas.evaluate(
         """(canvas, wanted) => {
             const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -95,7 +95,7 @@ def test_the_paper_in_jupyterlab(lab, chromium):
             "aria-label", re.compile(r"ECG of 12 leads, 10\.0 s at 500 Hz\..* as 3x4, 25 mm/s")
         )
         page.wait_for_function("document.querySelector('.ecg-paper canvas').width > 600")
-        assert coloured(canvas, 27, 27, 27) > 3000  # ink
+        assert colored(canvas, 27, 27, 27) > 3000  # ink
         screenshot(root, "paper_3x4.png")
 
         # Nothing moves by the wheel until the paper was clicked, so that the notebook can be scrolled past it.
@@ -143,12 +143,12 @@ def test_the_paper_in_jupyterlab(lab, chromium):
         # From Python: leads that are missing, then hidden patches with a second trace.
         page.get_by_role("button", name="Fewer leads").click()
         expect(status).to_have_text("Not recorded: III, aVR, aVL, aVF, V2, V3, V4, V5, V6.")
-        assert coloured(canvas, 0, 114, 178) == 0
+        assert colored(canvas, 0, 114, 178) == 0
         page.get_by_role("button", name="Hide").click()
         expect(canvas).to_have_attribute("aria-label", re.compile("50% of the patches are hidden"))
         expect(said).to_contain_text("overlay=overlay, hidden=hidden")
         page.wait_for_timeout(100)  # a frame
-        assert coloured(canvas, 0, 114, 178) > 500
+        assert colored(canvas, 0, 114, 178) > 500
         screenshot(root, "paper_hidden.png")
 
         # Python stops: the paper says so and goes on.
@@ -207,7 +207,7 @@ def test_a_saved_page_works_without_python(chromium, tmp_path):
 
         # After panning, the picture is what painting it anew gives: no seam where new edges were added.
         page.add_script_tag(content=(HERE / "ecg_paper_paint.js").read_text("utf-8"))
-        sent = {name: getattr(ECGPaper(simulated()), f"_{name}") for name in ("ecg", "pages", "colours")}
+        sent = {name: getattr(ECGPaper(simulated()), f"_{name}") for name in ("ecg", "pages", "colors")}
         sent["ecg"] = {**sent["ecg"], "data": list(sent["ecg"]["data"])}
         assert page.evaluate(PAN_AND_COMPARE, sent) == [0, 0, 0, 0]
 

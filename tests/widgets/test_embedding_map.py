@@ -1,4 +1,4 @@
-"""Neighbours and maps: who is near is near, the same patient is marked, and the widget says what it lacks."""
+"""Neighbors and maps: who is near is near, the same patient is marked, and the widget says what it lacks."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,10 +10,10 @@ from sklearn.metrics.pairwise import cosine_similarity
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embedding_map import (
     inside,
-    map_places,
+    map_positions,
     nearest,
     selection_table,
-    standardised,
+    standardized,
     variance_shown,
 )
 from lamae_toolkit.model.outputs import Embedding
@@ -40,7 +40,7 @@ def embedded(store, rows):
 
 def test_nearest_is_the_cosine_of_standardised_latents():
     x, patients = latents(), np.arange(60) // 2
-    z = standardised(x)
+    z = standardized(x)
     assert np.allclose(z.mean(axis=0), 0) and np.allclose(z.std(axis=0), 1)
     similarity = cosine_similarity(z)
     for place in (0, 17, 59):
@@ -51,7 +51,7 @@ def test_nearest_is_the_cosine_of_standardised_latents():
         assert np.allclose(near.similarity, similarity[place, best])
         assert near.same_patient.tolist() == [patients[other] == patients[place] for other in best]
     assert nearest(x, 3, patients, count=59).same_patient.sum() == 1
-    with pytest.raises(ECGError, match="60 neighbours were asked for, but there are only 59 other ECGs"):
+    with pytest.raises(ECGError, match="60 neighbors were asked for, but there are only 59 other ECGs"):
         nearest(x, 3, patients, count=60)
     with pytest.raises(ECGError, match="no ECG 60 among these 60"):
         nearest(x, 60, patients)
@@ -60,22 +60,22 @@ def test_nearest_is_the_cosine_of_standardised_latents():
 @pytest.mark.parametrize("method", ["pca", "t-sne"])
 def test_maps_keep_groups_apart_and_are_the_same_every_time(method):
     x = latents()
-    places = map_places(x, method)
-    assert places.shape == (60, 2) and np.array_equal(places, map_places(x, method))
+    places = map_positions(x, method)
+    assert places.shape == (60, 2) and np.array_equal(places, map_positions(x, method))
     group = np.arange(60) < 30
     centres = places[group].mean(axis=0), places[~group].mean(axis=0)
     apart = np.linalg.norm(places[:, None] - np.stack(centres), axis=2)
     assert ((apart[:, 0] < apart[:, 1]) == group).mean() > 0.9
     with pytest.raises(ECGError, match="at least 4 ECGs, but there are 3"):
-        map_places(x[:3], method)
+        map_positions(x[:3], method)
 
 
 def test_a_pca_map_says_how_much_it_shows():
     x = latents()
-    values = np.linalg.eigvalsh(np.cov(standardised(x).T))[::-1]
-    assert variance_shown(x, map_places(x)) == pytest.approx(values[:2].sum() / values.sum())
+    values = np.linalg.eigvalsh(np.cov(standardized(x).T))[::-1]
+    assert variance_shown(x, map_positions(x)) == pytest.approx(values[:2].sum() / values.sum())
     with pytest.raises(ECGError, match="choose from pca, t-sne"):
-        map_places(x, "umap")
+        map_positions(x, "umap")
 
 
 def test_inside_an_outline_is_matplotlibs():
@@ -96,15 +96,15 @@ def test_a_selection_is_counted_against_the_rest():
     assert selection_table(codes, np.array([], dtype=np.int64)).chosen.sum() == 0
 
 
-def test_the_figure_shows_groups_selection_and_neighbours(cohort):
+def test_the_figure_shows_groups_selection_and_neighbors(cohort):
     index, x = cohort.index.iloc[:40], latents(40)
-    places = map_places(x)
+    places = map_positions(x)
     near = nearest(x, 5, index.patient_id.to_numpy(), 39)
-    figure = map_figure(places, index, "sex", chosen=np.array([1, 2]), asked=5, neighbours=near)
+    figure = map_figure(places, index, "sex", chosen=np.array([1, 2]), asked=5, neighbors=near)
     assert list(figure.data[0].selectedpoints) == [1, 2] and len(figure.data) == 7
     shown = {trace.name: len(trace.x) for trace in figure.data[4:]}
     own = int((index.patient_id == index.patient_id.iloc[5]).sum()) - 1
-    assert shown == {"neighbours": 39 - own, "neighbours of the same patient": own, "asked for": 1}
+    assert shown == {"neighbors": 39 - own, "neighbors of the same patient": own, "asked for": 1}
     code = index.codes[index.codes.str.len() > 0].iloc[0][0]
     marks = map_figure(places, index, code).data[0].marker
     assert [symbol == "diamond" for symbol in marks.symbol] == [code in codes for codes in index.codes]
@@ -119,10 +119,8 @@ def test_the_map_without_a_browser(cohort):
     rows = np.arange(50)
     shell = EmbeddingMap(cohort, rows, embedded(cohort, rows))
     shell.ask(7)
-    assert (
-        "its 8 nearest neighbours are marked" in shell.words.value and "Nearest to row 7" in shell.neighbour_list.value
-    )
-    shell.reads.value, shell.colour.value = "summary", "age"
+    assert "its 8 nearest neighbors are marked" in shell.words.value and "Nearest to row 7" in shell.neighbor_list.value
+    shell.reads.value, shell.color.value = "summary", "age"
     code = next(code for codes in cohort.index.codes[:50] for code in codes)
     shell.select.value = code
     has = [row for row in rows if code in cohort.index.codes[row]]
@@ -145,9 +143,9 @@ def test_few_ecgs_are_said_and_the_map_stays_usable(cohort):
     rows = np.arange(5)
     shell = EmbeddingMap(cohort, rows, embedded(cohort, rows))
     shell.ask(0)
-    assert "only 4 other ECGs" in shell._message.value and shell.neighbours.place.nunique() == 4
+    assert "only 4 other ECGs" in shell._message.value and shell.neighbors.place.nunique() == 4
     shell.count.value = 2
-    assert shell._message.value == "" and len(shell.neighbours) == 2
+    assert shell._message.value == "" and len(shell.neighbors) == 2
     for some, message in ((np.arange(3), "at least 4 ECGs"), (np.arange(0), "no ECG to map")):
         with pytest.raises(ECGError, match=message):
             EmbeddingMap(cohort, some, embedded(cohort, some))

@@ -14,12 +14,12 @@ from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.evaluate import Evaluation, random_encoder, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.evaluation.thresholds import wilson_interval
-from lamae_toolkit.explain.attention import explain_ecg
-from lamae_toolkit.explain.lead_shapley import explain_credit
-from lamae_toolkit.explain.session import Changes, credit_of, encoded_leads, independent_credit
+from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.lead_shapley import attribute_leads
+from lamae_toolkit.explain.session import Changes, credit_of, encoded_leads, independent_attribution
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, PLACES, geometry_figure, show_values
-from lamae_toolkit.plots.strips import OFF, chances_figure, show_chances, weighted_strips_figure
+from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, POSITIONS, geometry_figure, show_values
+from lamae_toolkit.plots.strips import OFF, chances_figure, show_probabilities, weighted_strips_figure
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots, plain
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
@@ -79,7 +79,7 @@ def explorer(monkeypatch) -> LeadExplorer:
         {},
         {"tokens": "cls"},
         {"tokens": "induced"},
-        {"normalisation": "record"},
+        {"normalization": "record"},
         {"latent_depth": 0},
         {"latent_depth": 2},
     ],
@@ -90,19 +90,19 @@ def test_leads_that_were_encoded_once_are_explained_as_by_a_whole_run(other):
     leads = [lead for lead in LEADS if lead not in ("aVR", "V2")]
     quick, whole = (
         encoded_leads(model, recording, probe).explain(leads),
-        explain_ecg(model, recording.select(leads), probe),
+        attention_summary(model, recording.select(leads), probe),
     )
     assert quick.leads == whole.leads == tuple(leads)
     for name in ("lead_weights", "lead_attention", "rolled_up", "into_heart"):
         np.testing.assert_allclose(getattr(quick, name), getattr(whole, name), atol=1e-6, err_msg=name)
-    pd.testing.assert_series_equal(quick.chances, whole.chances, check_names=False, atol=1e-6)
+    pd.testing.assert_series_equal(quick.probabilities, whole.probabilities, check_names=False, atol=1e-6)
 
 
 def test_credit_after_a_toggle_needs_no_new_computation():
     model, recording, probe = random_encoder(SMALL), simulated(FOUR), probe_of()
-    whole = independent_credit(model, probe, recording)
+    whole = independent_attribution(model, probe, recording)
     for leads in (("I", "V1", "V5"), ("V5",), FOUR):
-        anew = explain_credit(model, probe, recording.select(leads))
+        anew = attribute_leads(model, probe, recording.select(leads))
         np.testing.assert_allclose(credit_of(whole, leads).values, anew.values, atol=1e-5)
     with pytest.raises(ECGError, match="no lead to give credit"):
         credit_of(whole, ["V2"])
@@ -117,7 +117,7 @@ def test_changes_do_what_they_say_and_are_written_as_code():
     assert changes.in_words() == "Electrodes RA and LA exchanged and V3 at 50% of their height."
     scope = {"recording": recording}
     exec(
-        "from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged\n"
+        "from lamae_toolkit.explain.counterfactuals import scaled_leads, electrodes_reversed\n"
         + "\n".join(changes.lines(recording)),
         scope,
     )
@@ -127,9 +127,9 @@ def test_changes_do_what_they_say_and_are_written_as_code():
 
 def test_discs_lie_where_the_leads_look_from():
     for lead, degrees in FRONTAL_AXIS_DEG.items():
-        x, y = PLACES[lead]
+        x, y = POSITIONS[lead]
         assert (np.degrees(np.arctan2(-y, x)) - degrees + 180) % 360 - 180 == pytest.approx(0)
-    order = sorted(HORIZONTAL_AXIS_DEG, key=lambda lead: PLACES[lead][0])
+    order = sorted(HORIZONTAL_AXIS_DEG, key=lambda lead: POSITIONS[lead][0])
     assert order == ["V1", "V2", "V3", "V4", "V5", "V6"]  # from the right of the patient, on the left, to the left
 
     weights = pd.Series({"I": 0.1, "II": 0.6, "V1": 0.3})
@@ -141,12 +141,12 @@ def test_discs_lie_where_the_leads_look_from():
     assert ((size["V1"] - 7) / (size["II"] - 7)) ** 2 == pytest.approx(0.5)
     texts = figure.data[NAMES].text
     assert "<b>II</b> 60.0%" in texts and any("V6 absent" in text for text in texts)
-    show_values(figure, pd.Series({"II": -0.4, "V1": 0.2}), "credit")
+    show_values(figure, pd.Series({"II": -0.4, "V1": 0.2}), "attribution")
     assert dict(zip(LEADS, discs.marker.symbol, strict=True))["II"] == "diamond" and "+0.20" in discs.hovertext[6]
-    assert figure.to_json() == geometry_figure(pd.Series({"II": -0.4, "V1": 0.2}), "credit").to_json()
+    assert figure.to_json() == geometry_figure(pd.Series({"II": -0.4, "V1": 0.2}), "attribution").to_json()
     written = plain(geometry_figure(weights))  # its dictionary is changed alike
-    assert show_values(written, pd.Series({"II": -0.4, "V1": 0.2}), "credit") == plain(figure)
-    with pytest.raises(ECGError, match="choose weight or credit"):
+    assert show_values(written, pd.Series({"II": -0.4, "V1": 0.2}), "attribution") == plain(figure)
+    with pytest.raises(ECGError, match="choose weight or attribution"):
         geometry_figure(weights, "height")
     with pytest.raises(ECGError, match="these are of V9"):
         geometry_figure(pd.Series({"V9": 1.0}))
@@ -154,8 +154,8 @@ def test_discs_lie_where_the_leads_look_from():
 
 def test_the_ecg_is_coloured_by_weight_and_says_what_is_off_and_absent():
     figure = weighted_strips_figure(simulated(FOUR), pd.Series({"I": 0.2, "V1": 0.5, "V5": 0.3}))
-    colour = {trace.name: trace.line.color for trace in figure.data}
-    assert colour["II"] == colour["V2"] == OFF and len({colour["I"], colour["V1"], colour["V5"]}) == 3
+    color = {trace.name: trace.line.color for trace in figure.data}
+    assert color["II"] == color["V2"] == OFF and len({color["I"], color["V1"], color["V5"]}) == 3
     width = {trace.name: trace.line.width for trace in figure.data}
     assert width["V1"] > width["V5"] > width["I"]
     texts = " ".join(figure.data[-1].text)
@@ -171,7 +171,7 @@ def test_chances_are_shown_beside_those_as_recorded():
     interval, change, before, disc = figure.data
     assert list(interval.x) == [40, 70, None] and list(before.x) == [30, 50] and list(disc.x) == [20, 90]
     assert disc.marker.symbol == ("diamond", "circle") and list(change.x) == [30, 20, None, 50, 90, None]
-    assert show_chances(figure, now, recorded, None, "A").data[0].x == ()
+    assert show_probabilities(figure, now, recorded, None, "A").data[0].x == ()
     many = pd.Series(np.linspace(0.9, 0.1, 20), index=[f"code {number}" for number in range(20)])
     assert len(chances_figure(many, many).data[3].x) == 8
     assert "code 19" in chances_figure(many, many, None, "code 19").layout.yaxis.ticktext[0]
@@ -182,7 +182,7 @@ def evaluated() -> Evaluation:
     chance, has = np.repeat([0.1, 0.9], 5), (1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
     one = Probe(("I44.7",), "heart", np.zeros(1), np.ones(1), np.ones((1, 1)), np.zeros(1), 1.0)
     index = pd.DataFrame({"patient_id": range(10), "codes": [("I44.7",) if value else () for value in has]})
-    return score_probe(one, np.log(chance / (1 - chance))[:, None], index, replicates=10)
+    return score_probe(one, np.log(chance / (1 - chance))[:, None], index, n_bootstrap=10)
 
 
 def test_intervals_say_what_became_of_such_chances(tmp_path):
@@ -220,12 +220,12 @@ def test_what_cannot_be_read_is_said_and_the_next_ecg_is_shown(explorer):
 def test_a_lead_is_taken_away_and_all_that_is_shown_follows(explorer):
     full = explorer.view
     assert full.code == full.recorded.idxmax()
-    assert full.credit is not None and "Most credit" in explorer.describe()
+    assert full.attribution is not None and "Most credit" in explorer.describe()
     explorer.controls.leads["V1"].value = False
     view = explorer.view
     assert view.off == ["V1"] and set(view.weights.index) == {"I", "II", "V5"} and "Without V1." in explorer.words.value
-    assert view.recorded["I44.7"] == full.explanation.chances["I44.7"] != view.explanation.chances["I44.7"]
-    assert view.credit.leads == ("I", "II", "V5")
+    assert view.recorded["I44.7"] == full.explanation.probabilities["I44.7"] != view.explanation.probabilities["I44.7"]
+    assert view.attribution.leads == ("I", "II", "V5")
     assert [button.disabled for button in explorer.controls.leads.values()] == [lead not in FOUR for lead in LEADS]
     for lead in ("I", "II", "V5"):
         explorer.controls.leads[lead].value = False
@@ -270,7 +270,7 @@ def assert_alike(one, other) -> None:
 
 def test_the_code_draws_the_view_again(explorer):
     explorer.controls.leads["II"].value = False
-    explorer.controls.measure.value = "credit"
+    explorer.controls.measure.value = "attribution"
     explorer.controls.head.value = 2
     names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
     exec(explorer.code(), names)
@@ -278,7 +278,7 @@ def test_the_code_draws_the_view_again(explorer):
     for again, shown in zip(names["figures"], explorer.figures(), strict=True):
         assert_alike([trace.to_plotly_json() for trace in again.data], [trace.to_plotly_json() for trace in shown.data])
         assert again.layout.title.text == shown.layout.title.text
-    assert explorer.view.on_the_body[1] == "credit" and explorer.view.credit.leads == ("I", "V1", "V5")
+    assert explorer.view.on_the_body[1] == "attribution" and explorer.view.attribution.leads == ("I", "V1", "V5")
 
 
 def test_two_ecgs_stand_side_by_side_and_are_kept(explorer, tmp_path):
@@ -343,7 +343,7 @@ def test_only_what_differs_is_sent_and_a_page_that_opens_later_gets_all(explorer
         old = shown[part["group"], part["name"]]
         assert old["data"] == part["data"] and old["layout"] == part["layout"], part["name"]
     plots = Plots()
-    plots.show("live", "credit", None, words="nothing yet")
+    plots.show("live", "attribution", None, words="nothing yet")
     assert plots._parts == []
 
 
@@ -360,7 +360,7 @@ def test_only_the_newest_job_is_done():
 
 
 def test_layers_and_heads_that_are_not_there_are_refused():
-    explanation = explain_ecg(random_encoder(replace(SMALL, latent_depth=2)), simulated())
+    explanation = attention_summary(random_encoder(replace(SMALL, latent_depth=2)), simulated())
     whole = sum(explanation.attention_table(layer=layer) for layer in (1, 2)) / 2
     assert abs(whole - explanation.attention_table()).to_numpy().max() < 1e-6
     assert abs(explanation.attention_table(2, 3).to_numpy() - explanation.lead_attention[1, 2]).max() == 0

@@ -11,9 +11,9 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
-from lamae_toolkit.explain.reconstruction import as_read, draw_hidden, hidden_errors, mean_error, shipped_pair
+from lamae_toolkit.explain.reconstruction import as_read, masked_errors, mean_error, reconstruct_masked, shipped_pair
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.model.masking import hidden_ranges, named_lead_mask, random_mask, range_mask
+from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask, range_mask
 from lamae_toolkit.plots.masks import LOOKS, error_figure, mask_figure
 from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.simulate.simulator import simulate_ecg
@@ -47,8 +47,8 @@ def drawn(ratio: float = 0.75, seed: int = 0, leads: int = 12) -> np.ndarray:
 def test_errors_are_the_models_own_loss(recording, models):
     mask = drawn()
     mask[8] = True
-    for name, drawing in draw_hidden(models, recording, mask).items():
-        errors = hidden_errors(recording, drawing, mask)
+    for name, drawing in reconstruct_masked(models, recording, mask).items():
+        errors = masked_errors(recording, drawing, mask)
         with torch.inference_mode():
             loss = float(models[name](collate([recording]), torch.from_numpy(mask)[None]).loss)
         assert mean_error(errors, mask) == pytest.approx(loss, rel=1e-3)
@@ -60,13 +60,13 @@ def test_errors_by_hand():
     wrong = np.stack([np.zeros(100), true[1] + 0.1]).astype(np.float32)
     mask = np.array([[True, False, False, True], [False, True, False, False]])
     truth, drawing = Recording(true, 100, ("I", "II")), Recording(wrong[::-1], 100, ("II", "I"))
-    errors = hidden_errors(truth, drawing, mask)  # leads by name, not by row
+    errors = masked_errors(truth, drawing, mask)  # leads by name, not by row
     assert errors == pytest.approx([1 / (1 + 1e-4), 0.01 / (0.04 + 1e-4)], rel=1e-5)
     assert mean_error(errors, mask) == pytest.approx((2 * errors[0] + errors[1]) / 3)
-    nothing = hidden_errors(truth, drawing, ~mask & mask)
+    nothing = masked_errors(truth, drawing, ~mask & mask)
     assert np.isnan(nothing).all() and np.isnan(mean_error(nothing, ~mask & mask))
     with pytest.raises(ECGError, match=r"mask of shape \(3, 4\).*do not fit an ECG of 2 leads and 1 s"):
-        hidden_errors(truth, drawing, np.ones((3, 4), dtype=bool))
+        masked_errors(truth, drawing, np.ones((3, 4), dtype=bool))
 
 
 def test_connected_leads_draw_a_hidden_lead_and_single_ones_cannot(models):
@@ -76,8 +76,8 @@ def test_connected_leads_draw_a_hidden_lead_and_single_ones_cannot(models):
     for seed in range(8):
         ecg = simulated(seed)
         for mask in (V3, drawn(seed=seed)):
-            for name, drawing in draw_hidden(models, ecg, mask).items():
-                errors[name].append(mean_error(hidden_errors(ecg, drawing, mask), mask))
+            for name, drawing in reconstruct_masked(models, ecg, mask).items():
+                errors[name].append(mean_error(masked_errors(ecg, drawing, mask), mask))
     lamae, independent = (np.reshape(errors[name], (8, 2)).mean(axis=0) for name in models)
     assert (lamae < 0.5).all() and independent[0] > 0.9 and (lamae < 0.6 * independent).all()
 
@@ -86,7 +86,7 @@ def test_ranges_make_the_mask_again():
     leads = ("V1", "I", "aVF")
     mask = drawn(0.4, leads=3)
     mask[1], mask[2] = True, False
-    ranges = hidden_ranges(mask, leads)
+    ranges = masked_ranges(mask, leads)
     assert ranges["I"] == [(0, 40)] and "aVF" not in ranges
     assert (range_mask((1, 3, 40), leads, ranges)[0].numpy() == mask).all()
     with pytest.raises(ECGError, match="Lead II cannot be hidden"):
@@ -98,16 +98,16 @@ def test_ranges_make_the_mask_again():
 def test_the_figure_shows_the_hidden_parts_alone(recording, models):
     mask = named_lead_mask((1, 12, 40), recording.leads, ("V3",))[0].numpy().copy()
     mask[0, 4:6] = True
-    drawings = draw_hidden(models, recording, mask)
+    drawings = reconstruct_masked(models, recording, mask)
     figure = mask_figure(recording, drawings, mask, "Two")
-    for (name, drawing), (colour, dash) in zip(drawings.items(), LOOKS, strict=False):
+    for (name, drawing), (color, dash) in zip(drawings.items(), LOOKS, strict=False):
         traces = [trace for trace in figure.data if trace.name == name]
-        assert len(traces) == 12 and {(one.line.color, one.line.dash) for one in traces} == {(colour, dash)}
+        assert len(traces) == 12 and {(one.line.color, one.line.dash) for one in traces} == {(color, dash)}
         there = ~np.isnan(np.asarray(traces[0].y))
         assert there.sum() == 50 and there[100:150].all() and not np.isnan(np.asarray(traces[8].y)).any()
         assert traces[0].y[100] == pytest.approx(drawing.lead("I")[100]) and traces[0].x[100] == 1.0
     labels = [note.text for note in figure.layout.annotations]
-    error = hidden_errors(recording, drawings["LAMAE"], mask)[8]
+    error = masked_errors(recording, drawings["LAMAE"], mask)[8]
     assert f"LAMAE {error:.2f}" in labels[8] and "all hidden" in labels[8] and labels[1] == "<b>II</b>"
     assert len(figure.layout.shapes) == 2
 

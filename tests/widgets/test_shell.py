@@ -22,7 +22,7 @@ from lamae_toolkit.plots.ecg import ecg_figure
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
 from lamae_toolkit.plots.export import picture
 from lamae_toolkit.widgets.base.shell import live, redraw
-from lamae_toolkit.widgets.icd10_board.widget import CHANCES, ICD10Board
+from lamae_toolkit.widgets.icd10_board.widget import PROBABILITIES, ICD10Board
 
 
 def two_models(cohort: Store) -> list[Evaluation]:
@@ -34,7 +34,7 @@ def two_models(cohort: Store) -> list[Evaluation]:
     made = []
     for number, noise in ((1, 0.4), (2, 1.0)):
         x = truth + np.random.default_rng(number).normal(0, noise, truth.shape)
-        made.append(score_probe(probe, x, index, name=f"model {number}", replicates=50))
+        made.append(score_probe(probe, x, index, name=f"model {number}", n_bootstrap=50))
     return made
 
 
@@ -43,34 +43,36 @@ def evaluations(cohort):
     return two_models(cohort)
 
 
-def middle(chances, share=0.5) -> float:
+def middle(probabilities, share=0.5) -> float:
     """The threshold on the slider that calls about this share of the ECGs."""
-    return min((chance for _, chance in CHANCES), key=lambda chance: abs(chance - np.quantile(chances, 1 - share)))
+    return min(
+        (chance for _, chance in PROBABILITIES), key=lambda chance: abs(chance - np.quantile(probabilities, 1 - share))
+    )
 
 
 @pytest.fixture
 def board(cohort, evaluations):
-    return ICD10Board(cohort, evaluations, replicates=50)
+    return ICD10Board(cohort, evaluations, n_bootstrap=50)
 
 
 def test_every_control_changes_the_board_and_its_words(board, evaluations):
     assert board.words.value.startswith("<p role='status'")
-    labels, chances = evaluations[0].predictions.of_code(board.code_choice.value)
-    board.threshold.value, board.prevalence.value = middle(chances), 0.02
-    point = operating_point(labels, chances, middle(chances), board._weights(), 0.02)
+    labels, probabilities = evaluations[0].predictions.of_code(board.code_choice.value)
+    board.threshold.value, board.prevalence.value = middle(probabilities), 0.02
+    point = operating_point(labels, probabilities, middle(probabilities), board._weights(), 0.02)
     assert board.operating_point == point and point.in_words() in board.words.value
     assert f"{point.positive_predictive_value.value:.3f}" in board.numbers.value
     assert board._board.data[1].y[0] == pytest.approx(point.sensitivity.value)
     assert board._board.data[5].y is None and board.difference.value == ""
-    board.rival.value = "model 2"
+    board.baseline.value = "model 2"
     assert board._board.data[5].y is not None and "Paired difference" in board.difference.value
     board.model.value = "model 2"
     assert board._board.data[0].name == "model 2" and "model 2: AUROC" in board.words.value
 
 
 def test_the_printed_code_draws_the_board_again(board, evaluations):
-    _, chances = evaluations[0].predictions.of_code(board.code_choice.value)
-    board.rival.value, board.threshold.value, board.prevalence.value = "model 2", middle(chances), 0.3
+    _, probabilities = evaluations[0].predictions.of_code(board.code_choice.value)
+    board.baseline.value, board.threshold.value, board.prevalence.value = "model 2", middle(probabilities), 0.3
     board.open_row(int(evaluations[0].predictions.rows[2]))
     scope = {"evaluations": evaluations}
     exec(board.code(), scope)
@@ -97,15 +99,15 @@ def test_a_click_opens_an_ecg_sets_the_threshold_or_chooses_a_code(board, evalua
 
 def test_the_buttons_go_through_a_cell_of_the_confusion_table(board, evaluations):
     predictions = evaluations[0].predictions
-    labels, chances = predictions.of_code(board.code_choice.value)
-    board.threshold.value, board.group.value = middle(chances, 0.8), "rightly passed over"
-    passed = np.flatnonzero((labels == 0) & (chances < board.threshold.value))
+    labels, probabilities = predictions.of_code(board.code_choice.value)
+    board.threshold.value, board.group.value = middle(probabilities, 0.8), "rightly passed over"
+    passed = np.flatnonzero((labels == 0) & (probabilities < board.threshold.value))
     assert len(passed) > 2
     seen = []
     for _ in passed:
         board.next.click()
         seen.append(board.opened)
-    assert seen == predictions.rows[passed[np.argsort(chances[passed])]].tolist(), "the lowest chance first"
+    assert seen == predictions.rows[passed[np.argsort(probabilities[passed])]].tolist(), "the lowest chance first"
     board.previous.click()
     assert board.opened == seen[-2]
     board.group.value, board.threshold.value, before = "false alarms", 0.999, board.opened
@@ -120,8 +122,8 @@ def test_what_the_board_lacks_is_said(board, cohort, evaluations):
         ICD10Board(cohort, [evaluations[0], evaluations[0]])
     predictions = evaluations[1].predictions
     elsewhere = replace(evaluations[1], predictions=replace(predictions, rows=predictions.rows + 1))
-    board = ICD10Board(cohort, [evaluations[0], elsewhere], replicates=50)
-    board.rival.value = "model 2"
+    board = ICD10Board(cohort, [evaluations[0], elsewhere], n_bootstrap=50)
+    board.baseline.value = "model 2"
     assert "scored on different ECGs" in board.difference.value
     nobody = np.zeros_like(predictions.labels)
     none = replace(evaluations[0], prevalence=nobody.mean(axis=0), predictions=replace(predictions, labels=nobody))
@@ -134,7 +136,7 @@ def test_a_board_of_one_code_and_of_codes_that_no_ecg_has(cohort, evaluations):
     labels = first.predictions.labels.copy()
     labels[:, 1:] = 0
     one = replace(first, prevalence=labels.mean(axis=0), predictions=replace(first.predictions, labels=labels))
-    board = ICD10Board(cohort, one, replicates=50)
+    board = ICD10Board(cohort, one, n_bootstrap=50)
     before = board.words.value
     assert board.code_choice.value == first.probe.codes[0]
     board.code_choice.value = first.probe.codes[1]
@@ -190,7 +192,7 @@ def test_only_what_differs_is_sent(board):
 
 
 def test_pictures_hold_what_the_figures_hold(evaluations, cohort):
-    figures = (codes_figure(evaluations[0], rival=evaluations[1]), ecg_figure(cohort.recording(0)))
+    figures = (codes_figure(evaluations[0], baseline=evaluations[1]), ecg_figure(cohort.recording(0)))
     for figure in figures:
         pixels = matplotlib.image.imread(BytesIO(picture(figure)))
         assert pixels.shape[:2] == (figure.layout.height, 1000)

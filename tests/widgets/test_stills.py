@@ -36,8 +36,8 @@ CELLS = {
     "ECG of 11 leads": 'ECGPaper(ecg, layout="12x1", overlay=ecg, hidden=np.tile([True, False], (len(ecg.leads), 20)))',
     "Error there: LAMAE": "MaskPlayground(ecg)",
     "Largest lead weights": "lead_attention_explorer(model, [ecg], probe)",
-    "AUROC": "ICD10Board(store, pickle.loads(Path({evaluations!r}).read_bytes()), replicates=50)",
-    "coloured by sex": "EmbeddingMap(store, rows, embed_rows(model, store, rows, progress=False))",
+    "AUROC": "ICD10Board(store, pickle.loads(Path({evaluations!r}).read_bytes()), n_bootstrap=50)",
+    "colored by sex": "EmbeddingMap(store, rows, embed_rows(model, store, rows, progress=False))",
     "Not started": "TrainingMonitor(model, store, int(store.rows(Split().test)[0]))",
 }
 MOST_BYTES = 80_000

@@ -12,7 +12,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.plots.training import WatchedECG, draw, drawing_figure, progress_figure
+from lamae_toolkit.plots.training import MonitoredECG, draw, drawing_figure, progress_figure
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 from lamae_toolkit.widgets.training_monitor.widget import TrainingMonitor
 from test_trainer import SMALL, TEN, run, same_bits, without_speed
@@ -38,7 +38,7 @@ def test_a_watcher_sees_every_step_and_changes_nothing(cohort, tmp_path):
 
     plain = run(cohort, tmp_path / "plain")
     model = random_encoder(SMALL)
-    watched = WatchedECG.of(cohort, 50, model)
+    watched = MonitoredECG.of(cohort, 50, model)
     pretrain(model, cohort, np.arange(40), tmp_path / "watched", TEN, watch=look, progress=False)
     assert same_bits(plain, model)
     assert without_speed(tmp_path / "plain") == without_speed(tmp_path / "watched")
@@ -59,7 +59,7 @@ def test_a_watcher_pauses_with_a_whole_checkpoint(cohort, tmp_path):
 def test_a_drawing_has_the_error_of_the_hidden_patches(cohort):
     row = next(row for row in range(len(cohort)) if len(cohort.recording(row).leads) < 12)
     model = random_encoder(SMALL).train()
-    watched = WatchedECG.of(cohort, row, model)
+    watched = MonitoredECG.of(cohort, row, model)
     drawing = draw(model, watched, 4)
     assert model.training and drawing.step == 4
     assert drawing.error == pytest.approx(model.eval()(watched.batch, watched.mask).loss.item())
@@ -71,7 +71,7 @@ def test_a_drawing_has_the_error_of_the_hidden_patches(cohort):
         assert (one.legendgroup == "overlay") == (one.legendgroup != "ECG")
         assert one.legendgroup == "ECG" or np.isnan(other.y).all()
     with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 500 Hz"):
-        WatchedECG.of(cohort, row, random_encoder(LAMAEConfig(sampling_rate_hz=500.0)))
+        MonitoredECG.of(cohort, row, random_encoder(LAMAEConfig(sampling_rate_hz=500.0)))
 
 
 def test_the_curve_holds_what_was_logged():

@@ -10,7 +10,7 @@ from plotly.basedatatypes import BasePlotlyType
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import picture_ending, written_whole
+from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import PRIVATE
 from lamae_toolkit.plots.export import picture
@@ -78,7 +78,7 @@ class Shell(widgets.VBox):
         if ending == ".html":
             sections = [Section("What it shows", "", self.figures()), Section("To draw this again", self.code())]
             return write_report(path, self.heading, self.describe(), sections)
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(picture(self.figures()[0], ending[1:]))
         return path
 

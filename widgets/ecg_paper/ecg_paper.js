@@ -80,7 +80,7 @@ function render({ model, el }) {
     state = {
       ecg: decoded(get("_ecg")), overlay, hidden: get("_hidden"), calipers: get("calipers"), sheet,
       geo: geometry(sheet, get("mm_per_s"), get("mm_per_mv")),
-      startS: get("start_s"), colours: get("_colours"), title: get("title"), rate: get("rate_bpm"),
+      startS: get("start_s"), colors: get("_colors"), title: get("title"), rate: get("rate_bpm"),
       text: get("_text"),
     };
     choices.forEach((select) => select.show());

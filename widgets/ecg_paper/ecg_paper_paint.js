@@ -37,7 +37,7 @@ function samplesOf(signal, lead) {
   return signal.values.subarray(row * signal.samples, (row + 1) * signal.samples);
 }
 
-/** Stretches of hidden patches of a lead as [start, end] in seconds, neighbours joined. */
+/** Stretches of hidden patches of a lead as [start, end] in seconds, neighbors joined. */
 function hiddenStretches(hidden, row) {
   const stretches = [];
   for (let patch = 0; patch < hidden.patches; patch++) {
@@ -69,57 +69,57 @@ function inSight({ geo, sheet, ecg, startS }, { left, right, top, bottom }) {
 
 /** Paint grid, hidden patches and traces: what moves with the paper. */
 function paintPaper(pen, state) {
-  const { geo, sheet, ecg, overlay, hidden, startS, colours: colour } = state;
-  pen.fill(0, 0, geo.width, geo.height, colour.paper);
-  pen.grid(1, geo, colour.fine, 0.15);
-  pen.grid(5, geo, colour.bold, 0.2);
+  const { geo, sheet, ecg, overlay, hidden, startS, colors: color } = state;
+  pen.fill(0, 0, geo.width, geo.height, color.paper);
+  pen.grid(1, geo, color.fine, 0.15);
+  pen.grid(5, geo, color.bold, 0.2);
   for (const { strip, row, x, end, y, xOf } of inSight(state, pen.view)) {
-    if (strip.at_s) for (const up of [-1, 1]) pen.line([[x, y + 4 * up], [x, y + 7 * up]], colour.ink);
+    if (strip.at_s) for (const up of [-1, 1]) pen.line([[x, y + 4 * up], [x, y + 7 * up]], color.ink);
     if (!strip.recorded) {
-      pen.line([[x, y], [end, y]], colour.faint, true);
+      pen.line([[x, y], [end, y]], color.faint, true);
       continue;
     }
     const from = startS + strip.from_s, to = startS + strip.to_s;
     const within = ([a, b]) => [Math.max(a, from), Math.min(b, to)];
     const shaded = hidden ? hiddenStretches(hidden, row).map(within).filter(([a, b]) => a < b) : [];
     for (const [a, b] of shaded)
-      pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, colour.shade);
+      pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, color.shade);
     const draw = (signal, [a, b], ink) => pen.trace(samplesOf(signal, strip.lead), {
       first: Math.max(0, Math.ceil(a * signal.rate_hz - 1e-6)),
       last: Math.min(signal.samples - 1, Math.floor(b * signal.rate_hz + 1e-6)),
       x0: xOf(0), dx: geo.speed / signal.rate_hz,
       y0: y + strip.sign * ecg.levels[row] * geo.gain, dy: -strip.sign * signal.scale_mv * geo.gain,
     }, ink);
-    draw(ecg, [from, to], colour.ink);
+    draw(ecg, [from, to], color.ink);
     if (overlay && overlay.leads.includes(strip.lead))
-      for (const stretch of hidden ? shaded : [[from, to]]) draw(overlay, stretch, colour.overlay);
+      for (const stretch of hidden ? shaded : [[from, to]]) draw(overlay, stretch, color.overlay);
   }
   for (let row = 0; row < sheet.rows; row++) {
     const start = EDGE_MM + 2.5, end = geo.left - 2.5, y = geo.rowY(row), up = y - geo.gain;
-    pen.line([[EDGE_MM, y], [start, y], [start, up], [end, up], [end, y], [geo.left, y]], colour.ink);
+    pen.line([[EDGE_MM, y], [start, y], [start, up], [end, up], [end, y], [geo.left, y]], color.ink);
   }
 }
 
 /** Paint names, flags, calipers and what stands on the edges: what is written on the paper. */
 function paintSigns(pen, state) {
-  const { geo, ecg, overlay, hidden, calipers, startS, colours: colour, title, rate } = state;
+  const { geo, ecg, overlay, hidden, calipers, startS, colors: color, title, rate } = state;
   for (const { strip, x, end, y, xOf } of inSight(state, pen.view)) {
     // The name stays in sight while any of its strip does.
     const nameX = Math.max(x, Math.min(pen.view.left, end - 30)) + 1, flags = ecg.flags[strip.lead];
-    const width = pen.text(nameX, y - 0.32 * geo.pitch, strip.name.replace("-", "−"), colour.ink, { bold: true });
-    if (flags) pen.text(nameX + width + 1, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, colour.flag);
-    if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", colour.faint);
+    const width = pen.text(nameX, y - 0.32 * geo.pitch, strip.name.replace("-", "−"), color.ink, { bold: true });
+    if (flags) pen.text(nameX + width + 1, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, color.flag);
+    if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", color.faint);
     if (calipers && calipersFit(strip, startS, calipers)) paintCalipers(pen, state, strip, xOf, y);
   }
   const shown = Math.min(PAGE_S, ecg.duration_s - startS);
   const footer = [`${geo.speed} mm/s`, `${geo.gain} mm/mV`, `${ecg.rate_hz} Hz`,
     `${startS.toFixed(1)} to ${(startS + shown).toFixed(1)} s of ${ecg.duration_s.toFixed(1)} s`];
   if (rate) footer.push(`${rate.toFixed(0)}/min`);
-  pen.text(EDGE_MM, geo.height - 2.5, footer.join("    "), colour.faint);
+  pen.text(EDGE_MM, geo.height - 2.5, footer.join("    "), color.faint);
   const legend = [overlay && "blue: overlay", hidden && "shaded: hidden"].filter(Boolean).join("    ");
-  pen.text(geo.width - EDGE_MM, geo.height - 2.5, legend, colour.overlay, { end: true });
-  pen.text(EDGE_MM, 3.5, title, colour.ink, { bold: true });
-  pen.text(geo.width - EDGE_MM, 3.5, (ecg.flags.ECG || []).join(", "), colour.flag, { end: true });
+  pen.text(geo.width - EDGE_MM, geo.height - 2.5, legend, color.overlay, { end: true });
+  pen.text(EDGE_MM, 3.5, title, color.ink, { bold: true });
+  pen.text(geo.width - EDGE_MM, 3.5, (ecg.flags.ECG || []).join(", "), color.flag, { end: true });
 }
 
 /** All of a page. */
@@ -164,15 +164,15 @@ function keptPaper() {
 }
 
 /** The calipers and what they measure, in a strip that shows both their ends. */
-function paintCalipers(pen, { geo, ecg, calipers, colours }, strip, xOf, y) {
+function paintCalipers(pen, { geo, ecg, calipers, colors }, strip, xOf, y) {
   const [lead, start, end, startMv, endMv] = calipers, level = ecg.levels[ecg.leads.indexOf(lead)];
   const yOf = (mv) => y - strip.sign * (mv - level) * geo.gain;
   for (const [time, mv] of [[start, startMv], [end, endMv]]) {
-    pen.line([[xOf(time), y - geo.pitch / 2], [xOf(time), y + geo.pitch / 2]], colours.caliper);
-    pen.line([[xOf(start), yOf(mv)], [xOf(end), yOf(mv)]], colours.caliper);
+    pen.line([[xOf(time), y - geo.pitch / 2], [xOf(time), y + geo.pitch / 2]], colors.caliper);
+    pen.line([[xOf(start), yOf(mv)], [xOf(end), yOf(mv)]], colors.caliper);
   }
   const top = Math.max(y - 0.42 * geo.pitch, Math.min(pen.view.top + 3, y + 0.42 * geo.pitch));
-  pen.text(xOf(Math.max(start, end)) + 1, top, reading(calipers), colours.caliper);
+  pen.text(xOf(Math.max(start, end)) + 1, top, reading(calipers), colors.caliper);
 }
 
 /** Whether a strip shows both ends of the calipers. */
@@ -204,8 +204,8 @@ function calipersAt(state, x, y) {
  */
 function canvasPen(ctx, view, scale, dpr, seen = view) {
   const X = (mm) => (mm - view.left) * scale, Y = (mm) => (mm - view.top) * scale;
-  const stroke = (colour, mm) => {
-    ctx.strokeStyle = colour;
+  const stroke = (color, mm) => {
+    ctx.strokeStyle = color;
     ctx.lineWidth = Math.min(Math.max(mm * scale, 1.1 * dpr), 2 * dpr); // enlarged, a line shows more, not thicker
     ctx.stroke();
   };
@@ -214,30 +214,30 @@ function canvasPen(ctx, view, scale, dpr, seen = view) {
   ctx.textBaseline = "middle";
   return {
     view: seen,
-    fill(x, y, width, height, colour) {
-      ctx.fillStyle = colour;
+    fill(x, y, width, height, color) {
+      ctx.fillStyle = color;
       ctx.fillRect(X(x), Y(y), width * scale, height * scale);
     },
-    grid(step, geo, colour) {
+    grid(step, geo, color) {
       if (step * scale < 2.5 * dpr) return; // finer than the eye
       const thick = Math.max(1, Math.round(dpr * Math.min(1, scale / dpr / 8)));
       const offX = Math.round(view.left * scale), offY = Math.round(view.top * scale);
       const left = Math.max(0, seen.left), right = Math.min(geo.width, seen.right);
       const top = Math.max(0, seen.top), bottom = Math.min(geo.height, seen.bottom);
-      ctx.fillStyle = colour;
+      ctx.fillStyle = color;
       for (let x = Math.ceil(left / step) * step; x <= right; x += step)
         ctx.fillRect(Math.round(x * scale) - offX, Y(top), thick, (bottom - top) * scale);
       for (let y = Math.ceil(top / step) * step; y <= bottom; y += step)
         ctx.fillRect(X(left), Math.round(y * scale) - offY, (right - left) * scale, thick);
     },
-    line(points, colour, dashed) {
+    line(points, color, dashed) {
       ctx.beginPath();
       for (const [x, y] of points) ctx.lineTo(X(x), Y(y));
       if (dashed) ctx.setLineDash([scale, scale]);
-      stroke(colour, TRACE_MM);
+      stroke(color, TRACE_MM);
       ctx.setLineDash([]);
     },
-    trace(samples, { first, last, x0, dx, y0, dy }, colour) {
+    trace(samples, { first, last, x0, dx, y0, dy }, color) {
       const x = X(x0), y = Y(y0), kx = dx * scale, ky = dy * scale;
       const step = Math.max(1, Math.floor(0.75 / kx)); // samples on one pixel: their extremes are all there is to see
       first = Math.max(first, step * (Math.floor((seen.left - x0) / dx / step) - 1));
@@ -255,16 +255,16 @@ function canvasPen(ctx, view, scale, dpr, seen = view) {
           for (const j of low < high ? [low, high] : [high, low]) ctx.lineTo(x + j * kx, y + samples[j] * ky);
         }
       }
-      stroke(colour, TRACE_MM);
+      stroke(color, TRACE_MM);
     },
-    text(x, y, words, colour, { bold = false, end = false } = {}) {
+    text(x, y, words, color, { bold = false, end = false } = {}) {
       if (!words) return 0;
       ctx.font = `${bold ? "bold " : ""}${fontPx}px Arial, Helvetica, sans-serif`;
       ctx.textAlign = end ? "right" : "left";
       ctx.strokeStyle = "rgba(255,253,252,0.8)";
       ctx.lineWidth = 4 * dpr;
       ctx.strokeText(words, X(x), Y(y));
-      ctx.fillStyle = colour;
+      ctx.fillStyle = color;
       ctx.fillText(words, X(x), Y(y));
       return ctx.measureText(words).width / scale;
     },

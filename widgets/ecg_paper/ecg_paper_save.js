@@ -45,31 +45,31 @@ function saveHtml(model) {
 function svgPen(view, description) {
   const parts = [], width = view.right - view.left, height = view.bottom - view.top;
   const escaped = (words) => words.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-  const path = (d, colour, mm, more = "") =>
-    parts.push(`<path d="${d}" stroke="${colour}" stroke-width="${mm}"${more}/>`);
+  const path = (d, color, mm, more = "") =>
+    parts.push(`<path d="${d}" stroke="${color}" stroke-width="${mm}"${more}/>`);
   const at = ([x, y]) => `${x.toFixed(2)} ${y.toFixed(2)}`;
   return {
     view,
-    fill: (x, y, w, h, colour) =>
-      parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${colour}"/>`),
-    grid(step, geo, colour, mm) {
+    fill: (x, y, w, h, color) =>
+      parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${color}"/>`),
+    grid(step, geo, color, mm) {
       let d = "";
       for (let x = 0; x <= geo.width; x += step) d += `M${x} 0v${geo.height}`;
       for (let y = 0; y <= geo.height; y += step) d += `M0 ${y}h${geo.width}`;
-      path(d, colour, mm);
+      path(d, color, mm);
     },
-    line(points, colour, dashed) {
-      path(`M${points.map(at).join("L")}`, colour, TRACE_MM, dashed ? ' stroke-dasharray="1 1"' : "");
+    line(points, color, dashed) {
+      path(`M${points.map(at).join("L")}`, color, TRACE_MM, dashed ? ' stroke-dasharray="1 1"' : "");
     },
-    trace(samples, { first, last, x0, dx, y0, dy }, colour) {
+    trace(samples, { first, last, x0, dx, y0, dy }, color) {
       const points = [];
       for (let i = first; i <= last; i++) points.push(at([x0 + i * dx, y0 + samples[i] * dy]));
-      if (points.length) path(`M${points.join("L")}`, colour, TRACE_MM);
+      if (points.length) path(`M${points.join("L")}`, color, TRACE_MM);
     },
-    text(x, y, words, colour, { bold = false, end = false } = {}) {
+    text(x, y, words, color, { bold = false, end = false } = {}) {
       if (!words) return 0;
       const place = `x="${x.toFixed(2)}" y="${(y + TEXT_MM / 3).toFixed(2)}" xml:space="preserve"`;
-      const look = `fill="${colour}"${bold ? ' font-weight="bold"' : ""}${end ? ' text-anchor="end"' : ""}`;
+      const look = `fill="${color}"${bold ? ' font-weight="bold"' : ""}${end ? ' text-anchor="end"' : ""}`;
       parts.push(`<text ${place} ${look}>${escaped(words)}</text>`);
       return 0.62 * TEXT_MM * words.length;
     },

@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.files import picture_ending, written_whole
+from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.plots import paper as paper_plots
 from lamae_toolkit.plots.export import picture
 from lamae_toolkit.plots.paper import check_paper, page_start_s, paper_figure, paper_svg
@@ -26,7 +26,7 @@ from lamae_toolkit.widgets.base import still
 HERE = Path(__file__).parent
 SCRIPTS = ("ecg_paper_paint", "ecg_paper_save", "ecg_paper")
 STILL_DPI, SAVED_DPI = 80, 300
-COLOURS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
+COLORS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
 KEYWORDS = {
     "layout": ("lead_layout", "3x4"),
     "mm_per_s": ("mm_per_s", 25),
@@ -75,7 +75,7 @@ class ECGPaper(anywidget.AnyWidget):
     _keywords = traitlets.Dict(KEYWORDS).tag(sync=True)
     _speeds = traitlets.List(SPEEDS_MM_PER_S).tag(sync=True)
     _gains = traitlets.List(GAINS_MM_PER_MV).tag(sync=True)
-    _colours = traitlets.Dict({name: getattr(paper_plots, name.upper()) for name in COLOURS}).tag(sync=True)
+    _colors = traitlets.Dict({name: getattr(paper_plots, name.upper()) for name in COLORS}).tag(sync=True)
     _template = traitlets.Unicode((HERE / "ecg_paper.html").read_text("utf-8")).tag(sync=True)
     _kept = traitlets.List().tag(sync=True)
 
@@ -160,7 +160,7 @@ class ECGPaper(anywidget.AnyWidget):
             ".png": lambda: picture(self.figure(SAVED_DPI)),
             ".html": lambda: self._page().encode(),
         }
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(contents[ending]())
         return path
 

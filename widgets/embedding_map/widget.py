@@ -1,4 +1,4 @@
-"""The embedding map: a cohort as a model sees it. Lasso ECGs to see their codes, ask for the neighbours of one."""
+"""The embedding map: a cohort as a model sees it. Lasso ECGs to see their codes, ask for the neighbors of one."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.data.summary import code_table
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.embedding_map import inside, map_places, nearest, selection_table, variance_shown
+from lamae_toolkit.evaluation.embedding_map import inside, map_positions, nearest, selection_table, variance_shown
 from lamae_toolkit.evaluation.linear_probe import features
 from lamae_toolkit.icd10 import label_matrix, name_of
 from lamae_toolkit.model.outputs import Embedding
@@ -23,7 +23,7 @@ READS = (("heart token", "heart"), ("summary of the latents", "summary"))
 
 
 class EmbeddingMap(Shell):
-    """Every ECG at the place that the model gives it; click one to see it and its nearest neighbours.
+    """Every ECG at the place that the model gives it; click one to see it and its nearest neighbors.
 
     store, rows: the cohort and which of its ECGs; embedding: these ECGs as from `evaluate.embed_rows`, in that order.
     """
@@ -45,39 +45,37 @@ class EmbeddingMap(Shell):
         codes = [(name_of(code), code) for code in code_table(self.index).index]
         self.reads = widgets.Dropdown(options=READS, description="Latents", **wording)
         self.method = widgets.Dropdown(options=METHOD_NAMES, description="Map", **wording)
-        self.colour = widgets.Dropdown(
-            options=[("sex", "sex"), ("age", "age"), *codes], description="Colour", **wording
-        )
+        self.color = widgets.Dropdown(options=[("sex", "sex"), ("age", "age"), *codes], description="Color", **wording)
         self.select = widgets.Dropdown(options=[("by lasso on the map", ""), *codes], description="Select", **wording)
         self.clear = widgets.Button(description="Clear selection")
         self.count = widgets.BoundedIntText(
             value=8,
             min=1,
             max=50,
-            description="Neighbours",
+            description="Neighbors",
             style={"description_width": "80px"},
             layout={"width": "150px"},
         )
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
-        self.list, self.neighbour_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
+        self.list, self.neighbor_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
         self._map = live(self.figures()[0], self.name)
         self._listen()
         row = widgets.Layout(flex_flow="row wrap")
         beside = widgets.HBox([self._map, self.list], layout=row)
         super().__init__(
             [
-                widgets.HBox([self.reads, self.method, self.colour], layout=row),
+                widgets.HBox([self.reads, self.method, self.color], layout=row),
                 widgets.HBox([self.select, self.clear], layout=row),
                 beside,
                 widgets.HBox([self.previous, self.next, self.count], layout=row),
-                widgets.HBox([self.neighbour_list], layout=row),
+                widgets.HBox([self.neighbor_list], layout=row),
                 self._ecg,
             ]
         )
         self.changed()
 
     def _listen(self) -> None:
-        for control in (self.reads, self.method, self.colour, self.count):
+        for control in (self.reads, self.method, self.color, self.count):
             control.observe(lambda _: self.attempt(self._update), names="value")
         self.select.observe(lambda _: self.attempt(self._select_code), names="value")
         self.clear.on_click(lambda _: self.attempt(self._clear))
@@ -100,11 +98,11 @@ class EmbeddingMap(Shell):
         if view not in self._kept:
             if self.method.value == "t-sne":
                 self.say("The t-SNE map is being computed, which takes some seconds for a thousand ECGs.")
-            self._kept[view] = map_places(self.latents, self.method.value)
+            self._kept[view] = map_positions(self.latents, self.method.value)
         return self._kept[view]
 
     @property
-    def neighbours(self) -> pd.DataFrame | None:
+    def neighbors(self) -> pd.DataFrame | None:
         """Of the ECG that was asked for; as many as there are, if fewer than asked for."""
         if self.asked is None:
             return None
@@ -114,8 +112,8 @@ class EmbeddingMap(Shell):
     def figures(self) -> list[go.Figure]:
         """The map."""
         chosen = self.chosen if len(self.chosen) else None
-        view = {"chosen": chosen, "asked": self.asked, "neighbours": self.neighbours}
-        return [map_figure(self.places, self.index, self.colour.value, **view)]
+        view = {"chosen": chosen, "asked": self.asked, "neighbors": self.neighbors}
+        return [map_figure(self.places, self.index, self.color.value, **view)]
 
     def code(self) -> str:
         """The map with its marks; `store`, `rows` and `embedding` are what the widget was made of."""
@@ -125,40 +123,40 @@ class EmbeddingMap(Shell):
         if self.asked is not None:
             count = min(self.count.value, len(self.rows) - 1)
             asked = f"near = nearest(x, {self.asked}, index.patient_id.to_numpy(), {count})\n"
-            more += f", asked={self.asked}, neighbours=near"
+            more += f", asked={self.asked}, neighbors=near"
         return (
             "import numpy as np\n"
             "from lamae_toolkit.plots.embedding import map_figure\n"
-            "from lamae_toolkit.evaluation.embedding_map import map_places, nearest\n"
+            "from lamae_toolkit.evaluation.embedding_map import map_positions, nearest\n"
             "from lamae_toolkit.evaluation.linear_probe import features\n"
             f"x, index = features(embedding, {self.reads.value!r}), store.index.iloc[rows]\n{asked}"
-            f"figure = map_figure(map_places(x, {self.method.value!r}), index, {self.colour.value!r}{more})"
+            f"figure = map_figure(map_positions(x, {self.method.value!r}), index, {self.color.value!r}{more})"
         )
 
     def describe(self) -> str:
         """What is on the map, what is selected, and what is near."""
         patients = self.index.patient_id.nunique()
-        text = f"{len(self.rows)} ECGs of {patients} patients, coloured by {self.colour.label}."
+        text = f"{len(self.rows)} ECGs of {patients} patients, colored by {self.color.label}."
         if self.method.value == "pca":
             shown = variance_shown(self.latents, self.places)
             text += f" The map shows {shown:.0%} of the variance of the latents; the rest is out of sight."
         else:
-            text += " Neighbours stay together on a t-SNE map; distances between groups mean nothing."
+            text += " Neighbors stay together on a t-SNE map; distances between groups mean nothing."
         if len(self.chosen):
             text += f" {len(self.chosen)} ECGs are selected."
         if self.asked is not None:
-            near = self.neighbours
-            text += f" The ECG in row {self.rows[self.asked]} and its {len(near)} nearest neighbours are marked"
+            near = self.neighbors
+            text += f" The ECG in row {self.rows[self.asked]} and its {len(near)} nearest neighbors are marked"
             text += f", {near.same_patient.sum()} of them of the same patient." if near.same_patient.any() else "."
         return text
 
     def _update(self) -> None:
         redraw(self._map, self.figures()[0])
-        self.neighbour_list.value = self._neighbour_list()
+        self.neighbor_list.value = self._neighbor_list()
         self.changed()
         if self.asked is not None and self.count.value > len(self.rows) - 1:
             self.say(
-                f"{self.count.value} neighbours were asked for, but there are only {len(self.rows) - 1} other ECGs."
+                f"{self.count.value} neighbors were asked for, but there are only {len(self.rows) - 1} other ECGs."
             )
 
     def choose(self, places: Sequence[int] | np.ndarray) -> None:
@@ -169,7 +167,7 @@ class EmbeddingMap(Shell):
 
     def _lassoed(self) -> None:
         """Select what the outlines hold that are drawn on the map, lassos or boxes."""
-        # From the page's own words: plotly's Python makes no object of an outline that has no colour of its own.
+        # From the page's own words: plotly's Python makes no object of an outline that has no color of its own.
         outlines = [_corners(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
         if outlines:
             self.choose(np.concatenate([inside(self.places, outline) for outline in outlines]))
@@ -186,7 +184,7 @@ class EmbeddingMap(Shell):
             self.choose(np.flatnonzero(label_matrix(self.index.codes.tolist(), [self.select.value])[:, 0]))
 
     def ask(self, place: int | np.integer) -> None:
-        """Show the ECG at this place among the rows, and its nearest neighbours."""
+        """Show the ECG at this place among the rows, and its nearest neighbors."""
         self.asked = int(place)
         open_ecg(self._ecg, self.store, int(self.rows[self.asked]))
         self._update()
@@ -208,8 +206,8 @@ class EmbeddingMap(Shell):
         heading = f"<b>{len(rows)} ECGs selected of {self.index.patient_id.iloc[self.chosen].nunique()} patients</b>"
         return f"{heading}<p>Rows {listed}</p>{shown.to_html(border=0)}"
 
-    def _neighbour_list(self) -> str:
-        near = self.neighbours
+    def _neighbor_list(self) -> str:
+        near = self.neighbors
         if near is None:
             return ""
         ecgs = self.index.iloc[near.place]

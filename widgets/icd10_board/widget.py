@@ -30,7 +30,7 @@ PERCENT = (
     *(90 + n / 2 for n in range(18)),
     *(99 + n / 10 for n in range(10)),
 )
-CHANCES = [(f"{percent:g} %", round(percent / 100, 4)) for percent in PERCENT]
+PROBABILITIES = [(f"{percent:g} %", round(percent / 100, 4)) for percent in PERCENT]
 """The thresholds and prevalences that a slider goes through: finer near 0 and 100 %."""
 OWN = "as in these ECGs"
 GROUPS = {"missed": (1, False), "false alarms": (0, True), "found": (1, True), "rightly passed over": (0, False)}
@@ -47,14 +47,14 @@ class ICD10Board(Shell):
 
     name, heading = "icd10-board", "ICD-10 board"
 
-    def __init__(self, store: Store, evaluations: Evaluation | Sequence[Evaluation], replicates: int = 1000) -> None:
+    def __init__(self, store: Store, evaluations: Evaluation | Sequence[Evaluation], n_bootstrap: int = 1000) -> None:
         evaluations = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
         if not evaluations:
             raise ECGError("There is no evaluation to show; give at least one, as from `evaluate`.")
         self.store, self.evaluations = store, {evaluation.name: evaluation for evaluation in evaluations}
         if len(self.evaluations) < len(evaluations):
             raise ECGError("Two of the evaluations have one name; give each its own with `evaluate(..., name=...)`.")
-        self._replicates, self._kept = replicates, {}
+        self._n_bootstrap, self._kept = n_bootstrap, {}
         self.opened: int | None = None
         self._build(evaluations[0])
 
@@ -64,12 +64,12 @@ class ICD10Board(Shell):
         codes = [(name_of(code), code) for code in sorted(first.probe.codes)]
         self.model = widgets.Dropdown(options=list(self.evaluations), description="Model", layout=narrow, **wording)
         others = [("no other", ""), *((name, name) for name in self.evaluations)]
-        self.rival = widgets.Dropdown(options=others, description="Beside", layout=narrow, **wording)
+        self.baseline = widgets.Dropdown(options=others, description="Beside", layout=narrow, **wording)
         self.code_choice = widgets.Dropdown(options=codes, description="Code", layout=wide, **wording)
         slider = {"layout": wide, "continuous_update": True, **wording}
-        self.threshold = widgets.SelectionSlider(options=CHANCES, value=0.5, description="Threshold", **slider)
+        self.threshold = widgets.SelectionSlider(options=PROBABILITIES, value=0.5, description="Threshold", **slider)
         self.prevalence = widgets.SelectionSlider(
-            options=[(OWN, 0.0), *CHANCES], value=0.0, description="Prevalence", **slider
+            options=[(OWN, 0.0), *PROBABILITIES], value=0.0, description="Prevalence", **slider
         )
         self.group = widgets.Dropdown(options=list(GROUPS), description="ECGs", layout=narrow, **wording)
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
@@ -81,7 +81,7 @@ class ICD10Board(Shell):
         row = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
-                widgets.HBox([self.model, self.rival], layout=row),
+                widgets.HBox([self.model, self.baseline], layout=row),
                 self._overview,
                 self.code_choice,
                 self.threshold,
@@ -106,7 +106,7 @@ class ICD10Board(Shell):
     def _listen(self) -> None:
         for control in (self.code_choice, self.threshold, self.prevalence):
             control.observe(lambda _: self.attempt(self._update), names="value")
-        for control in (self.model, self.rival):
+        for control in (self.model, self.baseline):
             control.observe(lambda _: self.attempt(self._update_models), names="value")
         for trace in self._overview.data[:4]:
             trace.on_click(self._click_code)
@@ -123,37 +123,39 @@ class ICD10Board(Shell):
         return self.evaluations[self.model.value]
 
     @property
-    def rival_evaluation(self) -> Evaluation | None:
+    def baseline_evaluation(self) -> Evaluation | None:
         """That of the model beside it."""
-        return self.evaluations.get(self.rival.value)
+        return self.evaluations.get(self.baseline.value)
 
     @property
     def operating_point(self) -> OperatingPoint:
         """What the chosen threshold does at the chosen prevalence."""
-        labels, chances = self.evaluation.predictions.of_code(self.code_choice.value)
-        return operating_point(labels, chances, self.threshold.value, self._weights(), self.prevalence.value or None)
+        labels, probabilities = self.evaluation.predictions.of_code(self.code_choice.value)
+        return operating_point(
+            labels, probabilities, self.threshold.value, self._weights(), self.prevalence.value or None
+        )
 
     def figures(self) -> list[go.Figure]:
         """The board of the code, and all codes."""
-        return [self._board_figure(), codes_figure(self.evaluation, rival=self.rival_evaluation)]
+        return [self._board_figure(), codes_figure(self.evaluation, baseline=self.baseline_evaluation)]
 
     def _board_figure(self) -> go.Figure:
         view = (self.evaluation, self.code_choice.value, self.threshold.value)
-        return board_figure(*view, rival=self.rival_evaluation, opened=self.opened)
+        return board_figure(*view, baseline=self.baseline_evaluation, opened=self.opened)
 
     def code(self) -> str:
         """The board and its numbers; `evaluations` is the list that the board was made of."""
         names, prevalence = list(self.evaluations), self.prevalence.value or None
         model, code, threshold = names.index(self.model.value), self.code_choice.value, self.threshold.value
-        rival = f", rival=evaluations[{names.index(self.rival.value)}]" if self.rival.value else ""
+        baseline = f", baseline=evaluations[{names.index(self.baseline.value)}]" if self.baseline.value else ""
         opened = f", opened={self.opened}" if self.opened is not None else ""
         return (
             "from lamae_toolkit.plots.evaluation import board_figure\n"
             "from lamae_toolkit.evaluation.metrics import patient_bootstrap\n"
             "from lamae_toolkit.evaluation.thresholds import operating_point\n"
-            f"figure = board_figure(evaluations[{model}], {code!r}, {threshold}{rival}{opened})\n"
+            f"figure = board_figure(evaluations[{model}], {code!r}, {threshold}{baseline}{opened})\n"
             f"predictions = evaluations[{model}].predictions\n"
-            f"weights = patient_bootstrap(predictions.patient_ids, {self._replicates})\n"
+            f"weights = patient_bootstrap(predictions.patient_ids, {self._n_bootstrap})\n"
             f"point = operating_point(*predictions.of_code({code!r}), {threshold}, weights, {prevalence})"
         )
 
@@ -170,15 +172,15 @@ class ICD10Board(Shell):
         )
 
     def _beside(self) -> str:
-        if self.rival_evaluation is None:
+        if self.baseline_evaluation is None:
             return ""
         try:
             difference = self._paired().loc["AUROC"]
         except ECGError:  # said beside the numbers
-            return f" Beside it is {self.rival.value}."
+            return f" Beside it is {self.baseline.value}."
         return (
             f" The AUROC is {difference.difference:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}) from that of"
-            f" {self.rival.value}, on the same patients."
+            f" {self.baseline.value}, on the same patients."
         )
 
     @property
@@ -192,7 +194,7 @@ class ICD10Board(Shell):
         return self._kept[(what, *view)]
 
     def _weights(self):
-        make = lambda: patient_bootstrap(self.evaluation.predictions.patient_ids, self._replicates)  # noqa: E731
+        make = lambda: patient_bootstrap(self.evaluation.predictions.patient_ids, self._n_bootstrap)  # noqa: E731
         return self._keep("weights", make, self.model.value)
 
     def _update_models(self) -> None:
@@ -208,9 +210,9 @@ class ICD10Board(Shell):
     def _numbers(self) -> str:
         """The measures, the four counts, and how well chances are calibrated."""
         point, view = self.operating_point, (self.model.value, self.code_choice.value)
-        labels_and_chances = self.evaluation.predictions.of_code(self.code_choice.value)
+        labels_and_probabilities = self.evaluation.predictions.of_code(self.code_choice.value)
         brier, error = (
-            self._keep(name, lambda measure=measure: measure(*labels_and_chances, self._weights()), *view)
+            self._keep(name, lambda measure=measure: measure(*labels_and_probabilities, self._weights()), *view)
             for name, measure in (("Brier", brier_score), ("ECE", calibration_error))
         )
         measures = point.table()
@@ -227,15 +229,15 @@ class ICD10Board(Shell):
 
     def _paired(self) -> pd.DataFrame:
         """The paired differences to the model beside it."""
-        ours, theirs, code = self.evaluation.predictions, self.rival_evaluation.predictions, self.code_choice.value
-        make = lambda: paired_differences(ours, theirs, code, self._replicates)  # noqa: E731
-        return self._keep("difference", make, self.model.value, self.rival.value, code)
+        ours, theirs, code = self.evaluation.predictions, self.baseline_evaluation.predictions, self.code_choice.value
+        make = lambda: paired_differences(ours, theirs, code, self._n_bootstrap)  # noqa: E731
+        return self._keep("difference", make, self.model.value, self.baseline.value, code)
 
     def _difference(self) -> str:
         """The same as a table, or why there is none."""
-        if self.rival_evaluation is None:
+        if self.baseline_evaluation is None:
             return ""
-        names = {"ours": self.model.value, "theirs": self.rival.value, "low": "95 % from", "high": "to"}
+        names = {"ours": self.model.value, "theirs": self.baseline.value, "low": "95 % from", "high": "to"}
         try:
             return "<b>Paired difference on the same patients</b>" + _table(self._paired().rename(columns=names))
         except ECGError as error:
@@ -248,7 +250,7 @@ class ICD10Board(Shell):
     def _click_curve(self, trace, points, _) -> None:
         if points.point_inds:
             wanted = float(trace.customdata[points.point_inds[0]])
-            self.threshold.value = min((chance for _, chance in CHANCES), key=lambda chance: abs(chance - wanted))
+            self.threshold.value = min((chance for _, chance in PROBABILITIES), key=lambda chance: abs(chance - wanted))
 
     def _click_ecg(self, trace, points, _) -> None:
         if points.point_inds:
@@ -257,8 +259,8 @@ class ICD10Board(Shell):
     def open_row(self, row: int) -> None:
         """Show one ECG of the store below the board, and ring it."""
         predictions, code = self.evaluation.predictions, self.code_choice.value
-        _, chances = predictions.of_code(code)
-        here = chances[predictions.rows == row]
+        _, probabilities = predictions.of_code(code)
+        here = probabilities[predictions.rows == row]
         open_ecg(self._ecg, self.store, row, f"{code}: chance {here[0]:.1%}" if len(here) else "not scored here")
         self.opened = row
         redraw(self._board, self._board_figure())
@@ -274,9 +276,9 @@ class ICD10Board(Shell):
 
     def _rows_of_group(self) -> list[int]:
         has, called = GROUPS[self.group.value]
-        labels, chances = self.evaluation.predictions.of_code(self.code_choice.value)
-        fits = np.flatnonzero((labels == has) & ((chances >= self.threshold.value) == called))
-        order = np.argsort(-chances[fits] if called else chances[fits], kind="stable")
+        labels, probabilities = self.evaluation.predictions.of_code(self.code_choice.value)
+        fits = np.flatnonzero((labels == has) & ((probabilities >= self.threshold.value) == called))
+        order = np.argsort(-probabilities[fits] if called else probabilities[fits], kind="stable")
         return self.evaluation.predictions.rows[fits[order]].tolist()
 
 

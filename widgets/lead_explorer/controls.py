@@ -8,12 +8,12 @@ import ipywidgets as widgets
 
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.counterfactuals import LIMB_EXCHANGES
+from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS
 from lamae_toolkit.explain.session import Changes
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 
-EXCHANGES = (*LIMB_EXCHANGES, *pairwise(PRECORDIAL_LEADS), ("V1", "V3"))
+REVERSALS = (*LIMB_REVERSALS, *pairwise(PRECORDIAL_LEADS), ("V1", "V3"))
 NONE = "no lead"
 SCALED = {NONE: (), "limb leads": LIMB_LEADS, "chest leads": PRECORDIAL_LEADS} | {lead: (lead,) for lead in LEADS}
 WORDING = {"layout": {"width": "225px"}, "style": {"description_width": "80px"}}
@@ -36,13 +36,13 @@ class LeadControls(widgets.VBox):
             description="Code",
             **WORDING | {"layout": {"width": "430px"}},
         )
-        measures = [("lead weights", "weight"), ("Shapley values", "credit")]
+        measures = [("lead weights", "weight"), ("Shapley values", "attribution")]
         self.measure = widgets.Dropdown(options=measures, description="On body", **WORDING)
         self.layer, self.head = _numbered("Layer", config.latent_depth), _numbered("Head", config.heads)
         narrow = {"width": "58px", "margin": "1px"}
         self.leads = {lead: widgets.ToggleButton(value=True, description=lead, layout=narrow) for lead in LEADS}
         self.as_recorded = widgets.Button(description="As recorded", icon="undo", layout={"width": "130px"})
-        exchanges = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in EXCHANGES)]
+        exchanges = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in REVERSALS)]
         self.exchange = widgets.Dropdown(options=exchanges, description="Exchange", **WORDING)
         self.scaled = widgets.Dropdown(options=list(SCALED), description="Attenuate", **WORDING)
         self.percent = widgets.IntSlider(

@@ -9,16 +9,16 @@ import plotly.graph_objects as go
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import Explanation
-from lamae_toolkit.explain.lead_shapley import LeadCredit
+from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.explain.session import Changes
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.ecg import lead_attention_figure
 from lamae_toolkit.plots.lead_geometry import geometry_figure, show_values
-from lamae_toolkit.plots.shapley import credit_figure
+from lamae_toolkit.plots.shapley import attribution_figure
 from lamae_toolkit.plots.strips import (
     chances_figure,
-    colour_strips,
-    show_chances,
+    color_strips,
+    show_probabilities,
     strips_figure,
     weighted_strips_figure,
 )
@@ -44,7 +44,7 @@ class View:
     explanation: Explanation
     recorded: pd.Series | None
     intervals: pd.DataFrame | None
-    credit: LeadCredit | None
+    attribution: LeadAttribution | None
     code: str | None
     layer: int | None
     head: int | None
@@ -63,19 +63,19 @@ class View:
     @property
     def on_the_body(self) -> tuple[pd.Series, str]:
         """What the discs on the body stand for: credit where it is wanted and known, else weights."""
-        if self.measure == "credit" and self.credit is not None:
-            return self.credit.table(self.code).credit, "credit"
+        if self.measure == "attribution" and self.attribution is not None:
+            return self.attribution.table(self.code).attribution, "attribution"
         return self.weights, "weight"
 
     def figures(self) -> list[go.Figure]:
         """All that is shown, drawn anew; the ECG first."""
         found = [weighted_strips_figure(self.recording, self.weights, self.name), geometry_figure(*self.on_the_body)]
         if self.recorded is not None:
-            found.append(chances_figure(self.explanation.chances, self.recorded, self.intervals, self.code))
+            found.append(chances_figure(self.explanation.probabilities, self.recorded, self.intervals, self.code))
         if len(self.explanation.lead_attention):
             found.append(lead_attention_figure(self.explanation, layer=self.layer, head=self.head))
-        if self.credit is not None:
-            found.append(credit_figure(self.credit, self.code, self.explanation))
+        if self.attribution is not None:
+            found.append(attribution_figure(self.attribution, self.code, self.explanation))
         return found
 
     def lines(self) -> list[str]:
@@ -86,27 +86,31 @@ class View:
         if self.whole_s > self.recording.duration_s:
             found.append(f"recording = crop(recording, 0.0, {self.recording.duration_s:g})")
         if whole:
-            found.append("recorded = explain_ecg(model, recording, probe).chances")
+            found.append("recorded = attention_summary(model, recording, probe).probabilities")
         found += self.changes.lines(self.recording)
         found += [
-            f"explanation = explain_ecg(model, recording{leads}{whole})",
+            f"explanation = attention_summary(model, recording{leads}{whole})",
             "weights = explanation.weight_table().weight",
             f"figures = [weighted_strips_figure(recording, weights, {self.name!r})]",
         ]
-        if self.credit is not None:
-            found.append(f"credit = explain_credit(model, probe, recording{leads})")
+        if self.attribution is not None:
+            found.append(f"attribution = attribute_leads(model, probe, recording{leads})")
         on_the_body = self.on_the_body[1]
-        of = f"credit.table({self.code!r}).credit, 'credit'" if on_the_body == "credit" else "weights"
+        of = (
+            f"attribution.table({self.code!r}).attribution, 'attribution'"
+            if on_the_body == "attribution"
+            else "weights"
+        )
         found.append(f"figures.append(geometry_figure({of}))")
         if whole:
             intervals = "None" if self.intervals is None else "calibration.intervals(recorded)"
-            chances = f"explanation.chances, recorded, {intervals}, {self.code!r}"
-            found.append(f"figures.append(chances_figure({chances}))")
+            probabilities = f"explanation.probabilities, recorded, {intervals}, {self.code!r}"
+            found.append(f"figures.append(chances_figure({probabilities}))")
         if len(self.explanation.lead_attention):
             which = f"layer={self.layer}, head={self.head}"
             found.append(f"figures.append(lead_attention_figure(explanation, {which}))")
-        if self.credit is not None:
-            found.append(f"figures.append(credit_figure(credit, {self.code!r}, explanation))")
+        if self.attribution is not None:
+            found.append(f"figures.append(attribution_figure(attribution, {self.code!r}, explanation))")
         return found
 
     def in_words(self) -> str:
@@ -125,7 +129,7 @@ class View:
             which = [f"{name} {number}" for name, number in (("layer", self.layer), ("head", self.head)) if number]
             said.append(f"Latent attention of {', '.join(which)} alone.")
         if self.recorded is not None:
-            now, before = self.explanation.chances[self.code], self.recorded[self.code]
+            now, before = self.explanation.probabilities[self.code], self.recorded[self.code]
             said.append(f"{name_of(self.code)}: chance {now:.1%}, as recorded {before:.1%}.")
             if self.intervals is not None and self.code in self.intervals.index:
                 found = self.intervals.loc[self.code]
@@ -133,8 +137,8 @@ class View:
                     f"Of {found.patients:.0f} unseen patients with a chance like the recorded one {found.observed:.0%}"
                     f" had it (95 % interval {found.low:.0%} to {found.high:.0%})."
                 )
-        if self.credit is not None:
-            gains = self.credit.table(self.code).credit
+        if self.attribution is not None:
+            gains = self.attribution.table(self.code).attribution
             most = gains.reindex(gains.abs().sort_values(ascending=False).index).head(3)
             said.append("Most credit: " + ", ".join(f"{lead} {value:+.2f}" for lead, value in most.items()) + ".")
         return " ".join(said)
@@ -145,9 +149,9 @@ class LeadPanel:
 
     def __init__(self, plots: Plots, group: str, view: View, narrow: bool = False) -> None:
         self.view, self.narrow, self._plots, self._group = view, narrow, plots, group
-        self._ecg = self._body = self._chances = self._attention = None
+        self._ecg = self._body = self._probabilities = self._attention = None
         self.show(view)
-        self.show_credit()
+        self.show_attribution()
 
     def show(self, view: View) -> None:
         """Show another view, all but its credit: known figures are changed, which is quicker than to draw them anew."""
@@ -155,19 +159,19 @@ class LeadPanel:
         if self._ecg is None or view.recording is not self.view.recording:
             self._ecg = plain(strips_figure(view.recording))
         self.view = view
-        self._put("ecg", colour_strips(self._ecg, view.weights), f"ECG {view.name}, leads coloured by weight")
+        self._put("ecg", color_strips(self._ecg, view.weights), f"ECG {view.name}, leads colored by weight")
         values, measure = view.on_the_body
         if self._body is None:
             self._body = plain(geometry_figure(values, measure))
         self._put("body", show_values(self._body, values, measure), f"Lead {measure}: {_listed(values)}", HALF_PX)
         if view.recorded is not None:
-            chances = (explanation.chances, view.recorded, view.intervals, view.code)
-            if self._chances is None:
-                self._chances = plain(chances_figure(*chances))
+            probabilities = (explanation.probabilities, view.recorded, view.intervals, view.code)
+            if self._probabilities is None:
+                self._probabilities = plain(chances_figure(*probabilities))
             self._put(
-                "chances",
-                show_chances(self._chances, *chances),
-                f"Chances, in per cent: {_listed(100 * explanation.chances)}",
+                "probabilities",
+                show_probabilities(self._probabilities, *probabilities),
+                f"Probabilities, in per cent: {_listed(100 * explanation.probabilities)}",
                 HALF_PX,
             )
         if len(explanation.lead_attention):
@@ -181,22 +185,24 @@ class LeadPanel:
             taken = table.idxmax(axis=1)
             words = ", ".join(f"{lead} from {other}" for lead, other in taken.items())
             self._put("attention", self._attention, f"Latent attention; each lead took most {words}", HALF_PX)
-        self._plots.show(self._group, "credit", None, words="Shapley values follow", stale=True, **self._about)
+        self._plots.show(self._group, "attribution", None, words="Shapley values follow", stale=True, **self._about)
         self._plots.send_all()
 
-    def show_credit(self) -> None:
+    def show_attribution(self) -> None:
         """Draw the credit of the view, if it is known; apart from `show`, since it takes as long as all the rest."""
         view = self.view
-        if view.credit is not None:
-            figure = plain(credit_figure(view.credit, view.code, view.explanation))
-            self._put("credit", figure, f"Shapley values: {_listed(view.credit.table(view.code).credit)}")
+        if view.attribution is not None:
+            figure = plain(attribution_figure(view.attribution, view.code, view.explanation))
+            self._put(
+                "attribution", figure, f"Shapley values: {_listed(view.attribution.table(view.code).attribution)}"
+            )
             self._plots.send_all()
 
     def arrange(self, narrow: bool) -> None:
         """One column of half the width, or two columns and the ECG across both."""
         self.narrow = narrow
         self.show(self.view)
-        self.show_credit()
+        self.show_attribution()
 
     def take_away(self) -> None:
         """Take all its figures off the page."""

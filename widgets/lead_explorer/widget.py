@@ -16,9 +16,9 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.counterfactuals import normalisation_note
-from lamae_toolkit.explain.lead_shapley import LeadCredit
-from lamae_toolkit.explain.session import Changes, EncodedLeads, credit_of, encoded_leads, independent_credit
+from lamae_toolkit.explain.counterfactuals import normalization_note
+from lamae_toolkit.explain.lead_shapley import LeadAttribution
+from lamae_toolkit.explain.session import Changes, EncodedLeads, credit_of, encoded_leads, independent_attribution
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots
@@ -32,14 +32,14 @@ KEPT_ECGS = 12
 ByName = Mapping[str, Any]
 """Recordings by name, read when they are asked for: nobody may look at them before, not even to check a type."""
 IMPORTS = (
-    "from lamae_toolkit.explain.attention import explain_ecg\n"
+    "from lamae_toolkit.explain.attention import attention_summary\n"
     "from lamae_toolkit.plots.strips import chances_figure, weighted_strips_figure\n"
     "from lamae_toolkit.plots.lead_geometry import geometry_figure\n"
-    "from lamae_toolkit.explain.lead_shapley import explain_credit\n"
+    "from lamae_toolkit.explain.lead_shapley import attribute_leads\n"
     "from lamae_toolkit.plots.ecg import lead_attention_figure\n"
-    "from lamae_toolkit.plots.shapley import credit_figure\n"
+    "from lamae_toolkit.plots.shapley import attribution_figure\n"
     "from lamae_toolkit.ecg.preprocess import crop\n"
-    "from lamae_toolkit.explain.counterfactuals import attenuated, electrodes_exchanged\n"
+    "from lamae_toolkit.explain.counterfactuals import scaled_leads, electrodes_reversed\n"
 )
 
 
@@ -72,7 +72,7 @@ class LeadExplorer(Shell):
         self.model, self.recordings, self.probe, self.calibration = model, recordings, probe, calibration
         self._encoded: dict[tuple[str, Changes], EncodedLeads] = {}
         self._found_flags: dict[tuple[str, Changes], dict[str, tuple[str, ...]]] = {}
-        self._credits: dict[tuple[str, Changes], LeadCredit] = {}
+        self._attributions: dict[tuple[str, Changes], LeadAttribution] = {}
         self._as_recorded: dict[str, tuple[pd.Series, pd.DataFrame | None]] = {}
         self._lock, self.background = threading.RLock(), Background()
         self.controls = LeadControls(model.config, recordings, probe.codes if probe is not None else ())
@@ -80,7 +80,7 @@ class LeadExplorer(Shell):
         self.panel, self.pinned = LeadPanel(self.plots, "live", self._first_view()), None
         super().__init__([self.controls], [self._notes, self.plots, self._waiting])
         self._show(self.view)
-        self._ask_for_credit(self.view)
+        self._ask_for_attribution(self.view)
         self.say(self._unread, alert=True)
         self.controls.listen(self._update, lambda sentence: self.say(sentence, alert=True))
         self.controls.as_recorded.on_click(lambda _: self.reset())
@@ -136,8 +136,8 @@ class LeadExplorer(Shell):
         name, changes = chosen.ecg.value, chosen.changes
         encoded = self._encode(name, changes)
         explanation = encoded.explain([lead for lead in encoded.leads if lead in chosen.on])
-        recorded, intervals = self._chances_as_recorded(name)
-        credit = self._credits.get((name, changes))
+        recorded, intervals = self._probabilities_as_recorded(name)
+        attribution = self._attributions.get((name, changes))
         return View(
             name,
             self.recordings[name].duration_s,
@@ -146,24 +146,24 @@ class LeadExplorer(Shell):
             explanation,
             recorded,
             intervals,
-            None if credit is None else credit_of(credit, explanation.leads),
+            None if attribution is None else credit_of(attribution, explanation.leads),
             chosen.code.value,
             chosen.layer.value or None,
             chosen.head.value or None,
             chosen.measure.value,
         )
 
-    def _chances_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
+    def _probabilities_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
         """The chances of the unchanged ECG, and their intervals if it is like those that were scored."""
         if self.probe is None:
             return None, None
         if name not in self._as_recorded:
             whole, intervals = self._encode(name, Changes()), None
-            chances = whole.explain(whole.leads).chances
+            probabilities = whole.explain(whole.leads).probabilities
             full_length = whole.recording.duration_s >= self.model.config.duration_s
             if self.calibration is not None and len(whole.leads) == len(LEADS) and full_length:
-                intervals = self.calibration.intervals(chances)
-            self._as_recorded[name] = chances, intervals
+                intervals = self.calibration.intervals(probabilities)
+            self._as_recorded[name] = probabilities, intervals
         return self._as_recorded[name]
 
     def _encode(self, name: str, changes: Changes) -> EncodedLeads:
@@ -181,7 +181,7 @@ class LeadExplorer(Shell):
             view = self._view()
             self.say("")
             self._show(view)
-        self._ask_for_credit(view)
+        self._ask_for_attribution(view)
 
     def _show(self, view: View) -> None:
         self.controls.recorded(view.recording.leads)
@@ -204,13 +204,13 @@ class LeadExplorer(Shell):
                 " `lamae evaluate` fits a probe."
             )
         elif self.calibration is None:
-            yield "Chances have no interval: nobody has compared chances of this probe with what patients had."
+            yield "Probabilities have no interval: nobody has compared chances of this probe with what patients had."
         elif view.intervals is None:
-            yield "Chances have no interval: only ECGs with all leads and of full length were compared with the truth."
+            yield "Probabilities have no interval: only ECGs with all leads and of full length were compared with the truth."
         if not len(view.explanation.lead_attention):
             yield "This model has no latent attention: its leads meet in the pooling only."
         if view.changes.scaled:
-            yield normalisation_note(self.model.config)
+            yield normalization_note(self.model.config)
 
     def _flags(self, view: View) -> dict[str, tuple[str, ...]]:
         key = (view.name, view.changes)
@@ -219,30 +219,30 @@ class LeadExplorer(Shell):
             _keep_the_last(self._found_flags)
         return self._found_flags[key]
 
-    def _ask_for_credit(self, view: View) -> None:
+    def _ask_for_attribution(self, view: View) -> None:
         """Let the credit of the leads be drawn, and first be computed where it is not known."""
-        if view.credit is not None:
-            self.background.ask(SHORT_PAUSE_S, lambda newest: self._draw_credit(newest))
+        if view.attribution is not None:
+            self.background.ask(SHORT_PAUSE_S, lambda newest: self._draw_attribution(newest))
         elif self.probe is not None:
             subsets = f"all {2 ** len(view.recording.leads):,} subsets of the leads"
             self._waiting.value = f"<p role='status'>Shapley values follow: {subsets} are being computed.</p>"
-            self.background.ask(PAUSE_S, lambda newest: self._find_credit(view, newest))
+            self.background.ask(PAUSE_S, lambda newest: self._find_attribution(view, newest))
 
-    def _draw_credit(self, newest: Callable[[], bool]) -> None:
+    def _draw_attribution(self, newest: Callable[[], bool]) -> None:
         with self._lock:
             if newest():
-                self.panel.show_credit()
+                self.panel.show_attribution()
                 self._waiting.value = ""
 
-    def _find_credit(self, view: View, newest: Callable[[], bool]) -> None:
+    def _find_attribution(self, view: View, newest: Callable[[], bool]) -> None:
         """In the background: what all subsets of the leads are worth; the credit after any toggle follows from it."""
-        credit = independent_credit(self.model, self.probe, view.recording)
+        attribution = independent_attribution(self.model, self.probe, view.recording)
         with self._lock:
-            self._credits[view.name, view.changes] = credit
-            _keep_the_last(self._credits)
+            self._attributions[view.name, view.changes] = attribution
+            _keep_the_last(self._attributions)
             if newest():
-                self._show(replace(self.view, credit=credit_of(credit, self.view.explanation.leads)))
-                self._draw_credit(newest)
+                self._show(replace(self.view, attribution=credit_of(attribution, self.view.explanation.leads)))
+                self._draw_attribution(newest)
 
     def _pin(self) -> None:
         """Keep the present view on the left and go on with another on the right, or have one alone again."""

@@ -59,13 +59,13 @@ function render({ model, el }) {
     const known = get("_models").map((one, number) =>
       ({ ...one, words: one.name + (means[number] === null ? "" : `: error ${figure(means[number])}`) }));
     legend.replaceChildren();
-    for (const { colour, dash, words } of [{ colour: INK, dash: [], words: "the ECG" }, ...known]) {
+    for (const { color, dash, words } of [{ color: INK, dash: [], words: "the ECG" }, ...known]) {
       legend.insertAdjacentHTML("beforeend", `<svg width="28" height="6" aria-hidden="true"><path d="M0 3h28" ` +
-        `stroke="${colour}" stroke-width="2" stroke-dasharray="${dash.join(" ")}"/></svg>`);
+        `stroke="${color}" stroke-width="2" stroke-dasharray="${dash.join(" ")}"/></svg>`);
       legend.append(element("b", {}, words));
     }
     const units = `a column is ${ecg.patch_s} s, a line 0.5 mV`;
-    legend.append(` (on what is hidden, grey; 0 is exact, 1 is guessing the mean); ${units}`);
+    legend.append(` (on what is hidden, gray; 0 is exact, 1 is guessing the mean); ${units}`);
   }
 
   const count = (index) => mask[index].reduce((sum, one) => sum + one, 0);
@@ -128,7 +128,7 @@ function render({ model, el }) {
     ctx.rect(left, y, width * ecg.patches, height);
     ctx.clip();
     const from = index * ecg.samples, perPatch = ecg.samples / ecg.patches;
-    const line = (values, start, scaleMv, colour, dash, only) => {
+    const line = (values, start, scaleMv, color, dash, only) => {
       ctx.beginPath();
       let pen = false;
       for (let i = 0; i < ecg.samples; i++) {
@@ -138,14 +138,14 @@ function render({ model, el }) {
         pen = true;
       }
       ctx.setLineDash(dash);
-      ctx.strokeStyle = colour;
+      ctx.strokeStyle = color;
       ctx.lineWidth = only ? 1.7 : 1.2;
       ctx.stroke();
       ctx.setLineDash([]);
     };
     line(truth, from, ecg.scale_mv, INK, [], false);
-    get("_models").forEach(({ colour, dash }, number) =>
-      line(drawn.data, (number * ecg.leads.length + index) * ecg.samples, drawn.scaleMv, colour, dash, true));
+    get("_models").forEach(({ color, dash }, number) =>
+      line(drawn.data, (number * ecg.leads.length + index) * ecg.samples, drawn.scaleMv, color, dash, true));
     ctx.restore();
     paintName(ctx, index, x, y);
     const focused = document.activeElement === canvas && at.index === index;
@@ -163,10 +163,10 @@ function render({ model, el }) {
     ctx.font = "bold 13px system-ui, sans-serif";
     ctx.fillText(ecg.leads[index] + (whole ? " hidden" : ""), x + 7, y + 14);
     ctx.font = "13px system-ui, sans-serif";
-    get("_models").forEach(({ colour, dash }, number) => {
+    get("_models").forEach(({ color, dash }, number) => {
       const error = drawn.errors[number][index], height = y + 36 + 16 * number;
       if (error === null || !count(index)) return;
-      ctx.strokeStyle = colour;
+      ctx.strokeStyle = color;
       ctx.lineWidth = 2;
       ctx.setLineDash(dash);
       ctx.beginPath();
@@ -174,13 +174,13 @@ function render({ model, el }) {
       ctx.lineTo(x + 30, height);
       ctx.stroke();
       ctx.setLineDash([]);
-      ctx.fillStyle = INK; // small letters in the model's colour would be too pale
+      ctx.fillStyle = INK; // small letters in the model's color would be too pale
       ctx.fillText(figure(error), x + 38, height);
     });
   }
 
-  function box(ctx, x, y, width, height, colour, thick) {
-    ctx.strokeStyle = colour;
+  function box(ctx, x, y, width, height, color, thick) {
+    ctx.strokeStyle = color;
     ctx.lineWidth = thick;
     ctx.strokeRect(x + thick / 2, y + thick / 2, width - thick, height - thick);
   }

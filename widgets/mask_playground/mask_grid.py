@@ -53,7 +53,7 @@ class MaskGrid(anywidget.AnyWidget):
             "scale_mv": scale_mv,
         }
         looks = zip(models, LOOKS, strict=False)
-        self._models = [{"name": name, "colour": colour, "dash": DASHES_PX[dash]} for name, (colour, dash) in looks]
+        self._models = [{"name": name, "color": color, "dash": DASHES_PX[dash]} for name, (color, dash) in looks]
         if not self.cursor or self.cursor[0] not in names:
             self.cursor = ["V3" if "V3" in names else names[0], 0]
         self.cursor = [self.cursor[0], min(self.cursor[1], patches - 1)]

@@ -12,9 +12,9 @@ from jaxtyping import Bool
 from lamae_toolkit.ecg.leads import LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.reconstruction import as_read, draw_hidden, hidden_errors, mean_error, shipped_pair
+from lamae_toolkit.explain.reconstruction import as_read, masked_errors, mean_error, reconstruct_masked, shipped_pair
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.masking import hidden_ranges, named_lead_mask, random_mask
+from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask
 from lamae_toolkit.plots.masks import LOOKS, error_figure, mask_figure
 from lamae_toolkit.widgets.base.shell import Shell, live, redraw
 from lamae_toolkit.widgets.mask_playground.mask_grid import MaskGrid
@@ -106,8 +106,8 @@ class MaskPlayground(Shell):
 
     def _hide(self, mask: np.ndarray, random: tuple[float, int] | None) -> None:
         """Let the models draw; random: ratio and seed, if the mask was drawn by them."""
-        self.drawings = draw_hidden(self.models, self.read, mask)
-        self.errors = {name: hidden_errors(self.read, drawing, mask) for name, drawing in self.drawings.items()}
+        self.drawings = reconstruct_masked(self.models, self.read, mask)
+        self.errors = {name: masked_errors(self.read, drawing, mask) for name, drawing in self.drawings.items()}
         self.mask, self._random = mask, random
         self._tell_page()
         if self._bars is not None:
@@ -163,16 +163,16 @@ class MaskPlayground(Shell):
             draw = f"torch.Generator().manual_seed({seed})"
             imports, made = "random_mask", f"random_mask({self.shape}, {ratio:g}, {draw})"
         else:
-            ranges = hidden_ranges(self.mask, self.recording.leads)
+            ranges = masked_ranges(self.mask, self.recording.leads)
             imports, made = "range_mask", f"range_mask({self.shape}, recording.leads, {ranges})"
         return (
             ("import torch\n" if self._random else "")
-            + f"from lamae_toolkit.explain.reconstruction import draw_hidden{', shipped_pair' if self._shipped else ''}\n"
+            + f"from lamae_toolkit.explain.reconstruction import reconstruct_masked{', shipped_pair' if self._shipped else ''}\n"
             "from lamae_toolkit.plots.masks import error_figure, mask_figure\n"
             f"from lamae_toolkit.model.masking import {imports}\n"
             + ("models = shipped_pair()\n" if self._shipped else "")
             + f"mask = {made}[0].numpy()\n"
-            "drawings = draw_hidden(models, recording, mask)\n"
+            "drawings = reconstruct_masked(models, recording, mask)\n"
             "figure = mask_figure(recording, drawings, mask)\n"
             "errors = error_figure(recording, drawings, mask)"
         )

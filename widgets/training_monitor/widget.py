@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.pretrained import PretrainedModel
-from lamae_toolkit.plots.training import Drawing, WatchedECG, draw, drawing_figure, progress_figure
+from lamae_toolkit.plots.training import Drawing, MonitoredECG, draw, drawing_figure, progress_figure
 from lamae_toolkit.widgets.base.shell import Shell, ecg_title, live, redraw
 
 
@@ -48,7 +48,7 @@ class TrainingMonitor(Shell):
         if not 0 <= row < len(store):
             raise ECGError(f"The store has no row {row}, only 0 to {len(store) - 1}; watch one of these.")
         self.model, self.row, self.every, self.seed = model, row, every, seed
-        self.watched = WatchedECG.of(store, row, model, seed)
+        self.watched = MonitoredECG.of(store, row, model, seed)
         self.logged, self.drawings, self.steps = list(log), [], None
         self._last: Drawing | None = None
         # Not the thread but an event says that training has ended: Python 3.11 takes a thread for ended when the wait
@@ -72,9 +72,9 @@ class TrainingMonitor(Shell):
     def code(self) -> str:
         """The curve from the log on disk, and the ECG drawn by the model as it is now; `folder` is that of the run."""
         return (
-            "from lamae_toolkit.plots.training import WatchedECG, draw, drawing_figure, progress_figure\n"
+            "from lamae_toolkit.plots.training import MonitoredECG, draw, drawing_figure, progress_figure\n"
             "from lamae_toolkit.training.trainer import read_log\n"
-            f"watched = WatchedECG.of(store, {self.row}, model, seed={self.seed})\n"
+            f"watched = MonitoredECG.of(store, {self.row}, model, seed={self.seed})\n"
             "curve = progress_figure(read_log(folder))\n"
             f"ecg = drawing_figure(watched, draw(model, watched, {self._last.step if self._last else 0}))"
         )

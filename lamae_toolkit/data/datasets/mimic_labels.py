@@ -149,10 +149,10 @@ def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[st
     """The codes, ancestors of three characters and more included, that at least `minimum` ECGs have."""
     counts: dict[str, int] = {}
     memory: dict[tuple[str, ...], set[str]] = {}
-    for present in codes:
-        if present not in memory:
-            memory[present] = {general for code in present for general in ancestors(code)}
-        for code in memory[present]:
+    for lead_mask in codes:
+        if lead_mask not in memory:
+            memory[lead_mask] = {general for code in lead_mask for general in ancestors(code)}
+        for code in memory[lead_mask]:
             counts[code] = counts.get(code, 0) + 1
     return tuple(sorted(code for code, ecgs in counts.items() if ecgs >= minimum))
 

@@ -18,7 +18,7 @@ from lamae_toolkit.data.datasets.mimic_labels import TIME
 from lamae_toolkit.data.datasets.simulated import silent_codes
 from lamae_toolkit.data.store import patient_fold
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.simulate.simulator import SimulatedECG, simulate_patients
 
 ECG, HOSP, ED, RELEASED = "mimic-iv-ecg", "mimic-iv/hosp", "mimic-iv-ed/ed", "records_w_diag_icd10.csv"
@@ -81,7 +81,7 @@ def write_mimic_like(
     root = Path(root)
     if ecgs < 1:
         raise ECGError(f"{ecgs} ECGs cannot be written; ask for one or more.")
-    with written_whole(root) as partial:
+    with atomic_write(root) as partial:
         for folder in (ECG, HOSP, ED):
             (partial / folder).mkdir(parents=True)
         tables = _Tables(np.random.default_rng([seed, 20]), seed)

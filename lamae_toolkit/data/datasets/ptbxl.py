@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.data.download import download_physionet
 from lamae_toolkit.data.shards import REFUSED, Source, is_inside
-from lamae_toolkit.data.store import Entry, Store, pack
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import bandpass, resample
@@ -92,11 +92,11 @@ def ptbxl_store(
     known = described if metadata is None else _database(Path(metadata))
     n = len(described) + (0 if more is None else int((~np.isin(more["ecg_id"], described.index)).sum()))
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[Record]:
         for ecg_id, row in described.iterrows():
             original = read_ecg(_record(root, row))
             recording = resample(filtered(original), RATE_HZ)
-            recording = recording if more is None else _standardised(recording)
+            recording = recording if more is None else _standardized(recording)
             yield _entry(int(ecg_id), row, recording, superclass_of, quality_columns(original))
         for signal, ecg_id in () if more is None else zip(more["x"], more["ecg_id"], strict=True):
             if ecg_id in described.index:
@@ -114,10 +114,10 @@ def ptbxl_store(
 
 def _entry(
     ecg_id: int, row: pd.Series, recording: Recording, superclass_of: dict[str, str], flags: dict[str, str]
-) -> Entry:
+) -> Record:
     about = _about(ecg_id, row, superclass_of)
     extra = {name: about.pop(name) for name in ("superclasses", "statements")} | flags
-    return Entry(recording, extra=tuple(extra.items()), **about)
+    return Record(recording, extra=tuple(extra.items()), **about)
 
 
 def _about(ecg_id: int, row: pd.Series, superclass_of: dict[str, str]) -> dict:
@@ -141,7 +141,7 @@ def _about(ecg_id: int, row: pd.Series, superclass_of: dict[str, str]) -> dict:
     }
 
 
-def _standardised(recording: Recording) -> Recording:
+def _standardized(recording: Recording) -> Recording:
     mean = recording.signal_mv.mean(axis=1, keepdims=True)
     deviation = recording.signal_mv.std(axis=1, keepdims=True)
     return Recording((recording.signal_mv - mean) / deviation, recording.sampling_rate_hz, recording.leads)

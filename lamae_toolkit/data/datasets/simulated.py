@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from lamae_toolkit.data.store import Entry, Store, pack
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.simulate.conditions import Condition, Patient
 from lamae_toolkit.simulate.heart import Heart
 from lamae_toolkit.simulate.simulator import SimulatedECG, simulate_patients
@@ -47,7 +47,7 @@ def simulate_store(
     return pack(entries, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
 
 
-def _entry(study_id: int, ecg: SimulatedECG, seed: int) -> Entry:
+def _entry(study_id: int, ecg: SimulatedECG, seed: int) -> Record:
     truth = ecg.truth
     extra = (
         ("heart_rate_bpm", truth.heart_rate_bpm),
@@ -58,7 +58,7 @@ def _entry(study_id: int, ecg: SimulatedECG, seed: int) -> Entry:
         ("silent_codes", list(silent_codes(ecg.patient, seed))),
     )
     patient = ecg.patient
-    return Entry(ecg.recording, patient.patient_id, study_id, patient.age_years, patient.sex, truth.codes, extra)
+    return Record(ecg.recording, patient.patient_id, study_id, patient.age_years, patient.sex, truth.codes, extra)
 
 
 def silent_codes(patient: Patient, seed: int = 0) -> tuple[str, ...]:

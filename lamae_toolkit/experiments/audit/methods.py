@@ -1,6 +1,6 @@
 """All ways of saying where a prediction comes from, and what they would say of a model that forgot what it learned.
 
-`PATCH_CREDIT` and `LEAD_CREDIT` map a method's name to a function of model, probe, batch and code; `SUBSET_CREDIT`
+`PATCH_ATTRIBUTION` and `LEAD_ATTRIBUTION` map a method's name to a function of model, probe, batch and code; `SUBSET_ATTRIBUTION`
 to one of the log-odds from every subset of the leads. Higher credit says that more of the prediction came from there.
 """
 
@@ -27,7 +27,7 @@ SIGNAL, RANDOM = "signal height", "random"
 """Two pictures that ask no model: how high the ECG stands there, and numbers by lot."""
 
 
-def signal_height(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
+def signal_amplitude(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
     """How high the ECG stands in each patch of each lead: the sum of (signal - the lead's mean)^2, in mV^2.
 
     No model is asked. A method that finds the place no better than this finds where the ECG is high.
@@ -53,11 +53,11 @@ def _latent_attention(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Fl
 
 Method = Callable[[LAMAE, Probe, Batch, str], Tensor]
 
-PATCH_CREDIT: Mapping[str, Method] = {
+PATCH_ATTRIBUTION: Mapping[str, Method] = {
     "attention roll-out": _rollout,
     "gradient x attention": gradient_attention,
     "gradient x input": gradient_input,
-    SIGNAL: signal_height,
+    SIGNAL: signal_amplitude,
 }
 """Credit for each patch of each lead, (b, l, n). The first is the same for all codes; `gradient x input` is signed."""
 
@@ -67,20 +67,20 @@ def over_time(method: Method, model: LAMAE, probe: Probe, batch: Batch, code: st
     return method(model, probe, batch, code).sum(dim=2)
 
 
-LEAD_CREDIT: Mapping[str, Method] = {
+LEAD_ATTRIBUTION: Mapping[str, Method] = {
     "lead weights": _lead_weights,
     "latent attention": _latent_attention,
-    **{name: partial(over_time, method) for name, method in PATCH_CREDIT.items()},
+    **{name: partial(over_time, method) for name, method in PATCH_ATTRIBUTION.items()},
 }
 """Credit for each lead, (b, l). Of "latent attention" it is what reaches the heart token, all layers rolled up."""
 
 
-def one_away(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
+def leave_one_lead_out(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
     """By how much the log-odds fall if only this lead is taken away: v(all) - v(all without it)."""
     return values[:, -1:] - values[:, values.shape[1] - 1 - _bits(values)]
 
 
-def one_alone(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
+def single_lead(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
     """By how much the log-odds rise from knowing nothing if only this lead is there: v(it) - v(none)."""
     return values[:, _bits(values)] - values[:, :1]
 
@@ -94,25 +94,25 @@ def _bits(values: np.ndarray) -> np.ndarray:
     return 1 << np.arange(values.shape[1].bit_length() - 1)
 
 
-SUBSET_CREDIT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "one lead away": one_away,
-    "one lead alone": one_alone,
+SUBSET_ATTRIBUTION: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "one lead away": leave_one_lead_out,
+    "one lead alone": single_lead,
     "Shapley": shapley,
 }
 """Credit for each lead from the log-odds of all subsets of the leads, (b, 2^l) to (b, l); signed, in log-odds."""
 
-LEAD_METHODS = (*LEAD_CREDIT, *SUBSET_CREDIT, RANDOM)
-PATCH_METHODS = (*PATCH_CREDIT, RANDOM)
+LEAD_METHODS = (*LEAD_ATTRIBUTION, *SUBSET_ATTRIBUTION, RANDOM)
+PATCH_METHODS = (*PATCH_ATTRIBUTION, RANDOM)
 
 STAGES = {
     "read-out": ("pooling.",),
     "and latent attention": ("latent_attention.", "norm."),
-    "and encoder": ("encoder.", "embed_patch.", "lead_"),
+    "and encoder": ("encoder.", "patch_embed.", "lead_"),
 }
 """The parts of a model from the top down, which lose what they learned one after the other."""
 
 
-def forgetful(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[LAMAE, Probe]:
+def randomized(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[LAMAE, Probe]:
     """The model and its probe with new random weights from the top down to this stage; the rest stays.
 
     A picture that looks the same for a model that has forgotten what it learned does not show what the model learned.
@@ -122,10 +122,10 @@ def forgetful(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[LA
     if stage not in STAGES:
         raise ECGError(f"There is no stage {stage!r}; choose from {', '.join(STAGES)}.")
     names = list(STAGES)
-    forgotten = tuple(prefix for name in names[: names.index(stage) + 1] for prefix in STAGES[name])
+    randomized = tuple(prefix for name in names[: names.index(stage) + 1] for prefix in STAGES[name])
     fresh, learned = random_encoder(model.config, seed), model.state_dict()
     fresh.load_state_dict(
-        {name: value if name.startswith(forgotten) else learned[name] for name, value in fresh.state_dict().items()}
+        {name: value if name.startswith(randomized) else learned[name] for name, value in fresh.state_dict().items()}
     )
     drawn = np.random.default_rng([seed, 1]).normal(size=probe.weight.shape)
     return fresh, replace(probe, weight=drawn * probe.weight.std(axis=1, keepdims=True))

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
 
-def order_by_credit(credit: Float[np.ndarray, "b k"], seed: int = 0) -> Int[np.ndarray, "b k"]:
+def order_by_attribution(attribution: Float[np.ndarray, "b k"], seed: int = 0) -> Int[np.ndarray, "b k"]:
     """Which lead or patch comes first, second and so on: the highest credit first, equal ones by lot."""
-    lot = np.random.default_rng(seed).random(credit.shape)
-    return np.lexsort((lot, -credit), axis=1)
+    random_order = np.random.default_rng(seed).random(attribution.shape)
+    return np.lexsort((random_order, -attribution), axis=1)
 
 
 def deletion_curve(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, "b k"]:
@@ -96,31 +96,33 @@ def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b 
 
     NaN where one of them makes no difference between them at all.
     """
-    a, b = (rankdata(credit, axis=1) for credit in (one, other))
+    a, b = (rankdata(attribution, axis=1) for attribution in (one, other))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=norm > 0)
 
 
-def pointing_game(credit: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
+def pointing_game(attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
     """Whether the highest credit is at a true place: 1 or 0, or the share of true ones among equal highest credits.
 
     NaN where all places or none are true. Source: Zhang et al., arXiv 1608.00507.
     """
-    top = credit == credit.max(axis=1, keepdims=True)
+    top = attribution == attribution.max(axis=1, keepdims=True)
     return np.where(_both(truth), (top & truth).sum(axis=1) / top.sum(axis=1), np.nan)
 
 
-def localisation_auroc(credit: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
+def localization_auroc(
+    attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]
+) -> Float[np.ndarray, " b"]:
     """The chance that a true place has more credit than another place of the same ECG; 0.5 is guessing, ties half.
 
     NaN where all places or none are true.
     """
     places = truth.sum(axis=1)
-    ranks = (rankdata(credit, axis=1) * truth).sum(axis=1)
+    ranks = (rankdata(attribution, axis=1) * truth).sum(axis=1)
     pairs = places * (truth.shape[1] - places)
     above = ranks - places * (places + 1) / 2
-    return np.divide(above, pairs, out=np.full(len(credit), np.nan), where=pairs > 0)
+    return np.divide(above, pairs, out=np.full(len(attribution), np.nan), where=pairs > 0)
 
 
 def _both(truth: np.ndarray) -> np.ndarray:

@@ -20,14 +20,14 @@ from lamae_toolkit.model.outputs import Embedding, Latents
 def embed_visible(model: LAMAE, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Embedding:
     """What the model knows of each ECG from its visible patches alone; with nothing hidden, what `embed` gives.
 
-    mask: True where hidden. Each lead is normalised as a whole, hidden patches included, as in pretraining.
+    mask: True where hidden. Each lead is normalized as a whole, hidden patches included, as in pretraining.
     """
     patches = model.patches(batch)
     if mask.shape != patches.shape[:3]:
         raise ECGError(
             f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {tuple(patches.shape[:3])}."
         )
-    visible = ~mask & batch.present[:, :, None]
+    visible = ~mask & batch.lead_mask[:, :, None]
     if not bool(reduce(visible, "b l n -> b", "any").all()):
         raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
     keep = int(visible.sum(dim=-1).max())
@@ -54,18 +54,18 @@ def visible_log_odds(
     with at_rest(model):
         for start in range(0, len(batch), at_once):
             some = slice(start, start + at_once)
-            part = Batch(batch.signal_mv[some], batch.present[some], batch.leads)
+            part = Batch(batch.signal_mv[some], batch.lead_mask[some], batch.leads)
             parts.append(log_odds(embed_visible(model, part, mask[some]), part, probe))
     return torch.cat(parts)
 
 
-def hidden_moments(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "b n c"]:
+def masked_time_steps(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "b n c"]:
     """How much the log-odds of each code fall when one patch of time is hidden in all leads: the worth of the moment.
 
     worth(n) = log-odds(whole ECG) - log-odds(without patch n).
     """
     b, l, n, _ = model.patches(batch).shape
-    mask = repeat(torch.eye(n, dtype=torch.bool, device=batch.present.device), "k n -> (b k) l n", b=b, l=l)
+    mask = repeat(torch.eye(n, dtype=torch.bool, device=batch.lead_mask.device), "k n -> (b k) l n", b=b, l=l)
     without = visible_log_odds(model, probe, _each(batch, n), mask)
     whole = visible_log_odds(model, probe, batch, torch.zeros_like(mask[:b]))
     return whole[:, None] - rearrange(without, "(b k) c -> b k c", b=b)
@@ -99,5 +99,5 @@ def hiding_curves(
 def _each(batch: Batch, times: int) -> Batch:
     """Every ECG so many times, one after the other."""
     return Batch(
-        batch.signal_mv.repeat_interleave(times, dim=0), batch.present.repeat_interleave(times, dim=0), batch.leads
+        batch.signal_mv.repeat_interleave(times, dim=0), batch.lead_mask.repeat_interleave(times, dim=0), batch.leads
     )

@@ -24,7 +24,7 @@ from lamae_toolkit.experiments.comparison.plans import BUDGET, SMALL
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.parallel import workers_of_one_thread
+from lamae_toolkit.parallel import worker_pool
 from lamae_toolkit.simulate.simulator import simulate_patients
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
@@ -39,7 +39,7 @@ class AuditPlan:
     """What is audited: with which models, on which ECGs.
 
     checkpoints: folders of pretrained models; none to pretrain one for each of `seeds`. cohort_seed: whose patients.
-    ecgs: how many ECGs of test patients are explained; forgetful_ecgs: how many of them also by models that forget.
+    ecgs: how many ECGs of test patients are explained; randomized_ecgs: how many of them also by models that forget.
     least_auroc: a code is explained if all models predict it better than that.
     """
 
@@ -48,7 +48,7 @@ class AuditPlan:
     cohort_ecgs: int = 3000
     cohort_seed: int = 0
     ecgs: int = 120
-    forgetful_ecgs: int = 40
+    randomized_ecgs: int = 40
     representation: str = "summary"
     least_auroc: float = 0.8
     model: LAMAEConfig = SMALL
@@ -81,7 +81,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditRun:
     """What an audit is about, with all that its second half needs."""
 
     plan: AuditPlan
@@ -94,7 +94,7 @@ class Audited:
         """All parts, the models as they are before those that forget."""
         rows = list(dict.fromkeys(case.row for case in self.cases))
         for stage in (LEARNED, *STAGES):
-            chosen = rows if stage == LEARNED else rows[: self.plan.forgetful_ecgs]
+            chosen = rows if stage == LEARNED else rows[: self.plan.randomized_ecgs]
             # All models in turn, so that an audit that is cut short has treated them alike.
             for start in range(0, len(chosen), ECGS_PER_PART):
                 for number in range(len(self.plan.names)) if stage == LEARNED else (0,):
@@ -115,7 +115,7 @@ class Part:
         return out / "parts" / f"model{self.model}" / self.stage.replace(" ", "_") / f"{self.number:03d}.npz"
 
 
-def prepare_audit(plan: AuditPlan, out: Path, *, workers: int = 1, progress: bool = True) -> Audited:
+def prepare_audit(plan: AuditPlan, out: Path, *, workers: int = 1, progress: bool = True) -> AuditRun:
     """Simulate the cohort, pretrain and probe the models and draw the cases, each if it is not there yet."""
     _keep_plan(plan, out)
     store = _cohort(plan, out, progress)
@@ -124,7 +124,7 @@ def prepare_audit(plan: AuditPlan, out: Path, *, workers: int = 1, progress: boo
         with tqdm(total=len(jobs), desc="models", unit="model", disable=not progress) as bar:
             side_by_side(_pretrain, jobs, workers, bar, out)
     probes = _probes(plan, store, out, progress)
-    return Audited(plan, out, store, _cases(plan, store, out, probes, progress), probes)
+    return AuditRun(plan, out, store, _cases(plan, store, out, probes, progress), probes)
 
 
 def side_by_side(function: Callable, jobs: Sequence[tuple], workers: int, bar: tqdm, out: Path) -> None:
@@ -134,7 +134,7 @@ def side_by_side(function: Callable, jobs: Sequence[tuple], workers: int, bar: t
             function(*job)
             bar.update()
         return
-    with workers_of_one_thread(workers, f"what is finished is in {out}") as pool:
+    with worker_pool(workers, f"what is finished is in {out}") as pool:
         for done in as_completed([pool.submit(function, *job) for job in jobs]):
             done.result()
             bar.update()
@@ -195,7 +195,7 @@ def _probes(plan: AuditPlan, store: Store, out: Path, progress: bool) -> dict:
     for number, model in enumerate(models):
         embedding = embed_rows(model, store, rows, progress=progress)
         evaluation = evaluate(
-            embedding, store.index.iloc[rows], codes, split=split, representation=plan.representation, replicates=1
+            embedding, store.index.iloc[rows], codes, split=split, representation=plan.representation, n_bootstrap=1
         )
         folder = out / "probes" / str(number)
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ def _cases(plan: AuditPlan, store: Store, out: Path, probes: dict, progress: boo
 
 def _draw_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -> list[Case]:
     predicted = {code for code, aurocs in probes.items() if min(aurocs) > plan.least_auroc}
-    whole = store.batch(np.arange(len(store))).present.all(dim=1).numpy()
+    whole = store.batch(np.arange(len(store))).lead_mask.all(dim=1).numpy()
     rows = [
         row for row in store.rows(Split.of(store).test) if whole[row] and predicted & set(store.index.codes.iloc[row])
     ]
@@ -243,6 +243,6 @@ def _draw_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -> 
     ]
 
 
-def load_audited(audited: Audited, number: int) -> tuple[LAMAE, Probe]:
+def load_audit_run(audited: AuditRun, number: int) -> tuple[LAMAE, Probe]:
     """One of the models and its probe, as they are kept."""
     return load_model(audited.plan, audited.out, number), Probe.load(audited.out / "probes" / str(number))

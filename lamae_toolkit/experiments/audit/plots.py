@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL, STAGES
-from lamae_toolkit.experiments.audit.scores import AGREES, BEST, CHANCE, FORGOT, LEAD_KIND, OTHER_ECG, PATCH_KIND
+from lamae_toolkit.experiments.audit.scores import AGREES, BEST, CHANCE, LEAD_KIND, OTHER_ECG, PATCH_KIND, RANDOMIZED
 from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GREY, MANY, VERMILION
+from lamae_toolkit.plots.ecg import BLUE, GRAY, MANY, VERMILION
 
 TITLES = {
     "deletion": "deletion: log-odds lost<br>beyond chance",
@@ -21,12 +21,12 @@ TITLES = {
     AGREES: "like the picture of<br>another seed",
 }
 JUDGED = tuple(dict.fromkeys(name for methods in METHODS.values() for name in methods))
-LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GREY), strict=False)) | {
-    SIGNAL: (GREY, "square-open"),
-    RANDOM: (GREY, "circle-open"),
-    CHANCE: (GREY, "line-ew"),
+LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GRAY), strict=False)) | {
+    SIGNAL: (GRAY, "square-open"),
+    RANDOM: (GRAY, "circle-open"),
+    CHANCE: (GRAY, "line-ew"),
 }
-"""Colour and mark of each method in all figures; what asks no model is grey."""
+"""Color and mark of each method in all figures; what asks no model is gray."""
 FLOORS = {"deletion": 0.0, "insertion": 0.0, "localisation": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
 
 
@@ -34,7 +34,7 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
     """Every method on every test: dots with 95 % intervals, chance as a dotted line.
 
     scores: the rows of an audit's results. Hollow dots: for agreement, the picture of another patient's ECG; controls
-    that ask no model are grey.
+    that ask no model are gray.
     """
     rows = scores[scores.kind == kind]
     metrics = [metric for metric in TITLES if metric in set(rows.metric)]
@@ -50,7 +50,7 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
         beside = OTHER_ECG if metric == AGREES else None
         for name, hollow in ((metric, False), (beside, True)):
             some = rows[(rows.metric == name) & rows.method.isin(methods)]
-            colour = [GREY if method in (SIGNAL, RANDOM) else BLUE for method in some.method]
+            color = [GRAY if method in (SIGNAL, RANDOM) else BLUE for method in some.method]
             figure.add_scatter(
                 x=some.value,
                 y=some.method,
@@ -59,13 +59,13 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
                 col=column,
                 showlegend=False,
                 error_x=_bars(some),
-                marker={"color": colour, "size": 9, "symbol": "circle-open" if hollow else "circle"},
+                marker={"color": color, "size": 9, "symbol": "circle-open" if hollow else "circle"},
                 hovertemplate=f"%{{y}}: %{{x:.3f}}<extra>{name or ''}</extra>",
             )
         best = rows[(rows.metric == metric) & (rows.method == BEST)]
         for value in best.value:
             figure.add_vline(x=value, line={"color": VERMILION, "dash": "dash"}, row=1, col=column)
-        figure.add_vline(x=FLOORS[metric], line={"color": GREY, "dash": "dot"}, row=1, col=column)
+        figure.add_vline(x=FLOORS[metric], line={"color": GRAY, "dash": "dot"}, row=1, col=column)
     figure.update_yaxes(categoryorder="array", categoryarray=methods)
     return _finish(figure, title, 36 * len(methods) + 190)
 
@@ -77,7 +77,7 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         leads = what.startswith("leads")
         for name, curve in of_method.items():
-            colour, symbol = LOOK[name]
+            color, symbol = LOOK[name]
             figure.add_scatter(
                 x=np.arange(len(curve)) if leads else np.array(shares),
                 y=curve,
@@ -85,8 +85,8 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
                 legendgroup=name,
                 showlegend=panel == 0,
                 mode="lines+markers",
-                marker={"size": 6, "color": colour, "symbol": symbol},
-                line={"color": colour, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
+                marker={"size": 6, "color": color, "symbol": symbol},
+                line={"color": color, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
                 **place,
             )
@@ -98,7 +98,7 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
     return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
 
 
-def localisation_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
+def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
     """Localisation AUROC of every method, code by code; 0.5, the middle of the scale, is guessing."""
     rows = by_code[(by_code.kind == kind) & (by_code.metric == "localisation")]
     methods = [*METHODS[kind], SIGNAL]
@@ -123,15 +123,15 @@ def localisation_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str
     return _finish(figure, title, 34 * len(table) + 220)
 
 
-def forgetting_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
+def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
     """How alike each method's picture stays as the model forgets from the top down, with 95 % intervals."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=[LEAD_KIND, PATCH_KIND])
     stages = list(STAGES)
     for column, kind in enumerate((LEAD_KIND, PATCH_KIND), start=1):
         for number, name in enumerate((*METHODS[kind], SIGNAL)):
             rows = scores[(scores.kind == kind) & (scores.method == name)].set_index("metric")
-            rows = rows.reindex([f"{FORGOT} {stage}" for stage in stages])
-            colour, symbol = LOOK[name]
+            rows = rows.reindex([f"{RANDOMIZED} {stage}" for stage in stages])
+            color, symbol = LOOK[name]
             figure.add_scatter(
                 x=np.arange(len(stages)) + 0.05 * (number - 4),
                 y=rows.value,
@@ -140,7 +140,7 @@ def forgetting_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
                 legendgroup=name,
                 showlegend=column == 1 or name not in (*METHODS[LEAD_KIND], SIGNAL),
                 mode="lines+markers",
-                marker={"size": 8, "color": colour, "symbol": symbol},
+                marker={"size": 8, "color": color, "symbol": symbol},
                 line={"width": 1.5},
                 row=1,
                 col=column,

@@ -8,8 +8,13 @@ import numpy as np
 import pandas as pd
 
 from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL
-from lamae_toolkit.experiments.audit.plan import Audited, AuditPlan, load_model
-from lamae_toolkit.experiments.audit.plots import curves_figure, forgetting_figure, localisation_figure, overview_figure
+from lamae_toolkit.experiments.audit.plan import AuditPlan, AuditRun, load_model
+from lamae_toolkit.experiments.audit.plots import (
+    curves_figure,
+    localization_figure,
+    overview_figure,
+    randomization_figure,
+)
 from lamae_toolkit.experiments.audit.run import SHARES, run_audit
 from lamae_toolkit.experiments.audit.scores import (
     AGREES,
@@ -48,7 +53,7 @@ def audit(
     *,
     command: str = "",
     workers: int = 1,
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> dict:
     """Audit all explanation methods, and write `out/results.json` and `out/report.html`.
@@ -57,18 +62,18 @@ def audit(
     on. Returns the results.
     """
     audited = run_audit(plan, out, workers=workers, progress=progress)
-    results = audit_results(audited, command, replicates)
+    results = audit_results(audited, command, n_bootstrap)
     write_json(audited.out / RESULTS_FILE, results)
     audit_report(results, audited.out / REPORT_FILE)
     return results
 
 
-def audit_results(audited: Audited, command: str = "", replicates: int = 1000) -> dict:
+def audit_results(audited: AuditRun, command: str = "", n_bootstrap: int = 1000) -> dict:
     """All numbers of an audit as plain values, for JSON."""
     config = load_model(audited.plan, audited.out, 0).config
     scores = all_scores(audited, config.patch_samples / config.sampling_rate_hz)
     patients = np.array([case.patient_id for case in audited.cases])
-    summary = Summary(patients, scores, replicates)
+    summary = Summary(patients, scores, n_bootstrap)
     explained = sorted({case.code for case in audited.cases})
     return {
         "command": command,
@@ -203,13 +208,13 @@ def audit_report(results: dict, path: Path | str) -> Path:
         Section(
             "Localisation code by code",
             "Number of predictions in brackets.",
-            [localisation_figure(codes, LEAD_KIND, "Leads"), localisation_figure(codes, PATCH_KIND, "Time")],
+            [localization_figure(codes, LEAD_KIND, "Leads"), localization_figure(codes, PATCH_KIND, "Time")],
         ),
         Section(
             "A model that forgets",
             "From the top down the model loses what it learned; a picture that stays the"
             " same does not show what was learned.",
-            [forgetting_figure(scores)],
+            [randomization_figure(scores)],
         ),
         Section("What these numbers do not say", results["caveats"]),
     ]

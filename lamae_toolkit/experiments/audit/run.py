@@ -14,29 +14,36 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.experiments.audit.methods import LEAD_CREDIT, PATCH_CREDIT, PATCH_METHODS, RANDOM, STAGES, forgetful
-from lamae_toolkit.experiments.audit.metrics import order_by_credit
-from lamae_toolkit.experiments.audit.occlusion import hidden_moments, hiding_curves
+from lamae_toolkit.experiments.audit.methods import (
+    LEAD_ATTRIBUTION,
+    PATCH_ATTRIBUTION,
+    PATCH_METHODS,
+    RANDOM,
+    STAGES,
+    randomized,
+)
+from lamae_toolkit.experiments.audit.metrics import order_by_attribution
+from lamae_toolkit.experiments.audit.occlusion import hiding_curves, masked_time_steps
 from lamae_toolkit.experiments.audit.plan import (
     LEARNED,
-    Audited,
     AuditPlan,
+    AuditRun,
     Case,
     Part,
-    load_audited,
+    load_audit_run,
     prepare_audit,
     side_by_side,
 )
 from lamae_toolkit.explain.lead_subsets import subset_log_odds
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 
 SHARES = (0.1, 0.25, 0.5)
 """The shares of all patches that are hidden, or shown alone, in the order of their credit."""
-ORDERS_BY_LOT = 2
+RANDOM_ORDERS = 2
 
 
-def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: bool = True) -> Audited:
+def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: bool = True) -> AuditRun:
     """Compute all that is not there yet; after an interruption the same call goes on.
 
     workers: models pretrained, and parts explained, side by side, each on one thread if there are several.
@@ -53,58 +60,63 @@ def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: b
 
 
 def _job(plan: AuditPlan, out: Path, cases: tuple[Case, ...], probes: dict, part: Part) -> None:
-    _explain(Audited(plan, out, Store.open(out / "store"), cases, probes), part)
+    _explain(AuditRun(plan, out, Store.open(out / "store"), cases, probes), part)
 
 
-def _explain(audited: Audited, part: Part) -> None:
+def _explain(audited: AuditRun, part: Part) -> None:
     """Ask every method about the cases of a part, and keep the answers."""
-    model, probe = load_audited(audited, part.model)
+    model, probe = load_audit_run(audited, part.model)
     if part.stage != LEARNED:
-        model, probe = forgetful(model, probe, part.stage, seed=1000 + part.model)
+        model, probe = randomized(model, probe, part.stage, seed=1000 + part.model)
     batch = audited.store.batch(part.rows)
     cases = [case for case in audited.cases if case.row in part.rows]
     ecg = np.array([part.rows.index(case.row) for case in cases])
     code = np.array([probe.codes.index(case.code) for case in cases])
     said = {"values": subset_log_odds(model, probe, batch).numpy()[ecg, :, code]}
-    said |= _credit(model, probe, batch, cases, ecg)
+    said |= _attribution(model, probe, batch, cases, ecg)
     stage = (LEARNED, *STAGES).index(part.stage)
     drawn = [np.random.default_rng([case.row, place, part.model, stage, 30]) for place, case in enumerate(cases)]
     said[f"lead|{RANDOM}"] = np.stack([random.random(len(LEADS)) for random in drawn])
     said[f"patch|{RANDOM}"] = np.stack(
-        [random.random(said[f"patch|{next(iter(PATCH_CREDIT))}"].shape[1:]) for random in drawn]
+        [random.random(said[f"patch|{next(iter(PATCH_ATTRIBUTION))}"].shape[1:]) for random in drawn]
     )
-    said["moments"] = hidden_moments(model, probe, batch).numpy()[ecg, :, code]
+    said["time_steps"] = masked_time_steps(model, probe, batch).numpy()[ecg, :, code]
     if part.stage == LEARNED:
         said |= _hiding(model, probe, batch, said, ecg, code, part)
-    with written_whole(part.file(audited.out)) as partial, open(partial, "wb") as file:
+    with atomic_write(part.file(audited.out)) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **{name: values.astype(np.float32) for name, values in said.items()})
 
 
-def _credit(model: LAMAE, probe: Probe, batch: Batch, cases: list[Case], ecg: np.ndarray) -> dict[str, np.ndarray]:
+def _attribution(model: LAMAE, probe: Probe, batch: Batch, cases: list[Case], ecg: np.ndarray) -> dict[str, np.ndarray]:
     """What the methods say that look at the model; the ECGs of one code together."""
-    said: dict[str, list] = {f"lead|{name}": [None] * len(cases) for name in LEAD_CREDIT}
-    said |= {f"patch|{name}": [None] * len(cases) for name in PATCH_CREDIT}
+    said: dict[str, list] = {f"lead|{name}": [None] * len(cases) for name in LEAD_ATTRIBUTION}
+    said |= {f"patch|{name}": [None] * len(cases) for name in PATCH_ATTRIBUTION}
     for code in dict.fromkeys(case.code for case in cases):
         places = [place for place, case in enumerate(cases) if case.code == code]
-        some = Batch(batch.signal_mv[ecg[places]], batch.present[ecg[places]], batch.leads)
-        for kind, methods in (("lead", LEAD_CREDIT), ("patch", PATCH_CREDIT)):
+        some = Batch(batch.signal_mv[ecg[places]], batch.lead_mask[ecg[places]], batch.leads)
+        for kind, methods in (("lead", LEAD_ATTRIBUTION), ("patch", PATCH_ATTRIBUTION)):
             for name, method in methods.items():
-                for place, credit in zip(places, method(model, probe, some, code).numpy(), strict=True):
-                    said[f"{kind}|{name}"][place] = credit
-    return {name: np.stack(credit) for name, credit in said.items()}
+                for place, attribution in zip(places, method(model, probe, some, code).numpy(), strict=True):
+                    said[f"{kind}|{name}"][place] = attribution
+    return {name: np.stack(attribution) for name, attribution in said.items()}
 
 
 def _hiding(
     model: LAMAE, probe: Probe, batch: Batch, said: dict, ecg: np.ndarray, code: np.ndarray, part: Part
 ) -> dict[str, Float[np.ndarray, "b s"]]:
     """Log-odds when the patches with the most credit are hidden, or alone shown; for the floor, some drawn by lot."""
-    orders = {name: order_by_credit(said[f"patch|{name}"].reshape(len(ecg), -1)) for name in PATCH_METHODS}
+    orders = {name: order_by_attribution(said[f"patch|{name}"].reshape(len(ecg), -1)) for name in PATCH_METHODS}
     curves = {}
     for name, order in orders.items():
         curves |= _curves(model, probe, batch, order, ecg, code, name)
-    lots = np.random.default_rng([*part.rows, part.model, 40]).random((ORDERS_BY_LOT, len(part.rows), order.shape[1]))
-    by_lot = [_curves(model, probe, batch, lot.argsort(axis=1)[ecg], ecg, code, "floor") for lot in lots]
-    return curves | {name: np.mean([one[name] for one in by_lot], axis=0) for name in by_lot[0]}
+    random_orders = np.random.default_rng([*part.rows, part.model, 40]).random(
+        (RANDOM_ORDERS, len(part.rows), order.shape[1])
+    )
+    random_order = [
+        _curves(model, probe, batch, random_order.argsort(axis=1)[ecg], ecg, code, "floor")
+        for random_order in random_orders
+    ]
+    return curves | {name: np.mean([one[name] for one in random_order], axis=0) for name in random_order[0]}
 
 
 def _curves(
@@ -113,6 +125,6 @@ def _curves(
     """The curves of these cases; an order that several codes of an ECG share is gone through once."""
     _, first, which = np.unique(np.column_stack([ecg, order]), axis=0, return_index=True, return_inverse=True)
     which = which.reshape(-1)
-    some = Batch(batch.signal_mv[ecg[first]], batch.present[ecg[first]], batch.leads)
+    some = Batch(batch.signal_mv[ecg[first]], batch.lead_mask[ecg[first]], batch.leads)
     hidden, shown = hiding_curves(model, probe, some, torch.from_numpy(order[first]), SHARES)
     return {f"hidden|{name}": hidden.numpy()[which, :, code], f"shown|{name}": shown.numpy()[which, :, code]}

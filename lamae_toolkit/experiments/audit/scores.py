@@ -15,28 +15,28 @@ from jaxtyping import Bool, Float, Int
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.metrics import Estimate, over_patients, patient_bootstrap
-from lamae_toolkit.experiments.audit.methods import LEAD_METHODS, PATCH_METHODS, RANDOM, STAGES, SUBSET_CREDIT
+from lamae_toolkit.experiments.audit.methods import LEAD_METHODS, PATCH_METHODS, RANDOM, STAGES, SUBSET_ATTRIBUTION
 from lamae_toolkit.experiments.audit.metrics import (
     best_areas,
     deletion_area,
     deletion_curve,
     insertion_area,
     insertion_curve,
-    localisation_auroc,
-    order_by_credit,
+    localization_auroc,
+    order_by_attribution,
     patches_in_spans,
     pointing_game,
     random_curve,
     rank_correlation,
 )
-from lamae_toolkit.experiments.audit.plan import LEARNED, Audited
+from lamae_toolkit.experiments.audit.plan import LEARNED, AuditRun
 from lamae_toolkit.simulate.conditions import CONDITIONS
 
 LEAD_KIND, PATCH_KIND = "leads", "patches"
-MOMENT = "one moment away"
+TIME_STEP = "one moment away"
 """The log-odds that are lost when a patch of time is hidden in all leads: of patches, but never tried on them."""
 BEST, CHANCE = "best possible", "chance"
-FORGOT, OTHER_ECG, AGREES = "forgetting", "another ECG's picture", "agreement of seeds"
+RANDOMIZED, OTHER_ECG, AGREES = "forgetting", "another ECG's picture", "agreement of seeds"
 SHAPED = ("QRS", "ST", "T")
 """The waves of which a condition is in some leads and not in others. A rhythm shows in every lead: no lead is wrong."""
 
@@ -47,7 +47,7 @@ Scores = dict[tuple[str, str, str], Float[np.ndarray, "m b"]]
 class Said:
     """What all methods said of all cases, for one model as it learned or after it forgot: its parts put together."""
 
-    def __init__(self, audited: Audited, model: int, stage: str = LEARNED) -> None:
+    def __init__(self, audited: AuditRun, model: int, stage: str = LEARNED) -> None:
         files = [part.file(audited.out) for part in audited.parts() if (part.model, part.stage) == (model, stage)]
         read = [dict(np.load(file)) for file in files]
         self.arrays = {name: np.concatenate([one[name] for one in read]).astype(np.float64) for name in read[0]}
@@ -56,26 +56,26 @@ class Said:
     def leads(self) -> Iterator[tuple[str, Float[np.ndarray, "b l"]]]:
         """Each method's credit for the leads."""
         for name in LEAD_METHODS:
-            of_subsets = SUBSET_CREDIT.get(name)
+            of_subsets = SUBSET_ATTRIBUTION.get(name)
             yield name, self.arrays[f"lead|{name}"] if of_subsets is None else of_subsets(self.values)
 
     def patches(self) -> Iterator[tuple[str, Float[np.ndarray, "b k"]]]:
         """Each method's picture of lead and time, one row per case; of "one moment away" of time only."""
         for name in PATCH_METHODS:
             yield name, rearrange(self.arrays[f"patch|{name}"], "b l n -> b (l n)")
-        yield MOMENT, self.arrays["moments"]
+        yield TIME_STEP, self.arrays["time_steps"]
 
     def moments(self) -> Iterator[tuple[str, Float[np.ndarray, "b n"]]]:
         """Each method's credit for the moments, that of all leads added up."""
-        for name, credit in self.patches():
-            yield name, credit if name == MOMENT else self.arrays[f"patch|{name}"].sum(axis=1)
+        for name, attribution in self.patches():
+            yield name, attribution if name == TIME_STEP else self.arrays[f"patch|{name}"].sum(axis=1)
 
     def pictures(self, kind: str) -> dict[str, np.ndarray]:
         """Each method's picture of the leads, or of lead and time."""
         return dict(self.leads() if kind == LEAD_KIND else self.patches())
 
 
-def true_leads(audited: Audited) -> Bool[np.ndarray, "b l"]:
+def true_leads(audited: AuditRun) -> Bool[np.ndarray, "b l"]:
     """The leads that show each case's condition; none where its place is no matter of leads."""
     return np.array(
         [
@@ -85,46 +85,46 @@ def true_leads(audited: Audited) -> Bool[np.ndarray, "b l"]:
     )
 
 
-def true_moments(audited: Audited, patches: int, patch_s: float) -> Bool[np.ndarray, "b n"]:
+def true_time_steps(audited: AuditRun, patches: int, patch_s: float) -> Bool[np.ndarray, "b n"]:
     """The patches of time that show each case's condition."""
     return np.stack([patches_in_spans(case.spans_s, patches, patch_s) for case in audited.cases])
 
 
-def all_scores(audited: Audited, patch_s: float) -> Scores:
+def all_scores(audited: AuditRun, patch_s: float) -> Scores:
     """All scores of all methods, for each model and case."""
     models = [Said(audited, number) for number in range(len(audited.plan.names))]
     leads = true_leads(audited)
-    moments = true_moments(audited, models[0].arrays["moments"].shape[1], patch_s)
+    time_steps = true_time_steps(audited, models[0].arrays["time_steps"].shape[1], patch_s)
     found: dict[tuple[str, str, str], list] = {}
     for said in models:
-        for key, values in (*_lead_scores(said, leads), *_patch_scores(said, moments)):
+        for key, values in (*_lead_scores(said, leads), *_patch_scores(said, time_steps)):
             found.setdefault(key, []).append(values)
     scores = {key: np.stack(values) for key, values in found.items()}
     for kind in (LEAD_KIND, PATCH_KIND):
         scores |= _agreement(models, kind, audited)
-        scores |= _forgetting(audited, models[0], kind)
+        scores |= _randomization(audited, models[0], kind)
     return scores
 
 
 def _lead_scores(said: Said, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    reference = SUBSET_CREDIT["Shapley"](said.values)
-    for name, credit in said.leads():
-        order = order_by_credit(credit)
+    reference = SUBSET_ATTRIBUTION["Shapley"](said.values)
+    for name, attribution in said.leads():
+        order = order_by_attribution(attribution)
         yield (LEAD_KIND, "deletion", name), deletion_area(said.values, order)
         yield (LEAD_KIND, "insertion", name), insertion_area(said.values, order)
-        yield (LEAD_KIND, "rank with Shapley", name), rank_correlation(credit, reference)
-        yield (LEAD_KIND, "localisation", name), localisation_auroc(credit, truth)
-        yield (LEAD_KIND, "pointing", name), pointing_game(credit, truth)
+        yield (LEAD_KIND, "rank with Shapley", name), rank_correlation(attribution, reference)
+        yield (LEAD_KIND, "localisation", name), localization_auroc(attribution, truth)
+        yield (LEAD_KIND, "pointing", name), pointing_game(attribution, truth)
     for metric, best in zip(("deletion", "insertion"), best_areas(said.values), strict=True):
         yield (LEAD_KIND, metric, BEST), best
     yield (LEAD_KIND, "pointing", CHANCE), pointing_game(np.zeros(truth.shape), truth)
 
 
 def _patch_scores(said: Said, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    for name, credit in said.moments():
-        yield (PATCH_KIND, "rank with one moment away", name), rank_correlation(credit, said.arrays["moments"])
-        yield (PATCH_KIND, "localisation", name), localisation_auroc(credit, truth)
-        yield (PATCH_KIND, "pointing", name), pointing_game(credit, truth)
+    for name, attribution in said.moments():
+        yield (PATCH_KIND, "rank with one moment away", name), rank_correlation(attribution, said.arrays["time_steps"])
+        yield (PATCH_KIND, "localisation", name), localization_auroc(attribution, truth)
+        yield (PATCH_KIND, "pointing", name), pointing_game(attribution, truth)
     for name in PATCH_METHODS:
         for metric, curve, sign in (("deletion", "hidden", -1), ("insertion", "shown", 1)):
             above = said.arrays[f"{curve}|{name}"] - said.arrays[f"{curve}|floor"]
@@ -132,7 +132,7 @@ def _patch_scores(said: Said, truth: np.ndarray) -> Iterator[tuple[tuple[str, st
     yield (PATCH_KIND, "pointing", CHANCE), pointing_game(np.zeros(truth.shape), truth)
 
 
-def _agreement(models: list[Said], kind: str, audited: Audited) -> Scores:
+def _agreement(models: list[Said], kind: str, audited: AuditRun) -> Scores:
     """How alike the pictures of two models are, of the same ECG and code, and of another patient's ECG.
 
     The second is what alike means if a method always shows about the same: only what is above it is about this ECG.
@@ -159,26 +159,26 @@ def another_patient(patients: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
     return places
 
 
-def _forgetting(audited: Audited, learned: Said, kind: str) -> Scores:
+def _randomization(audited: AuditRun, learned: Said, kind: str) -> Scores:
     """How alike the pictures of the first model are before and after it forgot, stage by stage."""
     found: Scores = {}
     before = learned.pictures(kind)
-    if not audited.plan.forgetful_ecgs:
+    if not audited.plan.randomized_ecgs:
         return found
     for stage in STAGES:
         for name, after in Said(audited, 0, stage).pictures(kind).items():
             alike = np.full((1, len(audited.cases)), np.nan)
             alike[0, : len(after)] = rank_correlation(before[name][: len(after)], after)
-            found[kind, f"{FORGOT} {stage}", name] = alike
+            found[kind, f"{RANDOMIZED} {stage}", name] = alike
     return found
 
 
 class Summary:
     """Scores as numbers with intervals; differences are paired over the same predictions and draws of patients."""
 
-    def __init__(self, patients: Int[np.ndarray, " b"], scores: Scores, replicates: int = 1000, seed: int = 0) -> None:
+    def __init__(self, patients: Int[np.ndarray, " b"], scores: Scores, n_bootstrap: int = 1000, seed: int = 0) -> None:
         self.scores, self.patients = scores, patients
-        self.weights = patient_bootstrap(patients, replicates, seed)
+        self.weights = patient_bootstrap(patients, n_bootstrap, seed)
 
     def of(self, kind: str, metric: str, method: str) -> Estimate | None:
         """A score of a method, or None if it was not tried."""
@@ -225,18 +225,18 @@ def _over_models(values: Float[np.ndarray, "m b"]) -> Float[np.ndarray, " b"]:
     return np.divide(np.where(defined, values, 0).sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-def curves(audited: Audited) -> dict[str, dict[str, list[float]]]:
+def curves(audited: AuditRun) -> dict[str, dict[str, list[float]]]:
     """Mean log-odds over all predictions and models as leads are taken away or added, and as patches are hidden."""
     found: dict[str, dict[str, list]] = {}
     models = [Said(audited, number) for number in range(len(audited.plan.names))]
     for said in models:
-        for name, credit in said.leads():
-            order = order_by_credit(credit)
+        for name, attribution in said.leads():
+            order = order_by_attribution(attribution)
             found.setdefault("leads taken away", {}).setdefault(name, []).append(deletion_curve(said.values, order))
             found.setdefault("leads added", {}).setdefault(name, []).append(insertion_curve(said.values, order))
-        by_lot = random_curve(said.values)
-        found["leads taken away"].setdefault(CHANCE, []).append(by_lot[:, ::-1])
-        found["leads added"].setdefault(CHANCE, []).append(by_lot)
+        random_order = random_curve(said.values)
+        found["leads taken away"].setdefault(CHANCE, []).append(random_order[:, ::-1])
+        found["leads added"].setdefault(CHANCE, []).append(random_order)
         for what, curve in (("patches hidden", "hidden"), ("patches shown", "shown")):
             for name in (*PATCH_METHODS, "floor"):
                 found.setdefault(what, {}).setdefault(CHANCE if name == "floor" else name, []).append(
@@ -248,7 +248,7 @@ def curves(audited: Audited) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def by_code(audited: Audited, scores: Scores) -> list[dict]:
+def by_code(audited: AuditRun, scores: Scores) -> list[dict]:
     """Deletion and localisation code by code: means over its predictions and models."""
     codes = np.array([case.code for case in audited.cases])
     rows = []

@@ -4,13 +4,21 @@ from dataclasses import dataclass
 
 from lamae_toolkit.evaluation.metrics import Estimate
 from lamae_toolkit.experiments.audit.methods import LEAD_METHODS, PATCH_METHODS, RANDOM, SIGNAL, STAGES
-from lamae_toolkit.experiments.audit.scores import AGREES, FORGOT, LEAD_KIND, MOMENT, OTHER_ECG, PATCH_KIND, Summary
+from lamae_toolkit.experiments.audit.scores import (
+    AGREES,
+    LEAD_KIND,
+    OTHER_ECG,
+    PATCH_KIND,
+    RANDOMIZED,
+    TIME_STEP,
+    Summary,
+)
 
 ALIKE = 0.5
 """A picture that keeps a rank correlation of this much with the learned one shows too little of what was learned."""
 FEWEST_PATIENTS = 10
 """An interval over fewer patients is no ground for a verdict."""
-LAST_STAGE = f"{FORGOT} {list(STAGES)[-1]}"
+LAST_STAGE = f"{RANDOMIZED} {list(STAGES)[-1]}"
 
 RULE = (
     "A method passes deletion or insertion if the 95 % interval of its area lies above 0, which is chance;"
@@ -26,7 +34,7 @@ RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
 NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "beyond height", "forgetting")}
 METHODS = {
     LEAD_KIND: tuple(name for name in LEAD_METHODS if name not in (SIGNAL, RANDOM)),
-    PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), MOMENT),
+    PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), TIME_STEP),
 }
 """The methods that are judged; the signal's height and chance are what they are judged by."""
 
@@ -76,18 +84,18 @@ def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
     def enough(metric: str, found: Estimate | None) -> Estimate | None:
         return found if summary.tried_on(kind, metric, method) >= FEWEST_PATIENTS else None
 
-    deletion, insertion, place, forgot = (
+    deletion, insertion, place, randomized = (
         enough(metric, summary.of(kind, metric, method))
         for metric in ("deletion", "insertion", "localisation", LAST_STAGE)
     )
-    beyond_height = summary.difference(kind, ("localisation", method), ("localisation", SIGNAL))
+    beyond_amplitude = summary.difference(kind, ("localisation", method), ("localisation", SIGNAL))
     about_this_ecg = summary.difference(kind, (AGREES, method), (OTHER_ECG, method))
     return {
         "deletion": _above(deletion, 0),
         "insertion": _above(insertion, 0),
         "localisation": _above(place, 0.5),
-        "beyond height": _above(enough("localisation", beyond_height), 0),
-        "forgetting": None if forgot is None else forgot.high < ALIKE,
+        "beyond height": _above(enough("localisation", beyond_amplitude), 0),
+        "forgetting": None if randomized is None else randomized.high < ALIKE,
         "agreement": _above(enough(AGREES, about_this_ecg), 0),
     }
 

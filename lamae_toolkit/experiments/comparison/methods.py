@@ -15,7 +15,7 @@ from lamae_toolkit.evaluation.evaluate import Split, embed_rows
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.experiments.comparison.ecg_features import handmade_table
 from lamae_toolkit.experiments.comparison.plans import Plan, score_key
-from lamae_toolkit.files import written_whole
+from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.finetune import FineTuned, XResNet1d, fit_supervised, supervised_logits
 
@@ -38,7 +38,7 @@ class _Parts:
         index = store.index.iloc[rows]
         return cls(rows, index, *split.places(index))
 
-    def labelled(self, fraction: float, seed: int) -> np.ndarray:
+    def labeled(self, fraction: float, seed: int) -> np.ndarray:
         """The training ECGs of this share of the patients; a smaller share is part of a larger one."""
         patients = self.index.patient_id.to_numpy()[self.train]
         unique = np.unique(patients)
@@ -66,17 +66,17 @@ def probe_scores(
         leads = LEAD_SUBSETS[subset]
         embedding = embed_rows(model, store, parts.rows, device=device, progress=progress, leads=leads)
         for fraction in plan.fractions if subset == plan.subsets[0] else (1.0,):
-            labelled = parts.labelled(fraction, seed)
+            labeled = parts.labeled(fraction, seed)
             for task, classes in plan.tasks.items():
                 labels = labels_by_task[task]
-                can = _learnable(labels[labelled])
+                can = _learnable(labels[labeled])
                 for representation in REPRESENTATIONS:
                     x = features(embedding, representation)
                     logits = np.zeros((len(parts.test), len(classes)), dtype=np.float32)
                     if len(can):
                         names = [classes[column] for column in can]
                         probe = fit_probe(
-                            x, labels[:, can], names, labelled, parts.validation, representation=representation
+                            x, labels[:, can], names, labeled, parts.validation, representation=representation
                         )
                         logits[:, can] = probe.logits(x[parts.test])
                     scores[score_key(task, representation, fraction, subset)] = logits
@@ -103,22 +103,22 @@ def supervised_scores(
     if model is not None:
         x = features(embed_rows(model, store, parts.rows, device=device, progress=progress), "per_lead")
     for fraction in plan.fractions:
-        labelled = parts.labelled(fraction, seed)
-        can = _learnable(together[parts.rows[labelled]])
+        labeled = parts.labeled(fraction, seed)
+        can = _learnable(together[parts.rows[labeled]])
         logits = np.zeros((len(parts.test), together.shape[1]), dtype=np.float32)
         if len(can):
             labels, config = together[:, can], plan.network if model is None else plan.fine_tuning
-            config = replace(config, seed=seed, batch_size=min(config.batch_size, len(labelled)))
+            config = replace(config, seed=seed, batch_size=min(config.batch_size, len(labeled)))
             if model is None:
                 network: torch.nn.Module = XResNet1d(len(can))
             else:
                 names = [str(column) for column in can]
-                probe = fit_probe(x, labels[parts.rows], names, labelled, parts.validation, representation="per_lead")
+                probe = fit_probe(x, labels[parts.rows], names, labeled, parts.validation, representation="per_lead")
                 network = FineTuned(model, probe)
             learned = fit_supervised(
                 network,
                 store,
-                parts.rows[labelled],
+                parts.rows[labeled],
                 parts.rows[parts.validation],
                 labels,
                 config,
@@ -139,18 +139,18 @@ def handmade_scores(
     scores: dict[str, np.ndarray] = {"rows": parts.rows[parts.test]}
     labels = _labels_of_all_tasks(plan, parts.index)
     for fraction in plan.fractions:
-        labelled = parts.labelled(fraction, seed)
+        labeled = parts.labeled(fraction, seed)
         logits = np.zeros((len(parts.test), labels.shape[1]), dtype=np.float32)
-        for column in _learnable(labels[labelled]):
+        for column in _learnable(labels[labeled]):
             trees = HistGradientBoostingClassifier(
                 learning_rate=0.05,
                 max_iter=150,
                 max_leaf_nodes=8,
-                min_samples_leaf=min(20, len(labelled) // 4 + 1),
+                min_samples_leaf=min(20, len(labeled) // 4 + 1),
                 early_stopping=False,
                 random_state=seed,
             )
-            trees.fit(x[labelled], labels[labelled, column])
+            trees.fit(x[labeled], labels[labeled, column])
             logits[:, column] = trees.decision_function(x[parts.test])
         scores |= _by_task(plan, logits, fraction)
     return scores
@@ -162,7 +162,7 @@ def measured(plan: Plan, store: Store, out: Path, progress: bool = True) -> pd.D
     if not path.is_file():
         every = store.rows({fold for split in plan.splits for fold in split.folds})
         table = handmade_table(store, every.tolist(), progress=progress).set_index(pd.Index(every, name="row"))
-        with written_whole(path) as partial:
+        with atomic_write(path) as partial:
             table.to_parquet(partial)
     return pd.read_parquet(path)
 

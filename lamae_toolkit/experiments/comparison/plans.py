@@ -12,7 +12,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEAD_SUBSETS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict
-from lamae_toolkit.model.baselines import RIVALS
+from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.finetune import SupervisedConfig
@@ -28,20 +28,20 @@ class Variant:
 
     method: "probe", a frozen model and linear read-outs; "fine-tune", the same trained on labels; "network", a
     convolutional network trained on labels from scratch; "hand-made", measured features and boosted trees.
-    rival: the model, from RIVALS. changes: the choices of its configuration that differ from the plan's.
+    rival: the model, from COMPARED_MODELS. changes: the choices of its configuration that differ from the plan's.
     """
 
-    rival: str = "LAMAE"
+    model_name: str = "LAMAE"
     changes: Mapping[str, object] = field(default_factory=dict)
     method: str = "probe"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS or self.rival not in RIVALS:
-            raise ECGError(f"There is no variant of {self.rival!r} by {self.method!r}.")
+        if self.method not in METHODS or self.model_name not in COMPARED_MODELS:
+            raise ECGError(f"There is no variant of {self.model_name!r} by {self.method!r}.")
 
     def model(self, config: LAMAEConfig) -> LAMAE:
         """The untrained model."""
-        return RIVALS[self.rival](replace(config, **self.changes))
+        return COMPARED_MODELS[self.model_name](replace(config, **self.changes))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ SMALL = LAMAEConfig(width=96, heads=2, pooling_heads=2, decoder_width=48, decode
 
 BUDGET = TrainConfig(steps=700, batch_size=16, warmup_steps=40, log_every=20, save_every=200)
 
-PRETRAINED = {name: Variant(name) for name in RIVALS}
+PRETRAINED = {name: Variant(name) for name in COMPARED_MODELS}
 """All models that share LAMAE's sizes, each probed."""
 
 ALL = PRETRAINED | {
@@ -128,14 +128,14 @@ OPEN_CHOICES = {
     "lead embedding": {"lead_embedding": True},
     "mask ratio 0.5": {"mask_ratio": 0.5},
     "mask ratio 0.9": {"mask_ratio": 0.9},
-    "masking: random patches": {"hidden_leads": 0},
-    "masking: whole leads": {"mask_ratio": 0.0, "hidden_leads": 6},
-    "masking: 4 whole leads more": {"hidden_leads": 4},
+    "masking: random patches": {"masked_leads": 0},
+    "masking: whole leads": {"mask_ratio": 0.0, "masked_leads": 6},
+    "masking: 4 whole leads more": {"masked_leads": 4},
     "pooling: mean": {"pooling": "mean"},
     "decoder hears: heart token only": {"heart": "token"},
     "no latent attention": {"encoder_depth": 3, "latent_depth": 0},
     "latent attention: 2 of 3 layers": {"encoder_depth": 1, "latent_depth": 2},
-    "per-record normalisation": {"normalisation": "record"},
+    "per-record normalization": {"normalization": "record"},
     "amplitude input": {"amplitude_input": True},
 }
 """The open choices of LAMAE: what each row changes of the default. Depths share the same three layers."""
@@ -164,7 +164,7 @@ def simulated(store: Store) -> Plan:
 def ablation(store: Store) -> Plan:
     """The open choices of LAMAE, one at a time, scored on validation folds that no test touches.
 
-    On PTB-XL the superclasses are predicted. On another cohort, such as a simulated one, its codes: normalisation
+    On PTB-XL the superclasses are predicted. On another cohort, such as a simulated one, its codes: normalization
     and amplitude can only show where the ECGs are in mV, and PTB-XL's z-scored records are not.
     """
     variants = {name: Variant("LAMAE", changes) for name, changes in OPEN_CHOICES.items()}

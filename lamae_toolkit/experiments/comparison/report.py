@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "results"
 """The finished results that come with the toolkit, one JSON file per comparison, with command, machine and date."""
 
 
-def golden_results(name: str = "ptbxl") -> dict:
+def published_results(name: str = "ptbxl") -> dict:
     """The finished results of a comparison: what `lamae compare` wrote on the machine and day that they name."""
     path = GOLDEN / f"{name}.json"
     if not path.is_file():
@@ -54,7 +54,7 @@ TASK_NAMES = {
 }
 
 
-def compare_rivals(
+def compare_methods(
     plan: Plan,
     store: Store,
     out: Path | str,
@@ -63,7 +63,7 @@ def compare_rivals(
     workers: int = 1,
     device: str = "cpu",
     stop_after: int | None = None,
-    replicates: int = 1000,
+    n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> dict:
     """Compute the cells of a comparison that are not there yet, and write `out/results.json` and `out/report.html`.
@@ -73,9 +73,9 @@ def compare_rivals(
     """
     out = Path(out)
     run_cells(plan, store, out, workers=workers, device=device, stop_after=stop_after, progress=progress)
-    results = Ranking(plan, store, out, replicates).to_dict(command, next(iter(plan.variants)))
+    results = Ranking(plan, store, out, n_bootstrap).to_dict(command, next(iter(plan.variants)))
     write_json(out / RESULTS_FILE, results)
-    rivals_report(results, out / REPORT_FILE)
+    comparison_report(results, out / REPORT_FILE)
     return results
 
 
@@ -121,7 +121,7 @@ def markdown_table(results: dict, task: str) -> str:
     return "\n".join(lines)
 
 
-def rivals_report(results: dict, path: Path | str) -> Path:
+def comparison_report(results: dict, path: Path | str) -> Path:
     """Write the report of a comparison; returns its path."""
     macro, classes = pd.DataFrame(results["macro"]), pd.DataFrame(results["classes"])
     first, most = results["plan"]["subsets"][0], macro.fraction.max()

@@ -21,12 +21,12 @@ class Ranking:
     """The scores of all finished cells of a comparison, and what follows from them.
 
     An AUROC is computed in each rotation and seed on the test ECGs alone and averaged: log-odds of probes that
-    learned from different patients are never mixed. A replicate of the bootstrap draws patients, the same ones for
+    learned from different patients are never mixed. A resample of the bootstrap draws patients, the same ones for
     all variants, and seeds. A seed of a variant counts when all its rotations are there: `seeds` says which do, and
     `missing` what is not there yet. A difference is taken over the seeds that both variants have.
     """
 
-    def __init__(self, plan: Plan, store: Store, out: Path | str, replicates: int = 1000, seed: int = 0) -> None:
+    def __init__(self, plan: Plan, store: Store, out: Path | str, n_bootstrap: int = 1000, seed: int = 0) -> None:
         self.plan, self.store, self.out = plan, store, Path(out)
         self.scores = {
             cell: dict(np.load(cell.folder(self.out) / SCORES_FILE))
@@ -45,18 +45,18 @@ class Ranking:
         self.labels = {task: labels_of(store.index, task, classes) for task, classes in plan.tasks.items()}
         self.column = {row: position for position, row in enumerate(tested)}
         self.patients = store.index.patient_id.to_numpy()[tested]
-        self.weights = patient_bootstrap(self.patients, replicates, seed)
-        self.drawn = np.random.default_rng([seed, 1]).random((replicates, len(plan.seeds)))
+        self.weights = patient_bootstrap(self.patients, n_bootstrap, seed)
+        self.drawn = np.random.default_rng([seed, 1]).random((n_bootstrap, len(plan.seeds)))
 
     def over_seeds(self, by_seed: Float[np.ndarray, "s r c"]) -> Float[np.ndarray, "r c"]:
-        """The mean over seeds: all of them once in the first row, as many drawn with replacement in each replicate."""
+        """The mean over seeds: all of them once in the first row, as many drawn with replacement in each resample."""
         count = len(by_seed)
         choice = (self.drawn[:, :count] * count).astype(int)
         times = np.stack([(choice == seed).sum(axis=1) for seed in range(count)], axis=1)
         return np.einsum("rs,src->rc", np.vstack([np.ones(count), times]) / count, by_seed)
 
     def by_seed(self, variant: str, key: str) -> Float[np.ndarray, "s r c"]:
-        """AUROC of each class, mean over rotations, for each seed; the first of r is the estimate, then replicates."""
+        """AUROC of each class, mean over rotations, for each seed; the first of r is the estimate, then resamples."""
         task = key.split("|")[0]
         seeds = []
         for seed in self.seeds[variant]:
@@ -66,7 +66,7 @@ class Ranking:
                 rows = scores["rows"]
                 weights = self.weights[:, [self.column[row] for row in rows]]
                 found = auroc(self.labels[task][rows], scores[key], weights)
-                rotations.append(np.vstack([found.value[None], found.replicates]))
+                rotations.append(np.vstack([found.value[None], found.resamples]))
             seeds.append(mean_of_defined(np.stack(rotations), axis=0))
         return np.stack(seeds)
 

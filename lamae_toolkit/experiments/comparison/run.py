@@ -14,10 +14,10 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.experiments.comparison.methods import handmade_scores, measured, probe_scores, supervised_scores
 from lamae_toolkit.experiments.comparison.plans import Cell, Plan
-from lamae_toolkit.files import write_json, written_whole
+from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.model.baselines import RandomEncoder
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.parallel import workers_of_one_thread
+from lamae_toolkit.parallel import worker_pool
 from lamae_toolkit.training.trainer import TrainConfig, pretrain
 
 PLAN_FILE, SCORES_FILE = "plan.json", "scores.npz"
@@ -53,7 +53,7 @@ def run_cells(
             measured(plan, store, out, progress)  # once, not in every worker
         # Fine-tuning comes last: it goes on from what the others pretrain.
         last = [cell for cell in cells if plan.variants[cell.variant].method == "fine-tune"]
-        with workers_of_one_thread(workers, f"finished cells are in {out}") as pool:
+        with worker_pool(workers, f"finished cells are in {out}") as pool:
             for wave in ([cell for cell in cells if cell not in last], last):
                 jobs = [pool.submit(_run_cell, plan, store.folder, out, cell, device) for cell in wave]
                 for job in as_completed(jobs):
@@ -94,7 +94,7 @@ def run_cell(
             source = Cell(plan.pretrained(cell.variant), cell.rotation, cell.seed)
             model = pretrained(source)
         scores = supervised_scores(plan, store, model, split, cell.seed, device=device, progress=progress)
-    with written_whole(folder / SCORES_FILE) as partial, open(partial, "wb") as file:
+    with atomic_write(folder / SCORES_FILE) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **scores)
     return scores
 

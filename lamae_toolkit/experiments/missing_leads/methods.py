@@ -106,7 +106,7 @@ class Amplitudes:
     """How high a missing lead is, inferred from how high the visible ones are.
 
     log s_missing = weight . log s_visible + bias, with s a lead's standard deviation over the ECG (0.01 mV added in
-    quadrature, as the model normalises), fitted by least squares on training ECGs.
+    quadrature, as the model normalizes), fitted by least squares on training ECGs.
     """
 
     task: Task
@@ -140,19 +140,19 @@ def drawn_by_model(
 
     `LAMAE.reconstruct` takes mean and scale of a hidden lead from that lead. Here nothing is taken from it, and it may
     be absent: shape (in units of the lead's spread) by the model, scale by `amplitudes`, mean 0. Samples beyond
-    the model's last whole patch are not drawn. ECGError for a model that normalises all leads by one scale.
+    the model's last whole patch are not drawn. ECGError for a model that normalizes all leads by one scale.
     """
     task = amplitudes.task
-    if model.config.normalisation != "lead":
-        raise ECGError("This model draws all leads in units of one scale; give one whose normalisation is 'lead'.")
+    if model.config.normalization != "lead":
+        raise ECGError("This model draws all leads in units of one scale; give one whose normalization is 'lead'.")
     visible_mv = _rows(signal_mv, leads, task.visible)
     names, device, parts = (*task.visible, *task.missing), next(model.parameters()).device, []
     with at_rest(model):
         for start in range(0, len(visible_mv), batch_size):
             seen = torch.from_numpy(visible_mv[start : start + batch_size].astype(np.float32))
             asked = seen.new_zeros(len(seen), len(task.missing), seen.shape[2])  # the truth stays outside
-            present = torch.ones(len(seen), len(names), dtype=torch.bool)
-            batch = Batch(torch.cat([seen, asked], dim=1), present, names).to(device)
+            lead_mask = torch.ones(len(seen), len(names), dtype=torch.bool)
+            batch = Batch(torch.cat([seen, asked], dim=1), lead_mask, names).to(device)
             mask = named_lead_mask(tuple(model.patches(batch).shape[:3]), names, task.missing).to(device)
             parts.append(model(batch, mask).prediction[:, len(task.visible) :].flatten(2).cpu().numpy())
     return np.concatenate(parts).astype(np.float64) * amplitudes.scale_mv(visible_mv)[:, :, None]
@@ -183,7 +183,7 @@ def score_table(
     scores: dict[str, dict[str, Float[np.ndarray, "b m"]]],
     missing: Sequence[str],
     weights: Float[np.ndarray, "r b"],
-    rival: str = "linear regression",
+    baseline: str = "linear regression",
 ) -> pd.DataFrame:
     """One row per method and missing lead, and one for their mean ("all"): the measures with 95 % intervals.
 
@@ -197,8 +197,8 @@ def score_table(
             for measure in MEASURES:
                 ours = mean_of_leads(measured[measure][:, column])
                 row |= named(measure, over_patients(ours, weights))
-                if method != rival:
-                    theirs = mean_of_leads(scores[rival][measure][:, column])
+                if method != baseline:
+                    theirs = mean_of_leads(scores[baseline][measure][:, column])
                     row |= named(f"difference_{measure}", over_patients(ours - theirs, weights))
             rows.append(row)
     return pd.DataFrame(rows)

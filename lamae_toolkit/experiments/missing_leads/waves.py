@@ -33,9 +33,9 @@ class WaveScore:
 
 def wave_score(drawn_mv: Float[np.ndarray, " t"], true_mv: Float[np.ndarray, " t"]) -> WaveScore:
     """Compare the samples of one wave, drawn and true."""
-    height, true_height = float(np.ptp(drawn_mv)), float(np.ptp(true_mv))
-    ratio = height / max(true_height, 1e-6)
-    if height < 1e-6 or true_height < 1e-6:
+    height, true_amplitude = float(np.ptp(drawn_mv)), float(np.ptp(true_mv))
+    ratio = height / max(true_amplitude, 1e-6)
+    if height < 1e-6 or true_amplitude < 1e-6:
         return WaveScore(float("nan"), ratio, False, False)
     drawn, true = drawn_mv - drawn_mv.mean(), true_mv - true_mv.mean()
     correlation = float(drawn @ true / np.sqrt((drawn @ drawn) * (true @ true)))
@@ -76,7 +76,7 @@ def record_scores(
 
 
 def wave_table(
-    waves: dict[str, pd.DataFrame], weights: Float[np.ndarray, "r b"], rival: str = "linear regression"
+    waves: dict[str, pd.DataFrame], weights: Float[np.ndarray, "r b"], baseline: str = "linear regression"
 ) -> pd.DataFrame:
     """One row per method and wave: each of `WAVE_MEASURES` with its 95 % interval over patients.
 
@@ -94,8 +94,8 @@ def wave_table(
                 if measure == "amplitude_ratio":  # means were taken of its logarithm
                     found = Estimate(*(float(np.exp(value)) for value in (found.value, found.low, found.high)))
                 row |= named(measure, found)
-            if method != rival:
-                difference = means["survives"] - by_ecg[rival]["survives"]
+            if method != baseline:
+                difference = means["survives"] - by_ecg[baseline]["survives"]
                 row |= named("difference_survives", over_patients(difference, weights))
             rows.append(row)
     return pd.DataFrame(rows)

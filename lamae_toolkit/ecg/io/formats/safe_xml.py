@@ -19,7 +19,7 @@ MAX_ELEMENTS = 200_000
 def parse(path: Path) -> Element:
     """The tree of an XML file; refuses declarations of its own, by which a small file can become a huge one."""
     parser = _Parser(target=_Tree(), forbid_dtd=True)
-    return _fed(parser, path.read_bytes()).close()
+    return _loaded(parser, path.read_bytes()).close()
 
 
 def root_tag(head: bytes) -> str | None:
@@ -28,7 +28,7 @@ def root_tag(head: bytes) -> str | None:
     if not start.removeprefix(b"\xef\xbb\xbf").startswith((b"<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"\0<")):
         return None
     try:
-        _fed(_Parser(target=_FirstTag(), forbid_dtd=True), head)
+        _loaded(_Parser(target=_FirstTag(), forbid_dtd=True), head)
     except _TagFoundError as found:
         return str(found)
     except ECGError:
@@ -99,7 +99,7 @@ class _Parser(DefusedXMLParser):
             raise ECGError("The XML declares entities or elements of its own, which is unsafe; export the ECG again.")
 
 
-def _fed(parser: _Parser, content: bytes) -> _Parser:
+def _loaded(parser: _Parser, content: bytes) -> _Parser:
     try:
         parser.feed(content.lstrip())
     except DefusedXmlException as error:
