@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     # The ground floor: what everything may need, and what needs nothing of ours but each other.
-    {"errors", "files", "icd10", "parallel"},
+    {"_lazy", "errors", "files", "icd10", "parallel"},
     # One recording, from a file to named leads in mV.
     {"ecg"},
     # Simulated recordings are recordings; a cohort may be made of them.

@@ -1,1 +1,22 @@
 """ICD-10 codes from a frozen model."""
+
+from lamae_toolkit._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Split": "evaluation.evaluate",
+        "codes_to_predict": "evaluation.evaluate",
+        "compare": "evaluation.evaluate",
+        "embed_rows": "evaluation.evaluate",
+        "random_encoder": "evaluation.evaluate",
+        "Probe": "evaluation.linear_probe",
+        "features": "evaluation.linear_probe",
+        "fit_probe": "evaluation.linear_probe",
+        "predict": "evaluation.linear_probe",
+        "auprc": "evaluation.metrics",
+        "auroc": "evaluation.metrics",
+        "patient_bootstrap": "evaluation.metrics",
+        "Calibration": "evaluation.calibration",
+    },
+)

@@ -1,1 +1,22 @@
 """Studies with the toolkit; not part of its public face."""
+
+from lamae_toolkit._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "overview_figure": "experiments.audit.plots",
+        "MAIN": "experiments.comparison.report",
+        "compare_methods": "experiments.comparison.report",
+        "joined": "experiments.comparison.report",
+        "main_rows": "experiments.comparison.report",
+        "published_results": "experiments.comparison.report",
+        "readable": "experiments.comparison.report",
+        "evaluate_beside_random": "experiments.demo",
+        "COIN": "experiments.leakage",
+        "Leak": "experiments.leakage",
+        "leak_experiment": "experiments.leakage",
+        "leak_figure": "experiments.leakage",
+        "mean_beats": "experiments.leakage",
+    },
+)

