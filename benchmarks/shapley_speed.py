@@ -26,7 +26,8 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
-from lamae_toolkit.explain.lead_subsets import encoded_ecg, subset_log_odds
+from lamae_toolkit.explain.encoded import encode_ecg
+from lamae_toolkit.explain.lead_subsets import subset_log_odds
 from lamae_toolkit.explain.shapley import shapley_values
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import WEIGHTS
@@ -80,7 +81,7 @@ def largest_difference(model: LAMAE, probe: Probe, batch: Batch, subsets: list[i
 
 def toggles(model: LAMAE, probe: Probe, recording: Recording, count: int = 50) -> list[float]:
     """The seconds of a new prediction each time that one lead is turned off or on."""
-    encoded, leads, rng = encoded_ecg(model, probe, recording), list(LEADS), np.random.default_rng(0)
+    encoded, leads, rng = encode_ecg(model, recording, probe), list(LEADS), np.random.default_rng(0)
     encoded.log_odds(leads)
     times = []
     for lead in rng.choice(LEADS[1:], count):

@@ -59,7 +59,7 @@ __getattr__, __dir__, __all__ = lazy(
         "fit_probe": "evaluation.linear_probe",
         "predict": "evaluation.linear_probe",
         # What each lead contributes.
-        "attention_summary": "explain.attention",
+        "attention_summary": "explain.encoded",
         "attribute_leads": "explain.lead_shapley",
         "what_if": "explain.counterfactuals",
         # Figures.

@@ -15,7 +15,7 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.explain.lead_shapley import attribute_leads
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import WEIGHTS

@@ -25,7 +25,7 @@ from lamae_toolkit.experiments.comparison.plans import PLANS
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
 from lamae_toolkit.experiments.demo import REPORT_FILE, demo, evaluate_beside_random, explanation_sections
 from lamae_toolkit.experiments.shipped_weights import train_small
-from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig

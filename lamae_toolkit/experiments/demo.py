@@ -21,7 +21,8 @@ from lamae_toolkit.evaluation.evaluate import (
     random_encoder,
 )
 from lamae_toolkit.evaluation.large_evaluate import LARGE, embed_features, evaluate_large
-from lamae_toolkit.explain.attention import Explanation, attention_summary
+from lamae_toolkit.explain.attention import AttentionSummary
+from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
@@ -144,7 +145,7 @@ def evaluate_beside_random(
     return [evaluation(name, representation) for representation in representations for name in models]
 
 
-def explanation_sections(explanation: Explanation, heading: str, text: str) -> list[Section]:
+def explanation_sections(explanation: AttentionSummary, heading: str, text: str) -> list[Section]:
     """The part of a report that shows one ECG: lead weights over the ECG, latent attention, chances of codes."""
     content = [
         lead_weight_figure(explanation, "Each trace in the color of its lead's weight"),

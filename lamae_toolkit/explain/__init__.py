@@ -5,13 +5,13 @@ from lamae_toolkit._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
-        "attention_summary": "explain.attention",
+        "attention_summary": "explain.encoded",
         "electrodes_reversed": "explain.counterfactuals",
         "usual_perturbations": "explain.counterfactuals",
         "what_if": "explain.counterfactuals",
         "attribute_leads": "explain.lead_shapley",
         "lead_shapley": "explain.lead_shapley",
-        "encoded_ecg": "explain.lead_subsets",
+        "encode_ecg": "explain.encoded",
         "attention_rollout": "explain.saliency",
         "gradient_attention": "explain.saliency",
         "gradient_input": "explain.saliency",

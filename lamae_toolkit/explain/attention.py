@@ -16,17 +16,15 @@ from einops import einsum, rearrange, reduce, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from lamae_toolkit.data.batch import Batch, collate
-from lamae_toolkit.ecg.preprocess import crop
+from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import Probe, predict
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class AttentionSummary:
     """What the model made of one ECG.
 
     leads: the leads that it had. lead_weights: (h, l), the share of each lead in the heart token, per
@@ -96,7 +94,7 @@ def attention_summaries(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h 
     An absent lead has the weight 0, and its row and its column of the attention are 0. A model without latent
     attention gives 0 layers.
     """
-    with at_rest(model):
+    with in_float32(model):
         weights, record = recorded_embedding(model, batch)
     between = attention_by_layer(model, weights, latent_attention(record))
     return weights, between * rearrange(batch.lead_mask, "b l -> b 1 1 l 1")
@@ -149,7 +147,7 @@ def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
     Without latent attention between_leads is the identity and into_heart the lead weights. Rows sum to 1; what an
     absent lead gives is 0, and so is its row. Feed-forward layers, norms and the size of values are not part of it.
     """
-    with at_rest(model):
+    with in_float32(model):
         weights, record = recorded_embedding(model, batch)
         m = record["encoder.0.attention"].shape[-1]
         rolled = rolled_up_attention(model, weights, latent_attention(record), m)
@@ -179,7 +177,7 @@ def recorded_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l
 
 
 @contextmanager
-def at_rest(model: LAMAE) -> Iterator[None]:
+def in_float32(model: LAMAE) -> Iterator[None]:
     """The model as it is explained: not in training, in float32 (ECGError if its weights are not)."""
     kind = next(model.parameters()).dtype
     if kind != torch.float32:
@@ -221,19 +219,3 @@ def descend(
         else:
             rows = torch.cat([(rows[..., 0] @ layer)[..., None], rows[..., 1:]], dim=-1)
     return rows
-
-
-def attention_summary(model: LAMAE, recording: Recording, probe: Probe | None = None) -> Explanation:
-    """Lead weights, 12 x 12 latent attention and, with a probe, the chance of each code, for one ECG.
-
-    The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
-    """
-    device = next(model.parameters()).device
-    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-    probabilities = None if probe is None else predict(model, probe, batch).iloc[0]
-    # Only the leads that are there: an absent lead has no weight and no attention to show.
-    leads = tuple(name for name in batch.leads if name in recording.leads)
-    batch = batch.select(leads)
-    arrays = [tensor[0].cpu().numpy() for tensor in (*attention_summaries(model, batch), *roll_up(model, batch))]
-    read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
-    return Explanation(read, *arrays[:2], probabilities, *arrays[2:])

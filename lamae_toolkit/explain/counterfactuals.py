@@ -4,7 +4,7 @@ Every change takes a Recording and returns a Recording; `what_if` asks the model
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from lamae_toolkit.ecg.leads import ELECTRODES, LEADS, LEADS_FROM_ELECTRODES, LI
 from lamae_toolkit.ecg.recording import Recording, einthoven_error_mv
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
-from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask
@@ -122,6 +122,45 @@ def _in_terms_of(formed: Float[np.ndarray, "l 9"], wanted: Float[np.ndarray, "9"
     return weights if np.abs(weights @ formed - wanted).max() < 1e-9 else None
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What is done to an ECG before the model reads it: first electrodes exchanged, then leads made lower or higher.
+
+    exchanged: two electrodes, as for `electrodes_reversed`. scaled: leads whose voltages are multiplied by factor.
+    """
+
+    exchanged: tuple[str, str] | None = None
+    scaled: tuple[str, ...] = ()
+    factor: float = 1.0
+
+    def __call__(self, recording: Recording) -> Recording:
+        """The ECG as it is with these changes; leads to be scaled that it lacks are passed over."""
+        if self.exchanged:
+            recording = electrodes_reversed(recording, *self.exchanged)
+        there = [lead for lead in self.scaled if lead in recording.leads]
+        return scaled_leads(recording, there, self.factor) if there and self.factor != 1.0 else recording
+
+    def lines(self, recording: Recording) -> list[str]:
+        """The same as lines of Python that change `recording`."""
+        found = []
+        if self.exchanged:
+            found.append(f"recording = electrodes_reversed(recording, {self.exchanged[0]!r}, {self.exchanged[1]!r})")
+        there = [lead for lead in self.scaled if lead in recording.leads]
+        if there and self.factor != 1.0:
+            found.append(f"recording = scaled_leads(recording, {there}, {self.factor:g})")
+        return found
+
+    def in_words(self) -> str:
+        """The same as a sentence, empty if nothing is changed."""
+        said = []
+        if self.exchanged:
+            said.append(f"electrodes {self.exchanged[0]} and {self.exchanged[1]} exchanged")
+        if self.scaled and self.factor != 1.0:
+            said.append(f"{', '.join(self.scaled)} at {self.factor:.0%} of their height")
+        text = " and ".join(said)
+        return f"{text[0].upper()}{text[1:]}." if said else ""
+
+
 @torch.inference_mode()
 def leads_redrawn(model: LAMAE, recording: Recording, leads: Sequence[str]) -> Recording:
     """The same ECG with these leads as the model draws them from the others, at the model's rate and length.
@@ -134,7 +173,7 @@ def leads_redrawn(model: LAMAE, recording: Recording, leads: Sequence[str]) -> R
         raise ECGError("All leads were to be redrawn; leave at least one from which the others are drawn.")
     device = next(model.parameters()).device
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).select(recording.leads)
-    with at_rest(model):
+    with in_float32(model):
         batch = batch.to(device)
         shape = tuple(model.patches(batch).shape[:3])
         drawn_mv = model.reconstruct(batch, named_lead_mask(shape, batch.leads, tuple(leads)).to(device))
@@ -176,7 +215,7 @@ def what_if(model: LAMAE, probe: Probe, recording: Recording, changes: Mapping[s
     device = next(model.parameters()).device
     scenarios = {AS_IT_IS: recording} | {name: change(recording) for name, change in changes.items()}
     rows = []
-    with at_rest(model), torch.inference_mode():
+    with in_float32(model), torch.inference_mode():
         for changed in scenarios.values():
             batch: Batch = collate([changed], model.config.sampling_rate_hz, model.config.duration_s).to(device)
             rows.append(log_odds(model.embed(batch), batch, probe)[0].numpy())

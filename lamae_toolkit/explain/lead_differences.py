@@ -13,7 +13,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.metrics import patient_bootstrap
-from lamae_toolkit.explain.attention import Explanation, at_rest, roll_up
+from lamae_toolkit.explain.attention import AttentionSummary, in_float32, roll_up
 from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import check_rate
@@ -51,13 +51,15 @@ class LeadDifference:
         return table if self.low is None else table.assign(low=self.low, high=self.high)
 
 
-def lead_weight_difference(one: Explanation, other: Explanation, comparison: str = "Lead weights") -> LeadDifference:
+def lead_weight_difference(
+    one: AttentionSummary, other: AttentionSummary, comparison: str = "Lead weights"
+) -> LeadDifference:
     """The lead weights of one ECG (mean over heads) minus those of another; ECGError if their leads differ."""
     return _between(one, other, one.lead_weights.mean(axis=0), other.lead_weights.mean(axis=0), comparison)
 
 
 def lead_attention_difference(
-    one: Explanation, other: Explanation, comparison: str = "Rolled-up attention"
+    one: AttentionSummary, other: AttentionSummary, comparison: str = "Rolled-up attention"
 ) -> LeadDifference:
     """The rolled-up attention between the leads of one ECG minus that of another; ECGError if their leads differ."""
     return _between(one, other, one.rolled_up, other.rolled_up, comparison)
@@ -98,7 +100,7 @@ def lead_shares(
     with tqdm(total=len(rows), desc="lead shares", unit="ECG", disable=not progress) as bar:
         for start in range(0, len(rows), batch_size):
             batch = store.batch(rows[start : start + batch_size], device).select(leads)
-            with at_rest(model):
+            with in_float32(model):
                 weights = model.embed(batch).lead_weights.mean(dim=1)
             shares = (batch.lead_mask.all(dim=1), weights, *roll_up(model, batch))
             parts.append(tuple(share.cpu().numpy() for share in shares))
@@ -149,7 +151,7 @@ def _mean(values: Float[np.ndarray, "b *k"], weights: Float[np.ndarray, "r b"]) 
     return np.tensordot(weights, values, axes=1) / np.where(total > 0, total, np.nan)
 
 
-def _between(one: Explanation, other: Explanation, first: np.ndarray, second: np.ndarray, comparison: str):
+def _between(one: AttentionSummary, other: AttentionSummary, first: np.ndarray, second: np.ndarray, comparison: str):
     if one.leads != other.leads:
         raise ECGError(
             f"One ECG has {', '.join(one.leads)}, the other {', '.join(other.leads)}, and shares of different leads"

@@ -13,7 +13,7 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.lead_subsets import present_leads, subset_log_odds
-from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values
+from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values, subset_members
 from lamae_toolkit.model.lamae import LAMAE
 
 LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {
@@ -64,6 +64,18 @@ class LeadAttribution:
         if code not in self.codes:
             raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
         return self.codes.index(code)
+
+    def select(self, leads: Sequence[str]) -> "LeadAttribution":
+        """What each of these leads would add if the ECG had no others; ECGError if there is none.
+
+        Their subsets are among those of all leads, so nothing is computed again.
+        """
+        kept = [lead for lead in self.leads if lead in leads]
+        if not kept:
+            raise ECGError("An attribution needs at least one lead of the ECG; choose one.")
+        bits = np.array([1 << self.leads.index(lead) for lead in kept])
+        rows = subset_members(len(kept)) @ bits
+        return LeadAttribution(self.recording.select(kept), self.codes, self.log_odds[rows])
 
     def table(self, code: str) -> pd.DataFrame:
         """One row per lead: its credit, what it adds alone to nothing, and what the others lose without it."""

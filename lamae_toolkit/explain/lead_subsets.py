@@ -1,7 +1,6 @@
 """What a model would predict from every subset of an ECG's leads: encode the leads once, then connect each subset."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +9,11 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
-from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.explain.shapley import subset_members
 from lamae_toolkit.explain.subset_latents import (
     SubsetLatents,
@@ -46,7 +44,7 @@ def subset_log_odds(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "
     members = torch.tensor(subset_members(len(batch.leads)), device=batch.signal_mv.device)
     tables = torch.empty(len(batch), len(members), len(probe.codes), dtype=torch.float64)
     classifier = _Classifier.of(probe, batch.leads, model.config.width)
-    with at_rest(model):
+    with in_float32(model):
         for row, table in enumerate(tables):
             one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
             for latents in _subset_latents(model, one, members):
@@ -155,48 +153,3 @@ class _Classifier(NamedTuple):
         for x, weight in ((latents.per_lead, self.by_lead), (latents.spread, self.by_spread)):
             odds += x.flatten(1).cpu().double() @ weight
         return odds - there.cpu().double() @ self.average
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedECG:
-    """An ECG whose leads are encoded, so that a prediction from some of them takes a few milliseconds.
-
-    For widgets in which leads are turned off and on. See `encoded_ecg`.
-    """
-
-    model: LAMAE
-    probe: Probe
-    batch: Batch
-    latents: Latents
-
-    @property
-    def leads(self) -> tuple[str, ...]:
-        """The leads that the ECG has."""
-        return self.batch.leads
-
-    @torch.inference_mode()
-    def log_odds(self, leads: Sequence[str]) -> Float[Tensor, " c"]:
-        """The log-odds of each code if the ECG had only these leads, in any order; of none, the probe's bias."""
-        if not leads:
-            return torch.from_numpy(self.probe.bias.astype(np.float64))
-        batch = self.batch.select(leads)
-        with at_rest(self.model):
-            if self.model.config.normalization == "record":  # each lead's scale depends on which others there are
-                embedding = self.model.embed(batch)
-            else:
-                rows = [self.batch.leads.index(name) for name in leads]
-                embedding = self.model.embed_latents(self.model.connect(self.latents.of_leads(rows)))
-            return log_odds(embedding, batch, self.probe)[0]
-
-
-@torch.inference_mode()
-def encoded_ecg(model: LAMAE, probe: Probe, recording: Recording) -> EncodedECG:
-    """Encode the leads of an ECG once, for `EncodedECG.log_odds` of any of them.
-
-    The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
-    """
-    device = next(model.parameters()).device
-    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-    batch = batch.select(present_leads(batch))
-    with at_rest(model):
-        return EncodedECG(model, probe, batch, model.encode(batch))

@@ -12,7 +12,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
@@ -59,7 +59,7 @@ def reconstruct_masked(
         batch = Batch(
             torch.from_numpy(read.signal_mv)[None], torch.ones(1, len(read.leads), dtype=torch.bool), read.leads
         )
-        with at_rest(model):
+        with in_float32(model):
             drawn = model.reconstruct(batch.to(device), torch.from_numpy(mask)[None].to(device))[0]
         drawings[name] = replace(read, signal_mv=drawn.cpu().numpy(), notes=(), flags=())
     return drawings

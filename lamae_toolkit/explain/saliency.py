@@ -17,9 +17,9 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
 from lamae_toolkit.explain.attention import (
-    at_rest,
     descend,
     half_residual,
+    in_float32,
     latent_attention,
     recorded_embedding,
     through_latents,
@@ -38,7 +38,7 @@ def attention_rollout(model: LAMAE, batch: Batch) -> Float[Tensor, "b l n"]:
     scaled up, so that the patches of an ECG sum to 1. Positive, and the same for every code: no probe is asked.
     Source: attention rollout, Abnar and Zuidema, arXiv 2005.00928.
     """
-    with at_rest(model):
+    with in_float32(model):
         weights, record = recorded_embedding(model, batch)
         m = record["encoder.0.attention"].shape[-1]
         pooled = repeat(weights.mean(dim=1) / m, "b l -> b 1 l m", m=m)
@@ -107,7 +107,7 @@ def _traced(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Iterator[_Ru
         caught["tokens"] = output
 
     # Also inside a caller's inference mode, whose tensors know no gradients: hence the clones.
-    with torch.inference_mode(False), torch.enable_grad(), at_rest(model):
+    with torch.inference_mode(False), torch.enable_grad(), in_float32(model):
         batch = replace(batch, signal_mv=batch.signal_mv.clone(), lead_mask=batch.lead_mask.clone())
         hooks = (
             model.patch_embed.register_forward_pre_hook(catch_patches),

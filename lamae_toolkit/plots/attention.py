@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.attention import Explanation
+from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.lead_differences import LeadDifference
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
@@ -83,13 +83,13 @@ def saliency_figure(
     return figure
 
 
-def roll_up_figure(explanation: Explanation, title: str = "Where the leads' latents and the heart token come from"):
+def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' latents and the heart token come from"):
     """Rolled-up attention: how much of each lead (row) came from each other lead (column), and below, into the heart.
 
     What a lead kept of its own is written on the diagonal, not colored: it is so much more that all else would look
     alike. The bars are the way into the heart token by all leads, the dots the lead weights alone.
     """
-    leads, shares = list(explanation.leads), explanation.rolled_up
+    leads, shares = list(summary.leads), summary.rolled_up
     own = np.eye(len(leads), dtype=bool)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.7, 0.3])
     figure.add_heatmap(
@@ -116,7 +116,7 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
         )
     figure.add_bar(
         x=leads,
-        y=explanation.into_heart,
+        y=summary.into_heart,
         marker_color=BLUE,
         name="by way of all leads",
         row=2,
@@ -125,7 +125,7 @@ def roll_up_figure(explanation: Explanation, title: str = "Where the leads' late
     )
     figure.add_scatter(
         x=leads,
-        y=explanation.lead_weights.mean(axis=0),
+        y=summary.lead_weights.mean(axis=0),
         mode="markers",
         name="lead weight alone",
         marker={"color": ORANGE, "size": 9, "line": {"width": 1}},

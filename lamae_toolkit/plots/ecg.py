@@ -13,7 +13,7 @@ import lamae_toolkit.plots._plotly  # noqa: F401 (figures that a notebook shows 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.evaluation.evaluate import Evaluation
-from lamae_toolkit.explain.attention import Explanation
+from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.icd10 import name_of
 
 # Okabe and Ito's colors, which the color-blind can tell apart.
@@ -166,14 +166,14 @@ def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figur
     return _finish(figure, title, height=32 * len(order) + 160)
 
 
-def lead_weight_figure(explanation: Explanation, title: str = "") -> go.Figure:
+def lead_weight_figure(summary: AttentionSummary, title: str = "") -> go.Figure:
     """The ECG with each trace colored by the weight of its lead."""
-    return ecg_figure(explanation.recording, weights=explanation.lead_weights.mean(axis=0), title=title)
+    return ecg_figure(summary.recording, weights=summary.lead_weights.mean(axis=0), title=title)
 
 
-def lead_bar_figure(explanation: Explanation, title: str = "Lead weights") -> go.Figure:
+def lead_bar_figure(summary: AttentionSummary, title: str = "Lead weights") -> go.Figure:
     """The weight of each lead, mean over heads as bars and each head as a dot; equal weights as a dotted line."""
-    table = explanation.weight_table()
+    table = summary.weight_table()
     figure = go.Figure(go.Bar(x=table.index, y=table.weight, marker_color=BLUE, name="mean over heads"))
     for head in table.columns[1:]:
         figure.add_scatter(
@@ -192,13 +192,13 @@ def lead_bar_figure(explanation: Explanation, title: str = "Lead weights") -> go
 
 
 def lead_attention_figure(
-    explanation: Explanation,
+    summary: AttentionSummary,
     title: str = "Latent attention between leads",
     layer: int | None = None,
     head: int | None = None,
 ) -> go.Figure:
     """12 x 12: how much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
-    table = explanation.attention_table(layer, head)
+    table = summary.attention_table(layer, head)
     figure = go.Figure(
         go.Heatmap(
             z=table.to_numpy(),

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from scipy.special import expit
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.attention import Explanation
+from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, VERMILION, _finish
@@ -19,13 +19,15 @@ AROUND_ZERO = "RdBu_r"
 LOG_ODDS_AXIS = "log-odds, and the chance that they stand for"
 
 
-def attribution_figure(attribution: LeadAttribution, code: str, explanation: Explanation, title: str = "") -> go.Figure:
+def attribution_figure(
+    attribution: LeadAttribution, code: str, summary: AttentionSummary, title: str = ""
+) -> go.Figure:
     """From "nothing known" to the prediction, lead by lead; beside it the lead weights, which are no credit.
 
-    The bars add up exactly, whatever the order. explanation: of the same ECG, for the weights.
+    The bars add up exactly, whatever the order. summary: of the same ECG, for the weights.
     """
-    if explanation.leads != attribution.leads:
-        raise ECGError("Credit and explanation are of different leads; compute both from the same recording.")
+    if summary.leads != attribution.leads:
+        raise ECGError("Credit and summary are of different leads; compute both from the same recording.")
     gains = attribution.table(code).attribution.to_numpy()
     ends = attribution.empty[attribution.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
     rows = ["nothing known", *attribution.leads, "all leads"]
@@ -75,7 +77,7 @@ def attribution_figure(attribution: LeadAttribution, code: str, explanation: Exp
         row=1,
         col=1,
     )
-    weights = explanation.weight_table().weight
+    weights = summary.weight_table().weight
     figure.add_bar(
         x=weights,
         y=weights.index,

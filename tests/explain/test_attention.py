@@ -12,7 +12,8 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
-from lamae_toolkit.explain.attention import attention_summaries, attention_summary, lead_attention, roll_up
+from lamae_toolkit.explain.attention import attention_summaries, lead_attention, roll_up
+from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.model.baselines import AverageJoint, IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.hooks import record_attention

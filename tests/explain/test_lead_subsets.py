@@ -19,7 +19,8 @@ from lamae_toolkit.evaluation.linear_probe import (
     predict,
     probe_features,
 )
-from lamae_toolkit.explain.lead_subsets import encoded_ecg, subset_log_odds
+from lamae_toolkit.explain.encoded import encode_ecg
+from lamae_toolkit.explain.lead_subsets import subset_log_odds
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
@@ -174,7 +175,7 @@ def test_what_cannot_be_answered_is_said():
 def test_an_encoded_ecg_predicts_from_any_of_its_leads(cohort, choice):
     model, probe = stirred(random_encoder(replace(TINY, **choice))), some_probe(12, "per_lead")
     recording = cohort.recording(1).select(("V1", "II", "aVL"))
-    encoded = encoded_ecg(model, probe, recording)
+    encoded = encode_ecg(model, recording, probe)
     assert encoded.leads == ("II", "aVL", "V1")
     table = subset_log_odds(model, probe, encoded.batch)[0]
     for leads, row in (((), 0), (("V1",), 4), (("V1", "II"), 5), (("V1", "aVL", "II"), 7)):

@@ -13,7 +13,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds, predict
 from lamae_toolkit.explain import shapley
-from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.explain.lead_shapley import attribute_leads, lead_shapley
 from lamae_toolkit.explain.shapley import grouped, sampled_shapley, shapley_interactions, shapley_values, subset_members
 from lamae_toolkit.model.config import LAMAEConfig

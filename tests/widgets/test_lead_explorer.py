@@ -7,16 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.evaluate import Evaluation, random_encoder, score_probe
-from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.evaluation.linear_probe import Probe, predict
 from lamae_toolkit.evaluation.thresholds import wilson_interval
-from lamae_toolkit.explain.attention import attention_summary
+from lamae_toolkit.explain.attention import attention_summaries, roll_up
+from lamae_toolkit.explain.counterfactuals import Changes
+from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.explain.lead_shapley import attribute_leads
-from lamae_toolkit.explain.session import Changes, credit_of, encoded_leads, independent_attribution
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, POSITIONS, geometry_figure, show_values
 from lamae_toolkit.plots.strips import OFF, chances_figure, show_probabilities, weighted_strips_figure
@@ -85,27 +87,31 @@ def explorer(monkeypatch) -> LeadExplorer:
     ],
     ids=str,
 )
-def test_leads_that_were_encoded_once_are_explained_as_by_a_whole_run(other):
+def test_a_summary_from_encoded_leads_equals_complete_runs_of_the_model(other):
     model, recording, probe = random_encoder(replace(SMALL, **other)), simulated(), probe_of()
     leads = [lead for lead in LEADS if lead not in ("aVR", "V2")]
-    quick, whole = (
-        encoded_leads(model, recording, probe).explain(leads),
+    batch = collate([recording.select(leads)], 100.0, 10.0).select(leads)
+    expected = [tensor[0] for tensor in (*attention_summaries(model, batch), *roll_up(model, batch))]
+    for summary in (
+        encode_ecg(model, recording, probe).attention_summary(leads),
         attention_summary(model, recording.select(leads), probe),
-    )
-    assert quick.leads == whole.leads == tuple(leads)
-    for name in ("lead_weights", "lead_attention", "rolled_up", "into_heart"):
-        np.testing.assert_allclose(getattr(quick, name), getattr(whole, name), atol=1e-6, err_msg=name)
-    pd.testing.assert_series_equal(quick.probabilities, whole.probabilities, check_names=False, atol=1e-6)
+    ):
+        assert summary.leads == tuple(leads)
+        names = ("lead_weights", "lead_attention", "rolled_up", "into_heart")
+        for name, values in zip(names, expected, strict=True):
+            np.testing.assert_allclose(getattr(summary, name), values, atol=1e-6, err_msg=name)
+        probabilities = predict(model, probe, batch).iloc[0]
+        pd.testing.assert_series_equal(summary.probabilities, probabilities, check_names=False, atol=1e-6)
 
 
-def test_credit_after_a_toggle_needs_no_new_computation():
+def test_attribution_of_some_leads_equals_a_new_computation():
     model, recording, probe = random_encoder(SMALL), simulated(FOUR), probe_of()
-    whole = independent_attribution(model, probe, recording)
+    whole = attribute_leads(model, probe, recording)
     for leads in (("I", "V1", "V5"), ("V5",), FOUR):
         anew = attribute_leads(model, probe, recording.select(leads))
-        np.testing.assert_allclose(credit_of(whole, leads).values, anew.values, atol=1e-5)
-    with pytest.raises(ECGError, match="no lead to give credit"):
-        credit_of(whole, ["V2"])
+        np.testing.assert_allclose(whole.select(leads).values, anew.values, atol=1e-5)
+    with pytest.raises(ECGError, match="at least one lead"):
+        whole.select(["V2"])
 
 
 def test_changes_do_what_they_say_and_are_written_as_code():
@@ -224,12 +230,12 @@ def test_a_lead_is_taken_away_and_all_that_is_shown_follows(explorer):
     explorer.controls.leads["V1"].value = False
     view = explorer.view
     assert view.off == ["V1"] and set(view.weights.index) == {"I", "II", "V5"} and "Without V1." in explorer.words.value
-    assert view.recorded["I44.7"] == full.explanation.probabilities["I44.7"] != view.explanation.probabilities["I44.7"]
+    assert view.recorded["I44.7"] == full.summary.probabilities["I44.7"] != view.summary.probabilities["I44.7"]
     assert view.attribution.leads == ("I", "II", "V5")
     assert [button.disabled for button in explorer.controls.leads.values()] == [lead not in FOUR for lead in LEADS]
     for lead in ("I", "II", "V5"):
         explorer.controls.leads[lead].value = False
-    assert "turn at least one back on" in explorer._message.value and explorer.controls.leads["V5"].value
+    assert "turn at least one on again" in explorer._message.value and explorer.controls.leads["V5"].value
     explorer.controls.as_recorded.click()
     assert explorer.view.off == [] and explorer._message.value == ""
 

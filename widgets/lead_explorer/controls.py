@@ -8,8 +8,7 @@ import ipywidgets as widgets
 
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS
-from lamae_toolkit.explain.session import Changes
+from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS, Changes
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 

@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.explain.attention import Explanation
+from lamae_toolkit.explain.attention import AttentionSummary
+from lamae_toolkit.explain.counterfactuals import Changes
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
-from lamae_toolkit.explain.session import Changes
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.ecg import lead_attention_figure
 from lamae_toolkit.plots.lead_geometry import geometry_figure, show_values
@@ -33,7 +33,7 @@ class View:
     """What is shown of one ECG.
 
     whole_s: how long it was recorded. recording: what the model reads of it, with all its leads, after the changes.
-    explanation: of the leads that are on. recorded: the chances of
+    summary: of the leads that are on. recorded: the chances of
     the ECG as it was recorded, and intervals theirs, or None. credit: of the leads that are on, once it is computed.
     """
 
@@ -41,7 +41,7 @@ class View:
     whole_s: float
     recording: Recording
     changes: Changes
-    explanation: Explanation
+    summary: AttentionSummary
     recorded: pd.Series | None
     intervals: pd.DataFrame | None
     attribution: LeadAttribution | None
@@ -53,12 +53,12 @@ class View:
     @cached_property
     def weights(self) -> pd.Series:
         """The lead weights, mean over heads."""
-        return self.explanation.weight_table().weight
+        return self.summary.weight_table().weight
 
     @property
     def off(self) -> list[str]:
         """The leads that were recorded but are turned off."""
-        return [lead for lead in self.recording.leads if lead not in self.explanation.leads]
+        return [lead for lead in self.recording.leads if lead not in self.summary.leads]
 
     @property
     def on_the_body(self) -> tuple[pd.Series, str]:
@@ -71,16 +71,16 @@ class View:
         """All that is shown, drawn anew; the ECG first."""
         found = [weighted_strips_figure(self.recording, self.weights, self.name), geometry_figure(*self.on_the_body)]
         if self.recorded is not None:
-            found.append(chances_figure(self.explanation.probabilities, self.recorded, self.intervals, self.code))
-        if len(self.explanation.lead_attention):
-            found.append(lead_attention_figure(self.explanation, layer=self.layer, head=self.head))
+            found.append(chances_figure(self.summary.probabilities, self.recorded, self.intervals, self.code))
+        if len(self.summary.lead_attention):
+            found.append(lead_attention_figure(self.summary, layer=self.layer, head=self.head))
         if self.attribution is not None:
-            found.append(attribution_figure(self.attribution, self.code, self.explanation))
+            found.append(attribution_figure(self.attribution, self.code, self.summary))
         return found
 
     def lines(self) -> list[str]:
         """The lines of Python that draw it, from `model`, `probe`, `recordings` and, for intervals, `calibration`."""
-        leads = "" if not self.off else f".select({list(self.explanation.leads)})"
+        leads = "" if not self.off else f".select({list(self.summary.leads)})"
         whole = ", probe" if self.recorded is not None else ""
         found = [f"recording = recordings[{self.name!r}]"]
         if self.whole_s > self.recording.duration_s:
@@ -89,8 +89,8 @@ class View:
             found.append("recorded = attention_summary(model, recording, probe).probabilities")
         found += self.changes.lines(self.recording)
         found += [
-            f"explanation = attention_summary(model, recording{leads}{whole})",
-            "weights = explanation.weight_table().weight",
+            f"summary = attention_summary(model, recording{leads}{whole})",
+            "weights = summary.weight_table().weight",
             f"figures = [weighted_strips_figure(recording, weights, {self.name!r})]",
         ]
         if self.attribution is not None:
@@ -104,20 +104,20 @@ class View:
         found.append(f"figures.append(geometry_figure({of}))")
         if whole:
             intervals = "None" if self.intervals is None else "calibration.intervals(recorded)"
-            probabilities = f"explanation.probabilities, recorded, {intervals}, {self.code!r}"
+            probabilities = f"summary.probabilities, recorded, {intervals}, {self.code!r}"
             found.append(f"figures.append(chances_figure({probabilities}))")
-        if len(self.explanation.lead_attention):
+        if len(self.summary.lead_attention):
             which = f"layer={self.layer}, head={self.head}"
-            found.append(f"figures.append(lead_attention_figure(explanation, {which}))")
+            found.append(f"figures.append(lead_attention_figure(summary, {which}))")
         if self.attribution is not None:
-            found.append(f"figures.append(attribution_figure(attribution, {self.code!r}, explanation))")
+            found.append(f"figures.append(attribution_figure(attribution, {self.code!r}, summary))")
         return found
 
     def in_words(self) -> str:
         """What is shown, for those who do not see it."""
         absent = [lead for lead in LEADS if lead not in self.recording.leads]
         said = [
-            f"{self.name}, {self.recording.duration_s:g} s: {len(self.explanation.leads)} of"
+            f"{self.name}, {self.recording.duration_s:g} s: {len(self.summary.leads)} of"
             f" {len(self.recording.leads)} recorded leads."
         ]
         said += [f"Not recorded: {', '.join(absent)}."] if absent else []
@@ -129,7 +129,7 @@ class View:
             which = [f"{name} {number}" for name, number in (("layer", self.layer), ("head", self.head)) if number]
             said.append(f"Latent attention of {', '.join(which)} alone.")
         if self.recorded is not None:
-            now, before = self.explanation.probabilities[self.code], self.recorded[self.code]
+            now, before = self.summary.probabilities[self.code], self.recorded[self.code]
             said.append(f"{name_of(self.code)}: chance {now:.1%}, as recorded {before:.1%}.")
             if self.intervals is not None and self.code in self.intervals.index:
                 found = self.intervals.loc[self.code]
@@ -155,7 +155,7 @@ class LeadPanel:
 
     def show(self, view: View) -> None:
         """Show another view, all but its credit: known figures are changed, which is quicker than to draw them anew."""
-        explanation = view.explanation
+        summary = view.summary
         if self._ecg is None or view.recording is not self.view.recording:
             self._ecg = plain(strips_figure(view.recording))
         self.view = view
@@ -165,19 +165,19 @@ class LeadPanel:
             self._body = plain(geometry_figure(values, measure))
         self._put("body", show_values(self._body, values, measure), f"Lead {measure}: {_listed(values)}", HALF_PX)
         if view.recorded is not None:
-            probabilities = (explanation.probabilities, view.recorded, view.intervals, view.code)
+            probabilities = (summary.probabilities, view.recorded, view.intervals, view.code)
             if self._probabilities is None:
                 self._probabilities = plain(chances_figure(*probabilities))
             self._put(
                 "probabilities",
                 show_probabilities(self._probabilities, *probabilities),
-                f"Probabilities, in per cent: {_listed(100 * explanation.probabilities)}",
+                f"Probabilities, in per cent: {_listed(100 * summary.probabilities)}",
                 HALF_PX,
             )
-        if len(explanation.lead_attention):
-            table = explanation.attention_table(view.layer, view.head)
+        if len(summary.lead_attention):
+            table = summary.attention_table(view.layer, view.head)
             if self._attention is None:
-                shown = lead_attention_figure(explanation)
+                shown = lead_attention_figure(summary)
                 shown.update_layout(height=ATTENTION_PX, margin={"l": 10, "r": 10, "t": 40, "b": 10})
                 self._attention = plain(shown)
             heat = self._attention["data"][0]
@@ -192,7 +192,7 @@ class LeadPanel:
         """Draw the credit of the view, if it is known; apart from `show`, since it takes as long as all the rest."""
         view = self.view
         if view.attribution is not None:
-            figure = plain(attribution_figure(view.attribution, view.code, view.explanation))
+            figure = plain(attribution_figure(view.attribution, view.code, view.summary))
             self._put(
                 "attribution", figure, f"Shapley values: {_listed(view.attribution.table(view.code).attribution)}"
             )

@@ -3,6 +3,7 @@
 import html
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,9 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.counterfactuals import normalization_note
-from lamae_toolkit.explain.lead_shapley import LeadAttribution
-from lamae_toolkit.explain.session import Changes, EncodedLeads, credit_of, encoded_leads, independent_attribution
+from lamae_toolkit.explain.counterfactuals import Changes, normalization_note
+from lamae_toolkit.explain.encoded import EncodedECG, encode_ecg
+from lamae_toolkit.explain.lead_shapley import LeadAttribution, attribute_leads
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots
@@ -32,7 +33,7 @@ KEPT_ECGS = 12
 ByName = Mapping[str, Any]
 """Recordings by name, read when they are asked for: nobody may look at them before, not even to check a type."""
 IMPORTS = (
-    "from lamae_toolkit.explain.attention import attention_summary\n"
+    "from lamae_toolkit.explain.encoded import attention_summary\n"
     "from lamae_toolkit.plots.strips import chances_figure, weighted_strips_figure\n"
     "from lamae_toolkit.plots.lead_geometry import geometry_figure\n"
     "from lamae_toolkit.explain.lead_shapley import attribute_leads\n"
@@ -70,7 +71,7 @@ class LeadExplorer(Shell):
         if not recordings:
             raise ECGError("There is no ECG to explore; give at least one recording.")
         self.model, self.recordings, self.probe, self.calibration = model, recordings, probe, calibration
-        self._encoded: dict[tuple[str, Changes], EncodedLeads] = {}
+        self._encoded: dict[tuple[str, Changes], EncodedECG] = {}
         self._found_flags: dict[tuple[str, Changes], dict[str, tuple[str, ...]]] = {}
         self._attributions: dict[tuple[str, Changes], LeadAttribution] = {}
         self._as_recorded: dict[str, tuple[pd.Series, pd.DataFrame | None]] = {}
@@ -135,7 +136,7 @@ class LeadExplorer(Shell):
         chosen = self.controls
         name, changes = chosen.ecg.value, chosen.changes
         encoded = self._encode(name, changes)
-        explanation = encoded.explain([lead for lead in encoded.leads if lead in chosen.on])
+        summary = encoded.attention_summary(chosen.on)
         recorded, intervals = self._probabilities_as_recorded(name)
         attribution = self._attributions.get((name, changes))
         return View(
@@ -143,10 +144,10 @@ class LeadExplorer(Shell):
             self.recordings[name].duration_s,
             encoded.recording,
             changes,
-            explanation,
+            summary,
             recorded,
             intervals,
-            None if attribution is None else credit_of(attribution, explanation.leads),
+            None if attribution is None else attribution.select(summary.leads),
             chosen.code.value,
             chosen.layer.value or None,
             chosen.head.value or None,
@@ -159,18 +160,18 @@ class LeadExplorer(Shell):
             return None, None
         if name not in self._as_recorded:
             whole, intervals = self._encode(name, Changes()), None
-            probabilities = whole.explain(whole.leads).probabilities
+            probabilities = whole.attention_summary().probabilities
             full_length = whole.recording.duration_s >= self.model.config.duration_s
             if self.calibration is not None and len(whole.leads) == len(LEADS) and full_length:
                 intervals = self.calibration.intervals(probabilities)
             self._as_recorded[name] = probabilities, intervals
         return self._as_recorded[name]
 
-    def _encode(self, name: str, changes: Changes) -> EncodedLeads:
+    def _encode(self, name: str, changes: Changes) -> EncodedECG:
         """The ECG with these changes, encoded; the last few are kept."""
         key = (name, changes)
         if key not in self._encoded:
-            self._encoded[key] = encoded_leads(self.model, changes(self.recordings[name]), self.probe)
+            self._encoded[key] = encode_ecg(self.model, changes(self.recordings[name]), self.probe)
         self._encoded[key] = self._encoded.pop(key)  # the newest last
         _keep_the_last(self._encoded)
         return self._encoded[key]
@@ -207,7 +208,7 @@ class LeadExplorer(Shell):
             yield "Probabilities have no interval: nobody has compared chances of this probe with what patients had."
         elif view.intervals is None:
             yield "Probabilities have no interval: only ECGs with all leads and of full length were compared with the truth."
-        if not len(view.explanation.lead_attention):
+        if not len(view.summary.lead_attention):
             yield "This model has no latent attention: its leads meet in the pooling only."
         if view.changes.scaled:
             yield normalization_note(self.model.config)
@@ -236,12 +237,13 @@ class LeadExplorer(Shell):
 
     def _find_attribution(self, view: View, newest: Callable[[], bool]) -> None:
         """In the background: what all subsets of the leads are worth; the credit after any toggle follows from it."""
-        attribution = independent_attribution(self.model, self.probe, view.recording)
+        # On a copy, since explanations record the attention of the model itself at the same time.
+        attribution = attribute_leads(deepcopy(self.model), self.probe, view.recording)
         with self._lock:
             self._attributions[view.name, view.changes] = attribution
             _keep_the_last(self._attributions)
             if newest():
-                self._show(replace(self.view, attribution=credit_of(attribution, self.view.explanation.leads)))
+                self._show(replace(self.view, attribution=attribution.select(self.view.summary.leads)))
                 self._draw_attribution(newest)
 
     def _pin(self) -> None:

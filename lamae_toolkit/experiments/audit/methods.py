@@ -18,7 +18,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.attention import at_rest, roll_up
+from lamae_toolkit.explain.attention import in_float32, roll_up
 from lamae_toolkit.explain.saliency import attention_rollout, gradient_attention, gradient_input
 from lamae_toolkit.explain.shapley import shapley_values
 from lamae_toolkit.model.lamae import LAMAE
@@ -43,7 +43,7 @@ def _rollout(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tenso
 
 @torch.inference_mode()
 def _lead_weights(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
-    with at_rest(model):
+    with in_float32(model):
         return model.embed(batch).lead_weights.mean(dim=1)
 
 

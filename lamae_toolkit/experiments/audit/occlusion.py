@@ -12,7 +12,7 @@ from torch import Tensor
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
-from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding, Latents
 
@@ -51,7 +51,7 @@ def visible_log_odds(
 ) -> Float[Tensor, "b c"]:
     """The log-odds of each code from the visible patches alone, so many ECGs at once."""
     parts = []
-    with at_rest(model):
+    with in_float32(model):
         for start in range(0, len(batch), at_once):
             some = slice(start, start + at_once)
             part = Batch(batch.signal_mv[some], batch.lead_mask[some], batch.leads)

@@ -18,7 +18,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import DOWER, LEADS, LIMB_LEADS, PRECORDIAL_LEADS, check_leads
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.metrics import Estimate, over_patients
-from lamae_toolkit.explain.attention import at_rest
+from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask
 
@@ -147,7 +147,7 @@ def drawn_by_model(
         raise ECGError("This model draws all leads in units of one scale; give one whose normalization is 'lead'.")
     visible_mv = _rows(signal_mv, leads, task.visible)
     names, device, parts = (*task.visible, *task.missing), next(model.parameters()).device, []
-    with at_rest(model):
+    with in_float32(model):
         for start in range(0, len(visible_mv), batch_size):
             seen = torch.from_numpy(visible_mv[start : start + batch_size].astype(np.float32))
             asked = seen.new_zeros(len(seen), len(task.missing), seen.shape[2])  # the truth stays outside
