@@ -10,11 +10,7 @@ What is listed here is what the toolkit promises; further functions stand in its
 Nothing is imported before it is used.
 """
 
-from importlib.metadata import version
-
 from lamae_toolkit._lazy import lazy
-
-__version__ = version("lamae-toolkit")
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,

@@ -46,6 +46,10 @@ def lazy(
     public = sorted({*names, *packages})
 
     def __getattr__(name: str) -> Any:  # noqa: N807
+        if name == "__version__" and package == "lamae_toolkit":
+            from importlib.metadata import version  # takes longer to import than all else here
+
+            return version("lamae-toolkit")
         if name in packages:
             return import_module(f"{package}.{name}")
         if name not in names:

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from jaxtyping import UInt8
 
 from lamae_toolkit.errors import ECGError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = {
     "I10": "Essential (primary) hypertension",
@@ -66,12 +69,14 @@ def scp_to_icd10(statement: str, acute: bool = False) -> str | None:
     return (acute and code_if_acute) or code or None
 
 
-def scp_table() -> pd.DataFrame:
+def scp_table() -> "pd.DataFrame":
     """The map from the 71 SCP-ECG statements of PTB-XL to ICD-10-CM, a row each, with the reason for its code.
 
     Columns: description, icd10 (empty where no code fits), icd10_if_acute (empty where it makes no difference),
     and reason: why this code and what it loses, or why there is none.
     """
+    import pandas as pd
+
     text = resources.files("lamae_toolkit").joinpath("scp_icd10.csv").read_text(encoding="utf-8")
     return pd.read_csv(StringIO(text), index_col="statement", keep_default_na=False)
 
@@ -109,8 +114,8 @@ def label_matrix(codes: Sequence[Iterable[str]], classes: Sequence[str]) -> UInt
     """For each ECG, a 1 where it has the code of that column or one below it, else 0."""
     column = {ancestors(code)[-1]: index for index, code in enumerate(classes)}
     labels = np.zeros((len(codes), len(classes)), dtype=np.uint8)
-    for row, lead_mask in enumerate(codes):
-        for code in lead_mask:
+    for row, ecg_codes in enumerate(codes):
+        for code in ecg_codes:
             for general in ancestors(code):
                 if general in column:
                     labels[row, column[general]] = 1

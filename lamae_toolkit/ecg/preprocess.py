@@ -9,7 +9,6 @@ from functools import cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy import signal as scipy_signal
 
 from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ, Recording
 from lamae_toolkit.errors import ECGError
@@ -38,7 +37,9 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
     if up == 1:  # the same filter; only what is kept is computed, by a matrix product: eight times faster
         resampled_mv = filtered_every(padded_mv, _low_pass(down), down)[:, periods - 10 :]
     else:
-        resampled_mv = scipy_signal.resample_poly(padded_mv.astype(np.float64), up, down, axis=1)[:, periods * up :]
+        from scipy.signal import resample_poly
+
+        resampled_mv = resample_poly(padded_mv.astype(np.float64), up, down, axis=1)[:, periods * up :]
     n_resampled = max(1, round(n_samples * up / down))
     signal_mv = (resampled_mv[:, :n_resampled] + offset_mv).astype(np.float32, copy=False)
     return replace(recording, signal_mv=signal_mv, sampling_rate_hz=rate_hz)
@@ -47,17 +48,19 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
 @cache
 def _low_pass(down: int) -> bytes:
     """The taps by which scipy's resample_poly makes every `down`-th sample, as bytes, which can be remembered."""
-    return scipy_signal.firwin(20 * down + 1, 1 / down, window=("kaiser", 5.0)).astype(np.float32).tobytes()
+    from scipy.signal import firwin
+
+    return firwin(20 * down + 1, 1 / down, window=("kaiser", 5.0)).astype(np.float32).tobytes()
 
 
-def filtered_every(signal_mv: Float[np.ndarray, "l t"], hooks: bytes, step: int) -> Float[np.ndarray, "l k"]:
+def filtered_every(signal_mv: Float[np.ndarray, "l t"], taps: bytes, step: int) -> Float[np.ndarray, "l k"]:
     """Filter with these symmetric taps (float32) wherever they fit, and keep every `step`-th result.
 
     y_k = sum_i taps_i x_(k step + i). 32 results at a time are one row of a matrix product.
     """
-    matrix = _band_matrix(hooks, step)
+    matrix = _band_matrix(taps, step)
     reach, at_once = matrix.shape
-    k = (signal_mv.shape[1] - len(hooks) // 4) // step + 1
+    k = (signal_mv.shape[1] - len(taps) // 4) // step + 1
     blocks = -(-k // at_once)
     missing = (blocks - 1) * at_once * step + reach - signal_mv.shape[1]
     if missing > 0:
@@ -69,9 +72,9 @@ def filtered_every(signal_mv: Float[np.ndarray, "l t"], hooks: bytes, step: int)
 
 
 @cache
-def _band_matrix(hooks: bytes, step: int, at_once: int = 32) -> np.ndarray:
+def _band_matrix(taps: bytes, step: int, at_once: int = 32) -> np.ndarray:
     """One column of taps per result, each `step` rows below the one before."""
-    values = np.frombuffer(hooks, dtype=np.float32)
+    values = np.frombuffer(taps, dtype=np.float32)
     matrix = np.zeros(((at_once - 1) * step + len(values), at_once), dtype=np.float32)
     for column in range(at_once):
         matrix[column * step : column * step + len(values), column] = values
@@ -102,9 +105,11 @@ def bandpass(recording: Recording, low_hz: float | int = 0.5, high_hz: float | i
             f"A band of {low_hz:g} to {high_hz:g} Hz does not fit a sampling rate of {rate_hz:g} Hz; keep 0 < low_hz"
             f" < high_hz < {rate_hz / 2:g}."
         )
-    sections = scipy_signal.butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
+    from scipy.signal import butter, sosfiltfilt
+
+    sections = butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
     n_pad = min(recording.signal_mv.shape[1] - 1, round(rate_hz / low_hz))  # one period of the slowest wave kept
-    filtered_mv = scipy_signal.sosfiltfilt(sections, recording.signal_mv.astype(np.float64), axis=1, padlen=n_pad)
+    filtered_mv = sosfiltfilt(sections, recording.signal_mv.astype(np.float64), axis=1, padlen=n_pad)
     return replace(recording, signal_mv=filtered_mv.astype(np.float32))
 
 

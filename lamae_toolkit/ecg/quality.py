@@ -4,8 +4,6 @@ from functools import cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
-from scipy import signal as scipy_signal
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import filtered_every, reflected
@@ -89,13 +87,15 @@ def _flat(signal_mv: Float[np.ndarray, "l t"], window: int) -> np.ndarray:
     """Which leads stay within FLAT_MV for `window` samples."""
     if window >= signal_mv.shape[1]:
         return np.ptp(signal_mv, axis=1) < FLAT_MV
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
     # A flat stretch covers a whole quarter of itself on any grid of quarters: most leads need no closer look.
     quarter = max(1, window // 4)
     blocks = signal_mv[:, : signal_mv.shape[1] // quarter * quarter].reshape(len(signal_mv), -1, quarter)
     flat = (blocks.max(axis=2) - blocks.min(axis=2)).min(axis=1) < FLAT_MV
     for row in np.flatnonzero(flat):
         lead_mv = signal_mv[row]
-        range_mv = ndimage.maximum_filter1d(lead_mv, window) - ndimage.minimum_filter1d(lead_mv, window)
+        range_mv = maximum_filter1d(lead_mv, window) - minimum_filter1d(lead_mv, window)
         # Only windows that lie inside the ECG count.
         flat[row] = range_mv[window // 2 : len(lead_mv) - (window - 1) // 2].min() < FLAT_MV
     return flat
@@ -116,17 +116,19 @@ def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray
     """The robust standard deviation of what lies above 40 Hz, from 50 moments a second."""
     if rate_hz < 100 or signal_mv.shape[1] < 2:
         return np.zeros(len(signal_mv))
-    hooks = _high_pass(rate_hz)
+    taps = _high_pass(rate_hz)
     centered = signal_mv - signal_mv.mean(axis=1, keepdims=True)
-    noise_mv = filtered_every(reflected(centered, len(hooks) // 8), hooks, max(1, int(rate_hz // 50)))
+    noise_mv = filtered_every(reflected(centered, len(taps) // 8), taps, max(1, int(rate_hz // 50)))
     return 1.4826 * np.median(np.abs(noise_mv), axis=1)
 
 
 @cache
 def _high_pass(rate_hz: float) -> bytes:
     """A filter of 0.12 s that passes what lies above 40 Hz, as bytes, which can be remembered."""
-    hooks = 2 * round(0.06 * rate_hz) + 1
-    return scipy_signal.firwin(hooks, NOISE_ABOVE_HZ, fs=rate_hz, pass_zero=False).astype(np.float32).tobytes()
+    from scipy.signal import firwin
+
+    n_taps = 2 * round(0.06 * rate_hz) + 1
+    return firwin(n_taps, NOISE_ABOVE_HZ, fs=rate_hz, pass_zero=False).astype(np.float32).tobytes()
 
 
 def found_flags(recording: Recording) -> dict[str, tuple[str, ...]]:

@@ -6,12 +6,13 @@ that goes wrong is an `ECGError` of one sentence.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
+from lamae_toolkit._lazy import MissingExtraError, missing_extra
 from lamae_toolkit.ecg.io.channels import usable_leads
-from lamae_toolkit.ecg.io.formats import aecg, delimited, dicom, edf, muse, npy, physionet, sierra
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -22,15 +23,17 @@ KINDS = (
     "a WFDB record (.hea with .dat or .mat), a table with lead names in its first row, a NumPy file, EDF, a DICOM"
     " waveform, or XML of GE MUSE, Philips Sierra or HL7 aECG"
 )
-READ = {
-    "WFDB": physionet.read,
-    "CSV": delimited.read,
-    "EDF": edf.read,
-    "DICOM": dicom.read,
-    "MUSE XML": muse.read,
-    "Sierra XML": sierra.read,
-    "aECG XML": aecg.read,
+READERS = {
+    "WFDB": "physionet",
+    "CSV": "delimited",
+    "NumPy": "npy",
+    "EDF": "edf",
+    "DICOM": "dicom",
+    "MUSE XML": "muse",
+    "Sierra XML": "sierra",
+    "aECG XML": "aecg",
 }
+"""The module in `formats` that reads each kind, imported when it is needed: few users have all of them."""
 MAX_MB = {"EDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
 """Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
 
@@ -67,12 +70,13 @@ def read_ecg(
         try:
             # What is no number or too large for one becomes a gap or is refused below.
             with np.errstate(over="ignore", invalid="ignore"):
-                if kind == "NumPy":
-                    signals_mv, rate_hz, notes = npy.read(path, given_rate_hz, unit, leads)
-                else:
-                    signals_mv, rate_hz, notes = READ[kind](path, given_rate_hz, unit)
+                reader = import_module(f"lamae_toolkit.ecg.io.formats.{READERS[kind]}")
+                arguments = (path, given_rate_hz, unit, leads) if kind == "NumPy" else (path, given_rate_hz, unit)
+                signals_mv, rate_hz, notes = reader.read(*arguments)
         except ECGError:
             raise
+        except ModuleNotFoundError as error:
+            raise missing_extra(f"{path.name}: This {kind} file", error) from error
         except Exception as error:  # the libraries behind the formats raise nearly every type on a damaged file
             problem = f"The file is damaged or is not {kind} ({type(error).__name__}); copy or export it again."
             raise ECGError(problem) from error
@@ -113,9 +117,9 @@ def _has_header(path: Path) -> bool:
 def _is_known(path: Path) -> bool:
     try:
         return kind_of_content(path) not in (None, "XML")
-    except ECGError:  # XML that declares something before it says what it is
+    except ECGError:  # XML that declares entities before its root element
         return False
-    except OSError:  # it may be an ECG, and `read_ecg` will say what is wrong
+    except (OSError, MissingExtraError):  # it may be an ECG, and `read_ecg` reports what is wrong
         return True
 
 
@@ -142,6 +146,8 @@ def _kind_of(path: Path) -> tuple[str, Path]:
     else:
         try:
             kind = kind_of_content(path)
+        except MissingExtraError as error:
+            raise MissingExtraError(f"{path.name}: {error}", name=error.name) from error
         except OSError as error:
             problem = f"The file cannot be opened ({error.strerror}); check that you may read it."
             raise ECGError(problem) from error

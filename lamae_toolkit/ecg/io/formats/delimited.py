@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lamae_toolkit.ecg.io.channels import LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
 from lamae_toolkit.errors import ECGError
@@ -14,6 +13,8 @@ from lamae_toolkit.files import read_text
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
     """A table with lead names in the first row and one row per sample, separated by comma, semicolon or tab."""
+    import pandas as pd
+
     lines = read_text(path).strip("\r\n").splitlines()
     delimiter = max(",;\t", key=lines[0].count)
     columns = [column.strip().strip('"').strip() for column in lines[0].split(delimiter)]

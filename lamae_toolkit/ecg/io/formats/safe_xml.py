@@ -22,11 +22,8 @@ def parse(path: Path) -> Element:
     return _loaded(parser, path.read_bytes()).close()
 
 
-def root_tag(head: bytes) -> str | None:
-    """The first tag of what begins with these bytes, as `{namespace}name`, or None if it is no XML."""
-    start = head.lstrip()
-    if not start.removeprefix(b"\xef\xbb\xbf").startswith((b"<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"\0<")):
-        return None
+def root_tag(head: bytes) -> str:
+    """The first tag of XML that begins with these bytes, as `{namespace}name`, or "" if it comes later."""
     try:
         _loaded(_Parser(target=_FirstTag(), forbid_dtd=True), head)
     except _TagFoundError as found:

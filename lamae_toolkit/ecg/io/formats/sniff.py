@@ -2,15 +2,19 @@
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
+from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.channels import MV_PER_UNIT
-from lamae_toolkit.ecg.io.formats import safe_xml
 from lamae_toolkit.ecg.leads import lead_name
 
 HEAD_BYTES = 1024
 
 XML_HEAD_BYTES = 65536
 """An XML file may begin with comments of any length; its root is looked for so far."""
+
+XML_STARTS = (b"<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"\0<")
+"""How XML begins in UTF-8 and UTF-16."""
 
 XML_KINDS = {
     "RestingECG": "MUSE XML",
@@ -31,12 +35,19 @@ def kind_of_content(path: Path) -> str | None:
             return "NumPy"
         if head.startswith(b"0       ") and re.fullmatch(rb"\d+ *", head[184:192]):
             return "EDF"
-        root = safe_xml.root_tag(head)
-        if root == "":  # not reached yet
-            root = safe_xml.root_tag(head + file.read(XML_HEAD_BYTES))
-    if root is not None:
-        return XML_KINDS.get(root, "XML")
+        if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(XML_STARTS):
+            return _xml_kind(head, file)
     return "CSV" if _is_table(head) else None
+
+
+def _xml_kind(head: bytes, file: BinaryIO) -> str:
+    try:
+        from lamae_toolkit.ecg.io.formats import safe_xml
+    except ModuleNotFoundError as error:
+        raise missing_extra("This XML file", error) from error
+    # The root element may come after more than what was read of the file so far.
+    root = safe_xml.root_tag(head) or safe_xml.root_tag(head + file.read(XML_HEAD_BYTES))
+    return XML_KINDS.get(root, "XML")
 
 
 def _is_table(head: bytes) -> bool:
