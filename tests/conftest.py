@@ -22,6 +22,23 @@ os.environ["OMP_NUM_THREADS"] = "1"
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+SLOW_TIMEOUT_S = 900
+"""How long a notebook, a browser or a whole demo may take on a busy computer before it counts as hanging."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """On CI, where the tested versions are installed, a warning is an error; elsewhere a newer package may warn."""
+    if os.environ.get("CI"):
+        config.addinivalue_line("filterwarnings", "error")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests have a longer time limit."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+
+
 def skip_or_fail(reason: str) -> None:
     """Skip a test that lacks what it needs; on our CI, where it must be there, fail."""
     if os.environ.get("LAMAE_NOTHING_SKIPPED"):
