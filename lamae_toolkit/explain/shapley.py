@@ -1,13 +1,12 @@
 """Shapley values: how the worth of a team is shared fairly among its players, from the worth of every subset of them.
 
 A game is a table of values, one row per subset of the players: bit i of the row's number says whether player i is in
-it, so row 0 is nobody and the last row is everybody. Nothing here knows of ECGs; `lead_attribution` has leads as players.
+it, so row 0 is nobody and the last row is everybody. Nothing here knows of ECGs; in `lead_shapley` the leads are the players.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import comb
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,14 +14,14 @@ from jaxtyping import Bool, Float
 from lamae_toolkit.errors import ECGError
 
 MOST_PLAYERS = 20
-"""Of more players a table of all subsets, a million rows and more, is not computed; see `sampled_shapley`."""
+"""With more players, a table of all subsets would have more than a million rows; it is refused."""
 
 
 @lru_cache(maxsize=32)
 def subset_members(players: int) -> Bool[np.ndarray, "s l"]:
     """Who is in each subset: row s, column i is bit i of s."""
     if not 1 <= players <= MOST_PLAYERS:
-        raise ECGError(f"A table of all subsets takes 1 to {MOST_PLAYERS} players, not {players}; sample them instead.")
+        raise ECGError(f"A table of all subsets takes 1 to {MOST_PLAYERS} players, not {players}; use fewer players.")
     members = (np.arange(2**players)[:, None] >> np.arange(players)) & 1 > 0
     members.flags.writeable = False
     return members
@@ -68,44 +67,6 @@ def grouped(values: Float[np.ndarray, "s *c"], groups: Sequence[Sequence[int]]) 
         raise ECGError(f"Groups must hold each of the {players} players once, and none be empty; these are {groups}.")
     bits = np.array([sum(1 << player for player in group) for group in groups])
     return values[subset_members(len(groups)) @ bits]
-
-
-class SampledShapley(NamedTuple):
-    """Shapley values estimated from some of the orders of arrival, with the standard error of each."""
-
-    values: Float[np.ndarray, "l *c"]
-    standard_error: Float[np.ndarray, "l *c"]
-
-
-def sampled_shapley(
-    value: Callable[[Bool[np.ndarray, "s l"]], Float[np.ndarray, "s *c"]],
-    players: int,
-    permutations: int,
-    generator: np.random.Generator,
-) -> SampledShapley:
-    """Shapley values where the worth of every subset would take too long: the mean over some orders of arrival.
-
-    value: the worth of several subsets at once, given by who is in each. permutations: how many orders are drawn, an
-    even number of 4 or more: each is also run through backwards, so that who comes early in the one comes late in the
-    other, and the standard error is that of the mean of such pairs. The shares sum to v(everybody) - v(nobody)
-    whatever is drawn. Source: Castro et al., Polynomial calculation of the Shapley value based on sampling, 2009;
-    antithetic pairs: Mitchell et al., Sampling permutations for Shapley value estimation, 2022.
-    """
-    if permutations < 4 or permutations % 2:
-        raise ECGError(f"Orders of arrival are drawn in pairs, two pairs at least, so not {permutations} of them.")
-    pairs = []
-    for _ in range(permutations // 2):
-        order = generator.permutation(players)
-        gains = [_gains(value, one) for one in (order, order[::-1])]
-        pairs.append((gains[0] + gains[1]) / 2)
-    error = np.std(pairs, axis=0, ddof=1) / np.sqrt(len(pairs))
-    return SampledShapley(np.mean(pairs, axis=0), error)
-
-
-def _gains(value: Callable, order: np.ndarray) -> np.ndarray:
-    """What each player adds when the players arrive in this order."""
-    arrived = np.arange(len(order) + 1)[:, None] > np.argsort(order)
-    return np.diff(value(arrived), axis=0)[np.argsort(order)]
 
 
 def _players(values: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""Pictures of attention and saliency: rolled up between leads, in time on the ECG itself, and differences."""
+"""Figures of attention and saliency: rolled up between leads, and over time on the ECG itself."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,13 +9,10 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.explain.lead_differences import LeadDifference
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
+from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, WEIGHT_SCALE, _finish, ecg_figure
 
-# Blue below 0, vermilion above, white at 0: the color-blind can tell them apart.
-DIVERGING = [[0.0, BLUE], [0.25, "#7fb8d8"], [0.5, "#ffffff"], [0.75, "#eaae7f"], [1.0, VERMILION]]
-# The same for what lies behind an ECG: what counts little lets the paper's grid through.
+# Behind an ECG: blue below 0, vermilion above; what counts little lets the grid of the paper through.
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
 BEHIND = [[0.0, "rgba(230,159,0,0)"], [0.5, "rgba(230,159,0,0.6)"], [1.0, "rgba(213,94,0,0.9)"]]
 
@@ -138,60 +135,6 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
     figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text="came from lead", showticklabels=True, row=2, col=1)
     return _finish(figure, title, height=680)
-
-
-def lead_difference_figure(difference: LeadDifference, title: str = "") -> go.Figure:
-    """Differences of shares of the leads, blue below 0 and vermilion above: bars with 95 % intervals, or 12 x 12.
-
-    Where the interval leaves out 0, bars are in full color, and cells of 12 x 12 have their number written in them.
-    """
-    leads, value, clear = list(difference.leads), 100 * difference.value, difference.clear_of_zero()
-    limit = max(float(np.abs(value).max()), 1e-9)
-    if value.ndim == 2:
-        figure = go.Figure(
-            go.Heatmap(
-                z=value,
-                x=leads,
-                y=leads,
-                colorscale=DIVERGING,
-                zmin=-limit,
-                zmax=limit,
-                xgap=1,
-                ygap=1,
-                text=np.where(clear, np.char.mod("%+.1f", value), ""),
-                texttemplate="%{text}",
-                colorbar=_color_bar("percentage points"),
-                hovertemplate="%{y} took %{z:+.2f} percentage points more from %{x}<extra></extra>",
-            )
-        )
-        figure.update_yaxes(autorange="reversed", title_text="lead")
-        note = "" if difference.low is None else "; a number where the 95 % interval leaves out 0"
-        figure.update_xaxes(title_text=f"came from lead{note}")
-    else:
-        bars = None
-        if difference.low is not None:
-            bars = {
-                "type": "data",
-                "symmetric": False,
-                "array": 100 * difference.high - value,
-                "arrayminus": value - 100 * difference.low,
-                "thickness": 1.2,
-                "color": "#333333",
-            }
-        opacity = np.where(clear | (difference.low is None), 1.0, 0.35)
-        figure = go.Figure(
-            go.Bar(
-                x=leads,
-                y=value,
-                error_y=bars,
-                marker_color=np.where(value < 0, BLUE, VERMILION).tolist(),
-                marker_opacity=opacity.tolist(),
-                hovertemplate="%{x}: %{y:+.2f} percentage points<extra></extra>",
-            )
-        )
-        figure.add_hline(y=0, line={"color": GRAY})
-        figure.update_yaxes(title_text="difference, percentage points")
-    return _finish(figure, title or difference.comparison, height=520 if value.ndim == 2 else 340)
 
 
 def _behind(shown: np.ndarray, method: str) -> dict:

@@ -7,23 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import (
-    BLACK,
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PAPER_BOLD,
-    PAPER_LINE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    _error_bars,
-    _finish,
-)
+from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILION, _error_bars, _finish
 
 METHOD_COLORS = {
     "LAMAE": BLUE,
@@ -33,7 +19,6 @@ METHOD_COLORS = {
     "flat line": GRAY,
 }
 """One color for each way to draw a missing lead, in every figure."""
-OTHER_COLORS = (PURPLE, SKY, BLACK)
 NAME_LETTERS = 26
 
 
@@ -107,46 +92,6 @@ def what_if_figure(
     )
     _finish(figure, title, height=34 * len(table) + 210)
     return figure.update_layout(margin={"l": 20, "r": 20, "t": 100, "b": 100})
-
-
-def drawn_leads_figure(
-    recording: Recording,
-    drawn: Mapping[str, Recording],
-    leads: Sequence[str],
-    *,
-    start_s: float | int = 0.0,
-    duration_s: float | int = 4.0,
-    title: str = "Missing leads: true and drawn",
-) -> go.Figure:
-    """The true leads in black and what each method drew of them from the others, lead under lead, in mV.
-
-    drawn: a recording for each method that holds these leads, at any rate.
-    """
-    if not leads:
-        raise ECGError("No lead was named; give at least one.")
-    figure = make_subplots(rows=len(leads), cols=1, shared_xaxes=True, vertical_spacing=0.03)
-    for row, lead in enumerate(leads, start=1):
-        lines = [("recorded", recording, "#222222", 2.4), *((m, r, _color(m, drawn), 1.5) for m, r in drawn.items())]
-        for name, ecg, color, width in lines:
-            time_s = np.arange(ecg.signal_mv.shape[1]) / ecg.sampling_rate_hz
-            inside = (time_s >= start_s) & (time_s <= start_s + duration_s)
-            figure.add_scatter(
-                x=time_s[inside],
-                y=ecg.lead(lead)[inside],
-                mode="lines",
-                name=name,
-                legendgroup=name,
-                showlegend=row == 1,
-                line={"color": color, "width": width},
-                row=row,
-                col=1,
-                hovertemplate=f"{name}, {lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
-            )
-        figure.update_yaxes(title_text=f"<b>{lead}</b>", row=row, col=1)
-    figure.update_xaxes(range=[start_s, start_s + duration_s], dtick=0.2, gridcolor=PAPER_LINE, showticklabels=False)
-    figure.update_yaxes(dtick=0.5, gridcolor=PAPER_LINE, zerolinecolor=PAPER_BOLD, showticklabels=False)
-    figure.update_xaxes(title_text="one line each 0.2 s and 0.5 mV", row=len(leads), col=1)
-    return _finish(figure, title, height=130 * len(leads) + 130)
 
 
 def wave_figure(
@@ -232,11 +177,6 @@ def _add_bars(
         error_y=_error_bars(part, measure, f"{measure}_low", f"{measure}_high"),
         hovertemplate=f"{method}, %{{x}}: %{{y:.3f}}<extra></extra>",
     )
-
-
-def _color(method: str, drawn: Mapping[str, Recording]) -> str:
-    others = [name for name in drawn if name not in METHOD_COLORS]
-    return METHOD_COLORS.get(method) or OTHER_COLORS[others.index(method) % len(OTHER_COLORS)]
 
 
 def _wrapped(code: str) -> str:

@@ -26,7 +26,7 @@ from lamae_toolkit.explain.counterfactuals import (
 )
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.plots.counterfactuals import drawn_leads_figure, what_if_figure
+from lamae_toolkit.plots.counterfactuals import what_if_figure
 
 PAIRS = [(one, other) for at, one in enumerate(ELECTRODES) for other in ELECTRODES[at + 1 :]]
 SMALL = LAMAEConfig(width=24, heads=2, pooling_heads=2, decoder_width=16, encoder_depth=1)
@@ -212,10 +212,4 @@ def test_figures_show_the_table_and_the_leads(cohort):
     assert any(table.attrs["note"] in note.text.replace("<br>", " ") for note in figure.layout.annotations)
     with pytest.raises(ECGError, match="has no code X99"):
         what_if_figure(table, ["X99"])
-    with pytest.raises(ECGError, match="No lead was named"):
-        drawn_leads_figure(ecg, {}, [])
-    drawn = {"LAMAE": leads_redrawn(model, ecg, ["V2", "V3"])}
-    lines = drawn_leads_figure(ecg, drawn, ["V2", "V3"], start_s=1, duration_s=2).data
-    assert [line.name for line in lines] == ["recorded", "LAMAE"] * 2
-    np.testing.assert_array_equal(lines[3].y, drawn["LAMAE"].lead("V3")[100:301])
     assert torch.is_grad_enabled()

@@ -15,7 +15,7 @@ from lamae_toolkit.evaluation.linear_probe import Probe, log_odds, predict
 from lamae_toolkit.explain import shapley
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.explain.lead_shapley import attribute_leads, lead_shapley
-from lamae_toolkit.explain.shapley import grouped, sampled_shapley, shapley_interactions, shapley_values, subset_members
+from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values, subset_members
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.plots.shapley import attribution_figure, group_attribution_figure, interaction_figure
 
@@ -95,27 +95,6 @@ def test_groups_are_players_whose_worth_is_that_of_all_their_members():
         with pytest.raises(ECGError, match="each of the 5 players once"):
             grouped(values, wrong)
     assert doctest.testmod(shapley).failed == 0
-
-
-def test_sampled_shares_come_close_and_know_how_close():
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=(256, 2)) + subset_members(8) @ rng.normal(size=(8, 2))
-    exact = shapley_values(values)
-
-    def value(members):
-        return values[members @ (1 << np.arange(8))]
-
-    estimate = sampled_shapley(value, 8, 400, np.random.default_rng(0))
-    off = (estimate.values - exact) / estimate.standard_error
-    assert np.abs(off).max() < 4 and 0.5 < np.sqrt((off**2).mean()) < 1.6, "errors as large as it says"
-    assert estimate.standard_error.max() < 0.15
-    np.testing.assert_allclose(estimate.values.sum(axis=0), values[-1] - values[0])
-    # Each order backwards takes off all of the error where players meet in pairs only.
-    pairs = (subset_members(4).sum(axis=1) ** 2).astype(float)
-    few = sampled_shapley(lambda members: pairs[members @ (1 << np.arange(4))], 4, 4, np.random.default_rng(0))
-    np.testing.assert_allclose(few.values, shapley_values(pairs))
-    with pytest.raises(ECGError, match="in pairs, two pairs at least, so not 5"):
-        sampled_shapley(value, 8, 5, rng)
 
 
 def test_tables_that_are_no_game_are_refused():
