@@ -63,7 +63,7 @@ __getattr__, __dir__, __all__ = lazy(
         "paper_figure": "plots.paper",
         "reconstruction_figure": "plots.ecg",
         "attribution_figure": "plots.shapley",
-        "learning_curve_figure": "plots.ecg",
+        "learning_curve_figure": "plots.training",
         # Widgets.
         "ECGPaper": "widgets.ecg_paper.widget",
         "MaskPlayground": "widgets.mask_playground.widget",

@@ -29,16 +29,11 @@ from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
 from lamae_toolkit.model.outputs import Embedding
-from lamae_toolkit.plots.ecg import (
-    REPRESENTATION_NAMES,
-    auroc_figure,
-    lead_attention_figure,
-    lead_bar_figure,
-    lead_weight_figure,
-    learning_curve_figure,
-    reconstruction_figure,
-)
+from lamae_toolkit.plots.comparison import REPRESENTATION_NAMES
+from lamae_toolkit.plots.ecg import lead_attention_figure, lead_bar_figure, lead_weight_figure, reconstruction_figure
+from lamae_toolkit.plots.evaluation import auroc_figure
 from lamae_toolkit.plots.report import Section, write_report
+from lamae_toolkit.plots.training import learning_curve_figure
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 
 METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"

@@ -14,8 +14,8 @@ from lamae_toolkit.data.summary import in_parts
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.metrics import Estimate, Scores, auroc, estimate, patient_bootstrap
+from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, finish
 from lamae_toolkit.plots.cohort import _short
-from lamae_toolkit.plots.ecg import BLUE, GRAY, VERMILION, _finish
 
 COIN = "a coin toss per patient"
 BEFORE_S, AFTER_S, BEAT_HZ = 0.25, 0.45, 50.0
@@ -169,4 +169,4 @@ def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient
     figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing")
     figure.update_yaxes(tickvals=places, ticktext=[_short(name) for name in leak.table.index], autorange="reversed")
     figure.update_xaxes(title_text="AUROC of the nearest ECGs, 95 % interval")
-    return _finish(figure, title, height=42 * len(places) + 150)
+    return finish(figure, title, height=42 * len(places) + 150)

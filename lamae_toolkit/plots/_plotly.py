@@ -1,6 +1,33 @@
-"""Figures show patients, so no button of theirs may send them anywhere: settings for every page that has one."""
+"""The style of all figures: one palette, one layout, and settings that let no figure leave the page.
+
+Figures show patients, so no button on them may send them anywhere.
+"""
 
 import sys
+
+import pandas as pd
+import plotly.graph_objects as go
+
+# Okabe and Ito's colors, which the color-blind can tell apart.
+BLUE, ORANGE, GREEN, VERMILION, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
+MANY = (
+    (BLUE, "circle"),
+    (VERMILION, "square"),
+    (GREEN, "diamond"),
+    (ORANGE, "cross"),
+    (PURPLE, "x"),
+    (SKY, "triangle-up"),
+    (GRAY, "star"),
+    (BLACK, "pentagon"),
+    (YELLOW, "hexagon"),
+    (BLUE, "x"),
+    (VERMILION, "star"),
+    (GREEN, "hexagon"),
+)
+"""Color and marker of each of many lines."""
+PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
+WEIGHT_SCALE = "Viridis"
 
 PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
 """Settings of a figure on a page: without them a button of plotly sends it, patients and all, to a server of theirs."""
@@ -11,3 +38,27 @@ if "IPython" in sys.modules:  # a notebook, which shows also figures that no wid
     for _name in renderers:
         if hasattr(renderers[_name], "config"):
             renderers[_name].config = {**(renderers[_name].config or {}), **PRIVATE}
+
+
+def finish(figure: go.Figure, title: str, height: int) -> go.Figure:
+    """Give a figure the title, height, font and legend that all figures of the toolkit have."""
+    figure.update_layout(
+        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
+        height=height,
+        template="plotly_white",
+        margin={"l": 20, "r": 20, "t": 60, "b": 45},
+        font={"size": 13},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+    )
+    return figure
+
+
+def error_bars(rows: pd.DataFrame, value: str, low: str, high: str) -> dict:
+    """The error bars of plotly from three columns of a table; low and high are the ends of the interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rows[high] - rows[value],
+        "arrayminus": rows[value] - rows[low],
+        "thickness": 1.2,
+    }

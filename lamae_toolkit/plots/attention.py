@@ -10,7 +10,8 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, WEIGHT_SCALE, _finish, ecg_figure
+from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, WEIGHT_SCALE, finish
+from lamae_toolkit.plots.ecg import ecg_figure
 
 # Behind an ECG: blue below 0, vermilion above; what counts little lets the grid of the paper through.
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
@@ -134,7 +135,7 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
     figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, row=1, col=1)
     figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text="came from lead", showticklabels=True, row=2, col=1)
-    return _finish(figure, title, height=680)
+    return finish(figure, title, height=680)
 
 
 def _behind(shown: np.ndarray, method: str) -> dict:

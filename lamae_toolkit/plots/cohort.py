@@ -9,7 +9,8 @@ from lamae_toolkit.data.summary import LEAD_SETS, CoOccurrence
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GRAY, GREEN, ORANGE, VERMILION, WEIGHT_SCALE, _finish, ecg_figure
+from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, VERMILION, WEIGHT_SCALE, finish
+from lamae_toolkit.plots.ecg import ecg_figure
 
 AROUND_ONE = "RdBu_r"
 LETTERS = 40
@@ -32,7 +33,7 @@ def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
     figure.update_layout(barmode="stack", bargap=0.05)
     figure.update_xaxes(title_text="age in years")
     figure.update_yaxes(title_text="ECGs")
-    return _finish(figure, title, height=320)
+    return finish(figure, title, height=320)
 
 
 def code_figure(codes: pd.DataFrame, most: int = 25, title: str = "How frequent is each code?") -> go.Figure:
@@ -50,7 +51,7 @@ def code_figure(codes: pd.DataFrame, most: int = 25, title: str = "How frequent 
         )
     )
     figure.update_xaxes(title_text="share of all ECGs", tickformat=".0%")
-    return _finish(figure, title, height=22 * len(shown) + 130)
+    return finish(figure, title, height=22 * len(shown) + 130)
 
 
 def co_occurrence_figure(together: CoOccurrence, show: str = "ratio", title: str = "") -> go.Figure:
@@ -140,7 +141,7 @@ def redundancy_figure(table: pd.DataFrame, title: str = "How much of each lead d
         )
     figure.update_xaxes(tickvals=list(range(len(LEADS))), ticktext=list(LEADS))
     figure.update_yaxes(title_text="R² in unseen patients, quartiles", range=[-0.6, 1.05])
-    return _finish(figure, title, height=440)
+    return finish(figure, title, height=440)
 
 
 def lead_matrix_figure(matrix: pd.DataFrame, title: str = "R² of each lead from one other lead") -> go.Figure:
@@ -171,7 +172,7 @@ def _finish_map(figure: go.Figure, title: str, height: int) -> go.Figure:
     """A table in colors, read from the top, in which a cell without a value is gray."""
     figure.update_xaxes(showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
-    return _finish(figure, title, height).update_layout(plot_bgcolor=BLANK)
+    return finish(figure, title, height).update_layout(plot_bgcolor=BLANK)
 
 
 def _short(code: str) -> str:

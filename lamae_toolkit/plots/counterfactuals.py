@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILION, _error_bars, _finish
+from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILION, error_bars, finish
 
 METHOD_COLORS = {
     "LAMAE": BLUE,
@@ -90,7 +90,7 @@ def what_if_figure(
         showarrow=False,
         font={"size": 11, "color": GRAY},
     )
-    _finish(figure, title, height=34 * len(table) + 210)
+    finish(figure, title, height=34 * len(table) + 210)
     return figure.update_layout(margin={"l": 20, "r": 20, "t": 100, "b": 100})
 
 
@@ -139,7 +139,7 @@ def lead_figure(
         part = table[table.method == method].set_index("scenario").reindex(scenarios)
         _add_bars(figure, part, scenarios, method, measure, True)
     figure.update_yaxes(title_text=names[measure], rangemode="tozero")
-    return _finish(figure.update_layout(barmode="group"), f"{title} ({cohort})", height=430)
+    return finish(figure.update_layout(barmode="group"), f"{title} ({cohort})", height=430)
 
 
 def _check_known(what: str, name: str, known: Mapping) -> None:
@@ -159,7 +159,7 @@ def _panels(table: pd.DataFrame, places: list[str], along: str, measure: str, ti
             part = there[there.method == method].set_index(along).reindex(places)
             _add_bars(figure, part, places, method, measure, column == 1, row=1, col=column)
     figure.update_annotations(font={"size": 12})
-    _finish(figure.update_layout(barmode="group"), title, height=430)
+    finish(figure.update_layout(barmode="group"), title, height=430)
     return figure.update_layout(margin={"l": 20, "r": 20, "t": 110, "b": 40}, legend={"y": 1.1})
 
 
@@ -174,7 +174,7 @@ def _add_bars(
         showlegend=legend,
         **where,
         marker_color=METHOD_COLORS.get(method, PURPLE),
-        error_y=_error_bars(part, measure, f"{measure}_low", f"{measure}_high"),
+        error_y=error_bars(part, measure, f"{measure}_low", f"{measure}_high"),
         hovertemplate=f"{method}, %{{x}}: %{{y:.3f}}<extra></extra>",
     )
 

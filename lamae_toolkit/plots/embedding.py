@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import label_matrix, name_of
-from lamae_toolkit.plots.ecg import BLUE, GRAY, SKY, VERMILION, _finish
+from lamae_toolkit.plots._plotly import BLUE, GRAY, SKY, VERMILION, finish
 
 AGE_SCALE = "Cividis"
 MANY_ECGS = 5000
@@ -77,7 +77,7 @@ def map_figure(
         )
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
-    return _finish(figure, title or f"{len(places)} ECGs by {_color_name(color)}", height=560).update_layout(
+    return finish(figure, title or f"{len(places)} ECGs by {_color_name(color)}", height=560).update_layout(
         hovermode="closest", dragmode="lasso"
     )
 

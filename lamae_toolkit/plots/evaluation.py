@@ -1,5 +1,7 @@
 """Pictures of predicted codes: all of them with their intervals, and one of them from its curves to its ECGs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,7 +11,7 @@ from scipy.special import logit
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
 from lamae_toolkit.evaluation.thresholds import calibration_curve, precision_recall_curve, roc_curve
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GRAY, ORANGE, SKY, VERMILION, _error_bars, _finish
+from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, error_bars, finish
 
 LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
 """Color and mark of a model and of the one beside it."""
@@ -18,6 +20,35 @@ TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
 WITH, WITHOUT = 13, 14
 """Where the ECGs with and without the code are in the data of `board_figure`; `customdata` holds their rows."""
+
+
+def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figure:
+    """AUROC of each code with its 95 % interval, best first, for one model or several side by side."""
+    order = evaluations[0].table().auroc.sort_values().index
+    figure = go.Figure()
+    for position, (evaluation, color) in enumerate(zip(evaluations, (BLUE, GRAY, VERMILION, GREEN), strict=False)):
+        table = evaluation.table().loc[order]
+        figure.add_scatter(
+            x=table.auroc,
+            y=np.arange(len(order)) - 0.18 * position,
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": table.auroc_high - table.auroc,
+                "arrayminus": table.auroc - table.auroc_low,
+                "thickness": 1.2,
+            },
+            mode="markers",
+            marker={"color": color, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
+            name=f"{evaluation.name}, macro {evaluation.auroc.macro()}",
+            customdata=np.stack([table.positives, table.auprc, table.prevalence], axis=1),
+            hovertemplate="AUROC %{x:.3f}, AUPRC %{customdata[1]:.3f} (prevalence %{customdata[2]:.3f},"
+            " %{customdata[0]:.0f} ECGs)<extra></extra>",
+        )
+    figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing")
+    figure.update_yaxes(tickvals=np.arange(len(order)), ticktext=[name_of(code) for code in order])
+    figure.update_xaxes(title_text="AUROC on unseen patients, 95 % interval")
+    return finish(figure, title, height=32 * len(order) + 160)
 
 
 def codes_figure(
@@ -48,7 +79,7 @@ def codes_figure(
                 row=1,
                 col=column,
                 hoverinfo="text",
-                error_x=_error_bars(own, metric, f"{metric}_low", f"{metric}_high"),
+                error_x=error_bars(own, metric, f"{metric}_low", f"{metric}_high"),
                 marker={"color": color, "symbol": symbol, "size": 9},
                 hovertext=_in_words(own, metric),
             )
@@ -66,7 +97,7 @@ def codes_figure(
     for column, name in ((1, "AUROC"), (2, "AUPRC")):
         figure.update_xaxes(range=[0, 1.02], title_text=name, col=column)
     which = "Codes" if len(order) == len(table) else f"The {len(order)} most frequent of {len(table)} codes"
-    return _finish(figure, title or f"{which}, unseen patients, 95 % intervals", height=28 * len(order) + 150)
+    return finish(figure, title or f"{which}, unseen patients, 95 % intervals", height=28 * len(order) + 150)
 
 
 def _in_words(table: pd.DataFrame, metric: str) -> list[str]:
@@ -101,7 +132,7 @@ def board_figure(
             _add_calibration(figure, model, code, look)
     _add_guessing(figure, float(evaluation.predictions.of_code(code)[0].mean()))
     _add_strip(figure, evaluation.predictions, code, threshold, opened)
-    return _finish(figure, title or name_of(code), height=760).update_layout(hovermode="closest")
+    return finish(figure, title or name_of(code), height=760).update_layout(hovermode="closest")
 
 
 def _add_roc(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
@@ -163,7 +194,7 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
     figure.add_scatter(
         x=groups.chance,
         y=groups.observed,
-        error_y=_error_bars(groups, "observed", "low", "high"),
+        error_y=error_bars(groups, "observed", "low", "high"),
         mode="lines+markers",
         name=model.name,
         legendgroup=model.name,

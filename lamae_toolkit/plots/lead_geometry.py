@@ -7,7 +7,7 @@ from plotly.colors import sample_colorscale
 
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots.ecg import BLUE, GRAY, VERMILION, WEIGHT_SCALE, _finish
+from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, WEIGHT_SCALE, finish
 
 MEASURES = ("weight", "attribution")
 DISCS, NAMES = 4, 5
@@ -83,7 +83,7 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     hidden = {"visible": False, "fixedrange": True}
     figure.update_xaxes(range=[-2.1, 2.3], **hidden)
     figure.update_yaxes(range=[BELOW - 1.12, 1.42], scaleanchor="x", **hidden)
-    _finish(figure, "", height=640)
+    finish(figure, "", height=640)
     figure.update_layout(margin={"l": 5, "r": 5, "t": 45, "b": 5}, hovermode="closest")
     return show_values(figure, values, measure, title)
 

@@ -11,7 +11,8 @@ from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.reconstruction import masked_errors
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, GREEN, PURPLE, VERMILION, _finish, ecg_figure
+from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, GREEN, PURPLE, VERMILION, finish
+from lamae_toolkit.plots.ecg import ecg_figure
 
 LOOKS = ((BLUE, "solid"), (VERMILION, "dash"), (GREEN, "dashdot"), (PURPLE, "dot"))
 """Color and dash of each model, which the color-blind can tell apart, too."""
@@ -91,7 +92,7 @@ def error_figure(
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"})
     figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
     figure.update_yaxes(title_text="error on hidden patches <br>(1 = guessing the mean)", range=[0, top])
-    return _finish(figure, title, height=280)
+    return finish(figure, title, height=280)
 
 
 def _looks(reconstructions: Mapping[str, Recording]) -> dict[str, tuple[str, str]]:

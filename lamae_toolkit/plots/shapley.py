@@ -11,7 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, VERMILION, _finish
+from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish
 
 FOR, AGAINST = VERMILION, BLUE
 AROUND_ZERO = "RdBu_r"
@@ -92,7 +92,7 @@ def attribution_figure(
     figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), row=1, col=1)
     figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(categoryorder="array", categoryarray=rows, autorange="reversed")
-    figure = _finish(figure, title or f"{name_of(code)}: what each lead adds", height=30 * len(rows) + 150)
+    figure = finish(figure, title or f"{name_of(code)}: what each lead adds", height=30 * len(rows) + 150)
     return figure.update_layout(margin={"t": 90, "b": 70})
 
 
@@ -117,7 +117,7 @@ def interaction_figure(attribution: LeadAttribution, code: str, title: str = "")
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False)
-    return _finish(
+    return finish(
         figure, title or f"{name_of(code)}: leads that complete (red) or repeat (blue) each other", height=500
     )
 
@@ -158,7 +158,7 @@ def group_attribution_figure(
         col=2,
     )
     figure.update_yaxes(title_text="attribution in log-odds", row=1, col=1)
-    figure = _finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
+    figure = finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
     return figure.update_layout(margin={"t": 90}, legend={"y": 1.1})
 
 

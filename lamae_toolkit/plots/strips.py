@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION, _finish
+from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION, finish
 from lamae_toolkit.plots.lead_geometry import SHADES
 from lamae_toolkit.plots.paper_layout import level_mv, page
 
@@ -79,7 +79,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         }
         for x in edges
     ]
-    _finish(figure, title, height=360 if title else 325)
+    finish(figure, title, height=360 if title else 325)
     return figure.update_layout(
         shapes=lines, margin={"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}, hovermode="closest"
     )
@@ -137,7 +137,7 @@ def chances_figure(
     figure.data[3].update(hoverinfo="text")
     figure.update_xaxes(range=[-2, 103], ticksuffix=" %", fixedrange=True)
     figure.update_yaxes(fixedrange=True, zeroline=False)
-    _finish(figure, title, height=310)
+    finish(figure, title, height=310)
     figure.update_layout(
         margin={"l": 10, "r": 10, "t": 40, "b": 30},
         title={"x": 0.01, "xref": "container"},

@@ -14,7 +14,8 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.model.masking import random_mask
 from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
-from lamae_toolkit.plots.ecg import BLUE, GRAY, VERMILION, _finish, reconstruction_figure
+from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, VERMILION, finish
+from lamae_toolkit.plots.ecg import reconstruction_figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,4 +106,16 @@ def progress_figure(
     top = max([1.1, *(row["loss"] for row in log), *(one.error for one in drawings)])
     figure.update_xaxes(title_text="training step", range=[0, last])
     figure.update_yaxes(title_text="error on hidden patches (1 = variance)", range=[0, 1.05 * min(top, 3.0)])
-    return _finish(figure, title, height=360)
+    return finish(figure, title, height=360)
+
+
+def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learning curve") -> go.Figure:
+    """Pretraining loss over the steps, one line for each run; 1 is what guessing each lead's mean gives."""
+    figure = go.Figure()
+    for (name, log), color in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
+        steps, losses = [row["step"] for row in log], [row["loss"] for row in log]
+        figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": color})
+    figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
+    figure.update_xaxes(title_text="training step")
+    figure.update_yaxes(title_text="loss on hidden patches (1 = variance)", rangemode="tozero")
+    return finish(figure, title, height=380)

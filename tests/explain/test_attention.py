@@ -23,9 +23,9 @@ from lamae_toolkit.plots.ecg import (
     lead_attention_figure,
     lead_bar_figure,
     lead_weight_figure,
-    learning_curve_figure,
     reconstruction_figure,
 )
+from lamae_toolkit.plots.training import learning_curve_figure
 
 SMALL = LAMAEConfig(
     width=32,

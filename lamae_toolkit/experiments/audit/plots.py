@@ -11,7 +11,7 @@ from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL, STAGES
 from lamae_toolkit.experiments.audit.scores import AGREES, BEST, CHANCE, LEAD_KIND, OTHER_ECG, PATCH_KIND, RANDOMIZED
 from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import BLUE, GRAY, MANY, VERMILION
+from lamae_toolkit.plots._plotly import BLUE, GRAY, MANY, VERMILION
 
 TITLES = {
     "deletion": "deletion: log-odds lost<br>beyond chance",
@@ -67,7 +67,7 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
             figure.add_vline(x=value, line={"color": VERMILION, "dash": "dash"}, row=1, col=column)
         figure.add_vline(x=FLOORS[metric], line={"color": GRAY, "dash": "dot"}, row=1, col=column)
     figure.update_yaxes(categoryorder="array", categoryarray=methods)
-    return _finish(figure, title, 36 * len(methods) + 190)
+    return finish(figure, title, 36 * len(methods) + 190)
 
 
 def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[float], title: str = "") -> go.Figure:
@@ -94,7 +94,7 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
         if not leads:
             figure.update_xaxes(tickformat=".0%", **place)
         figure.update_yaxes(title_text="log-odds of the code", **place)
-    figure = _finish(figure, title, 760)
+    figure = finish(figure, title, 760)
     return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
 
 
@@ -120,7 +120,7 @@ def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str
         )
     )
     figure.update_xaxes(side="top", tickangle=-30)
-    return _finish(figure, title, 34 * len(table) + 220)
+    return finish(figure, title, 34 * len(table) + 220)
 
 
 def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
@@ -148,7 +148,7 @@ def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
             )
         figure.update_xaxes(tickvals=np.arange(len(stages)), ticktext=stages, row=1, col=column)
     figure.update_yaxes(title_text="rank correlation with the learned picture", row=1, col=1)
-    figure = _finish(figure, title, 480)
+    figure = finish(figure, title, 480)
     return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
 
 
@@ -162,7 +162,7 @@ def _bars(rows: pd.DataFrame) -> dict:
     }
 
 
-def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
+def finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     figure.update_layout(
         title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
         height=height,
