@@ -226,8 +226,8 @@ def test_a_course_is_written_whole_or_not_at_all(tmp_path, chromium):
 
 
 def test_an_unknown_notebook_is_refused(tmp_path):
-    with pytest.raises(ECGError, match=r"no notebook 35_rivlas; choose from .*35_rivals"):
-        course.write_course(course.NOTEBOOKS, tmp_path / "course", ["35_rivlas"])
+    with pytest.raises(ECGError, match=r"no notebook 35_baslines; choose from .*35_baselines"):
+        course.write_course(course.NOTEBOOKS, tmp_path / "course", ["35_baslines"])
 
 
 PAGES = sorted(path.stem for path in course.NOTEBOOKS.glob("*.ipynb"))

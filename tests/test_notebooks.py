@@ -1,5 +1,6 @@
 """The notebooks run from the first cell to the last, exercises included, and are kept without results."""
 
+import ast
 import os
 import re
 import shutil
@@ -11,7 +12,8 @@ import nbformat
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-MAX_LINES = 16
+MAX_LINES = 21
+IMPORTS = ("import lamae_toolkit as lt", "from lamae_toolkit.experiments import ")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,38 @@ def test_it_is_kept_clean(path):
         assert re.fullmatch(r"[a-z][a-z0-9-]*", cell.id), f"give the cell {cell.id} a name"
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None, f"cell {cell.id} has results in it"
-            assert cell.source.count("\n") < MAX_LINES, f"cell {cell.id} is long"
+            lines = [line for line in cell.source.split("\n") if line.strip()]
+            assert len(lines) <= MAX_LINES, f"cell {cell.id} is long"
+
+
+def imports(code: str) -> list[str]:
+    """The import statements of the toolkit in this code, wherever they stand."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import) and any(name.name.split(".")[0] == "lamae_toolkit" for name in node.names):
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lamae_toolkit":
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_only_the_public_face_is_imported(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"] + solutions(notebook)
+    found = [statement for source in code for statement in imports(source)]
+    assert found.count(IMPORTS[0]) == 1
+    assert [statement for statement in found if not statement.startswith(IMPORTS)] == []
+
+
+def test_an_import_from_inside_the_toolkit_is_noticed():
+    code = (
+        "def f():\n    from lamae_toolkit.model.lamae import LAMAE\nimport lamae_toolkit.plots as p, os\nimport numpy"
+    )
+    assert sorted(imports(code)) == [
+        "from lamae_toolkit.model.lamae import LAMAE",
+        "import lamae_toolkit.plots as p, os",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,7 +1,7 @@
 """The course as it reads after a real run, for those who read on GitHub:
 
     python tools/course.py                     all notebooks, in their order, in one folder: about half an hour
-    python tools/course.py 35_rivals           this notebook alone; the pages of the others stay
+    python tools/course.py 35_baselines           this notebook alone; the pages of the others stay
     python tools/course.py --fast              the tiny run that only checks that every cell works
 
 Notebooks are kept without results. This runs them, and writes `docs/course/NN_name.md` with pictures beside it and an
@@ -46,7 +46,7 @@ notebooks. For research and teaching, not for diagnosis.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="notebooks, such as 35_rivals; without a name all of them")
+    parser.add_argument("names", nargs="*", help="notebooks, such as 35_baselines; without a name all of them")
     parser.add_argument("--fast", action="store_true", help="the tiny run, the numbers of which mean nothing")
     chosen = parser.parse_args()
     try:

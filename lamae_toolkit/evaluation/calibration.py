@@ -11,6 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Evaluation
 from lamae_toolkit.evaluation.thresholds import wilson_interval
 from lamae_toolkit.files import atomic_write
+from lamae_toolkit.model.pretrained import shipped_or_own
 
 CALIBRATION_FILE = "calibration.json"
 EDGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
@@ -65,8 +66,11 @@ class Calibration:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Calibration | None":
-        """Read `calibration.json` from a checkpoint's folder; None if there is none, ECGError if it is damaged."""
-        path = Path(folder) / CALIBRATION_FILE
+        """Read `calibration.json` from a checkpoint's folder, or of shipped weights by name; None if there is none.
+
+        ECGError if it is damaged.
+        """
+        path = shipped_or_own(folder) / CALIBRATION_FILE
         if not path.is_file():
             return None
         try:

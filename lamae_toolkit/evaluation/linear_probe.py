@@ -22,6 +22,7 @@ from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
+from lamae_toolkit.model.pretrained import shipped_or_own
 
 PROBE_FILE = "probe.json"
 REPRESENTATIONS = ("heart", "summary", "per_lead")
@@ -87,8 +88,8 @@ class Probe:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Probe":
-        """Read `probe.json` from a checkpoint's folder; ECGError if it is not there."""
-        path = Path(folder) / PROBE_FILE
+        """Read `probe.json` from a checkpoint's folder, or of shipped weights by name; ECGError if it is not there."""
+        path = shipped_or_own(folder) / PROBE_FILE
         if not path.is_file():
             raise ECGError(f"{folder} has no {PROBE_FILE}, so it predicts no codes; run `lamae evaluate` on it first.")
         try:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy(
         "published_results": "experiments.comparison.report",
         "readable": "experiments.comparison.report",
         "evaluate_beside_random": "experiments.demo",
+        "simulated": "experiments.comparison.plans",
         "COIN": "experiments.leakage",
         "Leak": "experiments.leakage",
         "leak_experiment": "experiments.leakage",
