@@ -3,6 +3,7 @@
     python start.py demo    the main job on a simulated cohort, ending in an HTML report
     python start.py test    the tests
     python start.py lab     the notebooks in JupyterLab
+    python start.py docs    the documentation site, into the folder `site`
 
 The first run creates `.venv` beside this file and installs the tested package versions of
 `constraints.txt` into it (about 2 GB, a few minutes). Later runs start in seconds, and install
@@ -22,11 +23,12 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "lamae-installed"
-INSTALL = ["--constraint", "constraints.txt", "--editable", ".[notebooks,test]"]
+INSTALL = ["--constraint", "constraints.txt", "--editable", ".[notebooks,test,docs]"]
 COMMANDS = {
     "demo": ["-m", "lamae_toolkit.cli", "demo"],
     "test": ["-m", "pytest"],
     "lab": ["-m", "jupyterlab", "--notebook-dir", str(ROOT / "notebooks")],
+    "docs": [str(ROOT / "tools" / "docs_site.py")],
 }
 
 

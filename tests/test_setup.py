@@ -90,7 +90,7 @@ def test_nothing_is_pinned_that_is_not_used():
 def test_start_says_what_it_can_do():
     shown = subprocess.run([sys.executable, str(ROOT / "start.py"), "--help"], capture_output=True, text=True)
     assert shown.returncode == 0
-    for command in ("demo", "test", "lab"):
+    for command in ("demo", "test", "lab", "docs"):
         assert f"python start.py {command}" in shown.stdout
     assert subprocess.run([sys.executable, str(ROOT / "start.py"), "dmeo"], capture_output=True).returncode == 2
 

@@ -37,7 +37,7 @@ INDEX, RUNS = "README.md", "runs.json"
 CELL_TIMEOUT_S = 3600
 HEAD = """# The course, after a run
 
-The notebooks in [`notebooks/`](../../notebooks) are kept without results. These pages show what they print and draw:
+The notebooks in `notebooks/` are kept without results. These pages show what they print and draw:
 prose, code, and the results of a real run. Where a notebook says **Predict, then look**, its results are folded, so
 that you can predict first. What moves in the running notebook is a picture here; `python start.py lab` opens the
 notebooks. For research and teaching, not for diagnosis.
