@@ -5,8 +5,10 @@ import numpy as np
 from lamae_toolkit.errors import ECGError
 
 LIMB_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF")
+"""The six limb leads, which look at the heart in the frontal plane."""
 
 PRECORDIAL_LEADS = ("V1", "V2", "V3", "V4", "V5", "V6")
+"""The six chest leads, which look at the heart in the horizontal plane."""
 
 LEADS = LIMB_LEADS + PRECORDIAL_LEADS
 """The twelve leads in the toolkit's own order. Leads always travel by name, so any other order is as good."""

@@ -18,6 +18,7 @@ from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, finish
 from lamae_toolkit.plots.cohort import _short
 
 COIN = "a coin toss per patient"
+"""A label that only the identity of a patient predicts: what a model scores on it is leakage."""
 BEFORE_S, AFTER_S, BEAT_HZ = 0.25, 0.45, 50.0
 
 
