@@ -40,7 +40,7 @@ SEEDS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, required=True, help="the store that `lamae compare ptbxl` made")
+    parser.add_argument("--store", type=Path, required=True, help="the store that `lamae research compare ptbxl` made")
     parser.add_argument("--out", type=Path, required=True, help="folder for models and scores")
     parser.add_argument("--variants", default=";".join(SEEDS), help="the rows of the table, separated by semicolons")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="the seeds, of a row as many as it has")

@@ -1,4 +1,4 @@
-"""The words of `lamae app`, which serves the lead explorer for a folder of ECGs, and what they do."""
+"""What `lamae app` does: it serves the lead explorer for a folder of ECGs, on this computer only."""
 
 import argparse
 import logging
@@ -8,14 +8,11 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.folder import UPLOAD_MB, ECGFolder
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.model.pretrained import CONFIG_FILE, shipped_or_own
+from lamae_toolkit.model.pretrained import CONFIG_FILE
 
-DESCRIPTION = (
-    "Serve the lead explorer for a folder of ECGs to the browsers of this computer, and to nobody else: it listens on"
-    " 127.0.0.1 alone and asks for the token of the address that it prints."
-)
 TEMPLATE = files("lamae_toolkit.widgets.app") / "template"
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
 """What the page needs of all that is installed for JupyterLab; the rest would take seconds to load."""
@@ -26,28 +23,8 @@ POLICY = (
     " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob: ws://127.0.0.1:*;"
     " frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 )
-"""What the page may load, by which the browser itself sees to it that nothing comes from elsewhere or goes there."""
+"""What the page may load; the browser itself enforces that nothing is fetched from or sent to another machine."""
 CELL = "from lamae_toolkit.widgets.app.page import ECGApp\n\nECGApp({folder!r}, {checkpoint!r})"
-
-
-def add_app(subcommands: argparse._SubParsersAction) -> None:
-    """Add `lamae app` to the command line."""
-    sub = subcommands.add_parser(
-        "app",
-        help=DESCRIPTION.split(":")[0] + ".",
-        description=DESCRIPTION,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    sub.set_defaults(run=app_command)
-    sub.add_argument("folder", type=Path, help="folder of ECG files; nothing outside of it is read")
-    sub.add_argument(
-        "--checkpoint",
-        type=shipped_or_own,
-        default="lamae-small",
-        metavar="DIR",
-        help="folder of the checkpoint, or the name of weights that come with the toolkit",
-    )
-    sub.add_argument("--port", type=int, default=8866, help="where to listen; 0 takes a free one")
 
 
 def app_command(arguments: argparse.Namespace) -> None:
@@ -57,12 +34,10 @@ def app_command(arguments: argparse.Namespace) -> None:
         raise ECGError(f"There is no checkpoint in {arguments.checkpoint}; give the folder of a model.")
     try:
         from voila.app import Voila
-    except ImportError as error:
-        raise ECGError(
-            "The app needs Voila, which comes with the notebooks: pip install 'lamae-toolkit[notebooks]'."
-        ) from error
+    except ModuleNotFoundError as error:
+        raise missing_extra("lamae app", error) from error
     if ecgs.left_out:
-        print(f"Left out, since they lead out of the folder: {ecgs.left_out} files.")
+        print(f"Left out, since they point outside the folder: {ecgs.left_out} files.")
     if not ecgs:
         print(f"{arguments.folder} holds no ECG; ECGs can be uploaded.")
     port, token = _port(arguments.port), secrets.token_urlsafe(32)
@@ -135,6 +110,6 @@ def _port(wanted: int) -> int:
             trial.bind((LOOPBACK, wanted))
         except (OSError, OverflowError) as error:
             raise ECGError(
-                f"Port {wanted} cannot be had; choose another with --port, or 0 for any free one."
+                f"Port {wanted} is in use or not allowed; choose another with --port, or 0 for any free one."
             ) from error
         return trial.getsockname()[1]

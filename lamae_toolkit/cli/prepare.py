@@ -1,4 +1,4 @@
-"""The words of `lamae prepare`, which turns ECGs into a store, and what they do."""
+"""The options of `lamae prepare`, which turns ECGs into a store, and what it does."""
 
 import argparse
 import os
@@ -14,51 +14,87 @@ from lamae_toolkit.data.shards import Source
 from lamae_toolkit.errors import ECGError
 
 DESCRIPTION = (
-    "Turn ECGs into a store that models read: every record is read, checked and accounted for in report.json. The"
-    " same command goes on after an interruption. Exit code: 0 if every record was kept, 1 if some were refused, 2 if"
+    "Turn ECGs into a store that models read: every record is read, checked and counted in report.json. The same"
+    " command resumes after an interruption. Exit code: 0 if every record was kept, 1 if some were refused, 2 if"
     " nothing could be done."
 )
 
 
-def add_prepare(subcommands: argparse._SubParsersAction) -> None:
-    """Add `lamae prepare` and its four sources to the command line."""
-    parser = subcommands.add_parser("prepare", help=DESCRIPTION.split(":")[0] + ".", description=DESCRIPTION)
-    sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Add the four sources of `lamae prepare` to its parser."""
+    parser.description = DESCRIPTION
+    sources = parser.add_subparsers(
+        title="sources", required=True, metavar="SOURCE", parser_class=argparse.ArgumentParser
+    )
 
-    def source(name: str, run, help_text: str) -> argparse.ArgumentParser:
+    def source(name: str, run: str, help_text: str, example: str) -> argparse.ArgumentParser:
         sub = sources.add_parser(
-            name, help=help_text, description=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"Example:\n  {example}",
+            formatter_class=parser.formatter_class,
         )
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=f"prepare.{run}")
         sub.add_argument("--out", type=Path, required=True, help="folder of the new store, or of the new files")
-        sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read side by side")
+        sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read in parallel")
         return sub
 
-    sub = source("mimic", mimic_command, "MIMIC-IV-ECG 1.0 as published, with ICD-10 labels.")
+    sub = source(
+        "mimic",
+        "mimic_command",
+        "MIMIC-IV-ECG 1.0 as published, with ICD-10 labels.",
+        "lamae prepare mimic --ecg mimic-iv-ecg --hosp mimiciv/hosp --ed mimiciv-ed/ed --out store",
+    )
     sub.add_argument("--ecg", type=Path, required=True, help="folder with record_list.csv and files/")
     sub.add_argument("--hosp", type=Path, default=None, help="folder hosp of MIMIC-IV, for diagnoses, age and sex")
     sub.add_argument("--ed", type=Path, default=None, help="folder ed of MIMIC-IV-ED, for emergency visits")
     sub.add_argument("--labels", type=Path, default=None, help="records_w_diag_icd10.csv, instead of --hosp and --ed")
-    sub.add_argument("--minimum", type=int, default=2000, help="ECGs that a code must have to be a class of the store")
+    sub.add_argument(
+        "--min-records-per-code",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="ECGs that a code must have to be a class of the store",
+    )
     _add_rate(sub)
 
-    sub = source("ptbxl", ptbxl_command, "PTB-XL with its statements, superclasses, ICD-10-CM codes and folds.")
+    sub = source(
+        "ptbxl",
+        "ptbxl_command",
+        "PTB-XL with its statements, superclasses, ICD-10-CM codes and folds.",
+        "lamae prepare ptbxl --root ptb-xl --download --out store",
+    )
     sub.add_argument("--root", type=Path, required=True, help="folder of PTB-XL as it was unpacked, or to download to")
-    sub.add_argument("--download", action="store_true", help="first fetch from PhysioNet what is not there (1.8 GB)")
-    sub.add_argument("--url", default=PUBLISHED, help="where the published files are")
+    sub.add_argument(
+        "--download", action="store_true", help="first fetch from PhysioNet the files that are missing (1.8 GB)"
+    )
+    sub.add_argument("--url", default=PUBLISHED, help="address of the published files")
     _add_rate(sub)
 
-    sub = source("folder", folder_command, "Your own ECG files: WFDB, CSV, NumPy, EDF, DICOM, MUSE, Sierra, aECG.")
+    sub = source(
+        "folder",
+        "folder_command",
+        "Your own ECG files: WFDB, CSV, NumPy, EDF, DICOM, MUSE, Sierra, aECG.",
+        "lamae prepare folder my_ecgs --table table.csv --out store",
+    )
     sub.add_argument("folder", type=Path, help="folder with the files, in subfolders or not")
     sub.add_argument("--table", type=Path, default=None, help="CSV: file, patient_id [, age_years, sex, codes]")
-    sub.add_argument("--sampling-rate-hz", type=float, default=None, help="of files that do not say")
-    sub.add_argument("--unit", default=None, help="unit of the values (mV, uV, V), for files that do not say")
+    sub.add_argument(
+        "--sampling-rate-hz", type=float, default=None, help="samples per second, for files that do not give it"
+    )
+    sub.add_argument("--unit", default=None, help="unit of the values (mV, uV, V), for files that do not give it")
     sub.add_argument("--leads", default=None, help="lead names of NumPy files in their order, as in I,II,V1")
     _add_rate(sub)
 
-    sub = source("mimic-like", mimic_like_command, "Write simulated files in the shape of MIMIC-IV-ECG, to practise.")
-    sub.add_argument("--ecgs", type=int, default=300, help="how many ECGs")
-    sub.add_argument("--seed", type=int, default=0, help="start of the random numbers")
+    sub = source(
+        "mimic-like",
+        "mimic_like_command",
+        "Write simulated files in the layout of MIMIC-IV-ECG, to practice with.",
+        "lamae prepare mimic-like --out practice --ecgs 300",
+    )
+    sub.add_argument("--ecgs", type=int, default=300, help="number of ECGs")
+    sub.add_argument("--seed", type=int, default=0, help="random seed")
 
 
 def _add_rate(sub: argparse.ArgumentParser) -> None:
@@ -68,13 +104,17 @@ def _add_rate(sub: argparse.ArgumentParser) -> None:
 
 def mimic_command(arguments: argparse.Namespace) -> int:
     source = mimic_source(
-        arguments.ecg, hosp=arguments.hosp, ed=arguments.ed, labels=arguments.labels, minimum=arguments.minimum
+        arguments.ecg,
+        hosp=arguments.hosp,
+        ed=arguments.ed,
+        labels=arguments.labels,
+        minimum=arguments.min_records_per_code,
     )
     for what, times in source.meta["left_out"].items():
         print(f"lamae: left out: {times} {what}", file=sys.stderr)
     print(
         f"{int(source.ecgs.labelled.sum())} of {len(source.ecgs)} ECGs have codes;"
-        f" {len(source.meta['classes'])} codes have {arguments.minimum} ECGs or more."
+        f" {len(source.meta['classes'])} codes have {arguments.min_records_per_code} ECGs or more."
     )
     return _prepare(source, arguments)
 
@@ -98,17 +138,15 @@ def folder_command(arguments: argparse.Namespace) -> int:
 
 def mimic_like_command(arguments: argparse.Namespace) -> int:
     out = write_mimic_like(arguments.out, arguments.ecgs, arguments.seed, workers=arguments.workers)
-    print(
-        f"Simulated, nobody's: now lamae prepare mimic --ecg {out / ECG} --hosp {out / HOSP} --ed {out / ED}"
-        " --minimum 20 --out STORE"
-    )
+    print(f"Simulated, of no real patient. Next: lamae prepare mimic --ecg {out / ECG} --hosp {out / HOSP}", end="")
+    print(f" --ed {out / ED} --min-records-per-code 20 --out STORE")
     return 0
 
 
 def _prepare(source: Source, arguments: argparse.Namespace) -> int:
-    """Prepare a source and print the account; returns the exit code."""
+    """Prepare a source and print what was read and refused; returns the exit code."""
     if not arguments.workers > 0:
-        raise ECGError(f"{arguments.workers} workers read nothing; give one or more.")
+        raise ECGError(f"--workers is {arguments.workers}, but it must be 1 or more.")
     report = prepare(
         source,
         arguments.out,
@@ -125,6 +163,6 @@ def _prepare(source: Source, arguments: argparse.Namespace) -> int:
     for flag, times in report["ecgs_with_flags"].items():
         print(f"  flagged {flag}: {times} ECGs")
     if not report["new"]:
-        print("A store that was complete already is not prepared again: delete it to read the files anew.")
+        print("The store was complete already and is not prepared again; delete it to read the files again.")
     print(f"The store is {arguments.out}; each refused record is in {arguments.out / REFUSED_FILE}.")
     return 1 if report["dropped"] else 0

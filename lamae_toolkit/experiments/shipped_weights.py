@@ -51,7 +51,7 @@ public: this is a reconstruction from its abstract). **For research and teaching
 
 **Training data.** {ptbxl} ECGs of PTB-XL's folds 1 to 8 and {simulated} simulated ECGs. Their labels were not used in
 pretraining. Folds 9 and 10 were used for nothing but the scores below.
-**Recipe.** `lamae small`, {steps:,} steps of {batch} ECGs, seed {seed}; {machine}.
+**Recipe.** `lamae research shipped-weights`, {steps:,} steps of {batch} ECGs, seed {seed}; {machine}.
 **Probe.** `probe.json` predicts {codes} ICD-10-CM codes, which a map of ours makes of PTB-XL's SCP statements: a
 statement about one ECG, not a coded discharge diagnosis. It learned from folds 1 to 7; fold 8 chose its penalty.
 **Scores** on the {test_ecgs} ECGs of {test_patients} patients of folds 9 and 10 that were at hand, macro AUROC with
@@ -80,7 +80,8 @@ def train_small(
 
     Any of COMPARED_MODELS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not given.
 
-    Command: `lamae small`. Cost: about 25 minutes on one core. Expected: see the model card, `README.md` in the folder
+    Command: `lamae research shipped-weights`. Cost: about 25 minutes on one core. Expected: see the model card,
+    `README.md` in the folder
     of the weights. Writes `out/store`, `out/checkpoint` and `out/shipped`, the folder that is copied into the
     package. An interrupted run goes on. Returns the scores on folds 9 and 10, which nothing else has seen.
     """

@@ -1,4 +1,4 @@
-"""The app without a server: what it reads, what it refuses, and that it stays usable."""
+"""The app without a server: the files it reads, the input it refuses, and messages after an error."""
 
 import os
 import socket
@@ -53,7 +53,7 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(lead_explorer, "PAUSE_S", 60.0)
 
 
-def test_only_what_lies_in_the_folder_is_read(folder):
+def test_files_outside_the_folder_are_not_read(folder):
     ecgs = ECGFolder(folder)
     assert list(ecgs) == ["broken.xml", "one.xml", "ward/two.csv"] and ecgs.left_out == 3
     assert ecgs["one.xml"].leads == ecgs["ward/two.csv"].leads == LEADS and len(ecgs) == 3
@@ -66,13 +66,13 @@ def test_only_what_lies_in_the_folder_is_read(folder):
     (folder / "ward" / "two.csv").unlink()
     (folder / "ward" / "two.csv").symlink_to(folder.parent / "secret" / "other.csv")
     ecgs["one.xml"]
-    with pytest.raises(ECGError, match="leads out of the folder ecgs"):
+    with pytest.raises(ECGError, match="points outside the folder ecgs"):
         ecgs["ward/two.csv"]
     with pytest.raises(ECGError, match="no folder"):
         ECGFolder(folder / "absent")
 
 
-def test_uploads_are_read_and_leave_nothing_behind(tmp_path, monkeypatch):
+def test_uploads_are_read_and_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     files = {"rec.hea": wfdb_header(COUNTS), "rec.dat": wfdb_signals(COUNTS), "C:\\ecg\\one.xml": muse_xml(COUNTS)}
     found = read_uploaded(files)
@@ -92,7 +92,7 @@ def test_uploads_are_read_and_leave_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [] and not (tmp_path.parent / "up.csv").exists()
 
 
-def test_the_app_shows_the_first_ecg_that_can_be_read_and_then_what_is_uploaded(folder, checkpoint):
+def test_app_shows_first_readable_ecg_then_uploads(folder, checkpoint):
     probe_of().save(checkpoint)
     app = ECGApp(folder, checkpoint)
     assert app.explorer.view.name == "one.xml" and app.explorer.view.recorded is not None
@@ -111,7 +111,7 @@ def test_the_app_shows_the_first_ecg_that_can_be_read_and_then_what_is_uploaded(
     assert given[0][0] == "lead-explorer.svg" and b"<svg" in given[0][1] and "downloads" in app.explorer._message.value
 
 
-def test_an_empty_folder_and_a_checkpoint_without_a_probe(tmp_path, checkpoint):
+def test_empty_folder_and_checkpoint_without_probe(tmp_path, checkpoint):
     (tmp_path / "empty").mkdir()
     app = ECGApp(tmp_path / "empty", checkpoint)
     assert app.explorer is None and "holds no ECG. Upload an ECG." in app._message.value
@@ -120,7 +120,7 @@ def test_an_empty_folder_and_a_checkpoint_without_a_probe(tmp_path, checkpoint):
     assert "no probe" in app.explorer._notes.value and app._message.value == ""
 
 
-def test_files_come_as_they_were_sent():
+def test_browser_files_receives_names_with_contents():
     got, files = [], BrowserFiles(lambda content: got.append(content), 20)
     files._receive(files, {"names": ["a.dat", "b.dat"]}, [memoryview(b"12"), memoryview(b"3")])
     assert got == [{"a.dat": b"12", "b.dat": b"3"}]
@@ -129,7 +129,7 @@ def test_files_come_as_they_were_sent():
     assert len(got) == 1
 
 
-def test_the_notebook_makes_the_app(tmp_path, folder, checkpoint):
+def test_app_notebook_runs(tmp_path, folder, checkpoint):
     write_app_notebook(tmp_path / NOTEBOOK, folder, checkpoint)
     (cell,) = nbformat.read(tmp_path / NOTEBOOK, as_version=4).cells
     *imports, call = cell.source.splitlines()
@@ -138,7 +138,7 @@ def test_the_notebook_makes_the_app(tmp_path, folder, checkpoint):
     assert eval(call, scope).explorer.view.name == "one.xml" and len(cell.source.splitlines()) == 3
 
 
-def test_what_cannot_be_served_is_refused(tmp_path, folder, checkpoint, capsys):
+def test_invalid_folder_checkpoint_and_port_are_refused(tmp_path, folder, checkpoint, capsys):
     def refused(*words) -> str:
         assert main(["app", *map(str, words)]) == 2
         return capsys.readouterr().err
@@ -149,6 +149,6 @@ def test_what_cannot_be_served_is_refused(tmp_path, folder, checkpoint, capsys):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"Port {port} cannot be had" in refused(folder, "--checkpoint", checkpoint, "--port", port)
-    assert "Port 70000 cannot be had" in refused(folder, "--checkpoint", checkpoint, "--port", 70000)
+        assert f"Port {port} is in use or not allowed" in refused(folder, "--checkpoint", checkpoint, "--port", port)
+    assert "Port 70000 is in use or not allowed" in refused(folder, "--checkpoint", checkpoint, "--port", 70000)
     assert not [name for name in os.listdir(tmp_path) if name.startswith("lamae_app_")]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import torch
 import wfdb
 
-from lamae_toolkit.cli.main import main
+import lamae_toolkit
+from lamae_toolkit.cli.main import COMMANDS, RESEARCH, _parser, main
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.linear_probe import Probe
@@ -34,16 +36,16 @@ def lines(capsys) -> str:
 
 
 def refused(capsys, *words: str) -> str:
-    """What a refused command says: one line on stderr, exit code 2, no traceback."""
+    """The message of a refused command: one line on stderr, exit code 2, no traceback."""
     assert main([str(word) for word in words]) == 2
-    said = capsys.readouterr().err.strip()
-    last = said.splitlines()[-1]
-    assert last.startswith("lamae: ") and last.endswith("."), said
-    assert "Traceback" not in said
+    message = capsys.readouterr().err.strip()
+    last = message.splitlines()[-1]
+    assert last.startswith("lamae: ") and last.endswith("."), message
+    assert "Traceback" not in message
     return last
 
 
-def test_the_demo_leaves_everything_that_it_promises(run):
+def test_demo_writes_store_checkpoint_metrics_and_report(run):
     assert {path.name for path in run.iterdir()} == {"store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}
     metrics = json.loads((run / "metrics.json").read_text())
     assert [e["name"] for e in metrics["evaluations"]] == [
@@ -59,7 +61,7 @@ def test_the_demo_leaves_everything_that_it_promises(run):
     assert set(Probe.load(run / "checkpoint").codes) == set(metrics["evaluations"][0]["codes"])
 
 
-def test_the_report_needs_nothing_from_elsewhere(run):
+def test_report_loads_no_external_files(run):
     page = (run / "report.html").read_text(encoding="utf-8")
     without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=\"(?!data:)", without_plotly)
@@ -68,13 +70,13 @@ def test_the_report_needs_nothing_from_elsewhere(run):
 
 
 @pytest.mark.slow
-def test_the_demo_goes_on_where_it_was_and_refuses_another(run, capsys):
+def test_demo_resumes_and_refuses_other_settings(run, capsys):
     assert main(["demo", "--out", str(run), "--ecgs", "260", "--steps", "8"]) == 0
     assert "choose another folder" in refused(capsys, "demo", "--out", run, "--ecgs", "100", "--steps", "8")
     assert "a run with steps = 8, not 9" in refused(capsys, "demo", "--out", run, "--ecgs", "260", "--steps", "9")
 
 
-def test_explain_shows_a_real_record(run, tmp_path, capsys, real_data):
+def test_explain_reports_a_real_record(run, tmp_path, capsys, real_data):
     record = real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea"
     out = tmp_path / "shown.html"
     assert main(["explain", str(record), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
@@ -86,7 +88,7 @@ def test_explain_shows_a_real_record(run, tmp_path, capsys, real_data):
 
 
 @pytest.mark.filterwarnings("default::lamae_toolkit.errors.LeadWarning")
-def test_explain_shows_a_record_with_a_flat_lead(run, tmp_path, capsys):
+def test_explain_leaves_out_a_flat_lead(run, tmp_path, capsys):
     samples = np.round(np.random.default_rng(0).normal(0, 0.2, (1000, 3)), 3)
     samples[:, 1] = 0.0
     wfdb.wrsamp(
@@ -102,9 +104,9 @@ def test_explain_shows_a_record_with_a_flat_lead(run, tmp_path, capsys):
     assert (
         main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
     )
-    said = capsys.readouterr()
-    assert "II" in said.err and "flat" in said.err
-    weights = [float(value) for value in re.findall(r"^(?:I|V2)\s+(0\.\d+)", said.out, flags=re.MULTILINE)][:2]
+    printed = capsys.readouterr()
+    assert "II" in printed.err and "flat" in printed.err
+    weights = [float(value) for value in re.findall(r"^(?:I|V2)\s+(0\.\d+)", printed.out, flags=re.MULTILINE)][:2]
     assert sum(weights) == pytest.approx(1, abs=0.002)
 
 
@@ -130,7 +132,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
                 str(metrics),
                 "--representation",
                 "per_lead",
-                "--minimum",
+                "--min-records-per-code",
                 "5",
                 "--n-bootstrap",
                 "10",
@@ -164,7 +166,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     assert (embedded.study_id == Store.open(store).index.study_id).all()
 
 
-def test_a_size_is_pretrained_and_changed_by_what_is_given_beside_it(run, tmp_path, capsys):
+def test_pretrain_size_with_changed_settings(run, tmp_path, capsys):
     small = ["--width", "48", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
     words = ["pretrain", "--store", run / "store", "--out", tmp_path / "run", "--size", "lamae_tiny", "--device", "cpu"]
     words += ["--batch-size", "8", "--steps", "2", *small]
@@ -196,12 +198,12 @@ def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data, capsys):
     (folder / "broken.csv").write_text("I,II,V1\n1,2\n")
     words = ["embed", str(folder), "--checkpoint", str(run / "checkpoint"), "--device", "cpu", "--out", str(table)]
     assert main(words) == 0
-    said = capsys.readouterr().err
-    assert "left out: broken.csv: Row 2 has 2 values for 3 columns" in said and "README.txt" not in said
+    printed = capsys.readouterr().err
+    assert "left out: broken.csv: Row 2 has 2 values for 3 columns" in printed and "README.txt" not in printed
     assert len(pd.read_parquet(table)) == 2
 
 
-def test_refusals_are_one_sentence(run, tmp_path, capsys):
+def test_invalid_input_is_refused_in_one_sentence(run, tmp_path, capsys):
     checkpoint = run / "checkpoint"
     (tmp_path / "empty").mkdir()
     assert "is not a store" in refused(capsys, "pretrain", "--store", tmp_path, "--out", tmp_path / "x")
@@ -216,34 +218,95 @@ def test_refusals_are_one_sentence(run, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
-def test_every_command_explains_itself(capsys):
-    """Through the installed program, as a student would ask; the single commands without starting it anew."""
-    program = Path(sys.executable).with_name("lamae")
-    top = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
-    for command in ("demo", "simulate", "pretrain", "evaluate", "embed", "explain"):
-        assert command in top
+def test_help_of_every_command(capsys):
+    """Every option is explained, an example is given that parses, and nothing required has a default of None."""
+    for words in HELP_PAGES:
         with pytest.raises(SystemExit, match="0"):
-            main([command, "--help"])
+            main([*words, "--help"])
         shown = capsys.readouterr().out
-        options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n)*)", shown, flags=re.MULTILINE)
-        assert options and all(len(text.split()) > 2 for _, text in options), f"an option of {command} is not explained"
+        listed = shown[shown.index("options:") :].partition("\nExample:")[0]
+        options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n?)*)", listed, flags=re.MULTILINE)
+        assert all(len(text.split()) > 2 for _, text in options), f"an option of {words} is not explained"
+        assert options or words in ([], ["prepare"], ["research"]), words
+        assert "None" not in listed and "SUPPRESS" not in listed, words
+        (example,) = re.findall(r"^Example:\n  (lamae .*)", shown, flags=re.MULTILINE)
+        assert _parser().parse_args(shlex.split(example)[1:]).run
 
 
-def test_compare_says_what_it_lacks_and_keeps_its_plan(cohort, tmp_path, capsys):
+HELP_PAGES = [
+    [],
+    *([name] for name in COMMANDS),
+    *(["research", name] for name in RESEARCH),
+    *(["prepare", source] for source in ("mimic", "ptbxl", "folder", "mimic-like")),
+]
+
+
+def test_help_lists_users_commands_first(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    listed = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert listed == ["demo", "explain", "app", "prepare", "simulate", "pretrain", "evaluate", "embed", "research"]
+
+
+def test_installed_program_shows_its_version_and_help_without_pytorch():
+    """As a student would ask: through the installed program, which must answer at once."""
+    program = Path(sys.executable).with_name("lamae")
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert shown == f"lamae {lamae_toolkit.__version__}\n"
+    code = (
+        "import sys; from lamae_toolkit.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print({'torch', 'pandas', 'scipy', 'numpy'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("set()\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "ptbxl"], "lamae compare is now lamae research compare."),
+        (["audit", "--out", "x"], "lamae audit is now lamae research audit."),
+        (["small"], "lamae small is now lamae research shipped-weights."),
+        (["evaluate", "--minimum", "5"], "--minimum is now --min-records-per-code."),
+        (["evaluate", "--replicates=5"], "--replicates is now --n-bootstrap."),
+        (["pretrain", "--data", "resident"], "--data is now --data-location."),
+        (["research", "compare", "ptbxl", "--variants", "A;B"], "--variants is now --variant, given once for each"),
+    ],
+)
+def test_old_names_are_answered_with_the_new_ones(words, message, capsys):
+    assert message in refused(capsys, *words)
+
+
+def test_compare_refuses_missing_input_and_saves_its_plan(cohort, tmp_path, capsys):
     out, store = tmp_path / "out", ["--store", cohort.folder]
-    said = refused(capsys, "compare", "simulated", "--out", out, *store, "--variants", "LAMAE; nothing")
-    assert "There is no variant 'nothing'; choose from LAMAE; independent leads;" in said
-    assert "Give the folder of PTB-XL by --ptbxl" in refused(capsys, "compare", "ptbxl", "--out", out)
-    assert "is not PTB-XL" in refused(capsys, "compare", "ptbxl", "--out", out, *store)
+    message = refused(capsys, "research", "compare", "simulated", "--out", out, *store, "--variant", "nothing")
+    assert "There is no variant 'nothing'; choose from LAMAE; independent leads;" in message
+    assert "Give the folder of PTB-XL by --ptbxl" in refused(capsys, "research", "compare", "ptbxl", "--out", out)
+    assert "is not PTB-XL" in refused(capsys, "research", "compare", "ptbxl", "--out", out, *store)
     assert not out.exists()
-    said = refused(capsys, "compare", "simulated", "--out", out, *store, "--seeds", "1", "--stop-after", "0")
-    assert "no variant with all its rotations yet" in said
+    message = refused(
+        capsys, "research", "compare", "simulated", "--out", out, *store, "--seeds", "1", "--stop-after", "0"
+    )
+    assert "no variant with all its rotations yet" in message
     assert json.loads((out / "plan.json").read_text())["seeds"] == [0]
 
 
-def test_compare_of_untrained_models_from_the_command_to_the_table(cohort, tmp_path, capsys):
-    words = ["compare", "simulated", "--out", tmp_path, "--store", cohort.folder, "--seeds", "2", "--workers", "1"]
-    assert main([str(word) for word in [*words, "--variants", "random encoder", "--n-bootstrap", "20"]]) == 0
+def test_compare_of_untrained_models_writes_a_table(cohort, tmp_path, capsys):
+    words = [
+        "research",
+        "compare",
+        "simulated",
+        "--out",
+        tmp_path,
+        "--store",
+        cohort.folder,
+        "--seeds",
+        "2",
+        "--workers",
+        "1",
+    ]
+    assert main([str(word) for word in [*words, "--variant", "random encoder", "--n-bootstrap", "20"]]) == 0
     assert "silent_codes, all labels, all leads" in lines(capsys)
     results = json.loads((tmp_path / "results.json").read_text())
     assert {row["variant"] for row in results["macro"]} == {"random encoder"}

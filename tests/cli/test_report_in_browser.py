@@ -27,7 +27,7 @@ def report(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_report_opens_offline(report, chromium):
+def test_report_opens_offline(report, chromium):
     requests, errors = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)

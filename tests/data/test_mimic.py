@@ -339,7 +339,7 @@ def test_every_damaged_record_is_refused_with_its_reason_and_the_others_are_kept
     table.to_csv(tree / ECG / "record_list.csv", index=False)
     out = tmp_path / "store"
     words = ["prepare", "mimic", "--ecg", str(tree / ECG), "--hosp", str(tree / HOSP), "--ed", str(tree / ED)]
-    assert main([*words, "--out", str(out), "--workers", "1", "--minimum", "3"]) == 1
+    assert main([*words, "--out", str(out), "--workers", "1", "--min-records-per-code", "3"]) == 1
     report = json.loads((out / "report.json").read_text())
     assert report["dropped_by_reason"] == {
         "signal file cut off": 2,

@@ -284,7 +284,7 @@ def test_what_cannot_be_audited_is_refused_in_one_sentence(tmp_path, capsys):
         (["--seeds", "0"], "--seeds is 0"),
         (["--checkpoint", str(tmp_path / "none")], "There is no checkpoint folder"),
     ):
-        assert main(["audit", "--out", str(tmp_path / "run"), *words]) == 2
+        assert main(["research", "audit", "--out", str(tmp_path / "run"), *words]) == 2
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     with pytest.raises(ECGError, match="A model is there twice"):

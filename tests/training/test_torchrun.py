@@ -100,7 +100,7 @@ def test_two_processes_have_the_losses_and_the_model_of_one(uneven, together, tm
 
 def test_two_processes_change_their_shares_of_streamed_ecgs_as_one_process_does_the_whole(uneven, tmp_path):
     words = ["pretrain", "--store", str(uneven.folder), *OPTIONS, *CHANGES]
-    done = torchrun("-m", "lamae_toolkit.cli", *words, "--data", "streamed", "--out", tmp_path / "two")
+    done = torchrun("-m", "lamae_toolkit.cli", *words, "--data-location", "streamed", "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert cli.main([*words, "--out", str(tmp_path / "one")]) == 0
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)

@@ -1,4 +1,4 @@
-"""The ECGs of one folder by name, read when they are asked for; nothing outside of the folder is read."""
+"""The ECGs of one folder by name, read on demand; nothing outside the folder is read."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ UPLOAD_MB = 20
 class ECGFolder(Mapping[str, Recording]):
     """What `find_ecgs` finds in a folder, by its path below the folder, and ECGs that were added by hand.
 
-    A file that is, or whose WFDB header names, a link or path that leads out of the folder is no part of it:
+    A file that is, or whose WFDB header names, a link or path that points outside the folder is not part of it:
     `left_out` counts them. A file that cannot be read raises its ECGError when it is asked for. The folder may be
     without ECGs; ECGError if there is no such folder.
     """
@@ -41,7 +41,7 @@ class ECGFolder(Mapping[str, Recording]):
         if self._last is None or self._last[0] != name:
             path = self._paths[name]
             if not self._is_inside(path):  # it may have been replaced since
-                raise ECGError(f"{name} leads out of the folder {self.root.name}; copy the file itself there.")
+                raise ECGError(f"{name} points outside the folder {self.root.name}; copy the file itself there.")
             self._last = name, read_ecg(path)
         return self._last[1]
 
@@ -52,7 +52,7 @@ class ECGFolder(Mapping[str, Recording]):
         return len(self._paths) + len(self._added)
 
     def add(self, name: str, recording: Recording) -> str:
-        """Put an ECG beside those of the folder, in memory; returns the name that it has got."""
+        """Add an ECG to those of the folder, in memory; returns its name, with a number if the name is taken."""
         given, number = name, 2
         while name in self:
             name, number = f"{given} ({number})", number + 1

@@ -145,12 +145,14 @@ def ptbxl(store: Store) -> Plan:
     """LAMAE against its rivals on PTB-XL: superclasses and ICD-10 codes with at least 30 positives.
 
     Four rotations: each pair of the folds 1 to 8 is the test set once, the fold after it is for validation, and the
-    other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae compare ptbxl`. Cost: about
+    other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae research compare ptbxl`. Cost: about
     75 minutes on two cores for the pretrained models.
     """
     splits, codes = tuple(_rotation(first) for first in (1, 3, 5, 7)), frequent_codes(store)
     if "superclasses" not in store.index or not codes:
-        raise ECGError(f"{store.folder} is not PTB-XL, or holds too little of it; pack it with `lamae compare ptbxl`.")
+        raise ECGError(
+            f"{store.folder} is not PTB-XL, or holds too little of it; pack it with `lamae research compare ptbxl`."
+        )
     return Plan("ptbxl", ALL, {"superclasses": SUPERCLASSES, "codes": codes}, splits, SMALL, BUDGET)
 
 

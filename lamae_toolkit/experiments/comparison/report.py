@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "results"
 
 
 def published_results(name: str = "ptbxl") -> dict:
-    """The finished results of a comparison: what `lamae compare` wrote on the machine and day that they name."""
+    """The finished results of a comparison: what `lamae research compare` wrote, with machine and date."""
     path = GOLDEN / f"{name}.json"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in GOLDEN.glob("*.json")))

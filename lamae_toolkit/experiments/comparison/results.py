@@ -40,7 +40,7 @@ class Ranking:
         }
         self.seeds = {name: seeds for name, seeds in complete.items() if seeds}
         if not self.seeds:
-            raise ECGError(f"{out} has no variant with all its rotations yet; let `lamae compare` go on.")
+            raise ECGError(f"{out} has no variant with all its rotations yet; let `lamae research compare` go on.")
         tested = np.unique(np.concatenate([scores["rows"] for scores in self.scores.values()]))
         self.labels = {task: labels_of(store.index, task, classes) for task, classes in plan.tasks.items()}
         self.column = {row: position for position, row in enumerate(tested)}

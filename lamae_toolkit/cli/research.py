@@ -1,0 +1,101 @@
+"""What `lamae research` does: the studies of the toolkit, as commands."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from lamae_toolkit.cli.commands import interval
+from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
+from lamae_toolkit.data.datasets.simulated import simulate_store
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.experiments.audit.plan import AuditPlan
+from lamae_toolkit.experiments.audit.report import audit, readable_scores
+from lamae_toolkit.experiments.audit.verdict import METHODS
+from lamae_toolkit.experiments.comparison.plans import PLANS
+from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
+from lamae_toolkit.experiments.demo import REPORT_FILE
+from lamae_toolkit.experiments.shipped_weights import train_small
+
+OTHER_COHORT = 1000
+"""Given checkpoints may have learned from the usual cohort; they are audited on the patients of cohorts from this seed
+on."""
+
+
+def compare_command(arguments: argparse.Namespace) -> None:
+    store = _comparison_store(arguments)
+    plan = replace(PLANS[arguments.recipe](store), seeds=tuple(range(arguments.seeds)))
+    if arguments.variant:
+        unknown = [name for name in arguments.variant if name not in plan.variants]
+        if unknown:
+            raise ECGError(f"There is no variant {unknown[0]!r}; choose from {'; '.join(plan.variants)}.")
+        plan = replace(plan, variants={name: plan.variants[name] for name in arguments.variant})
+    # A GPU is kept busy by one cell at a time; CPU cores work in parallel.
+    workers = arguments.workers if arguments.device == "cpu" else 1
+    results = compare_methods(
+        plan,
+        store,
+        arguments.out,
+        command=arguments.command_line,
+        workers=workers,
+        device=arguments.device,
+        stop_after=arguments.stop_after,
+        n_bootstrap=arguments.n_bootstrap,
+    )
+    for task in plan.tasks:
+        print(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
+    if results["missing_cells"]:
+        print(f"\n{results['missing_cells']} cells are still missing; the same command resumes with them.")
+    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {(arguments.out / REPORT_FILE).resolve()} in a browser.")
+
+
+def _comparison_store(arguments: argparse.Namespace) -> Store:
+    """The store that was given, or the one that this comparison made, or a new one."""
+    folder = arguments.store or arguments.out / "store"
+    if arguments.store or folder.is_dir():
+        return Store.open(folder)
+    if arguments.recipe == "simulated":
+        return simulate_store(folder)
+    if arguments.ptbxl is None:
+        raise ECGError("Give the folder of PTB-XL by --ptbxl, or a store of it by --store.")
+    return ptbxl_store(folder, arguments.ptbxl, zscored=arguments.zscored, metadata=arguments.metadata)
+
+
+def audit_command(arguments: argparse.Namespace) -> None:
+    """Audit, and print the scores and one sentence per method."""
+    for name in ("ecgs", "seeds", "n_bootstrap", "workers"):
+        if getattr(arguments, name) < 1:
+            option = name.replace("_", "-")
+            raise ECGError(f"--{option} is {getattr(arguments, name)}, but it must be 1 or more.")
+    for folder in arguments.checkpoint:
+        if not Path(folder).is_dir():
+            raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
+    plan = AuditPlan(
+        checkpoints=tuple(str(folder) for folder in arguments.checkpoint),
+        seeds=tuple(range(arguments.seeds)),
+        cohort_seed=arguments.seed + (OTHER_COHORT if arguments.checkpoint else 0),
+        ecgs=arguments.ecgs,
+        randomized_ecgs=max(1, arguments.ecgs // 3),
+        representation=arguments.representation,
+    )
+    results = audit(
+        plan,
+        arguments.out,
+        command=arguments.command_line,
+        workers=arguments.workers,
+        n_bootstrap=arguments.n_bootstrap,
+    )
+    for kind in METHODS:
+        print(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")
+    print(f"\n{results['rule']}\n")
+    for verdict in results["verdicts"]:
+        print(verdict["sentence"])
+    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {(arguments.out / REPORT_FILE).resolve()} in a browser.")
+
+
+def shipped_weights_command(arguments: argparse.Namespace) -> None:
+    store = Store.open(arguments.store)
+    metrics = train_small(arguments.out, store, model_name=arguments.model_name, device=arguments.device)
+    for name in ("superclasses, per_lead", "codes, per_lead"):
+        print(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
+    print(f"Copy {arguments.out / 'shipped'} to where it is wanted.")
