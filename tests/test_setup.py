@@ -1,16 +1,20 @@
-"""The set-up is one thing said in several places, and they agree."""
+"""pyproject.toml, constraints.txt, environment.yml, start.py and CITATION.cff agree with each other."""
 
+import ast
 import importlib.util
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
+from lamae_toolkit._lazy import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -40,14 +44,47 @@ def test_conda_installs_what_start_installs():
     assert " ".join(packages["pip"]) == " ".join(start().INSTALL)
 
 
-def test_every_package_that_is_asked_for_has_a_tested_version():
+def test_every_dependency_has_a_tested_version():
     pinned = {normal(name): version for name, version in constraints().items()}
     extras = PROJECT["optional-dependencies"].values()
-    asked = [*PROJECT["dependencies"], *(text for extra in extras for text in extra)]
-    for text in asked:
+    for text in [*PROJECT["dependencies"], *(text for extra in extras for text in extra)]:
         requirement = Requirement(text)
+        if requirement.name == "lamae-toolkit":  # the extra "all"
+            continue
         version = pinned[normal(requirement.name)]
         assert requirement.specifier.contains(version), f"{text} does not admit the tested {version}"
+
+
+def names(texts: list[str]) -> set[str]:
+    return {normal(Requirement(text).name) for text in texts}
+
+
+def test_start_installs_every_extra():
+    extras = PROJECT["optional-dependencies"]
+    assert Requirement(extras["all"][0]).extras == set(extras) - {"all"}
+    assert start().INSTALL[-1] == ".[all]"
+
+
+def test_every_import_is_a_core_dependency_or_names_its_extra():
+    """An error about a missing package names the extra that installs it: EXTRAS agrees with pyproject.toml."""
+    imported = set()
+    for folder in ("lamae_toolkit", "widgets"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported.update(alias.name.split(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    imported.add(node.module.split(".")[0])
+    third_party = imported - set(sys.stdlib_module_names) - {"lamae_toolkit"}
+    distributions = packages_distributions()
+    core, extras = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
+    for package in third_party | set(EXTRAS):
+        found = {normal(name) for name in distributions[package]}
+        if package in EXTRAS:
+            assert found & names(extras[EXTRAS[package]]), f"the extra {EXTRAS[package]} lacks {package}"
+            assert not found & core, f"{package} is a core dependency and needs no extra"
+        elif package != "threadpoolctl":  # scikit-learn brings it
+            assert found & core, f"{package} is neither a core dependency nor in EXTRAS"
 
 
 ON_CI = pytest.mark.skipif(
@@ -87,7 +124,7 @@ def test_nothing_is_pinned_that_is_not_used():
     assert {normal(name) for name in constraints()} <= installed
 
 
-def test_start_says_what_it_can_do():
+def test_start_help_lists_its_commands():
     shown = subprocess.run([sys.executable, str(ROOT / "start.py"), "--help"], capture_output=True, text=True)
     assert shown.returncode == 0
     for command in ("demo", "test", "lab", "docs"):
@@ -113,7 +150,7 @@ def test_start_installs_again_only_when_something_changed(tmp_path, monkeypatch)
     assert len(calls) == 2
 
 
-def test_the_version_is_said_once():
+def test_citation_has_the_version_of_the_project():
     assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
