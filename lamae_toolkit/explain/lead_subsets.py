@@ -88,9 +88,9 @@ def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"])
         there = members[row]
         leads = [name for name, is_in in zip(one.leads, there.tolist(), strict=True) if is_in]
         connected = model.connect(model.encode(one.select(leads)))
-        tokens, seen = connected.time_steps()
+        tokens, _ = connected.time_steps()
         per_lead, spread = one.signal_mv.new_zeros(2, 1, len(one.leads), tokens.shape[-1])
-        per_lead[:, there], spread[:, there] = model.lead_latents(connected), mean_and_std(tokens, seen)[1]
+        per_lead[:, there], spread[:, there] = connected.lead_latents(), connected.lead_std()
         yield SubsetLatents(
             torch.tensor([row], device=members.device), per_lead, spread, reduce(tokens, "s l n d -> n s d", "mean")
         )
@@ -100,11 +100,11 @@ def _heart(model: LAMAE, latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> 
     """The heart token of each subset, by the model's own pooling."""
     # One token a lead, of which the lead's latent is the mean.
     position = latents.rows.new_empty(*there.shape, 0)
-    return model.pool(Latents(latents.per_lead[:, :, None], there[..., None], position), 0, time_steps=False)[0]
+    return model.pool(Latents(latents.per_lead[:, :, None], there[..., None], position))[0]
 
 
 def _summary(latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
-    """The summary of each subset: `LAMAE.summary` where every patch of a lead is there, twenty times as fast."""
+    """The summary of each subset: `Latents.summary` where every patch of a lead is there, twenty times as fast."""
     mean, over_leads = mean_and_std(latents.per_lead, there)
     over_time = (latents.heartbeat - latents.heartbeat.mean(dim=0)).square_().mean(dim=0).add_(1e-8).sqrt_()
     change = latents.heartbeat.diff(dim=0).abs_().mean(dim=0)

@@ -96,7 +96,7 @@ def latents_by_connecting(model: LAMAE, encoded: Latents, members: Bool[Tensor, 
     """
     leads, tokens = encoded.tokens.shape[1:3]
     for rows, chosen in subsets_by_size(members, tokens):
-        connected = model.connect(Latents(encoded.tokens[0, chosen], None, encoded.position[0, chosen])).tokens
+        connected = model.connect(Latents(*(part[0, chosen] for part in encoded))).tokens
         patches = connected[:, :, 1:]
         spread = mean_and_std(patches, torch.ones_like(patches[..., 0], dtype=torch.bool))[1]
         per_lead, of_leads = connected.new_zeros(2, len(rows), leads, connected.shape[-1])

@@ -1,9 +1,9 @@
-"""LAMAE's rivals: the same encoder, decoder, data, steps and budget, but the leads meet otherwise or never.
+"""LAMAE's baselines: the same encoder, decoder, data, steps and budget, but the leads are combined otherwise or never.
 
-Independent leads: each lead is read and drawn on its own. Alignment: so, too, but the latents of the leads of one
-ECG are pulled together (MVMAE, arXiv 2511.22294). Average joint: the leads meet in the decoder as their plain mean.
-Random encoder: LAMAE without training. With equal sizes all have the same transformer blocks; only where LAMAE's
-last ones look across leads, theirs look along the lead.
+Independent leads: each lead is encoded and reconstructed on its own. Alignment: the same, but the latents of the leads
+of one ECG are pulled together (MVMAE, arXiv 2511.22294). Average joint: the decoder gets the plain mean of the leads.
+Random encoder: LAMAE without training. With equal sizes all have the same transformer blocks; only where LAMAE's last
+ones attend across leads, those of the baselines attend within the lead.
 """
 
 import math
@@ -16,36 +16,49 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.outputs import Latents, with_cls
+from lamae_toolkit.model.outputs import Latents, keys_within_leads
 
 
 class IndependentMAE(LAMAE):
-    """A masked autoencoder for single leads: no information crosses leads, neither in the encoder nor the decoder."""
+    """A masked autoencoder for single leads: no information crosses leads, neither in the encoder nor the decoder.
+
+    LAMAE's twin with independent leads: the same blocks and the same use, `embed` and `reconstruct` included. config:
+    as for LAMAE, but no complete lead is masked.
+
+    Example:
+        import lamae_toolkit as lt
+        twin = lt.IndependentMAE(lt.LAMAEConfig()).eval()
+        batch = lt.collate([lt.simulate_ecg(lt.sample_patient(seed=1), seed=1)])
+        twin.embed(batch).heart.shape  # (1, 144)
+    """
 
     def __init__(self, config: LAMAEConfig) -> None:
-        # A lead that is hidden altogether could not be drawn from anything.
+        # A lead that is masked completely could not be reconstructed from anything.
         super().__init__(replace(config, masked_leads=0, mask_ratio=config.mask_ratio or 0.75))
         del self.pooling, self.heart_to_decoder
 
     def connect(self, latents: Latents) -> Latents:
         """The blocks that are LAMAE's latent attention, each lead on its own."""
-        tokens, seen, position = latents
-        x = rearrange(tokens, "b l m d -> (b l) m d")
-        keys = None if seen is None else rearrange(with_cls(seen), "b l m -> (b l) m")
+        tokens, valid_mask, position = latents
+        x, key_mask = rearrange(tokens, "b l m d -> (b l) m d"), keys_within_leads(valid_mask)
         for block in self.latent_attention:
-            x = block(x, keys)
-        return Latents(self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(tokens))), seen, position)
+            x = block(x, key_mask)
+        return Latents(self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(tokens))), valid_mask, position)
 
-    def pool(self, latents: Latents, n: int, time_steps: bool = True):
-        """The plain mean of the leads: heart (b, d), equal weights (b, 1, l), and no moments."""
-        there = latents.lead_mask()
-        weights = there / there.sum(dim=1, keepdim=True)
-        return (self.lead_latents(latents) * weights[..., None]).sum(dim=1), weights[:, None], None
+    def pool(self, latents: Latents) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b 1 l"]]:
+        """The plain mean of the leads, and their equal weights."""
+        lead_mask = latents.lead_mask()
+        weights = lead_mask / lead_mask.sum(dim=1, keepdim=True)
+        return (latents.lead_latents() * weights[..., None]).sum(dim=1), weights[:, None]
 
-    def decode(self, latents: Latents, heart: Tensor, time_steps: None, batch) -> Float[Tensor, "b l n p"]:
-        """Draw each lead from its own latents alone."""
+    def pool_time_steps(self, latents: Latents, weights: Float[Tensor, "b 1 l"], n: int) -> None:
+        """Nothing: no lead hears of another at any time step."""
+
+    def decode(self, latents: Latents, heart: Tensor, time_steps: None, batch: Batch) -> Float[Tensor, "b l n p"]:
+        """Reconstruct each lead from its own latents alone."""
         return super().decode(latents, None, None, batch)
 
 
@@ -60,13 +73,13 @@ class AlignmentMAE(IndependentMAE):
 
     def __init__(self, config: LAMAEConfig) -> None:
         super().__init__(config)
-        # A tensor: a compiled model takes its value anew in every step, and is compiled again for every new number.
+        # A buffer: a compiled model reads its value in every step, but is compiled again for every new Python number.
         self.register_buffer("beta", torch.tensor(0.0), persistent=False)
         self._progress = 0.0
 
     @property
     def progress(self) -> float:
-        """The share of pretraining after warm-up that is done, which beta follows."""
+        """The fraction of pretraining after warm-up that is done, which beta follows."""
         return self._progress
 
     @progress.setter
@@ -75,8 +88,8 @@ class AlignmentMAE(IndependentMAE):
         self.beta.fill_(alignment_weight(value))
 
     def auxiliary_loss(self, latents: Latents) -> Tensor:
-        """beta times the alignment loss of the leads that are there."""
-        unit = F.normalize(self.lead_latents(latents), dim=-1)
+        """beta times the alignment loss of the valid leads."""
+        unit = F.normalize(latents.lead_latents(), dim=-1)
         return self.beta * type(self).align(unit, latents.lead_mask())
 
 
@@ -85,34 +98,40 @@ def alignment_weight(progress: float, largest: float = 2.0) -> float:
     return 0.0 if progress <= 0 else largest / (1 + math.exp(-12 * (progress - 0.5)))
 
 
-def mse_alignment(unit: Float[Tensor, "b l d"], there: Bool[Tensor, "b l"]) -> Float[Tensor, ""]:
+def mse_alignment(unit: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"]) -> Float[Tensor, ""]:
     """sum over ordered pairs of leads of mean_d (f_i - f_j)^2, divided by n^2; mean over ECGs."""
-    pairs = (there[:, :, None] & there[:, None]).to(unit.dtype)
+    pairs = (lead_mask[:, :, None] & lead_mask[:, None]).to(unit.dtype)
     # For unit vectors |f_i - f_j|^2 = 2 - 2 cos.
     distance = (2 - 2 * unit @ unit.mT) / unit.shape[-1]
     return ((distance * pairs).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2))).mean()
 
 
-def cosine_alignment(unit: Float[Tensor, "b l d"], there: Bool[Tensor, "b l"]) -> Float[Tensor, ""]:
+def cosine_alignment(unit: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"]) -> Float[Tensor, ""]:
     """minus the mean cosine of all pairs of different leads of an ECG; mean over ECGs."""
-    pairs = (there[:, :, None] & there[:, None]).to(unit.dtype) * (1 - torch.eye(unit.shape[1], device=unit.device))
+    pairs = (lead_mask[:, :, None] & lead_mask[:, None]).to(unit.dtype) * (
+        1 - torch.eye(unit.shape[1], device=unit.device)
+    )
     return -((unit @ unit.mT * pairs).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
 def info_nce_alignment(
-    unit: Float[Tensor, "b l d"], there: Bool[Tensor, "b l"], temperature: float = 0.5
+    unit: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"], temperature: float = 0.5
 ) -> Float[Tensor, ""]:
-    """For each ordered pair of leads: tell the other lead of the same ECG from that lead of other ECGs.
+    """For each ordered pair of leads: find the other lead of the same ECG among that lead of all ECGs (contrastive).
 
     cross-entropy over the batch of f_i . f_j / temperature, mean over pairs and ECGs.
     """
     logits = torch.einsum("aid, bjd -> ijab", unit, unit) / temperature
-    logits = logits.masked_fill(~there.T[None, :, None, :], -1e9)  # not -inf: a lead that no ECG has gives no NaN
-    chance = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)
+    logits = logits.masked_fill(
+        ~lead_mask.T[None, :, None, :], -1e9
+    )  # not -inf, which gives NaN for a lead that no ECG has
+    log_probability = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)
     pairs = (
-        there.T[:, None] & there.T[None] & ~torch.eye(unit.shape[1], dtype=torch.bool, device=unit.device)[..., None]
+        lead_mask.T[:, None]
+        & lead_mask.T[None]
+        & ~torch.eye(unit.shape[1], dtype=torch.bool, device=unit.device)[..., None]
     )
-    return -torch.where(pairs, chance, 0.0).sum() / pairs.sum().clamp(min=1)
+    return -torch.where(pairs, log_probability, 0.0).sum() / pairs.sum().clamp(min=1)
 
 
 class AlignmentMSE(AlignmentMAE):
@@ -135,7 +154,7 @@ class AlignmentInfoNCE(AlignmentMAE):
 
 
 class AverageJoint(LAMAE):
-    """Leads are read on their own, and their plain mean enters the decoder: joint, without attention or weights."""
+    """Leads are encoded on their own, and their plain mean enters the decoder: joint, without attention or weights."""
 
     def __init__(self, config: LAMAEConfig) -> None:
         depth = config.encoder_depth + config.latent_depth
@@ -143,7 +162,7 @@ class AverageJoint(LAMAE):
 
 
 class RandomEncoder(LAMAE):
-    """LAMAE with the weights that it starts from: what the architecture alone is worth. Always show it beside."""
+    """LAMAE with its initial weights: what the architecture alone is worth. Report it next to every trained model."""
 
 
 COMPARED_MODELS: dict[str, type[LAMAE]] = {

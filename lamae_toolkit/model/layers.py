@@ -1,7 +1,8 @@
 """The building blocks of the model: attention, transformer blocks, and lead pooling.
 
-`tap` is where attention can be read and edited (see `lamae_toolkit.model.hooks`): a function that is given the softmax
-and returns what to use instead, or None if it only looks.
+Boolean masks follow torch's scaled_dot_product_attention: True where a token may be attended to (the opposite of the
+`key_padding_mask` of nn.MultiheadAttention). `hook` is where attention can be read and edited (see
+`lamae_toolkit.model.hooks`): a function of the softmax that returns what to use instead, or None if it only reads.
 """
 
 import math
@@ -9,18 +10,23 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 AttentionHook = Callable[[Tensor], Tensor | None]
 
+# einops keeps a table of the tensor types that it has met. torch.compile guards on that table, so a type that is first
+# met while a model is traced would have it traced twice.
+for _met in (torch.zeros(1), nn.Parameter(torch.zeros(1))):
+    rearrange(_met, "one -> one")
+
 
 class Attention(nn.Module):
-    """Every token gathers what it needs from the others: softmax(q k^T / sqrt(e)) v, in several heads.
+    """Multi-head attention: every token gathers from the others what it needs, softmax(q k^T / sqrt(e)) v per head.
 
-    Source: Vaswani et al., arXiv 1706.03762. One class, two paths with equal results: fused when nobody
-    watches, and explicit when `tap` is set, which then receives the softmax, (b, h, i, j), each row summing to 1.
+    Source: Vaswani et al., arXiv 1706.03762. One class, two paths with equal results: fused, and explicit where `hook`
+    is set, which then receives the softmax, (b, h, i, j), each row summing to 1.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -34,36 +40,39 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b i d"],
-        keys: Bool[Tensor, "b j"] | None = None,
+        key_mask: Bool[Tensor, "b j"] | None = None,
         context: Float[Tensor, "b j d"] | None = None,
     ) -> Float[Tensor, "b i d"]:
-        """keys: False where a token must not be looked at. context: the tokens to look at, if not those of x."""
+        """key_mask: True where a token may be attended to. context: the tokens to attend to, if not those of x."""
         if context is None:
             q, k, v = rearrange(self.qkv(x), "b m (three h e) -> three b h m e", three=3, h=self.heads)
         else:
-            ask, offer = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
-            q = rearrange(F.linear(x, ask), "b m (h e) -> b h m e", h=self.heads)
-            k, v = rearrange(F.linear(context, offer), "b m (two h e) -> two b h m e", two=2, h=self.heads)
-        allowed = None if keys is None else keys[:, None, None, :]
+            to_q, to_kv = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            q = rearrange(F.linear(x, to_q), "b m (h e) -> b h m e", h=self.heads)
+            k, v = rearrange(F.linear(context, to_kv), "b m (two h e) -> two b h m e", two=2, h=self.heads)
+        attn_mask = None if key_mask is None else key_mask[:, None, None, :]
         if self.hook is None:
-            gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+            gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         else:
             scores = einsum(q / math.sqrt(q.shape[-1]), k, "b h i e, b h j e -> b h i j")
-            if allowed is not None:
-                scores = scores.masked_fill(~allowed, -math.inf)
+            if attn_mask is not None:
+                scores = scores.masked_fill(~attn_mask, -math.inf)
             attention = hooked(scores.softmax(dim=-1), self.hook)
             gathered = einsum(attention, v, "b h i j, b h j e -> b h i e")
         return self.out(rearrange(gathered, "b h m e -> b m (h e)"))
 
 
 def hooked(attention: Tensor, hook: AttentionHook | None) -> Tensor:
-    """The softmax, or what its tap makes of it."""
+    """The softmax, or what its hook makes of it."""
     edited = None if hook is None else hook(attention)
     return attention if edited is None else edited
 
 
 class Block(nn.Module):
-    """A transformer block: look around (attention), then think (a small network for each token)."""
+    """A pre-norm transformer block: attention among the tokens, then an MLP for each token.
+
+    x + attention(norm(x)), then x + mlp(norm(x)). Source: Xiong et al., arXiv 2002.04745.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -75,17 +84,17 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b i d"],
-        keys: Bool[Tensor, "b j"] | None = None,
+        key_mask: Bool[Tensor, "b j"] | None = None,
         context: Float[Tensor, "b j d"] | None = None,
     ) -> Float[Tensor, "b i d"]:
-        """keys, context: as in `Attention`."""
+        """key_mask, context: as in `Attention`."""
         context = None if context is None else self.norm_attention(context)
-        x = x + self.attention(self.norm_attention(x), keys, context)
+        x = x + self.attention(self.norm_attention(x), key_mask, context)
         return x + self.mlp(self.norm_mlp(x))
 
 
 class InducedBlock(nn.Module):
-    """A few learned latents gather from all tokens, and every token takes from them what it needs.
+    """Induced set attention: a few learned latents attend to all tokens, and every token attends to these latents.
 
     The cost grows with the number of tokens, not with its square. Source: Lee et al., arXiv 1810.00825.
     """
@@ -95,17 +104,17 @@ class InducedBlock(nn.Module):
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
         self.gather, self.spread = Block(width, heads), Block(width, heads)
 
-    def forward(self, x: Float[Tensor, "b m d"], keys: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
-        """keys: False where a token must not be looked at."""
-        gathered = self.gather(repeat(self.latents, "m d -> b m d", b=len(x)), keys, x)
+    def forward(self, x: Float[Tensor, "b m d"], key_mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
+        """key_mask: True where a token may be attended to."""
+        gathered = self.gather(self.latents.expand(len(x), -1, -1), key_mask, x)
         return self.spread(x, None, gathered)
 
 
 class LeadPooling(nn.Module):
-    """Weigh the leads of an ECG: a learned question asked of every lead, whose softmax is the lead weight.
+    """Weigh the leads of an ECG: a learned query attends to all leads, and its softmax is the lead weights.
 
-    weight = softmax over leads of (query . key) / sqrt(e), one set of weights per head. The order of the
-    leads does not matter, and an absent lead has the weight 0. Without `adaptive`, all leads weigh alike.
+    weight = softmax over leads of (query . key) / sqrt(e), one set of weights per head. The order of the leads does not
+    matter, and an absent lead has the weight 0. Without `adaptive`, all leads have equal weights.
     """
 
     def __init__(self, width: int, heads: int, adaptive: bool = True) -> None:
@@ -117,15 +126,14 @@ class LeadPooling(nn.Module):
         self.out = nn.Linear(width, width)
         self.hook: AttentionHook | None = None
 
-    def weigh(self, lead_latents: Float[Tensor, "b l d"], seen: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b h l"]:
-        """The weight of each lead, per head; each row sums to 1."""
+    def weigh(self, lead_latents: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b h l"]:
+        """The weight of each lead, per head, 0 where `lead_mask` is False; each row sums to 1."""
         if self.key is None:
             scores = lead_latents.new_zeros(len(lead_latents), self.heads, lead_latents.shape[1])
         else:
             key = rearrange(self.key(lead_latents), "b l (h e) -> b l h e", h=self.heads)
             scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
-        if seen is not None:
-            scores = scores.masked_fill(~seen[:, None], -math.inf)
+        scores = scores.masked_fill(~lead_mask[:, None], -math.inf)
         return hooked(scores.softmax(dim=-1), self.hook)
 
     def pool(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
@@ -136,9 +144,9 @@ class LeadPooling(nn.Module):
     def pool_time_steps(
         self, grid: Float[Tensor, "b l n d"], weights: Float[Tensor, "b h l"], visible: Bool[Tensor, "b l n"]
     ) -> Float[Tensor, "b n d"]:
-        """The heart at each moment: the leads visible at that patch, added up by the same weights.
+        """The heart at each time step: the leads visible at that patch, added up by the same weights.
 
-        Where a lead is hidden, the others' weights are scaled up to sum to 1; where all are, it is 0.
+        Where a lead is masked, the others' weights are scaled up to sum to 1; where all are, it is 0.
         """
         share = einsum(weights, visible.to(weights.dtype), "b h l, b l n -> b h l n")
         share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
@@ -148,7 +156,7 @@ class LeadPooling(nn.Module):
 
 
 def sinusoidal_pos_embed(length: int, width: int) -> Float[Tensor, "n d"]:
-    """A fixed code of waves by which a token knows its time: sin and cos of t / 10000^(i/d).
+    """A fixed positional embedding, by which a token knows its time: sin and cos of t / 10000^(i/d).
 
     Source: Vaswani et al., arXiv 1706.03762.
     """

@@ -11,7 +11,8 @@ from torch import Tensor
 class Reconstruction(NamedTuple):
     """What a pretraining step returns: `loss, prediction, mask = model(batch)`.
 
-    prediction: (b, l, n, p) in normalized units. mask: True where a patch was hidden and recorded.
+    prediction: (b, l, n, p), every patch, in units of its lead's scale. mask: (b, l, n), True where a recorded patch
+    was masked: the patches that the loss is about.
     """
 
     loss: Float[Tensor, ""]
@@ -20,13 +21,13 @@ class Reconstruction(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """What the model knows of each ECG.
+    """The features of each ECG, from which a linear probe predicts.
 
     heart: (b, d), the pooled heart token. per_lead: (b, l, d), the latent of each lead (0 if absent).
     lead_weights: (b, h, l), the share that each lead has in the heart token; sums to 1 over the leads.
     per_lead_std: (b, l, d), how much each lead's tokens vary over time (standard deviation; 0 if absent).
-    summary: (b, 5 d), leads and moments summarised by mean and spread (see `LAMAE.summary`); like the heart
-    token it is the same in whatever order the leads come.
+    summary: (b, 5 d), leads and time steps summarized by mean and standard deviation (see `Latents.summary`); like the
+    heart token it does not depend on the order of the leads.
     """
 
     heart: Float[Tensor, "b d"]
@@ -37,41 +38,73 @@ class Embedding(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """The latents of all leads: the lead's own CLS token, then one token per visible patch.
+    """The latents of all leads: each lead's CLS token, then its patch tokens.
 
-    tokens: (b, l, m, d) with m = 1 + visible patches. seen: (b, l, m), False for padding and absent
-    leads, or None if there is neither. position: (b, l, m - 1), the patch that each token stands for.
+    tokens: (b, l, m, d), m = 1 + patch tokens. valid_mask: (b, l, m), True for a visible patch of a recorded lead, and
+    for the CLS token of a lead that has one; False for masked patches and absent leads. position: (b, l, m - 1), the
+    index of the patch that each patch token stands for.
     """
 
     tokens: Float[Tensor, "b l m d"]
-    seen: Bool[Tensor, "b l m"] | None
+    valid_mask: Bool[Tensor, "b l m"]
     position: Int[Tensor, "b l k"]
 
     def lead_mask(self) -> Bool[Tensor, "b l"]:
-        """Which leads were seen at all."""
-        if self.seen is None:
-            return torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
-        return self.seen[:, :, 0]
+        """Which leads have a visible patch."""
+        return self.valid_mask[:, :, 0]
 
     def of_leads(self, rows: Sequence[int]) -> "Latents":
         """The latents of these rows alone, in this order."""
-        return Latents(self.tokens[:, rows], None if self.seen is None else self.seen[:, rows], self.position[:, rows])
+        return Latents(self.tokens[:, rows], self.valid_mask[:, rows], self.position[:, rows])
 
     def time_steps(self) -> tuple[Float[Tensor, "b l k d"], Bool[Tensor, "b l k"]]:
-        """The tokens of the patches, without the CLS token, and which of them were seen."""
-        if self.seen is None:
-            return self.tokens[:, :, 1:], torch.ones_like(self.position, dtype=torch.bool)
-        return self.tokens[:, :, 1:], self.seen[:, :, 1:]
+        """The patch tokens, without the CLS token, and which of them are valid."""
+        return self.tokens[:, :, 1:], self.valid_mask[:, :, 1:]
+
+    def on_time_grid(self, n: int) -> tuple[Float[Tensor, "b l n d"], Bool[Tensor, "b l n"]]:
+        """The patch tokens at the indices of their patches, 0 for the others of n, and which of the n are valid."""
+        tokens, valid = self.time_steps()
+        b, l, _, d = tokens.shape
+        grid = tokens.new_zeros(b, l, n, d).scatter(2, self.position[..., None].expand_as(tokens), tokens)
+        return grid, valid.new_zeros(b, l, n).scatter(2, self.position, valid)
+
+    def lead_latents(self) -> Float[Tensor, "b l d"]:
+        """One latent per lead: the mean of its valid tokens, or 0 for a lead without any."""
+        count = self.valid_mask.sum(dim=2).clamp(min=1)
+        return (self.tokens * self.valid_mask[..., None]).sum(dim=2) / count[..., None]
+
+    def lead_std(self) -> Float[Tensor, "b l d"]:
+        """The standard deviation of each lead's patch tokens over time, or 0 for a lead without any."""
+        return mean_and_std(*self.time_steps())[1] * self.lead_mask()[..., None]
+
+    def summary(self) -> Float[Tensor, "b s"]:
+        """Five numbers for each latent dimension, whatever the number and order of the leads.
+
+        Mean and standard deviation of the lead latents over the leads; the leads' mean standard deviation over time;
+        and, of the mean of the leads at each time step, the standard deviation over time and the mean absolute change
+        from one patch to the next. The mean over time of a regular and of an irregular rhythm can be the same; how much
+        it varies and changes is not.
+        """
+        leads, (tokens, valid) = self.lead_mask(), self.time_steps()
+        mean, over_leads = mean_and_std(self.lead_latents(), leads)
+        heartbeat, _ = mean_and_std(tokens.transpose(1, 2), valid.transpose(1, 2))
+        in_any_lead = valid.any(dim=1)
+        _, over_time = mean_and_std(heartbeat, in_any_lead)
+        change, _ = mean_and_std(heartbeat.diff(dim=1).abs(), in_any_lead[:, 1:] & in_any_lead[:, :-1])
+        return torch.cat([mean, over_leads, mean_and_std(self.lead_std(), leads)[0], over_time, change], dim=1)
 
 
-def with_cls(seen: Bool[Tensor, "b l m"]) -> Bool[Tensor, "b l m"]:
-    """The same, with the CLS token of every lead to be seen: a lead that is absent must look at something."""
-    return torch.cat([torch.ones_like(seen[:, :, :1]), seen[:, :, 1:]], dim=2)
-
-
-def mean_and_std(x: Float[Tensor, "*b k d"], there: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (both *b d) over the k that are there."""
-    share = (there / there.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
+def mean_and_std(x: Float[Tensor, "*b k d"], valid_mask: Bool[Tensor, "*b k"]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (both *b d) over the valid k."""
+    share = (valid_mask / valid_mask.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
     mean = (x * share).sum(dim=-2)
     variance = ((x - mean[..., None, :]).square() * share).sum(dim=-2)
     return mean, (variance + 1e-8).sqrt()  # the root of an exact 0 has no gradient
+
+
+def keys_within_leads(valid_mask: Bool[Tensor, "b l m"]) -> Bool[Tensor, "bl m"]:
+    """The tokens that may be attended to within each lead: the valid ones and always the CLS token.
+
+    An absent lead is left out later, but a softmax over nothing would have no value.
+    """
+    return torch.cat([torch.ones_like(valid_mask[:, :, :1]), valid_mask[:, :, 1:]], dim=2).flatten(0, 1)

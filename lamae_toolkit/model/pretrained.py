@@ -24,7 +24,7 @@ SHIPPED = ("lamae-small", "lamae-small-independent")
 """Names of the weights that come with the toolkit, each a folder in `WEIGHTS`."""
 
 FORMAT = 2
-"""Which names a checkpoint uses; version 0.1 of the toolkit wrote no number, and its names are translated on loading."""
+"""Version of the names in a checkpoint. Version 0.1 of the toolkit wrote none; its names are translated on loading."""
 
 _NAMES_OF_0_1 = {
     "embed_patch.": "patch_embed.",

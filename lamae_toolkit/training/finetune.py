@@ -16,7 +16,8 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, chosen_latents
 from lamae_toolkit.evaluation.metrics import auroc
-from lamae_toolkit.model.lamae import LAMAE, lead_statistics
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.patches import lead_statistics
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches, sent
 from lamae_toolkit.training.trainer import check_above_zero

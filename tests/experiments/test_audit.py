@@ -21,7 +21,6 @@ from lamae_toolkit.experiments.audit.methods import (
     randomized,
 )
 from lamae_toolkit.experiments.audit.occlusion import (
-    embed_visible,
     hiding_curves,
     masked_time_steps,
     visible_log_odds,
@@ -76,15 +75,15 @@ def probe() -> Probe:
 def test_an_ecg_with_nothing_or_whole_leads_hidden_is_the_ecg_without_them(cohort):
     model, batch = random_encoder(TINY), cohort.batch([0, 1])
     mask = torch.zeros(2, 12, 40, dtype=torch.bool)
-    for plain, visible in zip(model.embed(batch), embed_visible(model, batch, mask), strict=True):
+    for plain, visible in zip(model.embed(batch), model.embed(batch, mask), strict=True):
         torch.testing.assert_close(visible, plain)
     mask[:, 2:5] = True
     without = model.embed(batch.select([*LEADS[:2], *LEADS[5:]]))
-    torch.testing.assert_close(embed_visible(model, batch, mask).summary, without.summary, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.embed(batch, mask).summary, without.summary, atol=1e-5, rtol=1e-4)
     with pytest.raises(ECGError, match="hides everything"):
-        embed_visible(model, batch, torch.ones_like(mask))
+        model.embed(batch, torch.ones_like(mask))
     with pytest.raises(ECGError, match="The mask has shape"):
-        embed_visible(model, batch, mask[:, :, 1:])
+        model.embed(batch, mask[:, :, 1:])
 
 
 @torch.inference_mode()
@@ -93,17 +92,17 @@ def test_the_moments_of_all_leads_lie_side_by_side_whatever_is_hidden(cohort):
     mask = torch.rand(1, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[:, :, 5] = True  # a moment that no lead shows
     patches = model.patches(batch)
-    tokens, seen, position = model.connect(model.encode_leads(patches, batch, mask, 40))
+    tokens, valid, position = model.connect(model.encode_leads(patches, batch, mask))
     beat: dict[int, list] = {}
     for lead in range(12):
         for place in range(40):
-            if bool(seen[0, lead, 1 + place]):
+            if bool(valid[0, lead, 1 + place]):
                 beat.setdefault(int(position[0, lead, place]), []).append(tokens[0, lead, 1 + place])
     beat = {patch: torch.stack(of_leads).mean(dim=0) for patch, of_leads in beat.items()}
     assert 5 not in beat
     changes = torch.stack([(beat[n + 1] - beat[n]).abs() for n in beat if n + 1 in beat])
     spread = torch.stack(list(beat.values())).std(dim=0, unbiased=False)
-    summary = embed_visible(model, batch, mask).summary[0]
+    summary = model.embed(batch, mask).summary[0]
     torch.testing.assert_close(summary[24:32], spread, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(summary[32:40], changes.mean(dim=0), atol=1e-4, rtol=1e-3)
 
@@ -118,7 +117,7 @@ def test_hiding_follows_the_order_of_credit(cohort, probe):
     assert (without_the_first(order, (0.25,), 12, only=True) == ~mask[:, :1]).all()
     hidden, shown = hiding_curves(model, probe, batch, order, (0.25, 0.5))
     for said, masks in ((hidden, mask), (shown, ~mask)):
-        expected = log_odds(embed_visible(model, batch, masks[:, 1]), batch, probe)
+        expected = log_odds(model.embed(batch, masks[:, 1]), batch, probe)
         torch.testing.assert_close(said[:, 1], expected, atol=1e-4, rtol=1e-4)
     moments = masked_time_steps(model, probe, batch)
     without = torch.zeros(2, 12, 40, dtype=torch.bool)

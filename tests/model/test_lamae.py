@@ -127,7 +127,7 @@ def test_any_subset_of_leads_and_any_length_is_read(model):
 def test_no_information_crosses_leads_before_the_latent_attention(model):
     batch = some_ecgs()
     patches = model.patches(batch).requires_grad_()
-    tokens = model.encode_leads(patches, batch, None, 40).tokens
+    tokens = model.encode_leads(patches, batch, torch.zeros(3, 12, 40, dtype=torch.bool)).tokens
     (gradient,) = torch.autograd.grad(tokens[:, 4].square().sum(), patches)
     reached = gradient.abs().amax(dim=(0, 2, 3)) > 0
     assert reached.tolist() == [lead == 4 for lead in range(12)]
@@ -174,10 +174,11 @@ def test_the_loss_is_the_mean_square_error_on_the_hidden_patches_alone(model):
 def test_hidden_patches_do_not_reach_the_prediction(model):
     batch = some_ecgs()
     mask, patches = mask_for(batch), model.patches(batch)
-    keep = visible_patches(40, 0.75)
     changed = torch.where(mask[..., None], patches + 5.0, patches)
-    plain, other = (model.connect(model.encode_leads(x, batch, mask, keep)).tokens for x in (patches, changed))
-    assert torch.equal(plain, other)
+    for keep in (visible_patches(40, 0.75), None):
+        plain, other = (model.connect(model.encode_leads(x, batch, mask, keep)) for x in (patches, changed))
+        assert torch.equal(plain.tokens[plain.valid_mask], other.tokens[other.valid_mask])
+        assert not torch.equal(model.encode_leads(changed, batch, ~mask, None).tokens, plain.tokens)
 
 
 @torch.inference_mode()

@@ -1,48 +1,18 @@
-"""What a model says of an ECG of which some patches are hidden: its own way of asking what a patch is worth.
+"""What a model predicts for an ECG of which some patches are masked: occlusion in the model's own way.
 
-A masked autoencoder learned from ECGs with hidden patches, so such an ECG is nothing new to it, unlike one in which
-a piece is set to zero.
+A masked autoencoder learned from ECGs with masked patches, so such an ECG is nothing new to it, unlike one in which
+a stretch is set to zero.
 """
 
 import torch
-from einops import rearrange, reduce, repeat
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
 from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.outputs import Embedding, Latents
-
-
-def embed_visible(model: LAMAE, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Embedding:
-    """What the model knows of each ECG from its visible patches alone; with nothing hidden, what `embed` gives.
-
-    mask: True where hidden. Each lead is normalized as a whole, hidden patches included, as in pretraining.
-    """
-    patches = model.patches(batch)
-    if mask.shape != patches.shape[:3]:
-        raise ECGError(
-            f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {tuple(patches.shape[:3])}."
-        )
-    visible = ~mask & batch.lead_mask[:, :, None]
-    if not bool(reduce(visible, "b l n -> b", "any").all()):
-        raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
-    keep = int(visible.sum(dim=-1).max())
-    connected = model.connect(model.encode_leads(patches, batch, mask, keep))
-    return model.embed_latents(_in_their_places(connected, visible))
-
-
-def _in_their_places(latents: Latents, visible: Bool[Tensor, "b l n"]) -> Latents:
-    """The tokens of the visible patches at their places in time, so that the moments of all leads lie side by side."""
-    tokens, _, position = latents
-    grid = tokens.new_zeros(*visible.shape, tokens.shape[-1])
-    grid = grid.scatter(2, repeat(position, "b l k -> b l k d", d=tokens.shape[-1]), tokens[:, :, 1:])
-    seen = torch.cat([visible.any(dim=-1, keepdim=True), visible], dim=2)
-    place = torch.arange(visible.shape[2], device=tokens.device).expand(visible.shape)
-    return Latents(torch.cat([tokens[:, :, :1], grid], dim=2), seen, place)
 
 
 @torch.inference_mode()
@@ -55,7 +25,7 @@ def visible_log_odds(
         for start in range(0, len(batch), at_once):
             some = slice(start, start + at_once)
             part = Batch(batch.signal_mv[some], batch.lead_mask[some], batch.leads)
-            parts.append(log_odds(embed_visible(model, part, mask[some]), part, probe))
+            parts.append(log_odds(model.embed(part, mask[some]), part, probe))
     return torch.cat(parts)
 
 

@@ -1,12 +1,31 @@
 """From the leads of an ECG to the patches that the model reads: whole patches, each lead normalized."""
 
+import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
+
+
+def check_input(batch: Batch, config: LAMAEConfig, mask: Bool[Tensor, "b l n"] | None = None) -> None:
+    """Refuse an ECG without a usable lead, and a mask of a wrong shape or that leaves nothing visible (ECGError).
+
+    It reads values, for which a GPU is waited for; a model that is being compiled or exported does without.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if not bool(batch.lead_mask.any(dim=1).all()):
+        raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+    if mask is None:
+        return
+    shape = (len(batch), len(batch.leads), patch_count(batch, config))
+    if tuple(mask.shape) != shape:
+        raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")
+    if not bool((~mask & batch.lead_mask[:, :, None]).any(dim=2).any(dim=1).all()):
+        raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
 
 
 def patch_count(batch: Batch, config: LAMAEConfig) -> int:
@@ -37,13 +56,13 @@ def cut_patches(batch: Batch, config: LAMAEConfig) -> Float[Tensor, "b l n p"]:
 def lead_statistics(batch: Batch, normalization: str) -> tuple[Float[Tensor, "b l 1"], Float[Tensor, "b l 1"]]:
     """Mean and scale in mV by which each lead is normalized.
 
-    "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that
-    their relative heights stay. 0.01 mV is added in quadrature: noise in a silent lead is not blown up.
+    "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that their relative
+    amplitudes stay. 0.01 mV is added in quadrature, so that noise in a silent lead is not blown up.
     """
     mean = batch.signal_mv.mean(dim=2, keepdim=True)
     variance = (batch.signal_mv - mean).square().mean(dim=2, keepdim=True)
     if normalization == "record":
-        there = batch.lead_mask[:, :, None]
-        variance = (variance * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
+        recorded = batch.lead_mask[:, :, None]
+        variance = (variance * recorded).sum(dim=1, keepdim=True) / recorded.sum(dim=1, keepdim=True)
         variance = variance.expand_as(mean)
     return mean, (variance + 0.01**2).sqrt()

@@ -1,0 +1,152 @@
+"""The model is one graph: it compiles without a graph break, once, and it exports, to ONNX as well.
+
+In processes of their own: the type checks that the tests put under every function cannot be compiled.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from conftest import skip_or_fail
+
+FOLDERS = [Path(__file__).parents[0], Path(__file__).parents[2] / "tests", Path(__file__).parents[2]]
+
+BEGIN = """
+from dataclasses import replace
+import torch
+from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.model.baselines import COMPARED_MODELS
+from test_lamae import SMALL, VARIANTS, mask_for, some_ecgs
+
+def uneven_ecgs(records):
+    batch = some_ecgs(records)
+    lead_mask = batch.lead_mask.clone()
+    lead_mask[records // 2:, :7] = False
+    return Batch(batch.signal_mv, lead_mask)
+
+def models():
+    for name, config in VARIANTS.items():
+        yield name, random_encoder(config)
+    for name, kind in COMPARED_MODELS.items():
+        torch.manual_seed(0)
+        yield name, kind(replace(SMALL, masked_leads=1)).eval()
+
+class Embed(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, signal_mv, lead_mask):
+        return tuple(self.model.embed(Batch(signal_mv, lead_mask)))
+
+class Reconstruct(Embed):
+    def forward(self, signal_mv, lead_mask, mask):
+        return self.model.reconstruct(Batch(signal_mv, lead_mask), mask)
+
+class Loss(Embed):
+    def forward(self, signal_mv, lead_mask, mask):
+        return self.model(Batch(signal_mv, lead_mask), mask, keep=10).loss
+
+batch, other = uneven_ecgs(4), some_ecgs(4, seed=7)
+mask = mask_for(batch)
+"""
+
+COMPILED = """
+from torch._dynamo.testing import CompileCounterWithBackend
+
+for name, model in models():
+    model.progress = 0.7
+    torch._dynamo.reset()
+    for call in (
+        lambda model, batch: model.embed(batch),
+        lambda model, batch: model(batch, mask, keep=10, divisor=torch.tensor(900.0)),
+        lambda model, batch: model(batch, mask),
+    ):
+        counter = CompileCounterWithBackend("eager")
+        compiled = torch.compile(call, fullgraph=True, backend=counter, dynamic=False)
+        for ecgs in (batch, other):
+            for one, same in zip(compiled(model, ecgs), call(model, ecgs), strict=True):
+                torch.testing.assert_close(one, same, atol=1e-6, rtol=1e-5, msg=name)
+        assert counter.frame_count == 1, f"{name} is compiled {counter.frame_count} times"
+
+# A loss that follows a schedule, and a training step of a module, are compiled once as well.
+torch._dynamo.reset()
+torch._dynamo.config.error_on_recompile = True
+model = COMPARED_MODELS["alignment, cosine"](SMALL)
+compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=False)
+for progress in (0.2, 0.5, 0.9):
+    model.progress = progress
+    losses = [kind(batch, mask, keep=10).loss for kind in (compiled, model)]
+    losses[0].backward()
+    assert losses[0].item() == losses[1].item()
+"""
+
+EXPORTED = """
+for name, model in models():
+    for wrapped, inputs in (
+        (Embed(model), (batch.signal_mv, batch.lead_mask)),
+        (Reconstruct(model), (batch.signal_mv, batch.lead_mask, mask)),
+        (Loss(model), (batch.signal_mv, batch.lead_mask, mask)),
+    ):
+        with torch.no_grad():
+            exported = torch.export.export(wrapped, inputs).module()
+            inputs = (other.signal_mv, other.lead_mask, *inputs[2:])
+            torch.testing.assert_close(exported(*inputs), wrapped(*inputs), atol=1e-5, rtol=1e-4, msg=name)
+"""
+
+IN_ONNX = """
+import onnxruntime
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import SHIPPED
+
+model = LAMAE.from_pretrained(SHIPPED[0])
+for wrapped, inputs in (
+    (Embed(model), (batch.signal_mv, batch.lead_mask)),
+    (Reconstruct(model), (batch.signal_mv, batch.lead_mask, mask)),
+):
+    program = torch.onnx.export(wrapped, inputs, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    inputs = (other.signal_mv, batch.lead_mask.flip(0), *inputs[2:])
+    with torch.inference_mode():
+        expected = wrapped(*inputs)
+    names = [one.name for one in session.get_inputs()]
+    computed = session.run(None, dict(zip(names, (x.numpy() for x in inputs), strict=True)))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for one, same in zip(computed, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(one), same, atol=1e-4, rtol=1e-4)
+"""
+
+
+def run_alone(program: str) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{BEGIN}{program}\nprint('all equal')"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.endswith("all equal\n"), done.stderr[-4000:]
+
+
+@pytest.mark.slow
+def test_embed_and_forward_compile_as_one_graph_and_once():
+    run_alone(COMPILED)
+
+
+@pytest.mark.slow
+def test_embed_reconstruct_and_loss_are_exported():
+    run_alone(EXPORTED)
+
+
+@pytest.mark.slow
+def test_onnx_export_equals_torch():
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        skip_or_fail(f"{', '.join(missing)} is not installed")
+    run_alone(IN_ONNX)
