@@ -1,4 +1,4 @@
-"""The pages of the course show what a run of the notebooks showed, in a way that GitHub can show it."""
+"""The pages of the course: plain Markdown with the results of a run of the notebooks."""
 
 import base64
 import io
@@ -53,8 +53,8 @@ def code(source: str, *outputs: dict, name: str = "cell"):
     return v4.new_code_cell(source, id=name, outputs=list(outputs))
 
 
-def said(text: str, stream: str = "stdout") -> dict:
-    return v4.new_output("stream", name=stream, text=text)
+def stream(text: str, name: str = "stdout") -> dict:
+    return v4.new_output("stream", name=name, text=text)
 
 
 def data(**kinds) -> dict:
@@ -65,24 +65,24 @@ def widget(model: str, text: str) -> dict:
     return v4.new_output("display_data", {VIEW: {"model_id": model}, "text/plain": text})
 
 
-def test_what_is_printed_stands_below_its_code():
-    text, pictures = shown(code("print(1)", said("1\n"), said("2\n")))
+def test_printed_text_follows_its_code():
+    text, pictures = shown(code("print(1)", stream("1\n"), stream("2\n")))
     assert "> of a run" in text.split("**You will learn**")[0]
     assert "```python\nprint(1)\n```\n\n```text\n1\n2\n```" in text
     assert pictures.files == {}
 
 
-def test_a_figure_is_a_picture_with_its_title_as_words():
+def test_figure_becomes_a_picture_with_its_title_as_alternative_text():
     figure = {"data": [], "layout": {"title": {"text": "<b>How</b> many [ECGs]?"}}}
-    drawn = []
+    rendered = []
     output = v4.new_output("display_data", {PLOTLY: figure, "text/html": "<script>plot()</script>"})
-    text, pictures = shown(code("figure", output, output), draw=lambda given: drawn.append(given) or png())
+    text, pictures = shown(code("figure", output, output), draw=lambda given: rendered.append(given) or png())
     assert "![How many ECGs ?](00_files/cell.png)" in text and "(00_files/cell-2.png)" in text
-    assert list(pictures.files) == ["cell.png", "cell-2.png"] and drawn == [figure, figure]
+    assert list(pictures.files) == ["cell.png", "cell-2.png"] and rendered == [figure, figure]
     assert "script" not in text
 
 
-def test_a_widget_is_its_picture():
+def test_widget_becomes_its_still_picture():
     still = data(image_png=base64.b64encode(png()).decode(), text_plain="An ECG\nof 12 leads.")
     text, pictures = shown(code("ECGPaper(ecg)", still, widget("a", "VBox(children=(FigureWidget(...")))
     assert "![An ECG of 12 leads.](00_files/cell.png)" in text
@@ -90,7 +90,7 @@ def test_a_widget_is_its_picture():
     assert "VBox" not in text and LIVE not in text
 
 
-def test_a_widget_without_a_picture_shows_the_figures_in_it():
+def test_widget_without_a_picture_becomes_pictures_of_its_figures():
     values = np.array([1.0, 2.5], dtype=np.float32)
     part = {
         "model_name": "AnyModel",
@@ -104,28 +104,28 @@ def test_a_widget_without_a_picture_shows_the_figures_in_it():
         ],
     }
     box = {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_figure"]}}
-    drawn = []
+    rendered = []
     text, _ = shown(
         code("box", widget("box", "VBox()")),
         widgets={"box": box, "figure": part},
-        draw=lambda figure: drawn.append(figure) or png(),
+        draw=lambda figure: rendered.append(figure) or png(),
     )
-    assert drawn == [{"data": [{"type": "bar", "y": [1.0, 2.5]}], "layout": {}}]
+    assert rendered == [{"data": [{"type": "bar", "y": [1.0, 2.5]}], "layout": {}}]
     assert "(00_files/cell.png)" in text and LIVE in text and "VBox" not in text
 
 
-def test_a_progress_bar_leaves_nothing():
+def test_progress_bars_are_left_out():
     bar = {
         "bar": {"model_name": "HBoxModel", "state": {"children": ["IPY_MODEL_p"]}},
         "p": {"model_name": "FloatProgressModel", "state": {}},
     }
-    written = said("simulating:   0%|          | 0/4\rsimulating: 100%|####| 4/4\n", "stderr")
+    written = stream("simulating:   0%|          | 0/4\rsimulating: 100%|####| 4/4\n", "stderr")
     text, _ = shown(code("simulate()", widget("bar", "simulating:   0%|   | 0/400"), written), widgets=bar)
     assert "simulating" not in text and LIVE not in text
     assert text.rstrip().endswith("```python\nsimulate()\n```")
 
 
-def test_a_table_keeps_its_numbers_and_loses_its_style():
+def test_table_keeps_its_numbers_without_style():
     columns = pd.MultiIndex.from_product([["AUROC"], ["low", "high"]])
     frame = pd.DataFrame([[0.5, 0.75]], index=["a < b"], columns=columns)
     text, _ = shown(code("table", data(text_html=frame.to_html(notebook=True), text_plain=str(frame))))
@@ -136,14 +136,14 @@ def test_a_table_keeps_its_numbers_and_loses_its_style():
     assert "\n\n" not in found  # an empty line would end it in Markdown
 
 
-def test_what_follows_a_question_is_folded_until_the_next_prose():
+def test_results_after_a_question_are_folded_until_the_next_prose():
     text, _ = shown(
         v4.new_markdown_cell(QUESTION),
-        code("a()", said("one\n"), name="a"),
+        code("a()", stream("one\n"), name="a"),
         code("b = 1", name="b"),
-        code("c()", said("three\n"), name="c"),
+        code("c()", stream("three\n"), name="c"),
         v4.new_markdown_cell("It was this."),
-        code("d()", said("four\n"), name="d"),
+        code("d()", stream("four\n"), name="d"),
         v4.new_markdown_cell(SOLUTION),
     )
     folded = re.findall(r"<details><summary>Look</summary>\n\n(.*?)\n\n</details>", text, flags=re.DOTALL)
@@ -153,16 +153,16 @@ def test_what_follows_a_question_is_folded_until_the_next_prose():
     assert text.count("<details>") == text.count("</details>") == 3
 
 
-def test_notebooks_lead_to_each_other_and_paths_are_nobodys():
+def test_notebook_names_become_links_and_local_paths_are_replaced():
     text, _ = shown(
         v4.new_markdown_cell("**Next:** `10_explore_ecgs.ipynb` looks."),
-        code("main()", said("Open /somewhere/else/runs/page.html in a browser.\n")),
+        code("main()", stream("Open /somewhere/else/runs/page.html in a browser.\n")),
     )
     assert "**Next:** [10_explore_ecgs](10_explore_ecgs.md) looks." in text
     assert "Open notebooks/runs/page.html in a browser." in text
 
 
-def test_a_picture_has_few_colours_few_bytes_and_the_width_of_a_page():
+def test_pictures_are_limited_in_colors_bytes_and_width():
     rng = np.random.default_rng(0)
     plain = Image.open(io.BytesIO(small_png(png(1200, 600))))
     assert plain.mode == "P" and plain.size == (WIDTH_PX, WIDTH_PX // 2)
@@ -174,7 +174,7 @@ def test_a_picture_has_few_colours_few_bytes_and_the_width_of_a_page():
 
 
 @pytest.mark.slow
-def test_plotly_draws_offline(chromium):
+def test_plotly_renders_offline(chromium):
     figure = go.Figure(go.Bar(x=["I", "II"], y=np.array([1.0, 2.0]), marker_color="#0072B2"), {"height": 300})
     with plotly_in_chromium() as draw:
         image = Image.open(io.BytesIO(draw(json.loads(figure.to_json())))).convert("RGB")
@@ -189,7 +189,7 @@ def write_notebook(path: Path, *sources: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_notebook_that_fails_is_named_with_its_cell(tmp_path):
+def test_failing_notebook_is_reported_with_its_cell(tmp_path):
     write_notebook(tmp_path / "00_start.ipynb", "x = 1", "1 / 0", "x = 2")
     folder = tmp_path / "run"
     folder.mkdir()
@@ -198,7 +198,7 @@ def test_a_notebook_that_fails_is_named_with_its_cell(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_course_is_written_whole_or_not_at_all(tmp_path, chromium):
+def test_course_is_written_completely_or_not_at_all(tmp_path, chromium):
     notebooks, pages = tmp_path / "notebooks", tmp_path / "course"
     notebooks.mkdir()
     figure = "import plotly.graph_objects as go\ngo.Figure(go.Bar(y=[1, 2]))"
@@ -225,7 +225,7 @@ def test_a_course_is_written_whole_or_not_at_all(tmp_path, chromium):
     assert not (pages / "10_next.md").exists() and "10_next" not in (pages / "README.md").read_text()
 
 
-def test_an_unknown_notebook_is_refused(tmp_path):
+def test_unknown_notebook_is_refused(tmp_path):
     with pytest.raises(ECGError, match=r"no notebook 35_baslines; choose from .*35_baselines"):
         course.write_course(course.NOTEBOOKS, tmp_path / "course", ["35_baslines"])
 
@@ -234,18 +234,20 @@ PAGES = sorted(path.stem for path in course.NOTEBOOKS.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_is_of_the_notebook_as_it_is(name):
+def test_page_matches_its_notebook(name):
     again = f"docs/course/{name}.md is of an older {name}.ipynb: run `python tools/course.py {name}`"
     written = course.COURSE / f"{name}.md"
     assert written.exists(), again
     text = written.read_text(encoding="utf-8")
     assert f"](../../notebooks/{name}.ipynb)" in text, again
     for cell in nbformat.read(course.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
-        whole = f"```python\n{cell.source}\n```" if cell.cell_type == "code" else linked(cell.source).partition("\n")[0]
-        assert whole in text, f"{again} (its cell {cell.id} is another)"
+        expected = (
+            f"```python\n{cell.source}\n```" if cell.cell_type == "code" else linked(cell.source).partition("\n")[0]
+        )
+        assert expected in text, f"{again} (its cell {cell.id} is another)"
 
 
-def test_the_course_is_of_full_runs_and_has_no_other_pages():
+def test_course_has_one_page_per_notebook_from_full_runs():
     runs = json.loads((course.COURSE / "runs.json").read_text(encoding="utf-8"))
     assert sorted(runs) == sorted(path.stem for path in course.COURSE.glob("[0-9]*.md")) == PAGES
     index = (course.COURSE / "README.md").read_text(encoding="utf-8")
@@ -254,7 +256,7 @@ def test_the_course_is_of_full_runs_and_has_no_other_pages():
         assert not facts["fast"], f"the page of {name} is of a tiny run: run `python tools/course.py {name}`"
 
 
-def test_github_can_show_the_pages_and_they_are_small():
+def test_pages_are_plain_markdown_with_working_links_and_small():
     pictures = {path.relative_to(course.COURSE).as_posix() for path in course.COURSE.rglob("*.png")}
     used = set()
     for path in course.COURSE.glob("*.md"):

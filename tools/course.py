@@ -1,11 +1,11 @@
-"""The course as it reads after a real run, for those who read on GitHub:
+"""The course as it reads after a real run, for GitHub and for the documentation site:
 
     python tools/course.py                     all notebooks, in their order, in one folder: about half an hour
-    python tools/course.py 35_baselines           this notebook alone; the pages of the others stay
+    python tools/course.py 35_baselines           only this notebook; the pages of the others stay
     python tools/course.py --fast              the tiny run that only checks that every cell works
 
-Notebooks are kept without results. This runs them, and writes `docs/course/NN_name.md` with pictures beside it and an
-index, `docs/course/README.md`. What was there stays until the new pages are complete. Needs Chromium.
+Notebooks are kept without results. This runs them and writes `docs/course/NN_name.md` with a folder of pictures, and an
+index, `docs/course/README.md`. The old pages stay until the new ones are complete. Needs Chromium.
 """
 
 import argparse
@@ -37,17 +37,17 @@ INDEX, RUNS = "README.md", "runs.json"
 CELL_TIMEOUT_S = 3600
 HEAD = """# The course, after a run
 
-The notebooks in `notebooks/` are kept without results. These pages show what they print and draw:
-prose, code, and the results of a real run. Where a notebook says **Predict, then look**, its results are folded, so
-that you can predict first. What moves in the running notebook is a picture here; `python start.py lab` opens the
+The notebooks in `notebooks/` are kept without results. These pages show them with the results of
+a real run: prose, code, tables and figures. Where a notebook says **Predict, then look**, its results are folded, so
+that you can predict first. Widgets are pictures here; `python start.py lab` opens the
 notebooks. For research and teaching, not for diagnosis.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="notebooks, such as 35_baselines; without a name all of them")
-    parser.add_argument("--fast", action="store_true", help="the tiny run, the numbers of which mean nothing")
+    parser.add_argument("names", nargs="*", help="notebooks, such as 35_baselines; by default all of them")
+    parser.add_argument("--fast", action="store_true", help="the tiny run, whose numbers are meaningless")
     chosen = parser.parse_args()
     try:
         write_course(NOTEBOOKS, COURSE, chosen.names, fast=chosen.fast)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def write_course(notebooks: Path, course: Path, names: list[str], *, fast: bool = False) -> None:
-    """Run these notebooks (all, if none is named) and write their pages and the index, all of it or nothing."""
+    """Run these notebooks (all, if none is named) and write their pages and the index; on an error nothing changes."""
     paths = {path.stem: path for path in sorted(notebooks.glob("*.ipynb"))}
     if unknown := set(names) - set(paths):
         raise ECGError(f"There is no notebook {min(unknown)}; choose from {', '.join(paths)}.")
@@ -91,23 +91,23 @@ def run(path: Path, folder: Path, *, fast: bool) -> NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     private = {name: str(folder.parent / name) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     environment = os.environ | private | {"LAMAE_FAST": "01"[fast], "PLOTLY_RENDERER": "plotly_mimetype"}
-    begun: list[str] = []
+    started: list[str] = []
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": str(folder)}})
-    client.on_cell_start = lambda cell, cell_index: begun.append(cell.id)
+    client.on_cell_start = lambda cell, cell_index: started.append(cell.id)
     try:
         return client.execute(env=environment)
     except CellExecutionError as error:
         reason = f"{error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         reason = str(error).strip().partition("\n")[0]
-    where = f"cell {begun[-1]}" if begun else "start"
+    where = f"cell {started[-1]}" if started else "start"
     raise ECGError(f"{path.name} stopped at its {where}, and no page was written: {' '.join(reason.split())}")
 
 
 def write_page(course: Path, name: str, notebook: NotebookNode, facts: dict, draw: Draw, neutral: dict) -> None:
-    """The page of a notebook that was run, and its pictures in place of those of an earlier run."""
+    """Write the page of a notebook that was run, and replace the pictures of an earlier run."""
     pictures = Pictures(f"{name}_files", draw)
-    mode = "in the **tiny mode, the numbers of which mean nothing**" if facts["fast"] else "in full"
+    mode = "in the **tiny mode, whose numbers are meaningless**" if facts["fast"] else "in full"
     note = (
         f"> [`{name}.ipynb`](../../notebooks/{name}.ipynb) as it reads after a run {mode} on {facts['date']},"
         f" {_minutes(facts['seconds'])}. [All pages]({INDEX})"
@@ -120,7 +120,7 @@ def write_page(course: Path, name: str, notebook: NotebookNode, facts: dict, dra
 
 
 def finish(course: Path, paths: dict[str, Path], runs: dict[str, dict]) -> None:
-    """Write index and account of the runs; pages of notebooks that are no more go."""
+    """Write the index and the record of the runs; remove pages of notebooks that no longer exist."""
     for old in course.iterdir():
         if re.match(r"\d\d_", old.name) and old.stem.removesuffix("_files") not in paths:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -129,7 +129,7 @@ def finish(course: Path, paths: dict[str, Path], runs: dict[str, dict]) -> None:
 
 
 def index(notebooks: dict[str, NotebookNode], runs: dict[str, dict]) -> str:
-    """What each notebook teaches, in its own words, and when and on what it was run."""
+    """The index: what each notebook teaches, and when and on which machine it was run."""
     parts = [HEAD]
     for name, notebook in notebooks.items():
         first, facts = notebook.cells[0].source, runs[name]
@@ -142,7 +142,9 @@ def index(notebooks: dict[str, NotebookNode], runs: dict[str, dict]) -> str:
             f"<sub>Run on {facts['date']}, {_minutes(facts['seconds'])}{mode}: {facts['machine']},"
             f" lamae-toolkit {facts['version']}.</sub>\n"
         )
-    parts.append("Made by `python tools/course.py`; after a notebook was changed, `python tools/course.py NN_name`.\n")
+    parts.append(
+        "Written by `python tools/course.py`; after a change to a notebook, run `python tools/course.py NN_name`.\n"
+    )
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A notebook after a run as a page that GitHub shows: prose, code, tables and pictures, and nothing that moves."""
+"""A notebook after a run as a Markdown page: prose, code, tables and still pictures, without scripts."""
 
 import base64
 import re
@@ -19,8 +19,8 @@ QUESTION = "**Predict, then look.**"
 FOLD, UNFOLD = "<details><summary>Look</summary>\n", "</details>"
 NOTEBOOK = re.compile(r"`(\d\d_\w+)\.ipynb`")
 PROGRESS = re.compile(r"\d+%\|.*\|")
-"""What tqdm writes where there are no widgets."""
-LIVE = "*In the running notebook a widget stands here.*"
+"""A progress bar that tqdm writes as text."""
+LIVE = "*In the running notebook this is a widget.*"
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Pictures:
     files: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, cell: str, png: bytes, words: str) -> str:
-        """Keep a picture and return the Markdown that shows it, with words for those who do not see it."""
+        """Keep a picture and return the Markdown that shows it. words: its alternative text."""
         names = (f"{cell}{number}.png" for number in ("", *(f"-{count}" for count in range(2, 100))))
         name = next(name for name in names if name not in self.files)
         self.files[name] = small_png(png)
@@ -40,15 +40,15 @@ class Pictures:
         return f"![{words}]({self.folder}/{name})"
 
     def add_figure(self, cell: str, figure: dict) -> str:
-        """The same for the JSON of a plotly figure; its title is its words."""
+        """The same for the JSON of a plotly figure; its title is the alternative text."""
         title = figure.get("layout", {}).get("title") or {}
         return self.add(cell, self.draw(figure), title.get("text") or f"Figure: {cell}")
 
 
 def page(notebook: NotebookNode, pictures: Pictures, note: str, neutral: dict[str, str]) -> str:
-    """The page of a notebook that was run; what it shows is added to the pictures.
+    """The Markdown page of a notebook that was run; its figures are added to `pictures`.
 
-    note: what stands below the title. neutral: words for paths of the machine that outputs may name.
+    note: what is written below the title. neutral: replacements for paths of this machine that outputs may contain.
     """
     state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     CoalesceStreamsPreprocessor().preprocess(notebook, {})
@@ -70,12 +70,12 @@ def page(notebook: NotebookNode, pictures: Pictures, note: str, neutral: dict[st
 
 
 def linked(source: str) -> str:
-    """Prose in which the names of notebooks lead to their pages."""
+    """Prose in which the names of notebooks are links to their pages."""
     return NOTEBOOK.sub(r"[\1](\1.md)", source)
 
 
 def _shown(output: NotebookNode, cell: NotebookNode, pictures: Pictures, state: dict) -> list[str]:
-    """What the page shows of an output: Markdown, or nothing of a progress bar."""
+    """An output as Markdown; empty for a progress bar."""
     if output.output_type == "stream":
         return _text("\n".join(line for line in output.text.split("\n") if not PROGRESS.search(line)))
     data = output.data
@@ -96,7 +96,7 @@ def _text(text: str) -> list[str]:
 
 
 def _widget(model: str, cell: NotebookNode, pictures: Pictures, state: dict) -> list[str]:
-    """The figures in a widget, unless a picture of it is there already."""
+    """The figures in a widget, unless the cell has a picture of it."""
     parts = list(_parts(model, state))
     if any("Progress" in part["model_name"] for part in parts):
         return []
@@ -107,7 +107,7 @@ def _widget(model: str, cell: NotebookNode, pictures: Pictures, state: dict) -> 
 
 
 def _parts(model: str, state: dict):
-    """A widget and all that it holds."""
+    """A widget and all its children."""
     if model in state:
         yield state[model]
         for child in state[model]["state"].get("children", ()):
@@ -115,25 +115,25 @@ def _parts(model: str, state: dict):
 
 
 def _figure(part: dict) -> dict:
-    """The plotly figure of a `FigureWidget`, whose numbers travel beside its state as bytes."""
+    """The plotly figure of a `FigureWidget`, whose arrays are stored next to its state as bytes."""
     for buffer in part.get("buffers", ()):
-        *way, key, _ = buffer["path"]
-        place = part["state"]
-        for step in way:
-            place = place[step]
-        kept = np.frombuffer(base64.b64decode(buffer["data"]), dtype=place[key]["dtype"])
-        place[key] = kept.reshape(place[key]["shape"]).tolist()
+        *path, key, _ = buffer["path"]
+        parent = part["state"]
+        for step in path:
+            parent = parent[step]
+        values = np.frombuffer(base64.b64decode(buffer["data"]), dtype=parent[key]["dtype"])
+        parent[key] = values.reshape(parent[key]["shape"]).tolist()
     return {"data": part["state"]["_widget_data"], "layout": part["state"]["_widget_layout"]}
 
 
 def table(html: str) -> str:
-    """A pandas table as GitHub shows it: without its style and its count of rows, and a line for each row."""
-    found = re.search(r"<table.*?</table>", html, flags=re.DOTALL).group()
-    found = re.sub(r"\s*\n\s*", "", re.sub(r"<\w[^>]*>", _bare, found))
-    return re.sub(r"(?=<tr|</table)", "\n", found) + "\n"
+    """A pandas table as plain HTML: without its style and its count of rows, one line per row."""
+    markup = re.search(r"<table.*?</table>", html, flags=re.DOTALL).group()
+    markup = re.sub(r"\s*\n\s*", "", re.sub(r"<\w[^>]*>", _bare, markup))
+    return re.sub(r"(?=<tr|</table)", "\n", markup) + "\n"
 
 
 def _bare(tag: re.Match) -> str:
-    """A tag with nothing but the columns and rows that it spans; numbers stand below each other."""
+    """A tag without attributes but the columns and rows that it spans; numbers are right-aligned."""
     spans = re.findall(r" (?:row|col)span=\"\d+\"", tag.group())
     return re.match(r"<\w+", tag.group()).group() + "".join(spans) + (" align=right>" if "<tr" in tag.group() else ">")

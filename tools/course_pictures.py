@@ -1,4 +1,4 @@
-"""Pictures of the course's figures: small PNGs, drawn by the same plotly that draws them in a notebook."""
+"""Pictures of the course's figures: small PNGs, rendered by the plotly.js of the notebooks."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from lamae_toolkit.errors import ECGError
 
 WIDTH_PX, HEIGHT_PX = 900, 450
-"""GitHub shows a page some 900 px wide; the height is that of a figure which asks for none."""
+"""A page is some 900 px wide on GitHub; the height is for figures that set none."""
 MAX_BYTES = 60_000
 COLORS = (64, 32, 16, 8)
 TO_PNG = "([figure, width, height]) => Plotly.toImage(figure, {format: 'png', width, height})"
@@ -23,10 +23,10 @@ Draw = Callable[[dict], bytes]
 
 @contextmanager
 def plotly_in_chromium() -> Iterator[Draw]:
-    """A function that turns the JSON of a plotly figure into a PNG; one browser, without a network, for all figures."""
+    """A function that renders the JSON of a plotly figure as PNG, in one offline browser for all figures."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        raise ECGError("Chromium is not installed, and the figures are drawn with it: install it and try again.")
+        raise ECGError("Chromium, which renders the figures, is not installed: install it and try again.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_context(offline=True).new_page()
@@ -44,7 +44,7 @@ def plotly_in_chromium() -> Iterator[Draw]:
 
 
 def small_png(png: bytes, max_bytes: int = MAX_BYTES) -> bytes:
-    """The same picture with as many colors of a palette as its bytes allow; a picture wider than a page is reduced."""
+    """The same picture with as many palette colors as fit into max_bytes; wider than a page, it is scaled down."""
     image = Image.open(io.BytesIO(png)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if image.width > WIDTH_PX:
