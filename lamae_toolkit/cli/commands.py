@@ -1,4 +1,7 @@
-"""What each command of `lamae` does with its parsed arguments: a few lines over the library."""
+"""What each command of `lamae` does with its parsed arguments: a few lines over the library.
+
+Figures are imported where they are drawn, so that the other commands run without the packages that they need.
+"""
 
 import argparse
 import sys
@@ -19,7 +22,6 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, compare, embed_rows
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.experiments.demo import demo, evaluate_beside_random, explanation_sections
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.icd10 import name_of
@@ -27,7 +29,6 @@ from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.model.pretrained import WEIGHTS
-from lamae_toolkit.plots.report import write_report
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import Compute
@@ -35,6 +36,8 @@ from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
 
 def demo_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.experiments.demo import demo
+
     metrics = demo(arguments.out, ecgs=arguments.ecgs, steps=arguments.steps, seed=arguments.seed)
     for evaluation in metrics["evaluations"]:
         print(f"{evaluation['name']:34} macro AUROC {interval(evaluation['macro_auroc'])}")
@@ -83,6 +86,8 @@ def _model(folder: Path) -> LAMAE:
 
 
 def evaluate_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.experiments.demo import evaluate_beside_random
+
     store, model = Store.open(arguments.store), _model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
         model,
@@ -146,6 +151,9 @@ def _embed_one(model: LAMAE, recording: Recording, device: str) -> Embedding:
 
 
 def explain_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.experiments.demo import explanation_sections
+    from lamae_toolkit.plots.report import write_report
+
     model = _model(arguments.checkpoint)
     probe = Probe.load(arguments.checkpoint)
     recording = _read(arguments.record, arguments)

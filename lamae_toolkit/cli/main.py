@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from lamae_toolkit import __version__
-from lamae_toolkit._lazy import MissingExtraError
+from lamae_toolkit._lazy import EXTRAS, MissingExtraError, missing_extra
 from lamae_toolkit.cli import options
 from lamae_toolkit.errors import ECGError
 
@@ -133,6 +133,11 @@ def main(words: Sequence[str] | None = None) -> int:
         arguments.command_line = shlex.join(["lamae", *words])
         module, _, function = arguments.run.partition(".")
         return getattr(import_module(f"lamae_toolkit.cli.{module}"), function)(arguments) or 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        print(f"lamae: {missing_extra(f'lamae {words[0]}', error)}", file=sys.stderr)
+        return 2
     except (ECGError, MissingExtraError) as error:
         print(f"lamae: {error}", file=sys.stderr)
         return 2

@@ -144,7 +144,6 @@ def _choices(field: "Field[Any]") -> tuple[str, ...]:
 
 def evaluate(sub: argparse.ArgumentParser) -> None:
     from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS
-    from lamae_toolkit.experiments.demo import METRICS_FILE
     from lamae_toolkit.model.precision import PRECISIONS
 
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
@@ -155,7 +154,7 @@ def evaluate(sub: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the checkpoint, in which the probe is saved, or the name of shipped weights",
     )
-    sub.add_argument("--out", type=Path, default=Path(METRICS_FILE), help="file for the results (JSON)")
+    sub.add_argument("--out", type=Path, default=Path("metrics.json"), help="file for the results (JSON)")
     sub.add_argument(
         "--representation",
         choices=REPRESENTATIONS,
