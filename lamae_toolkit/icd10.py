@@ -88,7 +88,16 @@ def _scp_codes() -> dict[str, tuple[str, str]]:
 
 
 def name_of(code: str) -> str:
-    """The code with its name where the toolkit knows it: "I44.7 Left bundle-branch block, unspecified"."""
+    """An ICD-10-CM code with its name, as in "I44.7 Left bundle-branch block, unspecified".
+
+
+    code: with its point. A code that the toolkit has no name for is returned as it is.
+
+    Example:
+        import lamae_toolkit as lt
+
+        print(lt.name_of("I44.7"))
+    """
     return f"{code} {NAMES[code]}" if code in NAMES else code
 
 

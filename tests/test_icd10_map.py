@@ -87,18 +87,18 @@ def test_important_statements_get_the_code_that_icd10_names(statement):
 
 
 @pytest.mark.parametrize("statement", ["", "XYZ", "norm", "I44.7", "statement"])
-def test_what_is_no_statement_is_refused(statement):
+def test_unknown_statement_is_refused(statement):
     with pytest.raises(ECGError, match="not an SCP-ECG statement of PTB-XL; check the column scp_codes"):
         scp_to_icd10(statement)
 
 
-def test_changing_the_table_that_one_was_given_changes_no_code():
+def test_returned_table_is_a_copy():
     table = scp_table()
     table.loc["AFIB", "icd10"] = "I10"
     assert scp_to_icd10("AFIB") == "I48.91" and scp_table().icd10["AFIB"] == "I48.91"
 
 
-def test_the_table_is_installed_with_the_package_and_read_from_there(tmp_path):
+def test_table_is_installed_with_the_package(tmp_path):
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = setup["tool"]["setuptools"]["package-data"]["lamae_toolkit"]
     package = ROOT / "lamae_toolkit"

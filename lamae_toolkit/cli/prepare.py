@@ -10,7 +10,7 @@ from lamae_toolkit.data.datasets.mimic import mimic_source
 from lamae_toolkit.data.datasets.mimic_like import ECG, ED, HOSP, write_mimic_like
 from lamae_toolkit.data.datasets.ptbxl import PUBLISHED, TABLES, download_ptbxl, ptbxl_source
 from lamae_toolkit.data.prepare import REFUSED_FILE, prepare
-from lamae_toolkit.data.shards import Source
+from lamae_toolkit.data.shards import CohortSource
 from lamae_toolkit.errors import ECGError
 
 DESCRIPTION = (
@@ -143,7 +143,7 @@ def mimic_like_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(source: Source, arguments: argparse.Namespace) -> int:
+def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
     """Prepare a source and print what was read and refused; returns the exit code."""
     if not arguments.workers > 0:
         raise ECGError(f"--workers is {arguments.workers}, but it must be 1 or more.")

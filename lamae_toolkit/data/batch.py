@@ -15,10 +15,22 @@ from lamae_toolkit.errors import ECGError
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """ECGs side by side, in mV; a lead that an ECG lacks is not `present`, and its row is never looked at.
+    """Several ECGs of one length as one array in mV, as the model takes them; `collate` makes one of recordings.
 
-    signal_mv: (b, l, t). present: (b, l), True where that ECG has that lead.
-    leads: the name of each lead row, in any order.
+    signal_mv: (b, l, t), float32. lead_mask: (b, l), True where that ECG has that lead; the row of an absent lead is
+        never read. leads: the name of each lead row, in any order.
+
+    Raises ECGError if a lead name is unknown or twice, or if the shapes do not fit.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        random = np.random.default_rng(1)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, random), random).recording
+        batch = lt.collate([ecg, ecg.select(["I", "II", "V2"])])
+        print(batch.signal_mv.shape, batch.lead_mask.sum(dim=1))
+        print(batch.select(["II"]).signal_mv.shape)
     """
 
     signal_mv: Float[torch.Tensor, "b l t"]
@@ -30,7 +42,7 @@ class Batch:
         if self.signal_mv.shape[:2] != self.lead_mask.shape or self.signal_mv.shape[1] != len(self.leads):
             raise ECGError(
                 f"A batch of shape {tuple(self.signal_mv.shape)} does not fit {len(self.leads)} lead names"
-                f" and a presence table of shape {tuple(self.lead_mask.shape)}."
+                f" and a lead mask of shape {tuple(self.lead_mask.shape)}."
             )
 
     def __len__(self) -> int:
@@ -54,8 +66,18 @@ class Batch:
 def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, duration_s: float = 10.0) -> Batch:
     """Several ECGs as one batch of twelve leads: resampled, and the first `duration_s` seconds of each.
 
-    ECGs shorter than that are taken whole, but all must then be equally long (ECGError): a model
-    reads any length up to its own, one length at a time.
+    recordings: ECGs of any sampling rate and any leads. sampling_rate_hz, duration_s: of the batch.
+
+    ECGs shorter than that are taken completely, but all must then be equally long (ECGError): a model reads any length
+    up to its own, one length at a time. Raises ECGError also if there is no ECG.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        patient = lt.sample_patient(1, np.random.default_rng(1))
+        ecgs = [lt.simulate_ecg(patient, np.random.default_rng(seed)).recording for seed in (1, 2)]
+        print(lt.collate(ecgs).signal_mv.shape)  # 2 ECGs, 12 leads, 1000 samples
     """
     if not recordings:
         raise ECGError("A batch needs at least one ECG.")

@@ -1,4 +1,4 @@
-"""What the ECGs of a cohort are labelled with, as matrices."""
+"""The labels of a cohort as matrices."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ def labels_of(index: pd.DataFrame, task: str, classes: tuple[str, ...]) -> UInt8
         raise ECGError(f"The store has no column {task!r} to predict.")
     if task == "codes":
         return label_matrix(index.codes.tolist(), classes)
-    return np.array([[name in lead_mask for name in classes] for lead_mask in index[task]], dtype=np.uint8)
+    return np.array([[name in present for name in classes] for present in index[task]], dtype=np.uint8)
 
 
 def frequent_codes(store: Store, minimum: int = 30) -> tuple[str, ...]:

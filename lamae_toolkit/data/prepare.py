@@ -1,6 +1,6 @@
-"""Turning ECG files into a store: in parallel, resumable, and with an account of every record.
+"""Turning ECG files into a store: in parallel, resumable, and with a report on every record.
 
-A source (`datasets`) lists its ECGs; `parts` reads them. A record that cannot be used is refused with its reason while
+A source (`datasets`) lists its ECGs; `shards` reads them. A record that cannot be used is refused with its reason while
 the others go on. Memory holds the list of ECGs and one part per worker, however many records there are.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lamae_toolkit.data.shards import REFUSED, Source, join_signals, read_parts, read_results
+from lamae_toolkit.data.shards import REFUSED, CohortSource, join_signals, read_parts, read_results
 from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, in_two_folds, store_meta
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
@@ -29,7 +29,7 @@ OURS = {SIGNALS, INDEX, META, REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS}
 
 
 def prepare(
-    source: Source,
+    source: CohortSource,
     out: Path | str,
     *,
     sampling_rate_hz: float = 100.0,
@@ -37,13 +37,31 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict:
-    """Read all ECGs of a source into a store at `out`, with `report.json` and `refused.csv` inside; returns the report.
+    """Turn a cohort's ECG files into a store at `out`, with `report.json` and `refused.csv` inside; returns the report.
+
+    source: what to read: `lt.data.folder_source(...)` for your own files, `ptbxl_source`, `mimic_source`.
+    sampling_rate_hz, duration_s: of the store. workers: processes that read in parallel, one per core if None.
 
     Each ECG is checked, flagged (`quality_columns`), resampled and cut to its first `duration_s` seconds. The same call
-    goes on after an interruption or a kill, and does nothing once the store is complete (`new` in the report is then
+    resumes after an interruption or a kill, and does nothing once the store is complete (`new` in the report is then
     False); the store takes its name only when it is complete. A store of the same source that was prepared in another
     way is replaced, and nothing else is. Raises ECGError if no ECG is left, if `out` is something else, or if another
     preparation was begun there.
+
+    Example:
+        import tempfile
+        from pathlib import Path
+        import numpy as np
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "ecgs"
+            root.mkdir()
+            random = np.random.default_rng(1)
+            ecg = lt.simulate_ecg(lt.sample_patient(1, random), random).recording
+            np.savez(root / "1.npz", signal=ecg.signal_mv, sampling_rate_hz=500, unit="mV", leads=ecg.leads)
+            report = lt.prepare(lt.data.folder_source(root), Path(folder) / "store", workers=1, progress=False)
+            print(report["kept"], "kept,", report["dropped"], "refused")
     """
     out, start = Path(out).resolve(), time.perf_counter()
     _check_shape(sampling_rate_hz, duration_s)
@@ -53,7 +71,7 @@ def prepare(
         raise ECGError(f"{source.name} has a patient in two folds, which would leak; correct its table of folds.")
     plan = _plan(source, sampling_rate_hz, duration_s)
     meta = _checked_meta(out, source)
-    if meta.get("prepared") == plan and _is_whole(out):
+    if meta.get("prepared") == plan and _is_complete(out):
         _clear(out)
         return _json(out / REPORT_FILE) | {"new": False}
     working = out.with_name(out.name + ".preparing")
@@ -81,13 +99,13 @@ def prepare(
             working / META,
             store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan},
         )
-        if not _is_whole(working):  # before it takes the place of another one
+        if not _is_complete(working):  # before it takes the place of another one
             raise ECGError(f"The store in {working} is damaged; delete this folder and prepare again.")
         replace_atomically(working, out)
         _clear(out)
     except OSError as error:
         raise ECGError(
-            f"{out} could not be written ({error.strerror or error}); make room, and the same command goes on from"
+            f"{out} could not be written ({error.strerror or error}); make room, and the same command resumes"
             " where it stopped."
         ) from error
     return report | {"new": True}
@@ -103,15 +121,15 @@ def _check_shape(sampling_rate_hz: float, duration_s: float) -> None:
         raise ECGError(f"A store cannot hold ECGs of {duration_s:g} s; choose a number of seconds above 0.")
 
 
-def _checked_meta(out: Path, source: Source) -> dict:
-    """What `store.json` says of the store that is there already, {} if nothing is there; ECGError for anything else."""
+def _checked_meta(out: Path, source: CohortSource) -> dict:
+    """`store.json` of the store that exists already, {} if there is none; ECGError for any other folder."""
     if out.is_file() or os.path.ismount(out):
         raise ECGError(f"{out} is no folder that a store could become; choose a new one.")
     if not out.is_dir() or not any(out.iterdir()):
         return {}
-    strangers = sorted(path.name for path in out.iterdir() if path.name not in OURS)
-    if strangers or not (out / META).is_file():
-        what = f"such as {strangers[0]}" if strangers else "and no store"
+    others = sorted(path.name for path in out.iterdir() if path.name not in OURS)
+    if others or not (out / META).is_file():
+        what = f"such as {others[0]}" if others else "and no store"
         raise ECGError(f"{out} is a folder with something else in it, {what}; choose a new one.")
     meta = _json(out / META)
     if meta.get("source") != source.name:
@@ -119,7 +137,7 @@ def _checked_meta(out: Path, source: Source) -> dict:
     return meta
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     """Whether this is a store that can be opened."""
     try:
         signals = Store.open(folder).signals
@@ -149,7 +167,7 @@ def _json(path: Path) -> dict:
     return values
 
 
-def _plan(source: Source, sampling_rate_hz: float, duration_s: float) -> dict:
+def _plan(source: CohortSource, sampling_rate_hz: float, duration_s: float) -> dict:
     """What is prepared and how: two calls with the same plan make the same store."""
     digest = sha256(json.dumps(source.meta, default=str).encode())
     for name, column in source.ecgs.items():
@@ -158,7 +176,7 @@ def _plan(source: Source, sampling_rate_hz: float, duration_s: float) -> dict:
     return {
         "source": source.name,
         "root": str(source.root.resolve()),
-        "read": [_said(source.read), _said(source.clean)],
+        "read": [_describe(source.read), _describe(source.clean)],
         "ecgs": f"{len(source.ecgs)}, {digest.hexdigest()}",
         "sampling_rate_hz": sampling_rate_hz,
         "duration_s": duration_s,
@@ -166,8 +184,8 @@ def _plan(source: Source, sampling_rate_hz: float, duration_s: float) -> dict:
     }
 
 
-def _said(function: Callable | None) -> str:
-    """A function and the options that it was given, in words."""
+def _describe(function: Callable | None) -> str:
+    """The name of a function, with the options bound to it."""
     if isinstance(function, partial):
         return f"{function.func.__qualname__} {sorted(function.keywords.items())}"
     return "" if function is None else function.__qualname__
@@ -179,15 +197,15 @@ def _keep_plan(plan: dict, working: Path) -> None:
         if _json(working / PLAN_FILE) != plan:
             raise ECGError(f"{working} holds another preparation that was not finished; finish or delete it first.")
     elif working.exists() and (not working.is_dir() or any(working.iterdir())):
-        raise ECGError(f"{working} is in the way and not of our making; move it, or choose another folder.")
+        raise ECGError(f"{working} is in the way and was not made by this command; move it, or choose another folder.")
     else:
         write_json(working / PLAN_FILE, plan)
 
 
-# The account.
+# The report.
 
 
-def _report(source: Source, index: pd.DataFrame, refused: pd.DataFrame, new: int, seconds: float) -> dict:
+def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, new: int, seconds: float) -> dict:
     flagged = {
         column.removeprefix("flag_"): dict(Counter(x for text in index[column] if text for x in text.split(",")))
         for column in FLAG_COLUMNS
@@ -208,7 +226,7 @@ def _report(source: Source, index: pd.DataFrame, refused: pd.DataFrame, new: int
         "ecgs_per_s": round(new / seconds, 1),
     }
     if report["kept"] + report["dropped"] != read:
-        raise ECGError(f"The account of {source.name} does not add up; please report this.")
+        raise ECGError(f"The report on {source.name} does not add up; please report this.")
     return report
 
 

@@ -1,4 +1,4 @@
-"""Reading the ECGs of a source part by part, several parts at a time: a part is there in whole or not at all.
+"""Reading the ECGs of a source part by part, several parts in parallel: a part is complete or absent.
 
 A part is two files: its signals, and a table of what became of each ECG, which is written last and says that the part
 is complete. Finished parts are never read again, whatever stops the run. In the end their signals are joined to one.
@@ -32,14 +32,14 @@ REFUSED = ("file", "study_id", "reason", "sentence")
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class CohortSource:
     """The ECGs of a cohort, listed but not yet read.
 
-    ecgs: a row per ECG: file (below root), patient_id, study_id, age_years, sex, codes, fold, and whatever else shall
-        be in the store's index.
+    ecgs: a row per ECG: file (below root), patient_id, study_id, age_years, sex, codes, fold, and further columns of
+        the store's index.
     refused: what the source's own tables rule out, a row each, with the columns `REFUSED`.
     read: reads one file; a function that worker processes can import. The quality flags are of what it returns.
-    meta: what else `store.json` shall say.
+    meta: further entries of `store.json`.
     clean: what is then done to the ECG, such as a filter; nothing if None.
     """
 
@@ -75,7 +75,7 @@ def part_signals(folder: Path, part: int) -> Path:
 
 
 def read_parts(
-    source: Source, folder: Path, sampling_rate_hz: float, duration_s: float, workers: int, progress: bool
+    source: CohortSource, folder: Path, sampling_rate_hz: float, duration_s: float, workers: int, progress: bool
 ) -> int:
     """Read the parts that are not in `folder` yet; returns how many ECGs that were."""
     folder.mkdir(exist_ok=True)
@@ -112,9 +112,9 @@ def _in_parallel(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
         for future in running:
             bar.update(future.result())
     except BrokenProcessPool as error:
-        raise ECGError("A worker was killed; finished parts are kept, and the same command goes on.") from error
+        raise ECGError("A worker was killed; finished parts are kept, and the same command resumes.") from error
     except KeyboardInterrupt:
-        tqdm.write("Interrupted; finished parts are kept, and the same command goes on from there.")
+        tqdm.write("Interrupted; finished parts are kept, and the same command resumes from there.")
         for process in (pool._processes or {}).values():
             process.terminate()
         raise
@@ -139,7 +139,9 @@ def _read_part(
         for name in files:
             try:
                 if not (root / name).is_file():
-                    raise ECGError(f"{name} is listed, but it is not there; copy it from the source.", "file missing")
+                    raise ECGError(
+                        f"{name} is listed, but the file is absent; copy it from the source.", "file missing"
+                    )
                 recording = read(root / name)
                 kept = crop(recording, 0.0, min(duration_s, recording.duration_s))
                 flags = quality_columns(kept)  # of what is kept, before it is filtered
@@ -159,7 +161,7 @@ def _refusal(reason: str, sentence: str) -> dict[str, str]:
     return {"reason": reason, "sentence": sentence, **dict.fromkeys(FLAG_COLUMNS, "")}
 
 
-def read_results(source: Source, folder: Path) -> pd.DataFrame:
+def read_results(source: CohortSource, folder: Path) -> pd.DataFrame:
     """What became of each ECG of the source, row by row: reason, sentence and flags."""
     parts = range(len(source.starts()))
     return pd.concat([pd.read_parquet(part_table(folder, part)) for part in parts], ignore_index=True)

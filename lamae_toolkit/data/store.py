@@ -54,13 +54,29 @@ def patient_fold(patient_id: int, folds: int = 20) -> int:
 
 
 class Store:
-    """A packed cohort: signals as int16 with 0.001 mV a unit, leads in the order of `LEADS`, and its index.
+    """A cohort on disk, ready for training: all signals as one int16 array, and a table of whose they are.
+
+    A folder of three files, made by `prepare` or `simulate_store`. Signals have 0.001 mV a unit and leads in the order
+    of `LEADS`.
 
     signals: (b, l, t), memory-mapped. An absent lead is a row of the value -32768. folds: (b,), the patient-wise fold
         of each ECG.
     index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, and the quality flags
         `FLAG_COLUMNS`, row by row with the signals; read when it is first asked for, so that a store of 800,000 ECGs
         opens at once.
+
+    `Store.open(folder)` opens one and raises ECGError if it is damaged or no store.
+
+    Example:
+        import tempfile
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            lt.simulate_store(folder + "/store", ecgs=4, workers=1, progress=False)
+            store = lt.Store.open(folder + "/store")
+            print(len(store), store.sampling_rate_hz, store.index[["age_years", "sex", "codes"]])
+            print(store.recording(0).leads, store.batch([0, 1]).signal_mv.shape)
+            del store  # Windows deletes no file that is open
     """
 
     def __init__(self, folder: Path, meta: dict, folds: np.ndarray, signals: np.ndarray) -> None:
@@ -71,7 +87,7 @@ class Store:
         """Open a store and check that its parts belong together; ECGError if they do not."""
         folder = Path(folder)
         if not (folder / META).is_file():
-            raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was packed to.")
+            raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was prepared to.")
         try:
             meta = json.loads((folder / META).read_text(encoding="utf-8"))
             version, ecgs, samples = meta["version"], int(meta["ecgs"]), int(meta["samples"])
@@ -84,7 +100,7 @@ class Store:
             )
         try:
             with pq.ParquetFile(folder / INDEX) as file:
-                found_rows, columns = file.metadata.num_rows, file.schema_arrow.names
+                index_rows, columns = file.metadata.num_rows, file.schema_arrow.names
                 missing = [name for name in INDEX_COLUMNS if name not in columns]
                 table = None if missing else file.read(["patient_id", "fold"])
         except (OSError, pyarrow.ArrowException) as error:
@@ -93,9 +109,9 @@ class Store:
             raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
         wanted = ecgs * len(LEADS) * samples * 2
         found = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
-        if found_rows != ecgs or found != wanted:
+        if index_rows != ecgs or found != wanted:
             raise ECGError(
-                f"{folder} should hold {ecgs} ECGs, but its index has {found_rows} rows and {SIGNALS} has {found} of"
+                f"{folder} should hold {ecgs} ECGs, but its index has {index_rows} rows and {SIGNALS} has {found} of"
                 f" {wanted} bytes; pack the cohort again."
             )
         patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
@@ -128,9 +144,9 @@ class Store:
         self, rows: Int64[np.ndarray, " b"], out: Int16[np.ndarray, "b 12 t"] | None = None
     ) -> Int16[np.ndarray, "b 12 t"]:
         """These ECGs as they are stored, written to `out` if it is given; ECGError if one has no lead."""
-        elsewhere = rows[(rows < -len(self)) | (rows >= len(self))]
-        if len(elsewhere):
-            raise ECGError(f"Row {elsewhere[0]} is not among the {len(self)} ECGs of {self.folder}.")
+        outside = rows[(rows < -len(self)) | (rows >= len(self))]
+        if len(outside):
+            raise ECGError(f"Row {outside[0]} is not among the {len(self)} ECGs of {self.folder}.")
         # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row is not there.
         packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
         if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
@@ -140,9 +156,9 @@ class Store:
     def recording(self, row: int) -> Recording:
         """One ECG with the leads that it has."""
         stored = self.signals[row]
-        there = np.flatnonzero(stored[:, 0] != ABSENT)
-        signal_mv = stored[there].astype(np.float32) * np.float32(MV_PER_UNIT)
-        return Recording(signal_mv, self.sampling_rate_hz, tuple(LEADS[lead] for lead in there))
+        valid = np.flatnonzero(stored[:, 0] != ABSENT)
+        signal_mv = stored[valid].astype(np.float32) * np.float32(MV_PER_UNIT)
+        return Recording(signal_mv, self.sampling_rate_hz, tuple(LEADS[lead] for lead in valid))
 
     def rows(self, folds: Iterable[int]) -> np.ndarray:
         """The rows of the ECGs in these folds."""
@@ -150,7 +166,7 @@ class Store:
 
 
 def unpacked(stored: Int16[Tensor, "b 12 t"]) -> Batch:
-    """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and not `present`."""
+    """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and False in the lead mask."""
     lead_mask = stored[:, :, 0] != int(ABSENT)
     return Batch(stored * lead_mask[:, :, None] * MV_PER_UNIT, lead_mask)
 
@@ -163,7 +179,7 @@ def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
 
 
 def pack(
-    entries: Iterable[Record],
+    records: Iterable[Record],
     folder: Path | str,
     *,
     source: str,
@@ -183,21 +199,21 @@ def pack(
     with atomic_write(folder, replaces=META) as partial:
         partial.mkdir()
         with open(partial / SIGNALS, "wb") as file:
-            for entry in entries:
-                if entry.study_id in studies:
-                    raise ECGError(f"Study {entry.study_id} is there twice; give every ECG a number of its own.")
-                studies.add(entry.study_id)
-                file.write(_quantized(entry, sampling_rate_hz, duration_s).tobytes())
+            for record in records:
+                if record.study_id in studies:
+                    raise ECGError(f"Study {record.study_id} is listed twice; give every ECG a number of its own.")
+                studies.add(record.study_id)
+                file.write(_quantized(record, sampling_rate_hz, duration_s).tobytes())
                 rows.append(
                     {
-                        "patient_id": entry.patient_id,
-                        "study_id": entry.study_id,
-                        "age_years": entry.age_years,
-                        "sex": entry.sex,
-                        "codes": list(entry.codes),
-                        "fold": patient_fold(entry.patient_id, folds) if entry.fold is None else entry.fold,
-                        **quality_columns(entry.recording),
-                        **dict(entry.extra),
+                        "patient_id": record.patient_id,
+                        "study_id": record.study_id,
+                        "age_years": record.age_years,
+                        "sex": record.sex,
+                        "codes": list(record.codes),
+                        "fold": patient_fold(record.patient_id, folds) if record.fold is None else record.fold,
+                        **quality_columns(record.recording),
+                        **dict(record.extra),
                     }
                 )
         if not rows:
@@ -209,7 +225,7 @@ def pack(
 
 
 def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float, folds: int = 20) -> dict:
-    """What `store.json` says of a store."""
+    """The content of `store.json`."""
     return {
         "version": VERSION,
         "source": source,
@@ -222,11 +238,11 @@ def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: floa
     }
 
 
-def _quantized(entry: Record, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
+def _quantized(record: Record, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
     try:
-        return quantized(entry.recording, sampling_rate_hz, duration_s)
+        return quantized(record.recording, sampling_rate_hz, duration_s)
     except ECGError as error:
-        raise ECGError(f"Study {entry.study_id}: {error}", error.reason) from error
+        raise ECGError(f"Study {record.study_id}: {error}", error.reason) from error
 
 
 def quantized(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:

@@ -39,7 +39,7 @@ def store(tree, tmp_path_factory) -> Store:
 # ---- Labels
 
 
-def test_tables_and_released_table_give_the_same_labels(tree):
+def test_labels_from_tables_equal_labels_from_the_released_table(tree):
     """The released table is written from what was simulated, not by the code that links stays."""
     from_tables, from_released = source_of(tree), mimic_source(tree / ECG, labels=tree / RELEASED, minimum=15)
     ours, theirs = from_tables.ecgs, from_released.ecgs
@@ -214,7 +214,7 @@ def test_a_damaged_table_is_refused(tree, tmp_path, file):
         source_of(copy)
 
 
-def test_odd_cells_in_one_row_cost_that_row_alone(tree, tmp_path):
+def test_invalid_cells_remove_only_their_row(tree, tmp_path):
     usual = source_of(tree)
     for file, column in (
         (f"{HOSP}/admissions.csv.gz", "subject_id"),
@@ -231,7 +231,7 @@ def test_odd_cells_in_one_row_cost_that_row_alone(tree, tmp_path):
         assert odd.ecgs.labelled.sum() >= usual.ecgs.labelled.sum() - 6, column
 
 
-def test_folds_of_the_released_table_are_taken_over_and_unlisted_ecgs_stay_with_their_patient(tree, tmp_path):
+def test_folds_of_the_released_table_are_used_and_unlisted_ecgs_follow_their_patient(tree, tmp_path):
     table = pd.read_csv(tree / RELEASED)
     table["fold"] = table.subject_id % 7
     table["strat_fold"] = 3
@@ -244,7 +244,7 @@ def test_folds_of_the_released_table_are_taken_over_and_unlisted_ecgs_stay_with_
     assert not source.ecgs.labelled[source.ecgs.study_id == unlisted].any()
 
 
-def test_labels_from_both_ways_at_once_are_refused(tree):
+def test_labels_from_two_sources_are_refused(tree):
     with pytest.raises(ECGError, match="give one"):
         mimic_source(tree / ECG, hosp=tree / HOSP, labels=tree / RELEASED)
 
@@ -262,7 +262,7 @@ def links_to(tree: Path, copy: Path, replaced: str) -> Path:
 # ---- Signals
 
 
-def test_records_have_the_published_layout_and_leads_go_by_name(tree, store):
+def test_records_have_the_published_layout_and_leads_are_matched_by_name(tree, store):
     row = 17
     record = wfdb.rdrecord(str(tree / ECG / store.index.file[row].removesuffix(".hea")))
     assert record.fmt == ["16"] * 12 and record.fs == 500 and record.sig_len == 5000
@@ -291,7 +291,7 @@ def test_gaps_and_flat_leads_are_flagged_and_counted(tree, store):
     assert report["ecgs_with_flags"]["nan"] == gaps and report["ecgs_with_flags"]["flat"] >= flat
 
 
-def test_the_split_is_the_recipes_and_only_first_ecgs_of_stays_are_scored(store):
+def test_split_and_first_ecg_of_each_stay_follow_the_published_recipe(store):
     split = Split.of(store)
     assert split == Split(tuple(range(18)), (18,), (19,))
     wide = Split(tuple(range(10)), (10, 11, 12, 13, 14), (15, 16, 17, 18, 19))
@@ -303,7 +303,7 @@ def test_the_split_is_the_recipes_and_only_first_ecgs_of_stays_are_scored(store)
     assert set(codes) <= set(store.meta["classes"]) and any(len(code) == 3 for code in codes)
 
 
-def test_the_machines_measurements_are_kept(tree, store):
+def test_machine_measurements_are_in_the_index(tree, store):
     table = pd.read_csv(tree / ECG / "machine_measurements.csv").set_index("study_id")
     assert (store.index.qrs_end.to_numpy() == table.qrs_end[store.index.study_id].to_numpy()).all()
     assert store.index.p_onset.isna().any() and not (store.index.p_onset == 29999).any()
@@ -312,7 +312,7 @@ def test_the_machines_measurements_are_kept(tree, store):
 # ---- Damage
 
 
-def test_every_damaged_record_is_refused_with_its_reason_and_the_others_are_kept(tmp_path, capsys):
+def test_damaged_records_are_refused_with_their_reasons(tmp_path, capsys):
     tree = write_mimic_like(tmp_path / "tree", 24, seed=5, progress=False)
     table = pd.read_csv(tree / ECG / "record_list.csv", dtype={"ecg_time": str})
     file = [tree / ECG / f"{path}.hea" for path in table.path]

@@ -19,7 +19,7 @@ from lamae_toolkit.data import shards as parts_module
 from lamae_toolkit.data.datasets.folder import folder_source
 from lamae_toolkit.data.datasets.ptbxl import SPLIT, ptbxl_source, ptbxl_store
 from lamae_toolkit.data.prepare import prepare
-from lamae_toolkit.data.shards import ECGS_PER_PART, Source
+from lamae_toolkit.data.shards import ECGS_PER_PART, CohortSource
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -56,7 +56,7 @@ def content(store: Path) -> dict[str, bytes]:
     return files | {"report": json.dumps(report).encode()}
 
 
-def test_several_processes_make_the_same_store_as_one(root, tmp_path, small_parts):
+def test_store_is_independent_of_the_number_of_processes(root, tmp_path, small_parts):
     source = folder_source(root)
     one = prepare(source, tmp_path / "one", workers=1, progress=False)
     assert one["read"] == ECGS and one["kept"] == ECGS - 1 and one["dropped_by_reason"] == {"unreadable": 1}
@@ -86,7 +86,7 @@ prepare(replace(source, read=partial(read, **source.read.keywords)), sys.argv[2]
 """
 
 
-def test_after_a_kill_finished_parts_are_not_read_again(root, tmp_path, small_parts):
+def test_killed_preparation_resumes_with_unfinished_parts(root, tmp_path, small_parts):
     """A real process, killed for good in its third part."""
     out, parts = tmp_path / "store", tmp_path / "store.preparing" / "parts"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -108,7 +108,7 @@ def test_after_a_kill_finished_parts_are_not_read_again(root, tmp_path, small_pa
 
 
 @pytest.mark.parametrize("at", ["replace_atomically", "_report", "join_signals"])
-def test_an_interruption_at_the_end_costs_nothing(root, tmp_path, small_parts, monkeypatch, at):
+def test_interruption_while_joining_parts_loses_nothing(root, tmp_path, small_parts, monkeypatch, at):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -143,7 +143,7 @@ def test_a_complete_store_is_not_prepared_again_and_one_of_other_ecgs_is_replace
     assert len(Store.open(tmp_path / "store")) == ECGS - 2
 
 
-def test_a_preparation_of_other_ecgs_is_not_mixed_in(root, tmp_path, small_parts, monkeypatch):
+def test_unfinished_preparation_of_other_ecgs_is_refused(root, tmp_path, small_parts, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(prepare_module, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
@@ -151,7 +151,7 @@ def test_a_preparation_of_other_ecgs_is_not_mixed_in(root, tmp_path, small_parts
         prepare(folder_source(root), tmp_path / "store", sampling_rate_hz=250.0, workers=1, progress=False)
 
 
-def test_a_folder_of_somebody_else_is_refused_before_any_work(root, tmp_path):
+def test_folder_with_other_files_is_refused_before_reading(root, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.docx").write_text("three years of work")
     with pytest.raises(ECGError, match="something else in it"):
@@ -159,7 +159,7 @@ def test_a_folder_of_somebody_else_is_refused_before_any_work(root, tmp_path):
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.docx"]
 
 
-def test_what_was_begun_or_made_with_other_options_is_not_taken_over(root, tmp_path, small_parts, monkeypatch):
+def test_preparation_with_other_options_is_not_resumed(root, tmp_path, small_parts, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(prepare_module, "_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
@@ -172,7 +172,7 @@ def test_what_was_begun_or_made_with_other_options_is_not_taken_over(root, tmp_p
     assert report["new"] and list(Store.open(tmp_path / "store").index.codes[0]) == ["I10"]
 
 
-def test_options_that_were_missing_can_be_given_after_all_was_refused(tmp_path):
+def test_missing_options_can_be_added_after_all_ecgs_were_refused(tmp_path):
     folder = tmp_path / "c"
     folder.mkdir()
     signal_mv = np.random.default_rng(0).normal(0, 0.3, (1000, 2))
@@ -183,7 +183,7 @@ def test_options_that_were_missing_can_be_given_after_all_was_refused(tmp_path):
     assert prepare(source, tmp_path / "store", workers=1, progress=False)["kept"] == 1
 
 
-def test_nothing_of_the_users_is_moved_or_deleted(root, tmp_path):
+def test_user_files_are_neither_moved_nor_deleted(root, tmp_path):
     source = folder_source(root)
     file = tmp_path / "thesis.csv"
     file.write_text("three years of work")
@@ -215,13 +215,13 @@ def test_a_damaged_store_is_prepared_again(root, tmp_path):
     ("rate_hz", "duration_s"),
     [(0.0, 10.0), (float("nan"), 10.0), (30.0, 10.0), (100.0, 0.0), (100.0, float("inf")), (100.0, -1.0)],
 )
-def test_stores_that_cannot_be_are_refused_at_once(root, tmp_path, rate_hz, duration_s):
+def test_impossible_rates_and_durations_are_refused(root, tmp_path, rate_hz, duration_s):
     with pytest.raises(ECGError, match="A store cannot"):
         prepare(folder_source(root), tmp_path / "store", sampling_rate_hz=rate_hz, duration_s=duration_s, workers=1)
     assert not (tmp_path / "store.preparing").exists()
 
 
-def test_a_patient_in_two_folds_is_refused_before_any_work(root, tmp_path):
+def test_patient_in_two_folds_is_refused_before_reading(root, tmp_path):
     source = folder_source(root)
     source.ecgs["patient_id"], source.ecgs["fold"] = 1, np.arange(len(source.ecgs)) % 2
     with pytest.raises(ECGError, match="a patient in two folds"):
@@ -229,7 +229,7 @@ def test_a_patient_in_two_folds_is_refused_before_any_work(root, tmp_path):
     assert not (tmp_path / "store.preparing").exists()
 
 
-def test_workers_end_with_a_main_process_that_was_killed(root, tmp_path):
+def test_workers_end_when_the_main_process_is_killed(root, tmp_path):
     (tmp_path / "slow_reader.py").write_text("import time\n\ndef read(path):\n    time.sleep(600)\n")
     (tmp_path / "run.py").write_text(
         "import sys\nfrom dataclasses import replace\nimport slow_reader\n"
@@ -273,9 +273,9 @@ def _until(is_so, seconds: float = 60.0) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_said_in_a_sentence(root, tmp_path, small_parts):
+def test_killed_worker_is_reported_in_one_sentence(root, tmp_path, small_parts):
     source = replace(folder_source(root), read=_die)
-    with pytest.raises(ECGError, match=r"A worker was killed; .* the same command goes on"):
+    with pytest.raises(ECGError, match=r"A worker was killed; .* the same command resumes"):
         prepare(source, tmp_path / "store", workers=2, progress=False)
 
 
@@ -284,14 +284,14 @@ def _die(path: Path) -> Recording:
     raise AssertionError
 
 
-def test_when_no_ecg_is_left_the_commonest_reason_is_said(root, tmp_path):
+def test_most_common_reason_is_reported_when_no_ecg_is_left(root, tmp_path):
     with pytest.raises(ECGError, match=r"None of the 45 ECGs .* lasts 10 s, but this store holds ECGs of 20 s"):
         prepare(folder_source(root), tmp_path / "store", duration_s=20.0, workers=1, progress=False)
 
 
 def test_an_empty_source_is_refused(root, tmp_path):
     source = folder_source(root)
-    empty = Source(source.name, root, source.ecgs.head(0), source.read, source.refused, {})
+    empty = CohortSource(source.name, root, source.ecgs.head(0), source.read, source.refused, {})
     with pytest.raises(ECGError, match="lists no ECG"):
         prepare(empty, tmp_path / "store", workers=1, progress=False)
     assert ECGS_PER_PART == 500
@@ -300,7 +300,7 @@ def test_an_empty_source_is_refused(root, tmp_path):
 # ---- One's own files
 
 
-def test_own_files_of_all_formats_become_a_store(real_data, tmp_path, capsys):
+def test_files_of_all_formats_are_prepared(real_data, tmp_path, capsys):
     out = tmp_path / "store"
     assert main(["prepare", "folder", str(real_data / "formats"), "--out", str(out), "--workers", "1"]) == 0
     store = Store.open(out)
@@ -308,7 +308,7 @@ def test_own_files_of_all_formats_become_a_store(real_data, tmp_path, capsys):
     assert "a patient of its own" in capsys.readouterr().out and "patient of its own" in store.meta["patients"]
 
 
-def test_a_table_says_whose_the_ecgs_are(root, tmp_path):
+def test_table_assigns_ecgs_to_patients(root, tmp_path):
     common = {"age_years": 50, "sex": "F", "codes": "I48.91; i10"}
     rows = [{"file": f"{n:03d}.npz", "patient_id": f"P{n // 3}"} | common for n in range(6)]
     rows[1] |= {"codes": "none"}
@@ -333,21 +333,21 @@ def test_a_table_says_whose_the_ecgs_are(root, tmp_path):
     [
         ("file,age\n000.npz,5\n", "no column patient_id"),
         ("file;patient_id\n000.npz;1\n", "no column file, separated by commas"),
-        ("file,patient_id,age_years\n000.npz,1,63y\n", "an age that is no number of years in row 2"),
+        ("file,patient_id,age_years\n000.npz,1,63y\n", "an age that is not a number of years in row 2"),
         ("file,patient_id,sex\n000.npz,1,woman\n", "a sex other than F or M in row 2"),
         ("file,patient_id\n000.npz,\n", "has no patient_id in row 2"),
         ("file,patient_id\n000.npz,1\n000.npz,2\n", "for the second time in row 3"),
         ("file,patient_id,codes\n000.npz,1,heart\n", "'heart' is not an ICD-10 code"),
     ],
 )
-def test_tables_that_cannot_be_used_are_refused(root, tmp_path, table, message):
+def test_invalid_tables_are_refused(root, tmp_path, table, message):
     path = tmp_path / "table.csv"
     path.write_text(table)
     with pytest.raises(ECGError, match=message):
         folder_source(root, path)
 
 
-def test_a_patient_is_the_same_whatever_spaces_and_other_patients_there_are(root, tmp_path):
+def test_patient_number_depends_on_the_name_alone(root, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("\ufefffile , patient_id\n000.npz,P1\n001.npz, P1 \n002.npz,P2\n", encoding="utf-8")
     before = folder_source(root, table).ecgs.set_index("file")
@@ -357,7 +357,7 @@ def test_a_patient_is_the_same_whatever_spaces_and_other_patients_there_are(root
     assert after.fold[before.index].tolist() == before.fold.tolist()
 
 
-def test_files_that_only_look_like_ecgs_are_accounted_for(root, tmp_path):
+def test_files_that_are_no_ecgs_are_reported_as_refused(root, tmp_path):
     (root / "bomb.xml").write_text('<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
     (root / "notes.md").write_text("not an ECG, and nobody would think so")
     report = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
@@ -367,7 +367,7 @@ def test_files_that_only_look_like_ecgs_are_accounted_for(root, tmp_path):
 # ---- PTB-XL
 
 
-def test_ptbxl_is_prepared_as_it_is_packed_with_its_own_split(real_data, tmp_path):
+def test_prepared_ptbxl_equals_packed_ptbxl(real_data, tmp_path):
     root = tmp_path / "ptb-xl"
     root.mkdir()
     table = pd.read_csv(real_data / "ptb-xl" / "ptbxl_database.csv").head(8)

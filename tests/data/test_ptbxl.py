@@ -19,7 +19,7 @@ def archive(real_data) -> dict[str, np.ndarray]:
         return {name: found[name] for name in ("x", "y", "ecg_id", "patient_id", "strat_fold")}
 
 
-def test_records_of_both_sets_are_there_once_and_no_patient_is_in_two_folds(ptbxl, archive, real_data):
+def test_records_of_both_sets_are_unique_and_folds_patient_wise(ptbxl, archive, real_data):
     original = pd.read_csv(real_data / "ptb-xl" / "ptbxl_database.csv")
     assert set(ptbxl.index.study_id) == set(original.ecg_id) | set(archive["ecg_id"])
     assert ptbxl.index.study_id.is_unique
@@ -41,7 +41,7 @@ def test_superclasses_are_those_of_the_archive(ptbxl, archive):
     assert checked == len(archive["ecg_id"])
 
 
-def test_original_records_are_brought_to_the_archives_form(ptbxl, archive):
+def test_original_records_are_standardized_like_the_archive(ptbxl, archive):
     place = {ecg_id: row for row, ecg_id in enumerate(ptbxl.index.study_id)}
     original = np.flatnonzero(archive["ecg_id"] <= 500)
     inner = slice(100, 900)  # filters differ in how they begin and end
@@ -80,7 +80,7 @@ def test_original_records_alone_keep_their_millivolts(real_data, tmp_path):
     assert 0.2 < np.ptp(recording.lead("II")) < 5
 
 
-def test_every_statement_of_ptbxl_is_mapped_or_left_out_on_purpose(real_data):
+def test_every_statement_of_ptbxl_is_mapped_or_deliberately_without_a_code(real_data):
     statements = pd.read_csv(real_data / "ptb-xl" / "scp_statements.csv").iloc[:, 0]
     codes = {name: scp_to_icd10(name) for name in statements}
     assert all(ancestors(code)[-1] == code and name_of(code) != code for code in codes.values() if code)
@@ -98,13 +98,13 @@ def test_every_statement_of_ptbxl_is_mapped_or_left_out_on_purpose(real_data):
         scp_to_icd10("XYZ")
 
 
-def test_a_folder_that_is_not_ptbxl_is_refused(tmp_path):
+def test_folder_without_ptbxl_is_refused(tmp_path):
     with pytest.raises(ECGError, match=r"has no scp_statements\.csv; give the folder of PTB-XL"):
         ptbxl_store(tmp_path / "store", tmp_path, progress=False)
     assert not (tmp_path / "store").exists()
 
 
-def test_an_archive_that_is_none_is_refused(real_data, tmp_path):
+def test_invalid_archive_is_refused(real_data, tmp_path):
     (tmp_path / "more.npz").write_text("not an archive")
     with pytest.raises(ECGError, match="not an archive"):
         ptbxl_store(tmp_path / "store", real_data / "ptb-xl", zscored=tmp_path / "more.npz", progress=False)

@@ -14,23 +14,24 @@ from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Record, Store, pack, patient_fold
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 
 
-def entry(
+def record_of(
     number: int, patient: int | None = None, leads=LEADS, seconds: float = 10.0, rate_hz: float = 100.0
 ) -> Record:
     noise = np.random.default_rng(number).normal(0, 0.3, (len(leads), round(seconds * rate_hz)))
     return Record(Recording(noise, rate_hz, tuple(leads)), patient or number, number, 61.5, "F", ("I48.91",))
 
 
-def test_what_was_packed_comes_back(tmp_path):
+def test_packed_ecgs_round_trip(tmp_path):
     shuffled = tuple(reversed(LEADS[:9]))
-    entries = [entry(1), entry(2, leads=shuffled), entry(3, patient=1)]
-    store = pack(entries, tmp_path / "store", source="test")
+    records = [record_of(1), record_of(2, leads=shuffled), record_of(3, patient=1)]
+    store = pack(records, tmp_path / "store", source="test")
     assert len(store) == 3 and store.sampling_rate_hz == 100
-    for row, packed in enumerate(entries):
+    for row, packed in enumerate(records):
         recording = store.recording(row)
         assert set(recording.leads) == set(packed.recording.leads)
         difference = recording.signal_mv - packed.recording.select(recording.leads).signal_mv
@@ -40,7 +41,7 @@ def test_what_was_packed_comes_back(tmp_path):
 
 
 def test_a_batch_of_the_store_is_the_collated_recordings(tmp_path):
-    store = pack([entry(1), entry(2, leads=("II", "V5"))], tmp_path / "store", source="test")
+    store = pack([record_of(1), record_of(2, leads=("II", "V5"))], tmp_path / "store", source="test")
     batch, collated = store.batch([1, 0]), collate([store.recording(1), store.recording(0)])
     assert isinstance(batch, Batch) and batch.leads == LEADS
     assert np.allclose(batch.signal_mv, collated.signal_mv, atol=1e-6)
@@ -48,8 +49,8 @@ def test_a_batch_of_the_store_is_the_collated_recordings(tmp_path):
     assert batch.signal_mv[~batch.lead_mask].abs().max() == 0
 
 
-def test_packed_ecgs_can_be_written_where_they_are_wanted(tmp_path):
-    store = pack([entry(number, leads=LEADS[number:]) for number in (1, 2, 3)], tmp_path / "store", source="test")
+def test_packed_ecgs_are_written_to_a_given_array(tmp_path):
+    store = pack([record_of(number, leads=LEADS[number:]) for number in (1, 2, 3)], tmp_path / "store", source="test")
     rows, out = np.array([2, 0, -1]), np.zeros((3, 12, 1000), dtype=np.int16)
     assert store.packed(rows, out) is out and (out == store.signals[rows]).all()
     assert (store.packed(rows) == out).all() and store.packed(rows[:0]).shape == (0, 12, 1000)
@@ -58,20 +59,20 @@ def test_packed_ecgs_can_be_written_where_they_are_wanted(tmp_path):
             store.batch([0, row])
 
 
-def test_ecgs_of_any_rate_are_packed_at_one(tmp_path):
-    store = pack([entry(1, rate_hz=500), entry(2, seconds=12)], tmp_path / "store", source="test")
+def test_ecgs_of_any_rate_are_resampled(tmp_path):
+    store = pack([record_of(1, rate_hz=500), record_of(2, seconds=12)], tmp_path / "store", source="test")
     assert store.signals.shape == (2, 12, 1000)
 
 
 def test_real_ecgs_are_packed(tmp_path, real_data):
     files = sorted((real_data / "ptb-xl" / "records100").rglob("*.hea"))[:20]
-    entries = [Record(read_ecg(file), n, n, 60.0, "M", ()) for n, file in enumerate(files)]
-    store = pack(entries, tmp_path / "store", source="PTB-XL")
-    for row, packed in enumerate(entries):
+    records = [Record(read_ecg(file), n, n, 60.0, "M", ()) for n, file in enumerate(files)]
+    store = pack(records, tmp_path / "store", source="PTB-XL")
+    for row, packed in enumerate(records):
         assert np.allclose(store.recording(row).signal_mv, packed.recording.select(LEADS).signal_mv, atol=0.00051)
 
 
-def test_folds_belong_to_patients_and_are_of_like_size():
+def test_folds_are_patient_wise_and_balanced():
     folds = np.array([patient_fold(patient) for patient in range(20000)])
     assert np.bincount(folds, minlength=20).min() > 850
     assert patient_fold(7) == patient_fold(7)
@@ -79,7 +80,7 @@ def test_folds_belong_to_patients_and_are_of_like_size():
 
 def test_a_patient_in_two_folds_is_refused(tmp_path):
     folder = tmp_path / "store"
-    pack([entry(1, patient=5), entry(2, patient=5)], folder, source="test")
+    pack([record_of(1, patient=5), record_of(2, patient=5)], folder, source="test")
     index = pd.read_parquet(folder / "index.parquet")
     index["fold"] = [0, 1]
     index.to_parquet(folder / "index.parquet")
@@ -88,16 +89,16 @@ def test_a_patient_in_two_folds_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entries", "message"),
+    ("records", "message"),
     [
         ([], "no ECG to pack"),
-        ([entry(1), entry(1)], "Study 1 is there twice"),
-        ([entry(1), entry(2, seconds=4)], "Study 2: The ECG lasts 4 s"),
+        ([record_of(1), record_of(1)], "Study 1 is listed twice"),
+        ([record_of(1), record_of(2, seconds=4)], "Study 2: The ECG lasts 4 s"),
     ],
 )
-def test_a_refused_cohort_leaves_nothing_behind(tmp_path, entries, message):
+def test_a_refused_cohort_leaves_nothing_behind(tmp_path, records, message):
     with pytest.raises(ECGError, match=message):
-        pack(entries, tmp_path / "store", source="test")
+        pack(records, tmp_path / "store", source="test")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,11 +108,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store_module.pd.DataFrame, "to_parquet", full)
     with pytest.raises(ECGError, match=r"No space left on device.*nothing was left behind"):
-        pack([entry(1)], tmp_path / "store", source="test")
+        pack([record_of(1)], tmp_path / "store", source="test")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_really_full_disk_leaves_nothing_behind(tmp_path):
+def test_full_device_leaves_nothing_behind(tmp_path):
     """/dev/full takes no byte: the signal file is a link to it."""
     full = store_module.Path("/dev/full")
     if not full.exists():
@@ -126,22 +127,22 @@ def test_a_really_full_disk_leaves_nothing_behind(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module.Path, "mkdir", mkdir_with_full_disk)
         with pytest.raises(ECGError, match="could not be written"):
-            pack((entry(n) for n in range(50)), tmp_path / "store", source="test")
+            pack((record_of(n) for n in range(50)), tmp_path / "store", source="test")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interruption_leaves_the_old_store(tmp_path):
-    pack([entry(1)], tmp_path / "store", source="old")
+    pack([record_of(1)], tmp_path / "store", source="old")
 
     def interrupted():
-        yield entry(2)
+        yield record_of(2)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         pack(interrupted(), tmp_path / "store", source="new")
     assert Store.open(tmp_path / "store").meta["source"] == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    assert pack([entry(3)], tmp_path / "store", source="new").meta["source"] == "new"
+    assert pack([record_of(3)], tmp_path / "store", source="new").meta["source"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
@@ -177,19 +178,19 @@ def damaged(folder, how):
     ],
 )
 def test_a_damaged_store_is_refused(tmp_path, how, message):
-    pack([entry(1), entry(2)], tmp_path / "store", source="test")
+    pack([record_of(1), record_of(2)], tmp_path / "store", source="test")
     damaged(tmp_path / "store", how)
     with pytest.raises(ECGError, match=message):
         Store.open(tmp_path / "store")
 
 
-def test_a_folder_that_is_no_store_is_refused(tmp_path):
+def test_folder_without_a_store_is_refused(tmp_path):
     with pytest.raises(ECGError, match=r"it has no store\.json"):
         Store.open(tmp_path)
 
 
-def test_batches_check_themselves():
-    short, long = entry(1, seconds=3).recording, entry(2).recording
+def test_batch_refuses_inconsistent_shapes_and_names():
+    short, long = record_of(1, seconds=3).recording, record_of(2).recording
     with pytest.raises(ECGError, match="from 3 to 10 s"):
         collate([short, long])
     with pytest.raises(ECGError, match="at least one ECG"):
@@ -202,9 +203,40 @@ def test_batches_check_themselves():
     assert collate([short]).signal_mv.shape == (1, 12, 300)
 
 
-def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
+def test_folder_with_other_files_is_never_replaced(tmp_path):
     precious = tmp_path / "thesis.docx"
     precious.write_text("three years of work")
     with pytest.raises(ECGError, match="something else in it; choose a new one"):
         simulate_store(tmp_path, 2, workers=1, progress=False)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_store_of_version_0_1_opens(tmp_path):
+    # The three files as lamae_toolkit 0.1 wrote them, without its code.
+    meta = {
+        "version": 1,
+        "source": "simulated, seed 0",
+        "ecgs": 2,
+        "samples": 100,
+        "sampling_rate_hz": 100.0,
+        "folds": 20,
+        "mv_per_unit": 0.001,
+        "leads": ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"],
+    }
+    signals = np.arange(2 * 12 * 100, dtype="<i2").reshape(2, 12, 100)
+    signals[1, 7] = -32768  # V2 of the second ECG is absent
+    index = pd.DataFrame({"patient_id": [3, 3], "study_id": [0, 1], "age_years": [61.5, 61.5], "sex": ["F", "F"]})
+    index["codes"], index["fold"] = [["I44.7"], []], 5
+    for flag in ("flat", "nan", "clipped", "noisy", "swap"):
+        index[f"flag_{flag}"] = ""
+    (tmp_path / "store.json").write_text(json.dumps(meta, indent=1) + "\n")
+    (tmp_path / "signals.int16").write_bytes(signals.tobytes())
+    index.to_parquet(tmp_path / "index.parquet")
+
+    store = Store.open(tmp_path)
+    assert len(store) == 2 and store.sampling_rate_hz == 100 and store.rows([5]).tolist() == [0, 1]
+    assert store.index.codes.map(list).tolist() == [["I44.7"], []] and set(FLAG_COLUMNS) <= set(store.index)
+    assert store.recording(0).lead("II")[:2] == pytest.approx([0.1, 0.101])
+    assert store.recording(1).leads == tuple(lead for lead in LEADS if lead != "V2")
+    batch = store.batch([1])
+    assert batch.lead_mask.sum() == 11 and batch.signal_mv[0, 7].abs().max() == 0

@@ -92,7 +92,7 @@ def test_a_code_counts_once_per_ecg():
         code_table(an_index(), "superclasses")
 
 
-def test_what_occurs_together_is_what_was_planted():
+def test_co_occurrence_recovers_planted_pairs():
     """A and B exclude each other, B brings C along, D knows nothing of A."""
     codes = [[*(["A"] if a else ["B", "C"]), *(["D"] if d else [])] for a in (0, 1) for d in (0, 1) for _ in range(10)]
     many = pd.DataFrame({"patient_id": range(40), "codes": codes})
@@ -105,7 +105,7 @@ def test_what_occurs_together_is_what_was_planted():
     assert list(co_occurrence(many, most=2).count) == ["A", "B"]
 
 
-def test_one_code_and_no_code():
+def test_co_occurrence_of_one_code_and_of_no_code():
     alone = co_occurrence(an_index(codes=[["I10"]] * 4))
     assert alone.count.to_numpy().tolist() == [[4]] and alone.share.to_numpy().tolist() == [[1.0]]
     for show in ("ratio", "share"):
@@ -120,7 +120,7 @@ def test_an_empty_cohort_is_refused_in_a_sentence(look):
         look(an_index()[:0])
 
 
-def test_patients_are_drawn_whole(cohort):
+def test_sampled_patients_are_complete(cohort):
     rows = some_rows(cohort.index, 50)
     inside = set(cohort.index.patient_id.iloc[rows])
     assert 40 < len(rows) <= 50 and len(rows) == cohort.index.patient_id.isin(inside).sum()
@@ -157,7 +157,7 @@ def test_flags_are_counted_lead_by_lead(tmp_path):
     assert isinstance(cohort_plots.quality_figure(table), go.Figure)
 
 
-def test_a_store_from_before_the_flags_is_refused_in_a_sentence(tmp_path):
+def test_store_without_flag_columns_is_refused(tmp_path):
     store = a_store(tmp_path / "store", 2)
     older = store.index.drop(columns=list(FLAGS))
     older.to_parquet(store.folder / INDEX)
@@ -186,14 +186,14 @@ def test_a_planted_leak_is_found():
     assert isinstance(leak_figure(leak), go.Figure)
 
 
-def test_no_leak_where_each_patient_has_one_ecg():
+def test_no_leak_if_each_patient_has_one_ecg():
     x, patient = persons(300, 1, day_to_day=0.1)
     leak = leak_experiment(x, patient, pd.DataFrame({"seen": (x[:, 0] > 0).astype(int)}), n_bootstrap=50)
     assert leak.with_mate == 0 and np.isnan(leak.recognized.value) and np.isnan(leak.by_chance)
     assert (leak.table[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
-def test_no_leak_where_patients_cannot_be_recognised():
+def test_no_leak_if_patients_cannot_be_recognized():
     """ECGs that tell nothing of the person: both divisions guess, and a mate is met as often as by chance."""
     _, patient = persons(150, 4, day_to_day=0.1)
     leak = leak_experiment(np.random.default_rng(1).normal(size=(600, 8)), patient, pd.DataFrame(), n_bootstrap=100)
@@ -203,7 +203,7 @@ def test_no_leak_where_patients_cannot_be_recognised():
     assert coin.by_ecg == pytest.approx(0.5, abs=0.05) and coin.difference_low < 0 < coin.difference_high
 
 
-def test_the_experiment_refuses_what_it_cannot_answer():
+def test_leak_experiment_refuses_unsuitable_cohorts():
     x, patient = persons(50, 2, day_to_day=0.1)
     with pytest.raises(ECGError, match="Every ECG has the same answer to I10"):
         leak_experiment(x, patient, pd.DataFrame({"I10": np.ones(100, dtype=int)}))
@@ -213,7 +213,7 @@ def test_the_experiment_refuses_what_it_cannot_answer():
         leak_experiment(np.zeros((10_001, 1)), np.arange(10_001), pd.DataFrame())
 
 
-def test_mean_beats_of_a_patient_are_alike_and_absent_leads_filled(cohort, tmp_path):
+def test_mean_beats_of_a_patient_are_similar_and_absent_leads_filled(cohort, tmp_path):
     x, patient = mean_beats(cohort, np.arange(len(cohort))), cohort.index.patient_id.to_numpy()
     assert x.shape == (len(cohort), 12 * 35) and np.isfinite(x).all()
     leak = leak_experiment(x, patient, pd.DataFrame(), n_bootstrap=50)
@@ -225,7 +225,7 @@ def test_mean_beats_of_a_patient_are_alike_and_absent_leads_filled(cohort, tmp_p
         mean_beats(store, np.arange(0))
 
 
-def test_limb_leads_are_told_exactly_and_unrelated_leads_not_at_all(tmp_path):
+def test_limb_leads_are_explained_exactly_and_unrelated_leads_not_at_all(tmp_path):
     store = a_store(tmp_path / "store")
     learn, unseen = lead_covariances(store, np.arange(8)), lead_covariances(store, np.arange(8, 12))
     assert np.allclose(learn[0], np.cov(store.recording(0).signal_mv, bias=True), atol=1e-6)
@@ -245,7 +245,7 @@ def test_limb_leads_are_told_exactly_and_unrelated_leads_not_at_all(tmp_path):
     assert isinstance(cohort_plots.lead_matrix_figure(matrix), go.Figure)
 
 
-def test_r_squared_is_that_of_the_drawn_lead(tmp_path):
+def test_r_squared_equals_that_of_the_reconstructed_lead(tmp_path):
     """The same by drawing the lead sample by sample, with scikit-learn's regression through the covariances' centre."""
     from sklearn.linear_model import LinearRegression
     from sklearn.metrics import r2_score
@@ -280,7 +280,7 @@ def test_absent_leads_are_left_out(tmp_path):
     assert lead_matrix(learn, unseen).loc["V1"].isna().all()
 
 
-def test_the_simulated_cohort_is_shown(cohort):
+def test_summaries_of_the_simulated_cohort(cohort):
     for figure in (
         cohort_plots.age_figure(age_table(cohort.index)),
         cohort_plots.code_figure(code_table(cohort.index)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lamae_toolkit.data.shards import REFUSED, Source
+from lamae_toolkit.data.shards import REFUSED, CohortSource
 from lamae_toolkit.data.store import META, patient_fold
 from lamae_toolkit.ecg.io.read import NUMPY_SUFFIXES, find_ecgs, read_ecg
 from lamae_toolkit.ecg.recording import Recording
@@ -15,7 +15,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import ancestors
 
 ECG_SUFFIXES = (".xml", ".dcm", ".edf", ".csv", ".npy", ".npz")
-"""A file of such a name that is no ECG is accounted for; others, such as notes and pictures, are passed over."""
+"""A file of such a name that is no ECG is accounted for; others, such as notes and pictures, are ignored."""
 
 
 def folder_source(
@@ -25,7 +25,7 @@ def folder_source(
     sampling_rate_hz: float | None = None,
     unit: str | None = None,
     leads: tuple[str, ...] | None = None,
-) -> Source:
+) -> CohortSource:
     """All ECG files in a folder and its subfolders, for `prepare`.
 
     table: a CSV file with the columns file (below the folder) and patient_id, and, where known, age_years, sex (F or
@@ -62,7 +62,7 @@ def folder_source(
             for name in ecgs.file[~listed]
         ]
         refused += [
-            _refusal(name, "file missing", f"{Path(table).name} lists it, but it is not there.")
+            _refusal(name, "file missing", f"{Path(table).name} lists it, but the file is absent.")
             for name in known.file[~known.file.isin(ecgs.file)]
         ]
         ecgs = ecgs[listed].merge(known, on="file", validate="1:1")
@@ -71,7 +71,7 @@ def folder_source(
     read = partial(read_own, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
     patients = "each file a patient of its own, since no table says whose they are" if table is None else "by the table"
     refusals = pd.DataFrame(refused, columns=list(REFUSED))
-    return Source(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
+    return CohortSource(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
 
 
 def _numbers(names: Iterable[str]) -> list[int]:
@@ -117,7 +117,9 @@ def _table(path: Path) -> pd.DataFrame:
     _refuse(path, table.file.duplicated(), "lists a file for the second time", "keep one row")
     age, sex, codes = (_column(table, name) for name in ("age_years", "sex", "codes"))
     years = pd.to_numeric(age, errors="coerce")
-    _refuse(path, (age != "") & ~years.between(0, 130), "has an age that is no number of years", "correct or empty it")
+    _refuse(
+        path, (age != "") & ~years.between(0, 130), "has an age that is not a number of years", "correct or empty it"
+    )
     _refuse(path, ~sex.str.upper().isin(["F", "M", ""]), "has a sex other than F or M", "correct or empty it")
     return pd.DataFrame(
         {

@@ -12,7 +12,7 @@ from lamae_toolkit.data.datasets.mimic_labels import (
     labels_from_released,
     labels_from_tables,
 )
-from lamae_toolkit.data.shards import REFUSED, Source, is_inside
+from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
 from lamae_toolkit.data.store import patient_fold
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.errors import ECGError
@@ -32,14 +32,14 @@ def mimic_source(
     ed: Path | str | None = None,
     labels: Path | str | None = None,
     minimum: int = 2000,
-) -> Source:
+) -> CohortSource:
     """The ECGs of MIMIC-IV-ECG, for `prepare`.
 
     ecg: the folder with record_list.csv and files/. hosp, ed: the folders of those names of MIMIC-IV and MIMIC-IV-ED,
     for ICD-10 codes, age and sex; or labels: the released table records_w_diag_icd10.csv instead.
     minimum: the ECGs that a code must have to be one of the store's `classes`, counted before any ECG is left out.
 
-    The index gets these columns more: file, ecg_time, stay, labelled, ecg_in_stay (1 is the first of its stay; a
+    The index has these further columns: file, ecg_time, stay, labelled, ecg_in_stay (1 is the first of its stay; a
     hospital stay and the emergency visit before it count by themselves) and the machine's measurements. An ECG that
     was taken during no stay has no codes and is not `labelled`.
     """
@@ -55,7 +55,7 @@ def mimic_source(
     ecgs = ecgs.join(_measurements(root / MEASUREMENTS), on="study_id")
     classes = list(frequent_classes(ecgs.codes, minimum))
     meta = {"classes": classes, "minimum": minimum, "left_out": found.left_out, "split": SPLIT}
-    return Source("MIMIC-IV-ECG", root, ecgs, read_ecg, refused, meta)
+    return CohortSource("MIMIC-IV-ECG", root, ecgs, read_ecg, refused, meta)
 
 
 def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -76,7 +76,7 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     problems = {
         "no number": (
             ~(np.isfinite(numbers) & (numbers == np.floor(numbers))).all(axis=1),
-            "It has no whole subject and study number; correct record_list.csv.",
+            "It has no integer subject and study number; correct record_list.csv.",
         ),
         "path outside the root": (
             ~table.file.map(is_inside).to_numpy(dtype=bool),

@@ -129,7 +129,7 @@ def labels_from_released(path: Path, ecgs: pd.DataFrame) -> Labels:
 
 
 def _finished(labels: pd.DataFrame) -> pd.DataFrame:
-    """The columns that both ways give, with the place of each ECG in its stay."""
+    """The columns that both ways give, with the position of each ECG in its stay."""
     labels["labelled"] = [len(codes) > 0 for codes in labels.codes]
     in_time = labels.sort_values("ecg_time", kind="stable")
     labels["ecg_in_stay"] = in_time.groupby("stay").cumcount() + 1
@@ -149,10 +149,10 @@ def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[st
     """The codes, ancestors of three characters and more included, that at least `minimum` ECGs have."""
     counts: dict[str, int] = {}
     memory: dict[tuple[str, ...], set[str]] = {}
-    for lead_mask in codes:
-        if lead_mask not in memory:
-            memory[lead_mask] = {general for code in lead_mask for general in ancestors(code)}
-        for code in memory[lead_mask]:
+    for own in codes:
+        if own not in memory:
+            memory[own] = {general for code in own for general in ancestors(code)}
+        for code in memory[own]:
             counts[code] = counts.get(code, 0) + 1
     return tuple(sorted(code for code, ecgs in counts.items() if ecgs >= minimum))
 

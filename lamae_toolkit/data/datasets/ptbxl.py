@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from lamae_toolkit.data.download import download_physionet
-from lamae_toolkit.data.shards import REFUSED, Source, is_inside
+from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
@@ -31,7 +31,7 @@ SPLIT = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
 
 def download_ptbxl(folder: Path | str, url: str = PUBLISHED, *, progress: bool = True) -> Path:
-    """Fetch PTB-XL at 500 Hz (about 1.8 GB) into a folder; the same call goes on after an interruption.
+    """Fetch PTB-XL at 500 Hz (about 1.8 GB) into a folder; the same call resumes after an interruption.
 
     See `download_physionet`. Returns the folder, the `root` of `ptbxl_source`.
     """
@@ -40,11 +40,11 @@ def download_ptbxl(folder: Path | str, url: str = PUBLISHED, *, progress: bool =
     )
 
 
-def ptbxl_source(root: Path | str) -> Source:
+def ptbxl_source(root: Path | str) -> CohortSource:
     """The ECGs of PTB-XL, for `prepare`: its own folds, superclasses, statements and ICD-10-CM codes, in mV.
 
     root: the folder with ptbxl_database.csv, scp_statements.csv and records500/ (records100/ if that is absent).
-    Every ECG is band-passed from 0.5 to 40 Hz. The index has the columns superclasses, statements and file more.
+    Every ECG is band-passed from 0.5 to 40 Hz. The index has the further columns superclasses, statements and file.
     """
     root = Path(root)
     superclass_of = _superclass_of(root / TABLES[1])
@@ -58,7 +58,9 @@ def ptbxl_source(root: Path | str) -> Source:
         {"file": f"{name}.hea"} | _about(int(ecg_id), row, superclass_of)
         for name, (ecg_id, row) in zip(names[inside], described[inside].iterrows(), strict=True)
     ]
-    return Source("PTB-XL", root, pd.DataFrame(rows), read_ecg, refused[list(REFUSED)], {"split": SPLIT}, filtered)
+    return CohortSource(
+        "PTB-XL", root, pd.DataFrame(rows), read_ecg, refused[list(REFUSED)], {"split": SPLIT}, filtered
+    )
 
 
 def filtered(recording: Recording) -> Recording:
@@ -92,27 +94,29 @@ def ptbxl_store(
     known = described if metadata is None else _database(Path(metadata))
     n = len(described) + (0 if more is None else int((~np.isin(more["ecg_id"], described.index)).sum()))
 
-    def entries() -> Iterator[Record]:
+    def records() -> Iterator[Record]:
         for ecg_id, row in described.iterrows():
             original = read_ecg(_record(root, row))
             recording = resample(filtered(original), RATE_HZ)
             recording = recording if more is None else _standardized(recording)
-            yield _entry(int(ecg_id), row, recording, superclass_of, quality_columns(original))
+            yield _record_of(int(ecg_id), row, recording, superclass_of, quality_columns(original))
         for signal, ecg_id in () if more is None else zip(more["x"], more["ecg_id"], strict=True):
             if ecg_id in described.index:
                 continue
             if ecg_id not in known.index:
-                raise ECGError(f"Record {ecg_id} of {zscored} is not in the table of metadata; give the whole table.")
+                raise ECGError(
+                    f"Record {ecg_id} of {zscored} is not in the table of metadata; give the complete table."
+                )
             recording = Recording(signal.astype(np.float32), RATE_HZ, LEADS)
             # Without millivolts nothing can be said of noise and flat stretches.
-            yield _entry(int(ecg_id), known.loc[ecg_id], recording, superclass_of, dict.fromkeys(FLAG_COLUMNS, ""))
+            yield _record_of(int(ecg_id), known.loc[ecg_id], recording, superclass_of, dict.fromkeys(FLAG_COLUMNS, ""))
 
     source = "PTB-XL" if more is None else "PTB-XL, each lead divided by its standard deviation"
-    bar = tqdm(entries(), total=n, desc="packing PTB-XL", unit="ECG", disable=not progress)
+    bar = tqdm(records(), total=n, desc="packing PTB-XL", unit="ECG", disable=not progress)
     return pack(iter(bar), folder, source=source, sampling_rate_hz=RATE_HZ)
 
 
-def _entry(
+def _record_of(
     ecg_id: int, row: pd.Series, recording: Recording, superclass_of: dict[str, str], flags: dict[str, str]
 ) -> Record:
     about = _about(ecg_id, row, superclass_of)
@@ -156,7 +160,7 @@ def _database(path: Path) -> pd.DataFrame:
         raise ECGError(f"{path} has no column {missing[0]}; give the table ptbxl_database.csv of PTB-XL.")
     whole = table[numbers].apply(pd.to_numeric, errors="coerce") % 1 == 0
     if not whole.all(axis=None) or table.ecg_id.duplicated().any():
-        raise ECGError(f"{path} has an ECG twice or without a whole number, patient or fold; copy the table again.")
+        raise ECGError(f"{path} has an ECG twice or without an integer number, patient or fold; copy the table again.")
     return table.set_index("ecg_id")
 
 

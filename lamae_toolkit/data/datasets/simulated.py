@@ -34,20 +34,33 @@ def simulate_store(
     workers: int | None = None,
     progress: bool = True,
 ) -> Store:
-    """Simulate a cohort and pack it: the same seed gives the same ECGs, on any number of cores.
+    """Simulate a cohort and write it to a store: the same seed gives the same ECGs, on any number of cores.
+
+    folder: of the new store. ecgs: how many; some patients have several. sampling_rate_hz: of the store.
+    workers: processes that simulate in parallel; None or 1 stays in this one.
+    ECGError if the folder holds something else.
 
     Besides the usual columns the index has the ground truth: heart_rate_bpm, pr_ms (missing where there
     is no PR interval), qrs_ms, qt_ms, and severity, a JSON object from code to 0..1. The column silent_codes has
-    the patient's conditions that leave no mark in the ECG, more frequent with age and with what they lead to: what
-    can be predicted of them is only their company.
+    the patient's conditions that leave no mark in the ECG, more frequent with age and with what they lead to: they
+    can be predicted only through the conditions that accompany them.
+
+    Example:
+        import tempfile
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            store = lt.simulate_store(folder + "/store", ecgs=4, seed=1, workers=1, progress=False)
+            print(store.index[["patient_id", "codes", "heart_rate_bpm"]])
+            del store  # Windows deletes no file that is open
     """
     simulated = simulate_patients(ecgs, seed, sampling_rate_hz=sampling_rate_hz, workers=workers)
     bar = tqdm(simulated, total=ecgs, desc="simulating", unit="ECG", disable=not progress)
-    entries = (_entry(study_id, ecg, seed) for study_id, ecg in enumerate(bar))
-    return pack(entries, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
+    records = (_record(study_id, ecg, seed) for study_id, ecg in enumerate(bar))
+    return pack(records, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
 
 
-def _entry(study_id: int, ecg: SimulatedECG, seed: int) -> Record:
+def _record(study_id: int, ecg: SimulatedECG, seed: int) -> Record:
     truth = ecg.truth
     extra = (
         ("heart_rate_bpm", truth.heart_rate_bpm),
