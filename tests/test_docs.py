@@ -1,11 +1,14 @@
 """The documentation: links, tables, the picture of the packages, the API reference, and the site, opened offline."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, sync_playwright
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
@@ -112,6 +115,21 @@ def test_notebooks_are_kept_without_results(tmp_path):
         assert with_results(path) == [], path.name
     (tmp_path / "n.ipynb").write_text('{"cells": [{"id": "a", "outputs": [1]}, {"id": "b", "outputs": []}]}')
     assert with_results(tmp_path / "n.ipynb") == ["a"]
+
+
+def test_checks_before_a_commit_fetch_nothing():
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    for hook in repositories[0]["hooks"]:
+        assert hook["language"] == "system"
+        python, script, *_ = hook["entry"].split()
+        assert python == "python" and (script == "-m" or (ROOT / script).is_file())
+
+
+def test_every_extra_is_documented():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = re.search(r"\| extra \|.*?\n\n", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert set(re.findall(r"`([a-z]+)`", table.group())) == set(project["optional-dependencies"])
 
 
 @pytest.fixture(scope="module")
