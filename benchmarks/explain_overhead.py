@@ -4,8 +4,8 @@
 
 Unwatched and watched runs of `embed` take turns in one process, on one thread. Times are processor time, which other
 work on the machine disturbs little. Median and range over rounds, of the time and of its ratio to the unwatched run of
-the same round, for one ECG and for 16. Beside them `attention_summaries` and `roll_up`, which record the same and roll it up,
-and the largest difference between the watched and the unwatched heart token.
+the same round, for one ECG and for 16. Beside them `attention_summaries` and `roll_up`, which record the same and roll
+it up, and the largest difference between the watched and the unwatched heart token.
 """
 
 import argparse

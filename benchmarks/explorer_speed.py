@@ -1,11 +1,12 @@
-"""The lead explorer in a real browser: from a toggle to the redrawn page, bytes a change sends, and opening the app.
+"""The lead explorer in a real browser: from a toggle to the reconstructed page, bytes a change sends, and opening the
+app.
 
     python benchmarks/explorer_speed.py [--toggles 50] [--openings 3] [--wait 40] [--out explorer_speed.json]
 
 The shipped weights and simulated ECGs of 10 s, in Chromium without a graphics card.
 
 - *Toggle to redraw*: in JupyterLab, lead V2 is turned off and on by clicks, one a second. Measured in the page, from
-  the click until the frame after the last figure (weights on the body and on the ECG, chances, 12 x 12 map) was
+  the click until the frame after the last figure (weights on the body and on the ECG, probabilities, 12 x 12 map) was
   changed. Shapley values follow a tenth of a second later and are not in it; Python and the kernel's messages are.
 - *Bytes*: all messages to the browser that a toggle causes, Shapley values included; and for another ECG.
 - *Opening*: `lamae app` as a program of its own; from asking for its address to all strips of the first ECG. Ready:
@@ -42,10 +43,10 @@ from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.simulate.simulator import simulate_ecg
-from lamae_toolkit.widgets.lead_explorer.widget import lead_attention_explorer
+from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 rng, folder = np.random.default_rng(0), shipped_or_own("lamae-small")
 ecgs = [simulate_ecg(sample_patient(seed, rng), rng, codes={}).recording for seed in (1, 2)]
-lead_attention_explorer(LAMAE.from_pretrained(folder), ecgs, Probe.load(folder), Calibration.load(folder))
+LeadExplorer(LAMAE.from_pretrained(folder), ecgs, Probe.load(folder), Calibration.load(folder))
 """
 TOGGLE = """async (name) => {
     const plots = document.querySelector(".lamae-plots");

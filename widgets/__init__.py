@@ -8,7 +8,6 @@ __getattr__, __dir__, __all__ = lazy(
         "ECGPaper": "widgets.ecg_paper.widget",
         "MaskPlayground": "widgets.mask_playground.widget",
         "LeadExplorer": "widgets.lead_explorer.widget",
-        "lead_attention_explorer": "widgets.lead_explorer.widget",
         "ICD10Board": "widgets.icd10_board.widget",
         "EmbeddingMap": "widgets.embedding_map.widget",
         "TrainingMonitor": "widgets.training_monitor.widget",

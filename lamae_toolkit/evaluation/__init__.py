@@ -5,6 +5,9 @@ from lamae_toolkit._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "nearest": "evaluation.embedding_map",
+        "map_positions": "evaluation.embedding_map",
+        "operating_point": "evaluation.thresholds",
         "Split": "evaluation.evaluate",
         "codes_to_predict": "evaluation.evaluate",
         "compare": "evaluation.evaluate",

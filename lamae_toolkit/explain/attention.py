@@ -29,7 +29,7 @@ class AttentionSummary:
 
     leads: the leads that it had. lead_weights: (h, l), the share of each lead in the heart token, per
     head; rows sum to 1. lead_attention: (layers, h, l, l), how much the latents of the row's lead took
-    from those of the column's lead; rows sum to 1. chances: each code's chance, or None without a probe.
+    from those of the column's lead; rows sum to 1. probabilities: each code's probability, or None without a probe.
     rolled_up: (l, l), and into_heart: (l,): all layers together, as `roll_up` says; rows sum to 1.
     """
 

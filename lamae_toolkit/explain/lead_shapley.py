@@ -51,7 +51,7 @@ class LeadAttribution:
 
     @property
     def empty(self) -> Float[np.ndarray, " c"]:
-        """The log-odds when nothing is known: the probe's bias."""
+        """The log-odds without any lead: the probe's bias."""
         return self.log_odds[0]
 
     @property
@@ -60,7 +60,7 @@ class LeadAttribution:
         return self.log_odds[-1]
 
     def column(self, code: str) -> int:
-        """Where a code stands in the arrays; ECGError if the probe does not predict it."""
+        """The column of a code in the arrays; ECGError if the probe does not predict it."""
         if code not in self.codes:
             raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
         return self.codes.index(code)
@@ -78,23 +78,26 @@ class LeadAttribution:
         return LeadAttribution(self.recording.select(kept), self.codes, self.log_odds[rows])
 
     def table(self, code: str) -> pd.DataFrame:
-        """One row per lead: its credit, what it adds alone to nothing, and what the others lose without it."""
+        """One row per lead: its Shapley value, and its single-lead and leave-one-lead-out difference, all in log-odds.
+
+        single_lead: what the lead adds when it is the only one. leave_one_out: what the prediction loses without it.
+        """
         odds = self.log_odds[:, self.column(code)]
         bits = 1 << np.arange(len(self.leads))
         return pd.DataFrame(
             {
                 "attribution": shapley_values(odds),
-                "alone": odds[bits] - odds[0],
-                "last": odds[-1] - odds[len(odds) - 1 - bits],
+                "single_lead": odds[bits] - odds[0],
+                "leave_one_out": odds[-1] - odds[len(odds) - 1 - bits],
             },
             index=pd.Index(self.leads, name="lead"),
         )
 
     def group_table(self, code: str, groups: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
-        """The credit of groups of leads, each group one player; by default the limb leads as one, each chest lead one.
+        """The Shapley values of groups of leads, each group one player; by default the limb leads are one group.
 
-        Beside it, `sum`, the sum of its leads' own credits. Leads that the ECG lacks are left out of their groups;
-        each lead that it has must be in one of them (ECGError).
+        `sum` is the sum of the values of its single leads. Leads that the ECG lacks are left out of their groups; each
+        lead that it has must be in one of them (ECGError).
         """
         groups = LIMB_AND_CHEST if groups is None else groups
         for lead in self.leads:
@@ -102,25 +105,40 @@ class LeadAttribution:
             if times != 1:
                 where = "twice or more in the" if times else "in none of the"
                 raise ECGError(f"Lead {lead} is {where} groups; put each lead of the ECG into one group.")
-        there = {
+        indices = {
             name: [self.leads.index(lead) for lead in leads if lead in self.leads] for name, leads in groups.items()
         }
-        there = {name: places for name, places in there.items() if places}
+        indices = {name: of_group for name, of_group in indices.items() if of_group}
         odds = self.log_odds[:, self.column(code)]
         single = shapley_values(odds)
         return pd.DataFrame(
             {
-                "attribution": shapley_values(grouped(odds, list(there.values()))),
-                "sum": [single[places].sum() for places in there.values()],
+                "attribution": shapley_values(grouped(odds, list(indices.values()))),
+                "sum": [single[of_group].sum() for of_group in indices.values()],
             },
-            index=pd.Index(there, name="leads"),
+            index=pd.Index(indices, name="leads"),
         )
 
 
 def attribute_leads(model: LAMAE, probe: Probe, recording: Recording) -> LeadAttribution:
-    """What each lead of an ECG adds to each predicted code, exactly, over all subsets of its leads.
+    """What each lead of an ECG adds to the prediction of each ICD-10 code: exact Shapley values over all subsets.
 
-    The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read.
+    probe: a linear probe of this model. recording: the ECG; it is resampled to the model's rate, and its first
+    `config.duration_s` seconds are read.
+
+    Returns a `LeadAttribution` with the log-odds of every subset of the leads (2^leads, codes): 4,096 subsets for 12
+    leads, a few seconds on a laptop. `table(code)` has a row per lead, in log-odds; the Shapley values of all leads sum
+    to the prediction minus the probe's bias. ECGError if the ECG has no usable lead, or if the probe was fitted on a
+    model of another width. Source: Shapley, A value for n-person games, 1953.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording.select(("I", "II", "V1", "V5"))
+        model, probe = lt.LAMAE.from_pretrained("lamae-small"), lt.Probe.load("lamae-small")
+        print(lt.attribute_leads(model, probe, ecg).table(probe.codes[0]).round(2))
     """
     device = next(model.parameters()).device
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
@@ -134,6 +152,6 @@ def lead_shapley(model: LAMAE, probe: Probe, batch: Batch) -> Float[np.ndarray, 
     attribution = np.zeros((*batch.lead_mask.shape, len(probe.codes)))
     for row in range(len(batch)):
         one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
-        there = batch.lead_mask[row].cpu().numpy()
-        attribution[row, there] = shapley_values(subset_log_odds(model, probe, one)[0].cpu().numpy())
+        mask = batch.lead_mask[row].cpu().numpy()
+        attribution[row, mask] = shapley_values(subset_log_odds(model, probe, one)[0].cpu().numpy())
     return attribution

@@ -83,7 +83,7 @@ def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> I
 
 
 def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
-    """Where the scale of a lead depends on which others there are, leads must be encoded anew: as slow as full runs."""
+    """Where the scale of a lead depends on the other leads, each subset must be encoded again: as slow as full runs."""
     for row in range(1, len(members)):
         there = members[row]
         leads = [name for name, is_in in zip(one.leads, there.tolist(), strict=True) if is_in]

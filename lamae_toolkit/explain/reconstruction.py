@@ -1,4 +1,4 @@
-"""What models draw of the hidden parts of one ECG, and how far each lead is from the truth."""
+"""How models reconstruct the masked parts of one ECG, and how far each lead is from the truth."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import SHIPPED
 
 SILENCE_MV = 0.01
-"""Added in quadrature to a lead's spread, as the models do: noise in a silent lead is not blown up."""
+"""Added in quadrature to a lead's standard deviation, as the models do: noise in a silent lead is not blown up."""
 
 
 def shipped_pair() -> dict[str, LAMAE]:
@@ -29,9 +29,9 @@ def shipped_pair() -> dict[str, LAMAE]:
 
 
 def as_read(recording: Recording, config: LAMAEConfig) -> Recording:
-    """The part of an ECG that a model reads: from its beginning, at the model's rate, in whole patches.
+    """The part of an ECG that a model reads: from its beginning, at the model's rate, in complete patches.
 
-    ECGError if it is shorter than two patches, one to see and one to hide.
+    ECGError if it is shorter than two patches, one visible and one masked.
     """
     patch = config.patch_samples
     signal_mv = resample(recording, config.sampling_rate_hz).signal_mv
@@ -48,48 +48,48 @@ def as_read(recording: Recording, config: LAMAEConfig) -> Recording:
 def reconstruct_masked(
     models: Mapping[str, LAMAE], recording: Recording, mask: Bool[np.ndarray, "l n"]
 ) -> dict[str, Recording]:
-    """Let each model draw the whole ECG from the patches that are not hidden.
+    """Let each model reconstruct the complete ECG from the patches that are not masked.
 
-    mask: True where hidden, a row for each lead of the recording. Mean and height in mV of a hidden lead are taken
-    from that lead (see `LAMAE.reconstruct`). ECGError if everything is hidden.
+    mask: True where masked, a row for each lead of the recording. Mean and amplitude in mV of a masked lead are taken
+    from that lead (see `LAMAE.reconstruct`). ECGError if everything is masked.
     """
-    drawings = {}
+    reconstructions = {}
     for name, model in models.items():
         read, device = as_read(recording, model.config), next(model.parameters()).device
         batch = Batch(
             torch.from_numpy(read.signal_mv)[None], torch.ones(1, len(read.leads), dtype=torch.bool), read.leads
         )
         with in_float32(model):
-            drawn = model.reconstruct(batch.to(device), torch.from_numpy(mask)[None].to(device))[0]
-        drawings[name] = replace(read, signal_mv=drawn.cpu().numpy(), notes=(), flags=())
-    return drawings
+            reconstructed = model.reconstruct(batch.to(device), torch.from_numpy(mask)[None].to(device))[0]
+        reconstructions[name] = replace(read, signal_mv=reconstructed.cpu().numpy(), notes=(), flags=())
+    return reconstructions
 
 
 def masked_errors(
     recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"]
 ) -> Float[np.ndarray, " l"]:
-    """How far each lead's drawing is from the truth where it was hidden: 0 is exact, 1 is what guessing its mean gives.
+    """How far the masked part of each lead is from the truth: 0 is exact, 1 is what guessing its mean gives.
 
-    mean over hidden samples of (drawn - true)^2 / (variance of the lead + 0.01^2 mV^2), for each lead of the recording;
-    NaN where nothing is hidden. With normalization "lead" their mean by `mean_error` is the model's loss.
+    mean over masked samples of (reconstructed - true)^2 / (variance of the lead + 0.01^2 mV^2), for each lead of the
+    recording; NaN where nothing is masked. With normalization "lead" their mean by `mean_error` is the model's loss.
     """
     true = resample(recording, reconstruction.sampling_rate_hz).signal_mv.astype(np.float64)
-    drawn = reconstruction.select(recording.leads).signal_mv
-    samples = drawn.shape[1]
+    reconstructed = reconstruction.select(recording.leads).signal_mv
+    samples = reconstructed.shape[1]
     if true.shape[1] < samples or mask.shape[0] != len(true) or samples % mask.shape[1]:
         raise ECGError(
-            f"A mask of shape {mask.shape} and a drawing of {reconstruction.duration_s:g} s do not fit an ECG of"
+            f"A mask of shape {mask.shape} and a reconstruction of {reconstruction.duration_s:g} s do not fit an ECG of"
             f" {len(true)} leads and {recording.duration_s:g} s; give those that belong to it."
         )
     true = true[:, :samples]
     variance = true.var(axis=1) + SILENCE_MV**2
-    error = rearrange(np.square(drawn - true), "l (n p) -> l n p", n=mask.shape[1]).mean(axis=2)
+    error = rearrange(np.square(reconstructed - true), "l (n p) -> l n p", n=mask.shape[1]).mean(axis=2)
     number = mask.sum(axis=1)
     mean = (error * mask).sum(axis=1) / np.maximum(number, 1)
     return np.where(number > 0, mean / variance, np.nan)
 
 
 def mean_error(errors: Float[np.ndarray, " l"], mask: Bool[np.ndarray, "l n"]) -> float:
-    """The mean error over all hidden patches of the ECG, of whichever lead; NaN where nothing is hidden."""
+    """The mean error over all masked patches of the ECG, of whichever lead; NaN where nothing is masked."""
     number = mask.sum(axis=1)
     return float(np.nansum(errors * number) / number.sum()) if number.any() else float("nan")

@@ -1,7 +1,7 @@
-"""Shapley values: how the worth of a team is shared fairly among its players, from the worth of every subset of them.
+"""Shapley values: how the value of a game is shared fairly among its players, from the value of every subset of them.
 
 A game is a table of values, one row per subset of the players: bit i of the row's number says whether player i is in
-it, so row 0 is nobody and the last row is everybody. Nothing here knows of ECGs; in `lead_shapley` the leads are the players.
+it, so row 0 is nobody and the last row is everybody. In `lead_shapley` the players are the leads of an ECG.
 """
 
 from collections.abc import Sequence
@@ -51,8 +51,8 @@ def grouped(values: Float[np.ndarray, "s *c"], groups: Sequence[Sequence[int]]) 
 
     groups: a partition of the players. Source: the quotient game of Owen, Values of games with a priori unions, 1977.
 
-    Two players who say the same thing share its worth, so that each alone looks half as important as it is. Here
-    players 0 and 1 each know fact A, player 2 knows fact B, and each fact is worth 1:
+    Two redundant players share their value, so that each alone looks half as important as it is. For example, players
+    0 and 1 each know fact A, player 2 knows fact B, and each fact is worth 1:
 
     >>> facts = np.array([0.0, 1, 1, 1, 1, 2, 2, 2])
     >>> shapley_values(facts).round(3).tolist()
@@ -60,7 +60,8 @@ def grouped(values: Float[np.ndarray, "s *c"], groups: Sequence[Sequence[int]]) 
     >>> shapley_values(grouped(facts, [(0, 1), (2,)])).round(3).tolist()
     [1.0, 1.0]
 
-    The six limb leads of an ECG are two independent leads written six ways; as one group they count for what they say.
+    The six limb leads of an ECG are two independent leads written six ways; as one group they count for what they
+    carry.
     """
     players = _players(values)
     if sorted(player for group in groups for player in group) != list(range(players)) or not all(groups):

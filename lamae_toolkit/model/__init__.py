@@ -5,6 +5,7 @@ from lamae_toolkit._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "range_mask": "model.masking",
         "LAMAE": "model.lamae",
         "LAMAEConfig": "model.config",
         "Embedding": "model.outputs",

@@ -45,9 +45,10 @@ def saliency_figure(
 ) -> go.Figure:
     """A 12-lead ECG with the saliency of each patch of `patch_s` seconds as color behind the trace.
 
-    saliency: of one ECG, its rows in the order of recording.leads. method: the function of `lamae_toolkit.explain.saliency`
-    that it comes from. code: for which it was computed. The colors run to the largest value of this ECG, so they show
-    where it counts, not how much: the color bar does. A rollout is drawn as multiples of an even share.
+    saliency: of one ECG, its rows in the order of recording.leads. method: the function of
+    `lamae_toolkit.explain.saliency` that it comes from. code: for which it was computed. The colors run to the largest
+    value of this ECG, so they show where it counts, not how much: the color bar does. A rollout is drawn as multiples
+    of an even share.
     """
     if method not in METHODS:
         raise ECGError(f"There is no saliency {method!r}; choose from {', '.join(METHODS)}.")

@@ -55,10 +55,10 @@ def code_figure(codes: pd.DataFrame, most: int = 25, title: str = "How frequent 
 
 
 def co_occurrence_figure(together: CoOccurrence, show: str = "ratio", title: str = "") -> go.Figure:
-    """Codes by codes: the "ratio" of ECGs with both to what is expected by chance, or the "share" P(column | row)."""
+    """Codes by codes: the "ratio" of ECGs with both to independent codes, or the "share" P(column | row)."""
     codes = list(together.count.index)
     if show == "ratio":
-        title = title or "Codes on the same ECG: observed / expected by chance"
+        title = title or "Codes on the same ECG: observed / expected by probability"
         z = np.log2(together.ratio.to_numpy().clip(1 / 8, 8))
         scale = {"colorscale": AROUND_ONE, "zmin": -3, "zmax": 3}
         bar = {"title": "ratio", "tickvals": [-3, -2, -1, 0, 1, 2, 3], "ticktext": ["⅛", "¼", "½", "1", "2", "4", "8"]}

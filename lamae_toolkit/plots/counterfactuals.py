@@ -25,19 +25,20 @@ NAME_LETTERS = 26
 def what_if_figure(
     table: pd.DataFrame, codes: Sequence[str], title: str = "What if the ECG were another?"
 ) -> go.Figure:
-    """The chance of each chosen code after each change, a column per code; the dotted line is the ECG as it is.
+    """The probability of each chosen code after each change, a column per code; the dotted line is the ECG as it is.
 
-    table: from `whatif.what_if`. Probabilities are drawn on the scale of log-odds, on which equal steps are equal evidence.
+    table: from `whatif.what_if`. Probabilities are drawn on the scale of log-odds, on which equal steps are equal
+    evidence.
     """
-    missing = [code for code in codes if code not in table.chance]
+    missing = [code for code in codes if code not in table.probability]
     if missing or not codes:
         raise ECGError(f"The table has no code {missing[0]}." if missing else "No code was chosen; give at least one.")
     names = [_wrapped(code) for code in codes]
     figure = make_subplots(rows=1, cols=len(codes), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.025)
     places = list(range(len(table)))[::-1]
     for column, code in enumerate(codes, start=1):
-        chance, change = table.chance[code], table.log_odds_difference[code]
-        odds = np.log(chance / (1 - chance))
+        probability, change = table.probability[code], table.log_odds_difference[code]
+        odds = np.log(probability / (1 - probability))
         for place, value in zip(places, odds, strict=True):
             figure.add_scatter(
                 x=[odds.iloc[0], value],
@@ -57,11 +58,11 @@ def what_if_figure(
             row=1,
             col=column,
             cliponaxis=False,
-            text=[f"{value:.1%}" for value in chance],
+            text=[f"{value:.1%}" for value in probability],
             textfont={"size": 10},
             textposition=["middle right" if value >= odds.iloc[0] else "middle left" for value in odds],
             marker={"size": 9, "color": [BLACK] + [VERMILION if d > 0 else BLUE for d in change[1:]]},
-            customdata=np.stack([table.index, [f"{value:.2%}" for value in chance], change], axis=1),
+            customdata=np.stack([table.index, [f"{value:.2%}" for value in probability], change], axis=1),
             hovertemplate="%{customdata[0]}: %{customdata[1]}, log-odds %{customdata[2]:+.2f}<extra></extra>",
         )
         figure.add_vline(x=odds.iloc[0], line={"color": GRAY, "dash": "dot"}, row=1, col=column)

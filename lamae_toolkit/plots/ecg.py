@@ -1,4 +1,4 @@
-"""Pictures: functions that take results and return a plotly Figure."""
+"""Figures of an ECG: the traces, a reconstruction over them, pooling weights, and attention between leads."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,15 +18,21 @@ def ecg_figure(
     recording: Recording,
     *,
     overlay: Recording | None = None,
-    hidden: Bool[np.ndarray, "l n"] | None = None,
+    mask: Bool[np.ndarray, "l n"] | None = None,
     weights: Float[np.ndarray, " l"] | None = None,
     title: str = "",
 ) -> go.Figure:
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
-    overlay: a second ECG drawn over it, such as a reconstruction. hidden: patches to shade, True where
-    hidden, over the overlay's length, which is then drawn there only. weights: the weight of each lead,
-    which colors its trace.
+    overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over the
+    overlay's length, which is then drawn there only. weights: the weight of each lead, which colors its trace.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        figure = lt.ecg_figure(lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording, title="Simulated ECG")
     """
     leads = [lead for lead in LEADS if lead in recording.leads]
     rows = -(-len(leads) // COLUMNS)
@@ -58,12 +64,12 @@ def ecg_figure(
             hovertemplate=f"{lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
         )
         if overlay is not None and lead in overlay.leads:
-            drawn = overlay.lead(lead)
-            if hidden is not None:  # what was visible needs no drawing
-                drawn = np.where(np.repeat(hidden[row], len(drawn) // hidden.shape[1]), drawn, np.nan)
+            overlay_mv = overlay.lead(lead)
+            if mask is not None:  # visible patches need no reconstruction
+                overlay_mv = np.where(np.repeat(mask[row], len(overlay_mv) // mask.shape[1]), overlay_mv, np.nan)
             figure.add_scatter(
-                x=np.arange(len(drawn)) / overlay.sampling_rate_hz,
-                y=drawn,
+                x=np.arange(len(overlay_mv)) / overlay.sampling_rate_hz,
+                y=overlay_mv,
                 mode="lines",
                 line={"color": VERMILION, "width": 1.3},
                 name="reconstruction",
@@ -71,8 +77,8 @@ def ecg_figure(
                 showlegend=index == 0,
                 **place,
             )
-        if hidden is not None:
-            bands += _bands(hidden[row], (overlay or recording).duration_s, figure.data[-1])
+        if mask is not None:
+            bands += _bands(mask[row], (overlay or recording).duration_s, figure.data[-1])
         figure.add_annotation(
             x=0.0,
             y=top,
@@ -96,16 +102,32 @@ def ecg_figure(
 def reconstruction_figure(
     recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"], title: str = ""
 ) -> go.Figure:
-    """An ECG, what the model was not shown (shaded), and what it drew there."""
-    return ecg_figure(recording, overlay=reconstruction, hidden=mask, title=title)
+    """An ECG, its masked patches (shaded), and the reconstruction of the masked patches.
+
+    recording: the ECG in mV. reconstruction: the same leads, as a model reconstructs them. mask: (leads, patches), True
+    where masked, a row for each lead of the recording.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
+        mask = np.zeros((12, 40), dtype=bool)
+        mask[6, 8:16] = True  # V1 from 2 s to 4 s
+        models = lt.explain.shipped_pair()
+        reconstruction = lt.explain.reconstruct_masked(models, ecg, mask)["LAMAE"]
+        figure = lt.reconstruction_figure(ecg, reconstruction, mask)
+    """
+    return ecg_figure(recording, overlay=reconstruction, mask=mask, title=title)
 
 
 def lead_weight_figure(summary: AttentionSummary, title: str = "") -> go.Figure:
-    """The ECG with each trace colored by the weight of its lead."""
+    """The ECG with each trace colored by the pooling weight of its lead."""
     return ecg_figure(summary.recording, weights=summary.lead_weights.mean(axis=0), title=title)
 
 
-def lead_bar_figure(summary: AttentionSummary, title: str = "Lead weights") -> go.Figure:
+def lead_bar_figure(summary: AttentionSummary, title: str = "Pooling weights") -> go.Figure:
     """The weight of each lead, mean over heads as bars and each head as a dot; equal weights as a dotted line."""
     table = summary.weight_table()
     figure = go.Figure(go.Bar(x=table.index, y=table.weight, marker_color=BLUE, name="mean over heads"))
@@ -131,7 +153,7 @@ def lead_attention_figure(
     layer: int | None = None,
     head: int | None = None,
 ) -> go.Figure:
-    """12 x 12: how much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
+    """How much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
     table = summary.attention_table(layer, head)
     figure = go.Figure(
         go.Heatmap(
@@ -148,9 +170,9 @@ def lead_attention_figure(
     return finish(figure, title, height=460)
 
 
-def _bands(hidden: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dict]:
-    """Grey bands over the hidden patches of this trace's subplot; neighboring patches make one band."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]]))) * duration_s / len(hidden)
+def _bands(mask: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dict]:
+    """Grey bands over the masked patches of this trace's subplot; neighboring patches make one band."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]]))) * duration_s / len(mask)
     look = {"type": "rect", "fillcolor": GRAY, "opacity": 0.18, "line_width": 0, "layer": "below"}
     where = {"xref": trace.xaxis, "yref": f"{trace.yaxis} domain", "y0": 0, "y1": 1}
     return [{**look, **where, "x0": start, "x1": end} for start, end in edges.reshape(-1, 2)]

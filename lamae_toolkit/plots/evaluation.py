@@ -1,4 +1,4 @@
-"""Pictures of predicted codes: all of them with their intervals, and one of them from its curves to its ECGs."""
+"""Figures of predicted codes: all of them with their intervals, and one of them from its curves to its ECGs."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, error_bars, finish
 
 LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
-"""Color and mark of a model and of the one beside it."""
+"""Color and mark of a model and of the baseline."""
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 """Probabilities that are named on an axis of log-odds."""
 MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
@@ -23,7 +23,7 @@ WITH, WITHOUT = 13, 14
 
 
 def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figure:
-    """AUROC of each code with its 95 % interval, best first, for one model or several side by side."""
+    """AUROC of each code with its 95 % interval, best first, for one model or several next to each other."""
     order = evaluations[0].table().auroc.sort_values().index
     figure = go.Figure()
     for position, (evaluation, color) in enumerate(zip(evaluations, (BLUE, GRAY, VERMILION, GREEN), strict=False)):
@@ -117,10 +117,11 @@ def board_figure(
     opened: int | None = None,
     title: str = "",
 ) -> go.Figure:
-    """One code in four pictures: ROC curve, precision-recall curve, calibration, and every ECG by its chance.
+    """One code in four plots: ROC curve, precision-recall curve, calibration, and every ECG by its probability.
 
-    threshold: the chance from which an ECG is called, marked on the curves and as a line through the ECGs. rival: a
-    second model, in orange. opened: the row of an ECG to mark. ECGError where all or no ECGs have the code.
+    threshold: the probability from which an ECG is predicted positive, marked on the curves and as a line through the
+    ECGs. baseline: a second model, in orange. opened: the row of an ECG to mark. ECGError where all or no ECGs have the
+    code.
     """
     figure = make_subplots(rows=2, cols=2, vertical_spacing=0.14, horizontal_spacing=0.11)
     for model, look in zip((evaluation, baseline), LOOKS, strict=True):
@@ -136,10 +137,10 @@ def board_figure(
 
 
 def _add_roc(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
-    """Sensitivity against false alarms, with a mark at the threshold."""
+    """Sensitivity against the false positive rate, with a mark at the threshold."""
     curve = roc_curve(*model.predictions.of_code(code))
     _add_curve(figure, curve, "false_positive_rate", "sensitivity", threshold, model.name, look, column=1)
-    figure.update_xaxes(title_text="false alarms (1 - specificity)", range=[-0.01, 1], row=1, col=1)
+    figure.update_xaxes(title_text="the false positive rate (1 - specificity)", range=[-0.01, 1], row=1, col=1)
     figure.update_yaxes(title_text="sensitivity", range=[0, 1.02], row=1, col=1)
 
 
@@ -164,7 +165,7 @@ def _add_curve(
     look: tuple[str, str],
     column: int,
 ) -> None:
-    """A curve of thresholds, the strictest first, and the point on it at which all ECGs of this chance are called."""
+    """A curve of thresholds, the strictest first, and its point where all ECGs of this probability are positive."""
     color, symbol = look
     some = np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))
     hover = f"threshold %{{customdata:.2%}}<br>{x.replace('_', ' ')} %{{x:.3f}}, {y} %{{y:.3f}}<extra></extra>"
@@ -187,7 +188,7 @@ def _add_curve(
 
 
 def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
-    """For groups of ECGs of similar chance, the share that has the code."""
+    """For groups of ECGs of similar probability, the share that has the code."""
     color, symbol = look
     labels, probabilities = model.predictions.of_code(code)
     groups = calibration_curve(labels, probabilities, model.predictions.patient_ids)
@@ -203,11 +204,12 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
         col=1,
         marker={"color": color, "symbol": symbol, "size": 8},
         customdata=groups[["low", "high", "ECGs", "patients"]],
-        hovertemplate="mean chance %{x:.1%}<br>with the code %{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%})"
+        hovertemplate="mean probability %{x:.1%}<br>with the code %{y:.1%}"
+        " (%{customdata[0]:.1%} to %{customdata[1]:.1%})"
         "<br>%{customdata[2]} ECGs of %{customdata[3]} patients<extra></extra>",
     )
     top = max(1.03 * min(max(groups.chance.max(), groups.high.max()), 1.0), (figure.layout.xaxis3.range or (0, 0))[1])
-    figure.update_xaxes(title_text="predicted chance, mean of each group", range=[-0.02 * top, top], row=2, col=1)
+    figure.update_xaxes(title_text="predicted probability, mean of each group", range=[-0.02 * top, top], row=2, col=1)
     figure.update_yaxes(title_text="share with the code", range=[-0.02 * top, top], row=2, col=1)
 
 
@@ -227,7 +229,7 @@ def _add_guessing(figure: go.Figure, prevalence: float) -> None:
 
 
 def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold: float, opened: int | None) -> None:
-    """Every ECG at its chance, with the code above, without it below; the threshold; a ring round the opened one.
+    """Every ECG at its probability, with the code above, without it below; the threshold; a ring round the opened one.
 
     Of more than MOST_ECGS of a kind, that many drawn at random are shown; the axis says so.
     """
@@ -247,7 +249,7 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
             customdata=np.stack([predictions.rows, probabilities], axis=1)[members],
             marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.75},
             **place,
-            hovertemplate="row %{customdata[0]}: chance %{customdata[1]:.2%}<extra>click to open</extra>",
+            hovertemplate="row %{customdata[0]}: probability %{customdata[1]:.2%}<extra>click to open</extra>",
         )
     ring = predictions.rows == opened
     figure.add_scatter(
@@ -273,7 +275,7 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
         for tick in TICKS
     ]
     figure.update_xaxes(
-        title_text=f"predicted chance of each ECG{more}",
+        title_text=f"predicted probability of each ECG{more}",
         tickvals=logit(TICKS).tolist(),
         ticktext=names,
         range=[log_odds.min() - 0.4, log_odds.max() + 0.4],

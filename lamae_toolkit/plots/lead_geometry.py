@@ -54,11 +54,11 @@ SIDES = (
 
 
 def geometry_figure(values: pd.Series, measure: str = "weight", title: str | None = None) -> go.Figure:
-    """The leads where they look from, each with a disc that grows with its weight, or with its credit for a code.
+    """The leads at their axes on the body, each with a disc that grows with its pooling weight or Shapley value.
 
-    values: by lead. measure: "weight" (shares that sum to 1, dark to light) or "attribution" (Shapley values in log-odds:
-    discs speak for the code, diamonds against it). A lead without a value is a small cross. Limb leads lie at their
-    angles in the frontal plane, V1 to V6 around the chest in the horizontal plane, both from `lamae_toolkit.ecg.recording`.
+    values: by lead. measure: "weight" (shares that sum to 1, dark to light) or "attribution" (Shapley values in
+    log-odds: discs are evidence for the code, diamonds against it). A lead without a value is a small cross. Limb leads
+    lie at their angles in the frontal plane, V1 to V6 around the chest in the horizontal plane.
     """
     figure = go.Figure()
     circle = np.radians(np.linspace(0, 360, 73))
@@ -80,9 +80,9 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     figure.add_scatter(x=x, y=y, text=sides, textposition=[SIDE[one] for one in held], textfont=gray, mode="text")
     figure.update_traces(showlegend=False, hoverinfo="skip")
     figure.data[DISCS].update(hoverinfo="text")
-    hidden = {"visible": False, "fixedrange": True}
-    figure.update_xaxes(range=[-2.1, 2.3], **hidden)
-    figure.update_yaxes(range=[BELOW - 1.12, 1.42], scaleanchor="x", **hidden)
+    invisible = {"visible": False, "fixedrange": True}
+    figure.update_xaxes(range=[-2.1, 2.3], **invisible)
+    figure.update_yaxes(range=[BELOW - 1.12, 1.42], scaleanchor="x", **invisible)
     finish(figure, "", height=640)
     figure.update_layout(margin={"l": 5, "r": 5, "t": 45, "b": 5}, hovermode="closest")
     return show_values(figure, values, measure, title)
@@ -91,9 +91,9 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
 def show_values(
     figure: go.Figure | dict, values: pd.Series, measure: str = "weight", title: str | None = None
 ) -> go.Figure | dict:
-    """Give a figure of `geometry_figure`, or its dictionary, other values: quicker than to draw it anew."""
+    """Give a figure of `geometry_figure`, or its dictionary, other values, which is faster than a new figure."""
     if measure not in MEASURES:
-        raise ECGError(f"Leads have no {measure!r} to be drawn; choose {' or '.join(MEASURES)}.")
+        raise ECGError(f"There is no measure {measure!r} of leads; choose {' or '.join(MEASURES)}.")
     unknown = [lead for lead in values.index if lead not in LEADS]
     if unknown or not len(values):
         raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
@@ -102,19 +102,19 @@ def show_values(
     share = {lead: abs(value) / largest for lead, value in values.items()}
     sizes, colors, symbols, texts = [], [], [], []
     for lead in LEADS:
-        there = lead in values
-        number = _number(values[lead], measure) if there else "absent"
+        has_value = lead in values
+        number = _number(values[lead], measure) if has_value else "absent"
         # The area grows with the value.
-        sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if there else SMALLEST_PX)
-        colors.append(_color(values[lead], share[lead], measure) if there else GRAY)
-        symbols.append(("diamond" if measure == "attribution" and values[lead] < 0 else "circle") if there else "x")
-        texts.append(f"<b>{lead}</b> {number}" if there else f"<span style='color:#666666'>{lead} absent</span>")
+        sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if has_value else SMALLEST_PX)
+        colors.append(_color(values[lead], share[lead], measure) if has_value else GRAY)
+        symbols.append(("diamond" if measure == "attribution" and values[lead] < 0 else "circle") if has_value else "x")
+        texts.append(f"<b>{lead}</b> {number}" if has_value else f"<span style='color:#666666'>{lead} absent</span>")
     discs, names = figure["data"][DISCS], figure["data"][NAMES]
     discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colors, symbols
     discs["hovertext"], names["text"] = texts, texts
     if title is None:
         even = f" (an even share is {1 / len(values):.1%})"
-        title = f"Lead weights{even}" if measure == "weight" else "Credit of leads (Shapley values, log-odds)"
+        title = f"Pooling weights{even}" if measure == "weight" else "Shapley values of leads (log-odds)"
     figure["layout"]["title"]["text"] = title
     return figure
 

@@ -1,4 +1,4 @@
-"""Pictures of what models draw where an ECG was hidden from them, one model beside the other."""
+"""Figures of how models reconstruct the masked parts of an ECG, one model next to the other."""
 
 from collections.abc import Mapping
 
@@ -21,27 +21,27 @@ LOOKS = ((BLUE, "solid"), (VERMILION, "dash"), (GREEN, "dashdot"), (PURPLE, "dot
 def mask_figure(
     recording: Recording, reconstructions: Mapping[str, Recording], mask: Bool[np.ndarray, "l n"], title: str = ""
 ) -> go.Figure:
-    """The ECG, what was hidden (shaded), what each model drew there, and beside each lead the models' errors.
+    """The ECG, its masked patches (shaded), how each model reconstructs them, and the errors next to the lead's name.
 
-    reconstructions: by name of the model, at most four, as from `reconstruct_masked`. mask: True where hidden, a row for each
-    lead of the recording. Errors as of `masked_errors`: 1 is what guessing the lead's mean gives.
+    reconstructions: by name of the model, at most four, as from `reconstruct_masked`. mask: True where masked, a row
+    for each lead of the recording. Errors as of `masked_errors`: 1 is what guessing the lead's mean gives.
     """
     looks, errors = _looks(reconstructions), _errors(recording, reconstructions, mask)
-    read_s = min(drawing.duration_s for drawing in reconstructions.values())
-    figure = ecg_figure(crop(recording, 0.0, read_s), hidden=mask, title=title)
+    read_s = min(reconstruction.duration_s for reconstruction in reconstructions.values())
+    figure = ecg_figure(crop(recording, 0.0, read_s), mask=mask, title=title)
     figure.data[0].update(showlegend=True)
     leads = [lead for lead in LEADS if lead in recording.leads]
     traces, labels = [], []
     for number, (lead, truth, label) in enumerate(zip(leads, figure.data, figure.layout.annotations, strict=True)):
         row = recording.leads.index(lead)
         words = []
-        for name, drawing in reconstructions.items():
+        for name, reconstruction in reconstructions.items():
             color, dash = looks[name]
-            hidden = np.repeat(mask[row], drawing.signal_mv.shape[1] // mask.shape[1])
+            masked = np.repeat(mask[row], reconstruction.signal_mv.shape[1] // mask.shape[1])
             traces.append(
                 go.Scatter(
-                    x=np.arange(len(hidden)) / drawing.sampling_rate_hz,
-                    y=np.where(hidden, drawing.lead(lead), np.nan),
+                    x=np.arange(len(masked)) / reconstruction.sampling_rate_hz,
+                    y=np.where(masked, reconstruction.lead(lead), np.nan),
                     xaxis=truth.xaxis,
                     yaxis=truth.yaxis,
                     mode="lines",
@@ -54,7 +54,7 @@ def mask_figure(
             )
             if mask[row].any():
                 words.append(f"<span style='color:{color}'>{name} {errors[name][row]:.2f}</span>")
-        whole = " (all hidden)" if mask[row].all() else ""
+        whole = " (all masked)" if mask[row].all() else ""
         labels.append(label.to_plotly_json() | {"text": "  ".join([f"<b>{lead}</b>{whole}", *words])})
     figure.add_traces(traces)
     return figure.update_layout(annotations=labels)
@@ -63,9 +63,9 @@ def mask_figure(
 def error_figure(
     recording: Recording, reconstructions: Mapping[str, Recording], mask: Bool[np.ndarray, "l n"], title: str = ""
 ) -> go.Figure:
-    """The error of each model in each lead on what was hidden, as bars; a star marks leads that were hidden altogether.
+    """The error of each model in each lead on what was masked, as bars; a star marks leads that were masked completely.
 
-    Arguments as of `mask_figure`. A lead of which nothing was hidden has no bar.
+    Arguments as of `mask_figure`. A lead of which nothing was masked has no bar.
     """
     looks, errors = _looks(reconstructions), _errors(recording, reconstructions, mask)
     leads = [lead for lead in LEADS if lead in recording.leads]
@@ -86,12 +86,12 @@ def error_figure(
         y=[highest[row] + 0.05 * top for row in rows if mask[row].all()],
         mode="markers",
         marker={"symbol": "star", "size": 9, "color": BLACK},
-        name="hidden altogether",
+        name="masked completely",
         hoverinfo="skip",
     )
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"})
     figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
-    figure.update_yaxes(title_text="error on hidden patches <br>(1 = guessing the mean)", range=[0, top])
+    figure.update_yaxes(title_text="error on masked patches <br>(1 = guessing the mean)", range=[0, top])
     return finish(figure, title, height=280)
 
 
@@ -104,4 +104,4 @@ def _looks(reconstructions: Mapping[str, Recording]) -> dict[str, tuple[str, str
 
 
 def _errors(recording, reconstructions, mask) -> dict[str, np.ndarray]:
-    return {name: masked_errors(recording, drawing, mask) for name, drawing in reconstructions.items()}
+    return {name: masked_errors(recording, reconstruction, mask) for name, reconstruction in reconstructions.items()}

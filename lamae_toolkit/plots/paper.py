@@ -39,7 +39,7 @@ def paper_figure(
     mm_per_s: int = 25,
     mm_per_mv: int = 10,
     overlay: Recording | None = None,
-    hidden: Bool[np.ndarray, "l n"] | None = None,
+    mask: Bool[np.ndarray, "l n"] | None = None,
     flags: Mapping[str, Sequence[str]] | None = None,
     start_s: float | int = 0.0,
     calipers: Sequence | None = None,
@@ -51,14 +51,22 @@ def paper_figure(
     """An ECG as on paper: 1 mm = 0.04 s = 0.1 mV at the usual 25 mm/s and 10 mm/mV, to true scale at `dpi`.
 
     layout: "3x4" (with a rhythm strip), "6x2", "12x1" or "cabrera". mm_per_s: 25 or 50. mm_per_mv: 5, 10 or 20.
-    overlay: a second ECG drawn over it, such as a reconstruction. hidden: patches to shade, True where hidden, over
+    overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over
     the overlay's length (or the ECG's), one row per lead of the recording; the overlay is then drawn there only.
     flags: what to write beside a lead's name; what `found_flags` finds if None, {} for nothing. start_s: where the
     page of 10 s begins. calipers: a measurement, as `Calipers`. view: the part of the page that is shown, as left,
     top, width and height in mm. The axes are in millimetres; each lead's median lies on its row's baseline.
     Raises ECGError for anything else.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
+        figure = lt.paper_figure(ecg, layout="6x2", mm_per_s=50)
     """
-    check_paper(recording, layout, mm_per_s, mm_per_mv, hidden, calipers, view)
+    check_paper(recording, layout, mm_per_s, mm_per_mv, mask, calipers, view)
     flags = found_flags(recording) if flags is None else flags
     sheet = page(recording, layout)
     start_s = page_start_s(recording, start_s)
@@ -68,7 +76,7 @@ def paper_figure(
         draw.name(strip, flags)
         if not strip.recorded:
             continue
-        patches = None if hidden is None else hidden[recording.leads.index(strip.lead)]
+        patches = None if mask is None else mask[recording.leads.index(strip.lead)]
         patch_s = 0.0 if patches is None else (overlay or recording).duration_s / len(patches)
         if patches is not None:
             draw.shade(strip, patches, patch_s)
@@ -84,15 +92,15 @@ def paper_figure(
     if rate_bpm:
         footer.append(f"{rate_bpm:.0f}/min")
     draw.text(EDGE_MM, height_mm - 2.5, "    ".join(footer), FAINT)
-    if overlay is not None or hidden is not None:
-        legend = ["blue: overlay"] * (overlay is not None) + ["shaded: hidden"] * (hidden is not None)
+    if overlay is not None or mask is not None:
+        legend = ["blue: overlay"] * (overlay is not None) + ["shaded: masked"] * (mask is not None)
         draw.text(width_mm - EDGE_MM, height_mm - 2.5, "    ".join(legend), OVERLAY, anchor="right")
     if title:
         draw.text(EDGE_MM, 3.5, f"<b>{escape(title)}</b>", INK)
     if flags.get(WHOLE_ECG):
         draw.text(width_mm - EDGE_MM, 3.5, escape(", ".join(flags[WHOLE_ECG])), FLAG, anchor="right")
     figure = draw.figure(view or (0.0, 0.0, width_mm, height_mm))
-    return figure.update_layout(meta=describe(recording, flags, rate_bpm, overlay, hidden))
+    return figure.update_layout(meta=describe(recording, flags, rate_bpm, overlay, mask))
 
 
 def page_start_s(recording: Recording, start_s: float) -> float:
@@ -102,16 +110,16 @@ def page_start_s(recording: Recording, start_s: float) -> float:
     return float(min(max(start_s, 0.0), max(recording.duration_s - 10.0, 0.0)))
 
 
-def check_paper(recording, layout, mm_per_s, mm_per_mv, hidden=None, calipers=None, view=None) -> None:
+def check_paper(recording, layout, mm_per_s, mm_per_mv, mask=None, calipers=None, view=None) -> None:
     """Refuse (ECGError) what cannot be drawn on paper."""
     page(recording, layout)
     if mm_per_s not in SPEEDS_MM_PER_S:
         raise ECGError(f"Paper does not run at {mm_per_s} mm/s; choose {' or '.join(map(str, SPEEDS_MM_PER_S))}.")
     if mm_per_mv not in GAINS_MM_PER_MV:
         raise ECGError(f"There is no gain of {mm_per_mv} mm/mV; choose {', '.join(map(str, GAINS_MM_PER_MV))}.")
-    if hidden is not None and (hidden.ndim != 2 or len(hidden) != len(recording.leads) or not hidden.shape[1]):
+    if mask is not None and (mask.ndim != 2 or len(mask) != len(recording.leads) or not mask.shape[1]):
         raise ECGError(
-            f"The hidden patches have the shape {hidden.shape}; give one row of patches for each of the"
+            f"The mask has the shape {mask.shape}; give one row of patches for each of the"
             f" {len(recording.leads)} leads."
         )
     measured = calipers if isinstance(calipers, (list, tuple)) and calipers else (None,)
@@ -157,7 +165,7 @@ class _Drawing:
         self.traces.append(go.Scatter(x=x, y=y, mode="lines", line=line, showlegend=False, **more))
 
     def trace(self, strip, recording, level, color, name, patches=None, patch_s=0.0) -> None:
-        """The part of a lead that the strip shows, NaN where nothing was hidden from an overlay."""
+        """The part of a lead that the strip shows, NaN for an overlay where nothing is masked."""
         rate_hz, signal_mv = recording.sampling_rate_hz, recording.lead(strip.lead)
         first = max(0, int(np.ceil((self.start_s + strip.from_s) * rate_hz - 1e-6)))
         last = int(np.floor((self.start_s + strip.to_s) * rate_hz + 1e-6)) + 1
@@ -176,7 +184,7 @@ class _Drawing:
         )
 
     def shade(self, strip: Strip, patches: np.ndarray, patch_s: float) -> None:
-        """Grey bands over the hidden patches; neighboring ones make one band."""
+        """Grey bands over the masked patches; neighboring ones make one band."""
         edges = np.flatnonzero(np.diff(np.concatenate([[0], patches.astype(int), [0]]))) * patch_s
         middle = self.y(strip, 0.0)
         for start, end in edges.reshape(-1, 2):

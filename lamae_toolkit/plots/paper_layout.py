@@ -170,7 +170,7 @@ def describe(
     flags: Mapping[str, Sequence[str]] | None = None,
     rate_bpm: float | int | None = None,
     overlay: Recording | None = None,
-    hidden: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
 ) -> str:
     """What an ECG on paper shows, in words for those who do not see it.
 
@@ -189,6 +189,6 @@ def describe(
         said.append("Flags: " + "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items()) + ".")
     if overlay is not None:
         said.append(f"A second trace lies over {len(set(overlay.leads) & set(recording.leads))} of the leads.")
-    if hidden is not None:
-        said.append(f"{np.mean(hidden):.0%} of the patches are hidden.")
+    if mask is not None:
+        said.append(f"{np.mean(mask):.0%} of the patches are masked.")
     return " ".join(said)

@@ -1,4 +1,4 @@
-"""Pictures of the credit of leads: functions that take a `LeadAttribution` and return a plotly Figure."""
+"""Figures of the Shapley values of leads: functions that take a `LeadAttribution` and return a plotly Figure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,27 +16,40 @@ from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish
 FOR, AGAINST = VERMILION, BLUE
 AROUND_ZERO = "RdBu_r"
 """A diverging scale that the color-blind can read; red is more together, as red is for a code in the bars."""
-LOG_ODDS_AXIS = "log-odds, and the chance that they stand for"
+LOG_ODDS_AXIS = "log-odds, and the probability that they mean"
 
 
 def attribution_figure(
     attribution: LeadAttribution, code: str, summary: AttentionSummary, title: str = ""
 ) -> go.Figure:
-    """From "nothing known" to the prediction, lead by lead; beside it the lead weights, which are no credit.
+    """What each lead adds to the prediction of a code: Shapley values from no lead to all leads, next to pooling
+    weights.
 
-    The bars add up exactly, whatever the order. summary: of the same ECG, for the weights.
+    attribution: Shapley values of one ECG, in log-odds, as from `attribute_leads`; the bars add up to the prediction
+    exactly, in any order. code: one that the probe predicts. summary: of the same ECG, for the pooling weights, which
+    are no attribution. ECGError if the two are of different leads, or if the probe does not predict the code.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording.select(("I", "II", "V1", "V5"))
+        model, probe = lt.LAMAE.from_pretrained("lamae-small"), lt.Probe.load("lamae-small")
+        attribution, summary = lt.attribute_leads(model, probe, ecg), lt.attention_summary(model, ecg)
+        figure = lt.attribution_figure(attribution, probe.codes[0], summary)
     """
     if summary.leads != attribution.leads:
-        raise ECGError("Credit and summary are of different leads; compute both from the same recording.")
+        raise ECGError("Attribution and summary are of different leads; compute both from the same recording.")
     gains = attribution.table(code).attribution.to_numpy()
     ends = attribution.empty[attribution.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
-    rows = ["nothing known", *attribution.leads, "all leads"]
+    rows = ["no lead", *attribution.leads, "all leads"]
     figure = make_subplots(
         cols=2,
         shared_yaxes=True,
         column_widths=[0.72, 0.28],
         horizontal_spacing=0.03,
-        subplot_titles=["attribution of each lead (Shapley value)", "lead weight"],
+        subplot_titles=["Shapley value of each lead", "pooling weight"],
     )
     figure.add_bar(
         x=gains,
@@ -49,7 +62,7 @@ def attribution_figure(
         textposition="outside",
         cliponaxis=False,
         customdata=expit(ends[1:]),
-        hovertemplate="%{y}: %{text} log-odds, to a chance of %{customdata:.1%}<extra></extra>",
+        hovertemplate="%{y}: %{text} log-odds, to a probability of %{customdata:.1%}<extra></extra>",
         row=1,
         col=1,
     )
@@ -60,9 +73,9 @@ def attribution_figure(
         showlegend=False,
         marker={"color": BLACK, "symbol": "diamond", "size": 11},
         textposition="middle right",
-        text=[f"  {chance:.1%}" for chance in expit(ends[[0, -1]])],
+        text=[f"  {probability:.1%}" for probability in expit(ends[[0, -1]])],
         cliponaxis=False,
-        hovertemplate="%{y}: log-odds %{x:.2f}, chance%{text}<extra></extra>",
+        hovertemplate="%{y}: log-odds %{x:.2f}, probability%{text}<extra></extra>",
         row=1,
         col=1,
     )
@@ -125,9 +138,9 @@ def interaction_figure(attribution: LeadAttribution, code: str, title: str = "")
 def group_attribution_figure(
     attribution: LeadAttribution, code: str, groups: Mapping[str, Sequence[str]] | None = None, title: str = ""
 ) -> go.Figure:
-    """Leads one by one, and beside them groups of leads as single players; by default the limb leads as one.
+    """Shapley values of single leads, next to those of groups of leads as single players; by default the limb leads.
 
-    A black mark shows what the credits of the group's leads sum to: a group that is one player may get more or less.
+    A black mark shows the sum of the values of the group's leads: a group that is one player may get more or less.
     """
     single, group = attribution.table(code).attribution, attribution.group_table(code, groups)
     figure = make_subplots(
@@ -135,7 +148,7 @@ def group_attribution_figure(
         shared_yaxes=True,
         horizontal_spacing=0.04,
         column_widths=[len(single), len(group)],
-        subplot_titles=["every lead a player", "every group a player"],
+        subplot_titles=["each lead a player", "each group a player"],
     )
     for column, bars in enumerate((single, group.attribution), 1):
         figure.add_bar(
@@ -157,7 +170,7 @@ def group_attribution_figure(
         row=1,
         col=2,
     )
-    figure.update_yaxes(title_text="attribution in log-odds", row=1, col=1)
+    figure.update_yaxes(title_text="Shapley value in log-odds", row=1, col=1)
     figure = finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
     return figure.update_layout(margin={"t": 90}, legend={"y": 1.1})
 
@@ -167,7 +180,7 @@ def _colors(gains: np.ndarray) -> list[str]:
 
 
 def _log_odds_axis(low: float, high: float) -> dict:
-    """An axis of log-odds whose ticks say the chance as well."""
+    """An axis of log-odds whose ticks also show the probability."""
     room = max(0.15 * (high - low), 0.1)
     step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0) if high - low + 2 * room <= 9 * step)
     ticks = np.arange(np.ceil((low - room) / step), np.floor((high + room) / step) + 1) * step + 0.0

@@ -1,4 +1,4 @@
-"""What the lead explorer shows beside lead weights: the ECG colored by them, and the chances of the codes."""
+"""The ECG as strips colored by pooling weights, and the probabilities of codes, as in the lead explorer."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LIN
 from lamae_toolkit.plots.lead_geometry import SHADES
 from lamae_toolkit.plots.paper_layout import level_mv, page
 
-DRAWN_RATE_HZ = 250.0
+PLOT_RATE_HZ = 250.0
 OFF = "#bbbbbb"
 SCALE = "<span style='color:#666666'>one line each 0.2 s and 0.5 mV</span>"
 SHOWN_CODES, NAME_LETTERS = 8, 27
@@ -28,8 +28,8 @@ def weighted_strips_figure(recording: Recording, weights: pd.Series, title: str 
 
 def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     """The same without weights, for `color_strips`."""
-    if recording.sampling_rate_hz > DRAWN_RATE_HZ:
-        recording = resample(recording, DRAWN_RATE_HZ)
+    if recording.sampling_rate_hz > PLOT_RATE_HZ:
+        recording = resample(recording, PLOT_RATE_HZ)
     sheet, rate_hz = page(recording), recording.sampling_rate_hz
     pitch_mv = max(1.0, np.ceil(2 * sheet.pitch_mv) / 2)
     traces, names = [], []
@@ -37,16 +37,16 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         base_mv = -pitch_mv * strip.row
         first, last = round(strip.from_s * rate_hz), round(strip.to_s * rate_hz)
         if strip.recorded:
-            drawn_mv = base_mv + recording.lead(strip.lead)[first:last] - np.float32(level_mv(recording, strip.lead))
+            strip_mv = base_mv + recording.lead(strip.lead)[first:last] - np.float32(level_mv(recording, strip.lead))
         else:
-            drawn_mv = np.full(2, base_mv, dtype=np.float32)
+            strip_mv = np.full(2, base_mv, dtype=np.float32)
         time_s = np.linspace(
-            strip.at_s, strip.at_s + strip.to_s - strip.from_s, len(drawn_mv), endpoint=not strip.recorded
+            strip.at_s, strip.at_s + strip.to_s - strip.from_s, len(strip_mv), endpoint=not strip.recorded
         )
         traces.append(
             go.Scatter(
                 x=time_s.astype(np.float32),
-                y=drawn_mv.astype(np.float32),
+                y=strip_mv.astype(np.float32),
                 mode="lines",
                 name=strip.lead,
                 line={"color": OFF, "width": 1.4, "dash": "solid" if strip.recorded else "dot"},
@@ -56,7 +56,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         )
         names.append((strip.at_s + 0.04, base_mv + 0.42 * pitch_mv, strip.lead))
     top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)
-    # A trace of names, since a page draws annotations anew one by one.
+    # A trace of names, since a page redraws annotations one by one.
     names.append((sheet.width_s, bottom + 0.16 * pitch_mv, SCALE))
     x, y, words = map(list, zip(*names, strict=True))
     sides = ["middle right"] * len(traces) + ["middle left"]
@@ -86,7 +86,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
 
 
 def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
-    """Give the strips of a figure of `strips_figure` the colors of other weights, which is quicker than drawing it.
+    """Give the strips of a figure of `strips_figure` the colors of other weights, which is faster than a new figure.
 
     figure: also as the dictionary that stands for it in JSON, which plotly does not check at each change.
     """
@@ -107,25 +107,25 @@ def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | di
     return figure
 
 
-def chances_figure(
+def probabilities_figure(
     now: pd.Series,
     recorded: pd.Series,
     intervals: pd.DataFrame | None = None,
     chosen: str | None = None,
     title: str = "Probabilities of the codes",
 ) -> go.Figure:
-    """The chance of each code now (disc), and beside it that of the ECG as it was recorded, with all its leads (mark).
+    """The probability of each code now (disc), next to that of the ECG as recorded, with all its leads (mark).
 
-    intervals: for the recorded ECG, a row per code, as from `Calibration.intervals`: what patients had whose chance was
-    alike, drawn as a line that the chance itself may lie outside of. chosen: a code that is shown in any case. Only the
-    codes with the highest chances of the recorded ECG are shown.
+    intervals: for the recorded ECG, a row per code, as from `Calibration.intervals`: how many patients with a similar
+    probability had the code, as a line that the probability itself may lie outside of. chosen: a code that is shown in
+    any case. Only the codes with the highest probabilities of the recorded ECG are shown.
     """
     figure = go.Figure()
     figure.add_scatter(
         x=[],
         y=[],
         mode="lines",
-        name="of unseen patients with such a chance, the share who had it (95 %)",
+        name="of unseen patients with such a probability, the share who had it (95 %)",
         line={"color": GRAY, "width": 5},
     )
     figure.add_scatter(x=[], y=[], mode="lines", name="change", line={"color": BLACK, "width": 1}, showlegend=False)
@@ -153,7 +153,7 @@ def show_probabilities(
     intervals: pd.DataFrame | None = None,
     chosen: str | None = None,
 ) -> go.Figure | dict:
-    """Give a figure of `chances_figure`, or its dictionary, other chances: quicker than to draw it anew."""
+    """Give a figure of `probabilities_figure`, or its dictionary, other probabilities: faster than a new figure."""
     codes = recorded.sort_values(ascending=False, kind="stable").index[:SHOWN_CODES].tolist()
     if chosen is not None and chosen not in codes:
         codes[-1] = chosen
@@ -178,10 +178,10 @@ def show_probabilities(
     return figure
 
 
-def _name(code: str, chance: float, chosen: bool) -> str:
+def _name(code: str, probability: float, chosen: bool) -> str:
     words = name_of(code)
     short = words if len(words) <= NAME_LETTERS else words[: NAME_LETTERS - 1] + "…"
-    return f"{f'<b>{short}</b>' if chosen else short} {chance:.0%}"
+    return f"{f'<b>{short}</b>' if chosen else short} {probability:.0%}"
 
 
 def _segments() -> tuple[list, list]:
@@ -189,6 +189,6 @@ def _segments() -> tuple[list, list]:
 
 
 def _add(segments: tuple[list, list], start: float, end: float, row: int) -> None:
-    """A line on this row from one chance to another; None lifts the pen."""
+    """A line on this row from one probability to another; None lifts the pen."""
     segments[0].extend([100 * float(start), 100 * float(end), None])
     segments[1].extend([row, row, None])

@@ -1,4 +1,4 @@
-"""A look at training from outside: one ECG that the model must draw again and again, and the curve of its error."""
+"""Figures of training: learning curves, and one ECG that the model reconstructs again and again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from lamae_toolkit.plots.ecg import reconstruction_figure
 
 @dataclass(frozen=True, eq=False)
 class MonitoredECG:
-    """One ECG that is not trained on, and the patches of it that stay hidden for the whole training."""
+    """One ECG that is not trained on, and the patches of it that stay masked during the complete training."""
 
     recording: Recording
     batch: Batch
@@ -28,7 +28,7 @@ class MonitoredECG:
 
     @classmethod
     def of(cls, store: Store, row: int, model: PretrainedModel, seed: int = 0) -> "MonitoredECG":
-        """The ECG of this row, as much of it hidden as the model's configuration says."""
+        """The ECG of this row, with as many masked patches as the model's configuration says."""
         check_rate(model, store.sampling_rate_hz)
         config = model.config
         patches = min(store.signals.shape[2] // config.patch_samples, config.max_patches)
@@ -38,10 +38,10 @@ class MonitoredECG:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
-    """How the model drew the watched ECG after some steps.
+class Snapshot:
+    """How the model reconstructed the watched ECG after some steps.
 
-    error: the mean squared error on its hidden patches, in units of each lead's variance, as the training loss is.
+    error: the mean squared error on its masked patches, in units of each lead's variance, as the training loss is.
     """
 
     step: int
@@ -49,37 +49,37 @@ class Drawing:
     error: float
 
 
-def draw(model: PretrainedModel, watched: MonitoredECG, step: int = 0) -> Drawing:
-    """Let the model draw the hidden patches as it is now; it and its random numbers are left as they were."""
+def take_snapshot(model: PretrainedModel, watched: MonitoredECG, step: int = 0) -> Snapshot:
+    """Let the model reconstruct the masked patches as it is now; the model and the random state stay as they were."""
     device, was_training = next(model.parameters()).device, model.training
     batch, mask = watched.batch.to(device), watched.mask.to(device)
     try:
         with torch.inference_mode():
             drawn = model.eval().reconstruct(batch, mask)[0].cpu().numpy()
-            target, (_, prediction, hidden) = model.patches(batch), model(batch, mask)
-            error = ((prediction - target).square().mean(dim=-1) * hidden).sum() / hidden.sum()
+            target, (_, prediction, masked) = model.patches(batch), model(batch, mask)
+            error = ((prediction - target).square().mean(dim=-1) * masked).sum() / masked.sum()
     finally:
         model.train(was_training)
     signal = Recording(drawn, watched.recording.sampling_rate_hz, batch.leads)
-    return Drawing(step, signal.select(watched.recording.leads), error.item())
+    return Snapshot(step, signal.select(watched.recording.leads), error.item())
 
 
-def drawing_figure(watched: MonitoredECG, drawing: Drawing | None = None, title: str = "") -> go.Figure:
-    """The watched ECG, its hidden patches in gray, and what the model drew there."""
+def snapshot_figure(watched: MonitoredECG, snapshot: Snapshot | None = None, title: str = "") -> go.Figure:
+    """The watched ECG, its masked patches in gray, and the reconstruction."""
     there = [LEADS.index(lead) for lead in watched.recording.leads]
-    hidden = watched.mask[0, there].numpy()
-    if drawing is None:  # nothing is drawn yet
+    masked = watched.mask[0, there].numpy()
+    if snapshot is None:  # nothing is reconstructed yet
         samples = watched.batch.signal_mv.shape[2]
-        blank = np.zeros((len(there), samples - samples % hidden.shape[1]), dtype=np.float32)
+        blank = np.zeros((len(there), samples - samples % masked.shape[1]), dtype=np.float32)
         nothing = Recording(blank, watched.recording.sampling_rate_hz, watched.recording.leads)
-        figure = reconstruction_figure(watched.recording, nothing, hidden, title or "Not drawn yet")
+        figure = reconstruction_figure(watched.recording, nothing, masked, title or "Not reconstructed yet")
         return figure.update_traces(y=np.full(blank.shape[1], np.nan), selector={"legendgroup": "overlay"})
-    title = title or f"Drawn after step {drawing.step}: error {drawing.error:.3f}"
-    return reconstruction_figure(watched.recording, drawing.reconstruction, hidden, title)
+    title = title or f"Reconstructed after step {snapshot.step}: error {snapshot.error:.3f}"
+    return reconstruction_figure(watched.recording, snapshot.reconstruction, masked, title)
 
 
 def progress_figure(
-    log: Sequence[dict], drawings: Sequence[Drawing] = (), steps: int | None = None, title: str = "Training"
+    log: Sequence[dict], snapshots: Sequence[Snapshot] = (), steps: int | None = None, title: str = "Training"
 ) -> go.Figure:
     """Loss of each logged batch and error of the watched ECG over the steps; 1 is guessing the mean of each lead.
 
@@ -94,8 +94,8 @@ def progress_figure(
         line={"color": BLUE, "width": 1.5},
     )
     figure.add_scatter(
-        x=[one.step for one in drawings],
-        y=[one.error for one in drawings],
+        x=[one.step for one in snapshots],
+        y=[one.error for one in snapshots],
         mode="lines+markers",
         name="error of the watched ECG",
         line={"color": VERMILION, "width": 2},
@@ -103,19 +103,29 @@ def progress_figure(
     )
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     last = max([steps or 1, *(row["step"] for row in log)])
-    top = max([1.1, *(row["loss"] for row in log), *(one.error for one in drawings)])
+    top = max([1.1, *(row["loss"] for row in log), *(one.error for one in snapshots)])
     figure.update_xaxes(title_text="training step", range=[0, last])
-    figure.update_yaxes(title_text="error on hidden patches (1 = variance)", range=[0, 1.05 * min(top, 3.0)])
+    figure.update_yaxes(title_text="error on masked patches (1 = variance)", range=[0, 1.05 * min(top, 3.0)])
     return finish(figure, title, height=360)
 
 
 def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learning curve") -> go.Figure:
-    """Pretraining loss over the steps, one line for each run; 1 is what guessing each lead's mean gives."""
+    """Pretraining loss over the training steps, one line for each run; 1 is what guessing each lead's mean gives.
+
+    logs: from the name of a run to its rows, each with "step" and "loss" (in units of the variance of each lead), as
+    from `lt.read_log`.
+
+    Example:
+        import lamae_toolkit as lt
+
+        log = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.8}]
+        figure = lt.learning_curve_figure({"LAMAE": log})
+    """
     figure = go.Figure()
     for (name, log), color in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
         steps, losses = [row["step"] for row in log], [row["loss"] for row in log]
         figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": color})
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     figure.update_xaxes(title_text="training step")
-    figure.update_yaxes(title_text="loss on hidden patches (1 = variance)", rangemode="tozero")
+    figure.update_yaxes(title_text="loss on masked patches (1 = variance)", rangemode="tozero")
     return finish(figure, title, height=380)

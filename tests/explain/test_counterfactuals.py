@@ -14,9 +14,9 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, predict
 from lamae_toolkit.explain.counterfactuals import (
-    AS_IT_IS,
+    AS_RECORDED,
     electrodes_reversed,
-    leads_redrawn,
+    leads_reconstructed,
     leads_reversed,
     normalization_note,
     scaled_leads,
@@ -58,15 +58,15 @@ def probe_of(model: LAMAE, representation: str) -> Probe:
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_exchanged_electrodes_are_what_the_machine_would_have_recorded(ecg, voltages, one, other):
+def test_reversed_electrodes_equal_a_recording_with_swapped_voltages(ecg, voltages, one, other):
     moved = voltages.copy()
     a, b = ELECTRODES.index(one), ELECTRODES.index(other)
     moved[[a, b]] = voltages[[b, a]]
-    exchanged = electrodes_reversed(ecg, one, other)
-    np.testing.assert_allclose(exchanged.signal_mv, recorded(moved).signal_mv, atol=1e-5)
-    assert einthoven_error_mv(exchanged) < 1e-5
-    assert np.abs(exchanged.signal_mv - ecg.signal_mv).max() > 0.1
-    np.testing.assert_allclose(electrodes_reversed(exchanged, one, other).signal_mv, ecg.signal_mv, atol=1e-5)
+    swapped = electrodes_reversed(ecg, one, other)
+    np.testing.assert_allclose(swapped.signal_mv, recorded(moved).signal_mv, atol=1e-5)
+    assert einthoven_error_mv(swapped) < 1e-5
+    assert np.abs(swapped.signal_mv - ecg.signal_mv).max() > 0.1
+    np.testing.assert_allclose(electrodes_reversed(swapped, one, other).signal_mv, ecg.signal_mv, atol=1e-5)
 
 
 def test_textbook_signs_of_the_limb_reversals(ecg):
@@ -93,26 +93,26 @@ def test_textbook_signs_of_the_limb_reversals(ecg):
     np.testing.assert_array_equal(electrodes_reversed(ecg, "LL", "RL").signal_mv, ecg.signal_mv)
 
 
-def test_some_leads_are_enough_where_they_tell_the_result(ecg):
+def test_few_leads_suffice_where_they_determine_the_reversal(ecg):
     few = ecg.select(("V2", "II", "I"))
     for one, other in (("RA", "LA"), ("LA", "V2")):
         whole = electrodes_reversed(ecg, one, other).select(few.leads)
         np.testing.assert_allclose(electrodes_reversed(few, one, other).signal_mv, whole.signal_mv, atol=1e-5)
-    with pytest.raises(ECGError, match="What lead II shows when RA and LA are exchanged cannot be told from II, V1"):
+    with pytest.raises(ECGError, match="Lead II with RA and LA reversed cannot be derived from II, V1"):
         electrodes_reversed(ecg.select(("II", "V1")), "RA", "LA")
 
 
-def test_impossible_exchanges_are_refused_in_a_sentence(ecg):
+def test_impossible_reversals_are_refused(ecg):
     with pytest.raises(ECGError, match="There is no electrode V7; choose two of RA, LA"):
         electrodes_reversed(ecg, "RA", "V7")
     with pytest.raises(ECGError, match="LA was given twice"):
         electrodes_reversed(ecg, "LA", "LA")
     scaled = Recording(ecg.signal_mv / ecg.signal_mv.std(axis=1, keepdims=True), 250.0, LEADS)
-    with pytest.raises(ECGError, match="miss Einthoven's relations by"):
+    with pytest.raises(ECGError, match="deviate from Einthoven's relations by"):
         electrodes_reversed(scaled, "RA", "LA")
 
 
-def test_leads_are_lost_attenuated_and_renamed(ecg):
+def test_leads_are_removed_scaled_and_swapped(ecg):
     left = without_leads(ecg, ["V2", "I"])
     assert left.leads == tuple(name for name in LEADS if name not in ("I", "V2"))
     half = scaled_leads(ecg, ["V2"], 0.5)
@@ -136,49 +136,51 @@ def test_leads_are_lost_attenuated_and_renamed(ecg):
             change(ecg)
 
 
-def test_a_redrawn_lead_is_the_models_and_the_others_stay(cohort):
+def test_reconstructed_leads_are_the_models_and_the_others_stay(cohort):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
-    redrawn = leads_redrawn(model, ecg, ["V2", "V3"])
-    assert redrawn.leads == ecg.leads and "drew V2, V3" in redrawn.notes[-1]
+    reconstructed = leads_reconstructed(model, ecg, ["V2", "V3"])
+    assert reconstructed.leads == ecg.leads and "reconstructed V2, V3" in reconstructed.notes[-1]
     for name in ecg.leads:
-        same = np.array_equal(redrawn.lead(name), ecg.lead(name))
+        same = np.array_equal(reconstructed.lead(name), ecg.lead(name))
         assert same == (name not in ("V2", "V3"))
-    # Only the shape of the other leads enters: a hidden lead that is reversed in time has the same mean and spread.
+    # Only the shape of the other leads enters: a masked lead that is reversed in time has the same mean and spread.
     signal_mv = ecg.signal_mv.copy()
     signal_mv[ecg.leads.index("V2")] = signal_mv[ecg.leads.index("V2")][::-1]
-    other = leads_redrawn(model, Recording(signal_mv, 100.0, ecg.leads), ["V2", "V3"])
-    np.testing.assert_allclose(other.signal_mv, redrawn.signal_mv, atol=1e-5)
+    other = leads_reconstructed(model, Recording(signal_mv, 100.0, ecg.leads), ["V2", "V3"])
+    np.testing.assert_allclose(other.signal_mv, reconstructed.signal_mv, atol=1e-5)
     with pytest.raises(ECGError, match="leave at least one"):
-        leads_redrawn(model, ecg, ecg.leads)
+        leads_reconstructed(model, ecg, ecg.leads)
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_the_table_holds_what_the_model_predicts_of_each_changed_ecg(cohort, representation):
+def test_what_if_table_equals_predictions_of_each_changed_ecg(cohort, representation):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
     probe = probe_of(model, representation)
     changes = usual_perturbations(model, ecg)
     table = what_if(model, probe, ecg, changes)
-    assert list(table.index) == [AS_IT_IS, *changes] and len(changes) >= 9
-    assert (table.log_odds_difference.loc[AS_IT_IS] == 0).all()
+    assert list(table.index) == [AS_RECORDED, *changes] and len(changes) >= 9
+    assert (table.log_odds_difference.loc[AS_RECORDED] == 0).all()
     for name, change in changes.items():
-        chance = predict(model, probe, collate([change(ecg)])).iloc[0]
-        pd.testing.assert_series_equal(table.chance.loc[name], chance, check_names=False, rtol=1e-5)
-        odds = np.log(chance / (1 - chance)) - np.log(table.chance.loc[AS_IT_IS] / (1 - table.chance.loc[AS_IT_IS]))
+        probability = predict(model, probe, collate([change(ecg)])).iloc[0]
+        pd.testing.assert_series_equal(table.probability.loc[name], probability, check_names=False, rtol=1e-5)
+        odds = np.log(probability / (1 - probability)) - np.log(
+            table.probability.loc[AS_RECORDED] / (1 - table.probability.loc[AS_RECORDED])
+        )
         np.testing.assert_allclose(table.log_odds_difference.loc[name], odds, atol=1e-5)
-    with pytest.raises(ECGError, match="cannot be called 'as it is'"):
-        what_if(model, probe, ecg, {AS_IT_IS: changes["limb leads lost"]})
+    with pytest.raises(ECGError, match="cannot have the name 'as recorded'"):
+        what_if(model, probe, ecg, {AS_RECORDED: changes["limb leads missing"]})
 
 
-def test_normalisation_hides_attenuation_as_the_note_says(cohort):
+def test_lead_normalization_removes_scaling(cohort):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
     changes = {f"at {factor:g}": partial(scaled_leads, leads=["V2"], factor=factor) for factor in (0.5, 2.0, 0.01)}
     table = what_if(model, probe_of(model, "per_lead"), ecg, changes | {"lost": partial(without_leads, leads=["V2"])})
     change = table.log_odds_difference.abs().max(axis=1)
     assert change["at 0.5"] < 0.05 * change["lost"] and change["at 2"] < 0.05 * change["lost"]
     assert change["at 0.01"] > 5 * change["at 0.5"], "near the floor of 0.01 mV it shows"
-    assert "in units of its own spread" in table.attrs["note"] and "0.01 mV" in table.attrs["note"]
+    assert "in units of its own standard deviation" in table.attrs["note"] and "0.01 mV" in table.attrs["note"]
     by_record = LAMAEConfig(**{**SMALL.to_dict(), "normalization": "record"})
-    assert "all leads in units of one spread" in normalization_note(by_record)
+    assert "all leads in units of one standard deviation" in normalization_note(by_record)
     model = random_encoder(by_record)
     table = what_if(model, probe_of(model, "per_lead"), ecg, changes)
     assert table.log_odds_difference.loc["at 0.5"].abs().max() > 10 * change["at 0.5"]
@@ -186,28 +188,28 @@ def test_normalisation_hides_attenuation_as_the_note_says(cohort):
 
 def test_usual_changes_follow_what_the_ecg_has(ecg):
     model = random_encoder(SMALL)
-    assert "RA and LA exchanged" in usual_perturbations(model, ecg)
+    assert "RA and LA reversed" in usual_perturbations(model, ecg)
     assert usual_perturbations(model, ecg.select(("II",))) == {}
     assert set(usual_perturbations(model, ecg.select(LIMB_LEADS))) == {
-        "RA and LA exchanged",
-        "RA and LL exchanged",
-        "LA and LL exchanged",
-        "RA and RL exchanged",
-        "LA and RL exchanged",
+        "RA and LA reversed",
+        "RA and LL reversed",
+        "LA and LL reversed",
+        "RA and RL reversed",
+        "LA and RL reversed",
     }
     few = usual_perturbations(model, ecg.select(("I", "V1", "V3")))
-    assert "chest leads lost" in few and "V1 and V3 exchanged" in few and "RA and LA exchanged" not in few
+    assert "chest leads missing" in few and "V1 and V3 reversed" in few and "RA and LA reversed" not in few
     scaled = Recording(ecg.signal_mv / ecg.signal_mv.std(axis=1, keepdims=True), 250.0, LEADS)
     assert not [name for name in usual_perturbations(model, scaled) if name.startswith(("RA", "LA"))]
 
 
-def test_figures_show_the_table_and_the_leads(cohort):
+def test_what_if_figure_shows_the_table(cohort):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
     table = what_if(model, probe_of(model, "heart"), ecg, usual_perturbations(model, ecg))
     figure = what_if_figure(table, ["I21", "I50"])
     marks = [trace for trace in figure.data if trace.mode == "markers+text"]
     assert len(marks) == 2
-    np.testing.assert_allclose(1 / (1 + np.exp(-np.array(marks[1].x, dtype=float))), table.chance.I50, rtol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-np.array(marks[1].x, dtype=float))), table.probability.I50, rtol=1e-5)
     assert list(figure.layout.yaxis.ticktext) == list(table.index)
     assert any(table.attrs["note"] in note.text.replace("<br>", " ") for note in figure.layout.annotations)
     with pytest.raises(ECGError, match="has no code X99"):

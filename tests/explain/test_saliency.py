@@ -33,7 +33,7 @@ def batch(cohort) -> Batch:
 
 
 def random_probe(model: LAMAE, batch: Batch, representation: str, seed: int = 0) -> Probe:
-    """A probe of two codes with weights by chance, scaled as a fitted one."""
+    """A probe of two codes with weights by probability, scaled as a fitted one."""
     with torch.inference_mode():
         x = chosen_latents(model.embed(batch), representation).double().numpy()
     rng = np.random.default_rng(seed)

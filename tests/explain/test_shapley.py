@@ -128,8 +128,8 @@ def test_the_credit_of_leads_adds_up_to_the_prediction(cohort, model, probe):
     np.testing.assert_allclose(1 / (1 + np.exp(-attribution.full)), probabilities[list(probe.codes)], atol=1e-6)
     table = attribution.table("I48.91")
     np.testing.assert_allclose(table.attribution, attribution.values[:, 1])
-    np.testing.assert_allclose(table["last"]["aVR"], attribution.full[1] - attribution.log_odds[0b11011, 1])
-    np.testing.assert_allclose(table.alone["V2"], attribution.log_odds[0b01000, 1] - attribution.empty[1])
+    np.testing.assert_allclose(table["leave_one_out"]["aVR"], attribution.full[1] - attribution.log_odds[0b11011, 1])
+    np.testing.assert_allclose(table.single_lead["V2"], attribution.log_odds[0b01000, 1] - attribution.empty[1])
     groups = attribution.group_table("I48.91")
     assert groups.index.tolist() == ["limb", "V2", "V5"]
     np.testing.assert_allclose(groups.attribution.sum(), attribution.full[1] - attribution.empty[1])
@@ -151,7 +151,7 @@ def test_a_lead_that_is_not_there_gets_nothing(cohort, model, probe):
     attribution = lead_shapley(model, probe, batch)
     assert attribution.shape == (2, 4, 2) and (attribution[~lead_mask.numpy()] == 0).all()
     assert np.abs(attribution[lead_mask.numpy()]).min() > 0
-    odds = predict(model, probe, batch).map(lambda chance: np.log(chance / (1 - chance)))
+    odds = predict(model, probe, batch).map(lambda probability: np.log(probability / (1 - probability)))
     np.testing.assert_allclose(probe.bias + attribution.sum(axis=1), odds, atol=1e-4)
     by_hand = np.zeros((8, 2))
     for subset in range(8):

@@ -111,10 +111,10 @@ def kept_pictures(lab) -> list[str]:
 def test_the_monitor(notebook, lab):  # first, for its training takes the computer until it is stopped
     monitor = notebook.locator(".lamae-training-monitor")
     stop = monitor.get_by_role("button").first
-    expect(monitor).to_contain_text("Drawn after step")
+    expect(monitor).to_contain_text("Reconstructed after step")
     drawn = monitor.locator(".js-plotly-plot").nth(1).locator("path.js-line").nth(1)
     shape, loss = drawn.get_attribute("d"), (lab.root / "run" / "log.jsonl").read_text()
-    expect(drawn).not_to_have_attribute("d", shape)  # it is drawn anew while training runs
+    expect(drawn).not_to_have_attribute("d", shape)  # it is drawn again while training runs
     assert len((lab.root / "run" / "log.jsonl").read_text()) >= len(loss)
     expect(monitor.locator(".js-plotly-plot").first.locator(".js-line").first).to_be_visible()
 
@@ -141,17 +141,17 @@ def test_the_board(notebook, lab, cohort):
     ecgs = panels.locator(".subplot.x4y4 .points path")
     expect(plots.nth(0).locator(".main-svg .ytick").first).to_be_visible()
     expect(ecgs).to_have_count(len(Split().places(cohort.index)[2]))
-    expect(board).to_contain_text("Called from 50.0% on")
+    expect(board).to_contain_text("Predicted positive at 50.0% or more")
 
     # The threshold, by keyboard.
     handle, line = board.locator(".noUi-handle").first, panels.locator(".subplot.x4y4 path.js-line")
     before = line.get_attribute("d")
     for _ in range(10):
         handle.press("ArrowLeft")
-    expect(board).to_contain_text("Called from 40.0% on")
+    expect(board).to_contain_text("Predicted positive at 40.0% or more")
     known_to_python(lab, "icd10-board", ", 0.4)")
     expect(line).not_to_have_attribute("d", before)
-    # The prevalence, by keyboard, and a model beside.
+    # The prevalence, by keyboard, and a baseline.
     board.locator(".noUi-handle").nth(1).press("ArrowRight")
     expect(board).to_contain_text("prevalence 0.1%")
     known_to_python(lab, "icd10-board", "weights, 0.001)")
@@ -167,13 +167,13 @@ def test_the_board(notebook, lab, cohort):
     known_to_python(lab, "icd10-board", "opened=")
     heading = board.get_by_role("status").filter(has_text="patient").first
     first = heading.inner_text()
-    board.locator("select").nth(3).select_option("rightly passed over")
+    board.locator("select").nth(3).select_option("true negatives")
     board.get_by_role("button", name="Next ECG").press("Enter")
     expect(heading).not_to_have_text(first)
     expect(board.locator(".ecg-paper canvas")).to_have_count(1)
 
     board.get_by_role("button", name="Code of this view").press("Space")
-    expect(board.locator("pre").last).to_contain_text("figure = board_figure(evaluations[0]")
+    expect(board.locator("pre").last).to_contain_text("figure = lt.plots.board_figure(evaluations[0]")
     screenshot(board, "icd10_board.png")
     board.get_by_title("Save as", exact=True).click()
     expect(board).to_contain_text("Saved as icd10-board-1.html")

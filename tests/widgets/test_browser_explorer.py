@@ -32,11 +32,11 @@ EXPLORER = """
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.widgets.lead_explorer.widget import lead_attention_explorer
+from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 config = LAMAEConfig(width=32, heads=4, pooling_heads=4, encoder_depth=1, latent_depth=2, tokens="cls")
 weight = rng.normal(size=(2, 32))
 probe = Probe(("I44.7", "I21.09"), "heart", np.zeros(32), np.ones(32), weight / 4, np.zeros(2), 1.0)
-explorer, said = lead_attention_explorer(random_encoder(config), ecgs, probe), ipywidgets.Label().add_class("said")
+explorer, said = LeadExplorer(random_encoder(config), ecgs, probe), ipywidgets.Label().add_class("said")
 def say(_):
     view = explorer.view
     said.value = f"{view.name} off={view.off} code={view.code} layer={view.layer} head={view.head} {view.changes}"
@@ -68,7 +68,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         )
         expect(ecg.locator("path.js-line")).to_have_count(13)
         attribution = figure(explorer, "attribution")
-        expect(attribution.locator(".bars .point")).to_have_count(24)  # twelve credits, twelve weights
+        expect(attribution.locator(".bars .point")).to_have_count(24)  # twelve Shapley values, twelve weights
 
         # A lead less, by mouse: its strip is gray, its disc gone, and Shapley values of eleven leads follow.
         toggle = explorer.get_by_role("button", name="V2", exact=True)
@@ -97,31 +97,31 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         expect(heat.locator(".hm image")).not_to_have_attribute("href", picture)
         expect(attribution).to_contain_text("I44.7")
         choose(explorer, "On body", "Shapley values")
-        expect(body).to_contain_text("Credit of leads")
+        expect(body).to_contain_text("Shapley values of leads")
 
-        # Electrodes exchanged, a lead made lower by the arrow keys, and all as recorded again.
+        # Electrodes reversed, a lead made lower by the arrow keys, and all as recorded again.
         before = probabilities.get_attribute("aria-label")
-        choose(explorer, "Exchange", "RA and LA")
-        choose(explorer, "Attenuate", "V3")
+        choose(explorer, "Reverse", "RA and LA")
+        choose(explorer, "Scale", "V3")
         handle = explorer.locator(".noUi-handle")
         handle.focus()
         page.keyboard.press("ArrowLeft")
-        expect(said).to_contain_text("Changes(exchanged=('RA', 'LA'), scaled=('V3',), factor=0.4)")
+        expect(said).to_contain_text("Changes(electrodes=('RA', 'LA'), scaled=('V3',), factor=0.4)")
         expect(probabilities).not_to_have_attribute("aria-label", before)
         expect(explorer).to_contain_text("reads each lead in units of its own spread")
         explorer.get_by_role("button", name="As recorded").press("Enter")
-        expect(said).to_contain_text("Changes(exchanged=None, scaled=(), factor=1.0)")
+        expect(said).to_contain_text("Changes(electrodes=None, scaled=(), factor=1.0)")
         expect(probabilities).to_have_attribute("aria-label", before)
 
         # Two ECGs side by side.
-        explorer.get_by_role("button", name="Pin beside").click()
+        explorer.get_by_role("button", name="Pin").click()
         explorer.get_by_role("button", name="Next ECG").press("Space")
         expect(said).to_contain_text("I21.09 off=[]")
         expect(explorer.locator(".lamae-group h3")).to_have_text(["I44.7", "I21.09"])
         expect(figure(explorer, "attribution", "pinned").locator(".bars .point")).to_have_count(24)
         expect(attribution).not_to_have_class(re.compile("lamae-stale"))
         screenshot(page, "explorer_pinned.png")
-        explorer.get_by_role("button", name="Pin beside").click()
+        explorer.get_by_role("button", name="Pin").click()
         expect(explorer.locator(".lamae-group h3")).to_have_text(["I21.09"])
 
         # Code on demand; pictures from the figure's own bar.

@@ -1,4 +1,4 @@
-"""The mask playground in a real JupyterLab: parts of an ECG hidden by mouse, keyboard and chance, and drawn at once."""
+"""The mask playground in a real JupyterLab: patches are masked by mouse, keyboard and at random, and reconstructed."""
 
 import re
 
@@ -16,9 +16,9 @@ rng = np.random.default_rng(0)
 recording = simulate_ecg(sample_patient(1, rng), rng, codes={"I44.7": 1.0}).recording
 playground, said = MaskPlayground(recording), ipywidgets.HTML().add_class("said")
 def say(_=None):
-    hidden = {lead: np.flatnonzero(row).tolist() for lead, row in zip(recording.leads, playground.mask)}
-    said.value = json.dumps({lead: patches for lead, patches in hidden.items() if patches})
-playground.grid.observe(say, names="_drawn")
+    masked = {lead: np.flatnonzero(row).tolist() for lead, row in zip(recording.leads, playground.mask)}
+    said.value = json.dumps({lead: patches for lead, patches in masked.items() if patches})
+playground.grid.observe(say, names="_reconstructed")
 shorter = ipywidgets.Button(description="One lead, 2 s")
 cut = recording.__class__(recording.signal_mv[:1, :1000], 500, ("I",))
 shorter.on_click(lambda _: playground.show(cut))
@@ -50,9 +50,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         shell, said = page.locator(".lamae-mask-playground"), page.locator(".said .widget-html-content")
         bars = shell.locator(".barlayer .point path")
         canvas, status = shell.locator(".mask-grid canvas"), shell.locator(".mask-grid-status")
-        expect(canvas).to_have_attribute(
-            "aria-label", re.compile(r"Hidden: 75% of the patches\. Error there: LAMAE 0\.")
-        )
+        expect(canvas).to_have_attribute("aria-label", re.compile(r"Masked: 75% of the patches\. Error: LAMAE 0\."))
         expect(bars.first).to_be_visible()
         assert colored(canvas, 0, 114, 178) > 2000 and colored(canvas, 213, 94, 0) > 1000
         screenshot(shell, "mask_random.png")
@@ -64,10 +62,10 @@ def test_the_playground_in_jupyterlab(lab, chromium):
             left = 30 if patch < 0 else GUTTER + (patch + 0.5) * (wide - GUTTER) / 40
             return box["x"] + index // 6 * (wide + GAP) + left, box["y"] + index % 6 * ROW + 45 - 30 * (patch < 0)
 
-        # Show everything, then hide by mouse: one patch, a stretch, a rectangle over two leads, a whole lead.
+        # Show everything, then mask by mouse: one patch, a stretch, a rectangle over two leads, a whole lead.
         shell.get_by_role("button", name="Clear").click()
         expect(said).to_have_text("{}")
-        expect(shell).to_contain_text("Nothing is hidden")
+        expect(shell).to_contain_text("Nothing is masked")
         assert colored(canvas, 0, 114, 178) == 0
         page.mouse.click(*spot("II", 3))
         expect(said).to_have_text('{"II": [3]}')
@@ -79,8 +77,8 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         expect(said).to_have_text('{"II": [3], "V2": [10, 11, 12, 13, 14], "V5": [20, 21], "V6": [20, 21]}')
         page.mouse.click(*spot("V3", -1))
         expect(said).to_contain_text(f'"V3": {EVERYTHING}')
-        expect(shell.locator("> .widget-html").nth(2)).to_contain_text("the amplitude of a hidden lead")
-        expect(canvas).to_have_attribute("aria-label", re.compile("altogether: V3"))
+        expect(shell.locator("> .widget-html").nth(2)).to_contain_text("the amplitude of a masked lead")
+        expect(canvas).to_have_attribute("aria-label", re.compile("completely masked: V3"))
         high = "[...document.querySelectorAll('.barlayer .point path')].filter((bar) => bar.getBBox().height > 0.5)"
         page.wait_for_function(f"{high}.length === 10")
         table = shell.locator(".mask-grid table tr")
@@ -92,44 +90,44 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         page.mouse.click(*spot("V3", -1))
         for key in ("ArrowDown", "ArrowRight", "Space"):
             page.keyboard.press(key)
-        expect(status).to_have_text("V4, patch 2 of 40 (0.25 to 0.50 s): hidden.")
+        expect(status).to_have_text("V4, patch 2 of 40 (0.25 to 0.50 s): masked.")
         expect(said).to_contain_text('"V4": [1]')
-        expect(shell.get_by_role("button", name="Hide only V4")).to_be_visible()
-        page.keyboard.press("h")
+        expect(shell.get_by_role("button", name="Mask only V4")).to_be_visible()
+        page.keyboard.press("m")
         expect(said).to_contain_text(f'"V4": {EVERYTHING}')
-        page.keyboard.press("h")
+        page.keyboard.press("m")
         expect(said).not_to_contain_text('"V4"')
 
-        # Buttons, and chance by the slider's keys.
-        shell.get_by_role("button", name="Hide V1-V6").press("Enter")
+        # Buttons, and a random mask by the slider's keys.
+        shell.get_by_role("button", name="Mask V1-V6").press("Enter")
         expect(said).to_have_text(re.compile(r'^\{"V1".*"V6": [^"]*$'))
-        shell.get_by_role("button", name="Show only V4").click()
+        shell.get_by_role("button", name="Keep only V4").click()
         expect(said).not_to_contain_text('"V4"')
-        expect(shell).to_contain_text("Hidden: 92% of the patches")
+        expect(shell).to_contain_text("Masked: 92% of the patches")
         handle = shell.locator(".noUi-handle")
         handle.focus()
         page.keyboard.press("ArrowLeft")
-        expect(shell).to_contain_text("Hidden: 70% of the patches.")
+        expect(shell).to_contain_text("Masked: 70% of the patches.")
         first = said.inner_text()
-        shell.get_by_role("button", name="Another draw").click()
+        shell.get_by_role("button", name="Another mask").click()
         expect(said).not_to_have_text(first)
         shell.get_by_role("button", name="Code of this view").click()
         expect(shell.locator("pre")).to_contain_text("random_mask((1, 12, 40), 0.7, torch.Generator().manual_seed(1))")
 
-        # Another ECG with one lead: to hide all of it is refused, and the page shows what is.
+        # Another ECG with one lead: to mask all of it is refused, and the page shows what is.
         page.get_by_role("button", name="One lead, 2 s").click()
         expect(shell).to_contain_text("This ECG has lead I alone")
         expect(shell).to_contain_text("2 s in 8 patches")
         before = said.inner_text()
         canvas.focus()
-        page.keyboard.press("h")
+        page.keyboard.press("m")
         expect(shell.get_by_role("alert")).to_contain_text("leave at least one patch visible")
         page.wait_for_timeout(100)  # a frame
         expect(said).to_have_text(before)
         expect(table.nth(1)).to_contain_text("6 of 8")
         screenshot(shell, "mask_one_lead.png")
 
-        # Python stops: shading goes on, and the page says that nothing is drawn.
+        # Python stops: shading goes on, and the page says that nothing is reconstructed.
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
         page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
         page.get_by_role("button", name="No Kernel").first.wait_for()

@@ -30,7 +30,7 @@ paper, said = ECGPaper(recording), ipywidgets.Label("").add_class("said")
 paper.observe(lambda _: setattr(said, "value", paper.code()))
 fewer, hide = ipywidgets.Button(description="Fewer leads"), ipywidgets.Button(description="Hide")
 fewer.on_click(lambda _: paper.show(recording.select(["I", "II", "V1"])))
-hide.on_click(lambda _: paper.show(recording, overlay=recording, hidden=np.tile([True, False], (12, 20))))
+hide.on_click(lambda _: paper.show(recording, overlay=recording, mask=np.tile([True, False], (12, 20))))
 ipywidgets.VBox([paper, said, ipywidgets.HBox([fewer, hide])])
 """
 
@@ -38,7 +38,7 @@ ipywidgets.VBox([paper, said, ipywidgets.HBox([fewer, hide])])
 PAN_AND_COMPARE = """(sent) => {
     const ecg = decoded({ ...sent.ecg, data: new DataView(new Uint8Array(sent.ecg.data).buffer) });
     const sheet = sent.pages["6x2"], geo = geometry(sheet, 25, 10);
-    const state = { ecg, sheet, geo, colors: sent.colors, overlay: null, hidden: null, startS: 0 };
+    const state = { ecg, sheet, geo, colors: sent.colors, overlay: null, mask: null, startS: 0 };
     const shifted = keptPaper(), scale = 5.3;
     const pixels = (paper, left, top) => {
         const view = { left: left / scale, top: top / scale, right: (left + 700) / scale, bottom: (top + 400) / scale };
@@ -46,8 +46,8 @@ PAN_AND_COMPARE = """(sent) => {
     };
     pixels(shifted, 200, 100);
     return [[231, 100], [190, 113], [150, 60], [163, 41]].map(([left, top]) => {
-        const panned = pixels(shifted, left, top), anew = pixels(keptPaper(), left, top);
-        return panned.filter((value, i) => Math.abs(value - anew[i]) > 40).length;
+        const panned = pixels(shifted, left, top), again = pixels(keptPaper(), left, top);
+        return panned.filter((value, i) => Math.abs(value - again[i]) > 40).length;
     });
 }"""
 
@@ -131,25 +131,25 @@ def test_the_paper_in_jupyterlab(lab, chromium):
         # Keys that mean something else to JupyterLab: layout, speed, gain; and those of the paper's own list.
         for key in ("Escape", "l", "s", "g", "?"):
             page.keyboard.press(key)
-        expect(said).to_have_text('ECGPaper(recording, layout="6x2", mm_per_s=50, mm_per_mv=20)')
+        expect(said).to_have_text('lt.ECGPaper(recording, layout="6x2", mm_per_s=50, mm_per_mv=20)')
         expect(root.locator("select").first).to_have_value("6x2")
         expect(root.get_by_role("note")).to_be_visible()
         page.keyboard.press("Escape")
         expect(root.get_by_role("note")).to_be_hidden()
         root.get_by_label("Speed").select_option("25 mm/s")
         root.get_by_label("Gain").select_option("10 mm/mV")
-        expect(said).to_have_text('ECGPaper(recording, layout="6x2")')
+        expect(said).to_have_text('lt.ECGPaper(recording, layout="6x2")')
 
-        # From Python: leads that are missing, then hidden patches with a second trace.
+        # From Python: leads that are missing, then masked patches with a second trace.
         page.get_by_role("button", name="Fewer leads").click()
         expect(status).to_have_text("Not recorded: III, aVR, aVL, aVF, V2, V3, V4, V5, V6.")
         assert colored(canvas, 0, 114, 178) == 0
         page.get_by_role("button", name="Hide").click()
-        expect(canvas).to_have_attribute("aria-label", re.compile("50% of the patches are hidden"))
-        expect(said).to_contain_text("overlay=overlay, hidden=hidden")
+        expect(canvas).to_have_attribute("aria-label", re.compile("50% of the patches are masked"))
+        expect(said).to_contain_text("overlay=overlay, mask=hidden")
         page.wait_for_timeout(100)  # a frame
         assert colored(canvas, 0, 114, 178) > 500
-        screenshot(root, "paper_hidden.png")
+        screenshot(root, "paper_masked.png")
 
         # Python stops: the paper says so and goes on.
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
@@ -205,7 +205,7 @@ def test_a_saved_page_works_without_python(chromium, tmp_path):
         page.goto(files["HTML"].as_uri())
         expect(page.locator(".ecg-paper-code")).to_have_text(line, use_inner_text=False)
 
-        # After panning, the picture is what painting it anew gives: no seam where new edges were added.
+        # After panning, the picture is what painting it again gives: no seam where new edges were added.
         page.add_script_tag(content=(HERE / "ecg_paper_paint.js").read_text("utf-8"))
         sent = {name: getattr(ECGPaper(simulated()), f"_{name}") for name in ("ecg", "pages", "colors")}
         sent["ecg"] = {**sent["ecg"], "data": list(sent["ecg"]["data"])}

@@ -9,6 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import lamae_toolkit as lt
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
@@ -133,10 +134,10 @@ def test_short_and_long_ecgs(duration_s):
     assert (ECGPaper(recording, start_s=33.0).start_s == 33.0) == (duration_s == 60)
 
 
-def test_an_overlay_is_drawn_where_something_was_hidden():
-    recording, hidden = ecg(), np.zeros((12, 40), dtype=bool)
-    hidden[:, 4:8] = True  # the second second
-    drawn = paper_figure(recording, layout="12x1", overlay=recording, hidden=hidden)
+def test_an_overlay_is_drawn_where_patches_are_masked():
+    recording, mask = ecg(), np.zeros((12, 40), dtype=bool)
+    mask[:, 4:8] = True  # the second second
+    drawn = paper_figure(recording, layout="12x1", overlay=recording, mask=mask)
     for one in trace(drawn, "overlay"):
         time_s, there = np.array(one.customdata)[:, 0], np.isfinite(one.y)
         assert there.sum() == RATE_HZ and time_s[there].min() == 1.0 and time_s[there].max() < 2.0
@@ -150,10 +151,10 @@ def test_flags_and_words():
     assert found_flags(ecg()) == {} and set(found_flags(noisy)) == set(LEADS)
     left_out = replace(ecg(leads=LEADS[:11]), flags=(("V6", "flat"),))
     assert found_flags(left_out) == {"V6": ("flat",)}
-    said = describe(left_out, rate_bpm=60, overlay=ecg(), hidden=np.ones((11, 4), dtype=bool))
+    said = describe(left_out, rate_bpm=60, overlay=ecg(), mask=np.ones((11, 4), dtype=bool))
     assert said == (
         "ECG of 11 leads, 10.0 s at 500 Hz, 60 beats a minute. Not recorded: V6. Flags: V6 flat. A second trace lies"
-        " over 11 of the leads. 100% of the patches are hidden."
+        " over 11 of the leads. 100% of the patches are masked."
     )
     shown = [note.text for note in paper_figure(left_out).layout.annotations]
     assert any("V6" in text and "flat" in text for text in shown)
@@ -175,7 +176,7 @@ REFUSED = [
     ({"layout": "4x3"}, "no layout '4x3'; choose 3x4, 6x2, 12x1, cabrera"),
     ({"mm_per_s": 30}, "at 30 mm/s; choose 25 or 50"),
     ({"mm_per_mv": 1}, "gain of 1 mm/mV; choose 5, 10, 20"),
-    ({"hidden": np.zeros((11, 40), dtype=bool)}, "one row of patches for each of the 12 leads"),
+    ({"mask": np.zeros((11, 40), dtype=bool)}, "one row of patches for each of the 12 leads"),
     ({"calipers": ("X", 0, 1, 0, 0)}, "Calipers are a recorded lead"),
     ({"calipers": ("II", 0, 1)}, "Calipers are a recorded lead"),
     ({"calipers": []}, "Calipers are a recorded lead"),
@@ -204,10 +205,10 @@ def test_the_line_of_code_makes_the_same_view():
     paper = ECGPaper(recording, overlay=recording, rate_bpm=72.5)
     paper.lead_layout, paper.mm_per_s, paper.mm_per_mv, paper.start_s = "cabrera", 50, 20, 12.25
     paper.calipers, paper.view, paper.title = ["aVR", 13.0, 14.0, 0.0, 0.5], [10.0, 5, 120.5, 80], 'Say "A, B" é'
-    again = eval(paper.code(), {"ECGPaper": ECGPaper, "recording": recording, "overlay": recording})
+    again = eval(paper.code(), {"lt": lt, "recording": recording, "overlay": recording})
     assert again.code() == paper.code() and again.figure() == paper.figure()
     assert "start_s=12.25" in paper.code() and "view=[10, 5, 120.5, 80]" in paper.code()
-    assert ECGPaper(recording).code() == "ECGPaper(recording)"
+    assert ECGPaper(recording).code() == "lt.ECGPaper(recording)"
 
 
 def test_the_browser_gets_two_bytes_a_sample():
@@ -220,13 +221,13 @@ def test_the_browser_gets_two_bytes_a_sample():
 
 
 def test_another_ecg_in_the_same_widget():
-    paper = ECGPaper(ecg(60.0), start_s=40.0, calipers=("V1", 41, 42, 0, 0), hidden=np.ones((12, 4), dtype=bool))
+    paper = ECGPaper(ecg(60.0), start_s=40.0, calipers=("V1", 41, 42, 0, 0), mask=np.ones((12, 4), dtype=bool))
     with pytest.raises(ECGError, match="for each of the 1 leads"):
         paper.recording = ecg(leads=("II",))
     assert len(paper.recording.leads) == 12
     paper.show(ecg(leads=("II",)))
-    assert (paper.start_s, paper.calipers, paper._hidden) == (0.0, None, None)
-    assert paper._text.startswith("ECG of 1 lead, 10.0 s") and paper.code() == "ECGPaper(recording)"
+    assert (paper.start_s, paper.calipers, paper._mask) == (0.0, None, None)
+    assert paper._text.startswith("ECG of 1 lead, 10.0 s") and paper.code() == "lt.ECGPaper(recording)"
 
 
 def test_files_and_what_stands_where_no_widget_can(tmp_path):

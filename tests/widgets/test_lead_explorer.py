@@ -21,11 +21,11 @@ from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.explain.lead_shapley import attribute_leads
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, POSITIONS, geometry_figure, show_values
-from lamae_toolkit.plots.strips import OFF, chances_figure, show_probabilities, weighted_strips_figure
+from lamae_toolkit.plots.strips import OFF, probabilities_figure, show_probabilities, weighted_strips_figure
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots, plain
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
-from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer, lead_attention_explorer
+from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 
 SMALL = LAMAEConfig(
     width=32,
@@ -70,7 +70,7 @@ def explorer(monkeypatch) -> LeadExplorer:
     for pause in ("PAUSE_S", "SHORT_PAUSE_S"):
         monkeypatch.setattr(lead_explorer, pause, 0.0)
     ecgs = Reading({"broken.hea": None, "four": simulated(FOUR), "eight": simulated(EIGHT, seed=1)})
-    made = lead_attention_explorer(random_encoder(SMALL), ecgs, probe_of())
+    made = LeadExplorer(random_encoder(SMALL), ecgs, probe_of())
     made.background.wait()
     return made
 
@@ -108,30 +108,26 @@ def test_attribution_of_some_leads_equals_a_new_computation():
     model, recording, probe = random_encoder(SMALL), simulated(FOUR), probe_of()
     whole = attribute_leads(model, probe, recording)
     for leads in (("I", "V1", "V5"), ("V5",), FOUR):
-        anew = attribute_leads(model, probe, recording.select(leads))
-        np.testing.assert_allclose(whole.select(leads).values, anew.values, atol=1e-5)
+        again = attribute_leads(model, probe, recording.select(leads))
+        np.testing.assert_allclose(whole.select(leads).values, again.values, atol=1e-5)
     with pytest.raises(ECGError, match="at least one lead"):
         whole.select(["V2"])
 
 
-def test_changes_do_what_they_say_and_are_written_as_code():
+def test_changes_modify_the_recording_and_are_written_as_code():
     recording = simulated()
     changes = Changes(("RA", "LA"), ("V3",), 0.5)
     changed = changes(recording)
     np.testing.assert_allclose(changed.lead("I"), -recording.lead("I"), atol=1e-6)
     np.testing.assert_allclose(changed.lead("V3"), recording.lead("V3") / 2, atol=1e-6)
-    assert changes.in_words() == "Electrodes RA and LA exchanged and V3 at 50% of their height."
+    assert changes.in_words() == "Electrodes RA and LA reversed and V3 at 50% of their amplitude."
     scope = {"recording": recording}
-    exec(
-        "from lamae_toolkit.explain.counterfactuals import scaled_leads, electrodes_reversed\n"
-        + "\n".join(changes.lines(recording)),
-        scope,
-    )
+    exec("import lamae_toolkit as lt\n" + "\n".join(changes.lines(recording)), scope)
     assert (scope["recording"].signal_mv == changed.signal_mv).all()
     assert Changes(None, ("V2",), 0.5)(simulated(FOUR)).leads == FOUR and Changes().in_words() == ""
 
 
-def test_discs_lie_where_the_leads_look_from():
+def test_discs_lie_at_the_axes_of_the_leads():
     for lead, degrees in FRONTAL_AXIS_DEG.items():
         x, y = POSITIONS[lead]
         assert (np.degrees(np.arctan2(-y, x)) - degrees + 180) % 360 - 180 == pytest.approx(0)
@@ -158,7 +154,7 @@ def test_discs_lie_where_the_leads_look_from():
         geometry_figure(pd.Series({"V9": 1.0}))
 
 
-def test_the_ecg_is_coloured_by_weight_and_says_what_is_off_and_absent():
+def test_ecg_is_colored_by_weight_and_names_leads_that_are_off_or_absent():
     figure = weighted_strips_figure(simulated(FOUR), pd.Series({"I": 0.2, "V1": 0.5, "V5": 0.3}))
     color = {trace.name: trace.line.color for trace in figure.data}
     assert color["II"] == color["V2"] == OFF and len({color["I"], color["V1"], color["V5"]}) == 3
@@ -170,34 +166,34 @@ def test_the_ecg_is_coloured_by_weight_and_says_what_is_off_and_absent():
     assert len(figure.data) == 14 and sum(len(trace.y) for trace in figure.data) < 5100
 
 
-def test_chances_are_shown_beside_those_as_recorded():
+def test_probabilities_are_shown_next_to_those_as_recorded():
     now, recorded = pd.Series({"A": 0.9, "B": 0.2}), pd.Series({"A": 0.5, "B": 0.3})
     intervals = pd.DataFrame({"low": [0.4], "high": [0.7]}, index=["A"])
-    figure = chances_figure(now, recorded, intervals, "B")
+    figure = probabilities_figure(now, recorded, intervals, "B")
     interval, change, before, disc = figure.data
     assert list(interval.x) == [40, 70, None] and list(before.x) == [30, 50] and list(disc.x) == [20, 90]
     assert disc.marker.symbol == ("diamond", "circle") and list(change.x) == [30, 20, None, 50, 90, None]
     assert show_probabilities(figure, now, recorded, None, "A").data[0].x == ()
     many = pd.Series(np.linspace(0.9, 0.1, 20), index=[f"code {number}" for number in range(20)])
-    assert len(chances_figure(many, many).data[3].x) == 8
-    assert "code 19" in chances_figure(many, many, None, "code 19").layout.yaxis.ticktext[0]
+    assert len(probabilities_figure(many, many).data[3].x) == 8
+    assert "code 19" in probabilities_figure(many, many, None, "code 19").layout.yaxis.ticktext[0]
 
 
 def evaluated() -> Evaluation:
-    """Ten patients: five with a chance of 10 %, of whom one has the code, and five with 90 %, of whom four have it."""
-    chance, has = np.repeat([0.1, 0.9], 5), (1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
+    """Ten patients: five with a probability of 10 %, one of whom has the code, and five with 90 %, four of whom do."""
+    probability, has = np.repeat([0.1, 0.9], 5), (1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
     one = Probe(("I44.7",), "heart", np.zeros(1), np.ones(1), np.ones((1, 1)), np.zeros(1), 1.0)
     index = pd.DataFrame({"patient_id": range(10), "codes": [("I44.7",) if value else () for value in has]})
-    return score_probe(one, np.log(chance / (1 - chance))[:, None], index, n_bootstrap=10)
+    return score_probe(one, np.log(probability / (1 - probability))[:, None], index, n_bootstrap=10)
 
 
-def test_intervals_say_what_became_of_such_chances(tmp_path):
+def test_calibration_intervals(tmp_path):
     calibration = Calibration.of(evaluated())
     found = calibration.intervals(pd.Series({"I44.7": 0.15, "I21.09": 0.5}))
     assert list(found.index) == ["I44.7"] and found.observed["I44.7"] == 0.2 and found.patients["I44.7"] == 5
     assert (found.low["I44.7"], found.high["I44.7"]) == pytest.approx(wilson_interval(0.2, 5))
     assert calibration.intervals(pd.Series({"I44.7": 0.95})).observed["I44.7"] == 0.8
-    assert calibration.intervals(pd.Series({"I44.7": 0.4})).empty  # nobody had such a chance
+    assert calibration.intervals(pd.Series({"I44.7": 0.4})).empty  # nobody had such a probability
     calibration.save(tmp_path)
     pd.testing.assert_frame_equal(
         Calibration.load(tmp_path).intervals(pd.Series({"I44.7": 0.15})), found, check_exact=False, atol=1e-5
@@ -208,7 +204,7 @@ def test_intervals_say_what_became_of_such_chances(tmp_path):
         Calibration.load(tmp_path)
 
 
-def test_what_cannot_be_read_is_said_and_the_next_ecg_is_shown(explorer):
+def test_unreadable_ecg_is_reported_and_the_next_is_shown(explorer):
     assert explorer.view.name == "four" and "damaged" in explorer._message.value  # said of the one before it
     explorer.controls.leads["I"].value = False
     assert explorer._message.value == ""
@@ -218,15 +214,15 @@ def test_what_cannot_be_read_is_said_and_the_next_ecg_is_shown(explorer):
     explorer.controls.next.click()
     assert explorer.view.name == "eight" and explorer._message.value == ""
     with pytest.raises(ECGError, match="no ECG to explore"):
-        lead_attention_explorer(random_encoder(SMALL), [])
+        LeadExplorer(random_encoder(SMALL), [])
     with pytest.raises(ECGError, match="file is damaged"):
-        lead_attention_explorer(random_encoder(SMALL), Reading({"broken.hea": None}))
+        LeadExplorer(random_encoder(SMALL), Reading({"broken.hea": None}))
 
 
-def test_a_lead_is_taken_away_and_all_that_is_shown_follows(explorer):
+def test_turning_a_lead_off_updates_everything_shown(explorer):
     full = explorer.view
     assert full.code == full.recorded.idxmax()
-    assert full.attribution is not None and "Most credit" in explorer.describe()
+    assert full.attribution is not None and "Largest Shapley values" in explorer.describe()
     explorer.controls.leads["V1"].value = False
     view = explorer.view
     assert view.off == ["V1"] and set(view.weights.index) == {"I", "II", "V5"} and "Without V1." in explorer.words.value
@@ -240,16 +236,16 @@ def test_a_lead_is_taken_away_and_all_that_is_shown_follows(explorer):
     assert explorer.view.off == [] and explorer._message.value == ""
 
 
-def test_electrodes_are_exchanged_where_the_leads_tell_the_result(explorer):
-    explorer.controls.exchange.value = ("V1", "V2")
-    assert "cannot be told" in explorer._message.value and explorer.controls.exchange.value == ()
+def test_electrodes_are_reversed_where_the_leads_determine_the_result(explorer):
+    explorer.controls.reversal.value = ("V1", "V2")
+    assert "cannot be derived" in explorer._message.value and explorer.controls.reversal.value == ()
     explorer.controls.ecg.value = "eight"
-    explorer.controls.exchange.value = ("RA", "LA")
+    explorer.controls.reversal.value = ("RA", "LA")
     assert explorer.view.changes == Changes(("RA", "LA"))
-    assert "Electrodes RA and LA exchanged." in explorer.words.value
+    assert "Electrodes RA and LA reversed." in explorer.words.value
     explorer.controls.scaled.value = "V3"
     assert explorer.view.changes == Changes(("RA", "LA"), ("V3",), 0.5)
-    assert "reads each lead in units of its own spread" in explorer._notes.value
+    assert "reads each lead in units of its own standard deviation" in explorer._notes.value
     explorer.controls.percent.value = 100
     assert explorer.view.changes == Changes(("RA", "LA"))
     explorer.background.stop()
@@ -274,7 +270,7 @@ def assert_alike(one, other) -> None:
         assert one == other
 
 
-def test_the_code_draws_the_view_again(explorer):
+def test_code_reproduces_the_view(explorer):
     explorer.controls.leads["II"].value = False
     explorer.controls.measure.value = "attribution"
     explorer.controls.head.value = 2
@@ -287,7 +283,7 @@ def test_the_code_draws_the_view_again(explorer):
     assert explorer.view.on_the_body[1] == "attribution" and explorer.view.attribution.leads == ("I", "V1", "V5")
 
 
-def test_two_ecgs_stand_side_by_side_and_are_kept(explorer, tmp_path):
+def test_pinned_ecg_is_shown_next_to_another_and_saved(explorer, tmp_path):
     explorer.controls.pin.value = True
     explorer.controls.ecg.value = "eight"
     explorer.background.wait()
@@ -302,10 +298,10 @@ def test_two_ecgs_stand_side_by_side_and_are_kept(explorer, tmp_path):
 
 
 def test_without_a_probe_weights_and_attention_are_shown():
-    explorer = lead_attention_explorer(random_encoder(SMALL), [simulated(FOUR)])
+    explorer = LeadExplorer(random_encoder(SMALL), [simulated(FOUR)])
     assert "no probe" in explorer._notes.value and len(explorer.figures()) == 3
     explorer.controls.leads["I"].value = False
-    assert "Without I." in explorer.describe() and "calibration" not in explorer.code().split("\n", 8)[-1]
+    assert "Without I." in explorer.describe() and "calibration" not in explorer.code()
     names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
     exec(explorer.code(), names)
     assert len(names["figures"]) == 3
@@ -316,12 +312,10 @@ def test_without_a_probe_weights_and_attention_are_shown():
 def test_short_long_and_incomplete_ecgs(leads, duration_s):
     recording = simulated(LEADS[-leads:], duration_s)
     calibration = Calibration.of(evaluated())
-    explorer = lead_attention_explorer(
-        random_encoder(replace(SMALL, latent_depth=0)), [recording], probe_of(), calibration
-    )
+    explorer = LeadExplorer(random_encoder(replace(SMALL, latent_depth=0)), [recording], probe_of(), calibration)
     explorer.background.stop()
     assert len(explorer.figures()) == 3 and "no latent attention" in explorer._notes.value
-    assert "only ECGs with all leads and of full length" in explorer._notes.value
+    assert "for ECGs with all leads and of full length" in explorer._notes.value
     assert ("reads the first 10" in explorer._notes.value) == (duration_s == 60.0)
     assert f"{leads} of {leads} recorded leads" in explorer.describe()
     explorer.controls.leads["V6"].value = False
@@ -353,7 +347,7 @@ def test_only_what_differs_is_sent_and_a_page_that_opens_later_gets_all(explorer
     assert plots._parts == []
 
 
-def test_only_the_newest_job_is_done():
+def test_only_the_newest_background_job_runs():
     done, background = [], Background()
     for number in range(3):
         background.ask(0.02, lambda newest, number=number: done.append((number, newest())))
@@ -365,7 +359,7 @@ def test_only_the_newest_job_is_done():
     assert done == [(2, True)]
 
 
-def test_layers_and_heads_that_are_not_there_are_refused():
+def test_unknown_layers_and_heads_are_refused():
     explanation = attention_summary(random_encoder(replace(SMALL, latent_depth=2)), simulated())
     whole = sum(explanation.attention_table(layer=layer) for layer in (1, 2)) / 2
     assert abs(whole - explanation.attention_table()).to_numpy().max() < 1e-6
@@ -376,9 +370,9 @@ def test_layers_and_heads_that_are_not_there_are_refused():
         explanation.attention_table(head=0)
 
 
-def test_the_quality_of_the_signal_is_said():
+def test_signal_quality_is_reported():
     recording = simulated()
     flat = recording.signal_mv.copy()
     flat[3] = 0.0
-    explorer = lead_attention_explorer(random_encoder(SMALL), [replace(recording, signal_mv=flat)])
+    explorer = LeadExplorer(random_encoder(SMALL), [replace(recording, signal_mv=flat)])
     assert "Signal quality: aVR flat" in explorer._notes.value

@@ -46,7 +46,8 @@ def evaluations(cohort):
 def middle(probabilities, share=0.5) -> float:
     """The threshold on the slider that calls about this share of the ECGs."""
     return min(
-        (chance for _, chance in PROBABILITIES), key=lambda chance: abs(chance - np.quantile(probabilities, 1 - share))
+        (probability for _, probability in PROBABILITIES),
+        key=lambda probability: abs(probability - np.quantile(probabilities, 1 - share)),
     )
 
 
@@ -55,7 +56,7 @@ def board(cohort, evaluations):
     return ICD10Board(cohort, evaluations, n_bootstrap=50)
 
 
-def test_every_control_changes_the_board_and_its_words(board, evaluations):
+def test_every_control_updates_the_board_and_its_description(board, evaluations):
     assert board.words.value.startswith("<p role='status'")
     labels, probabilities = evaluations[0].predictions.of_code(board.code_choice.value)
     board.threshold.value, board.prevalence.value = middle(probabilities), 0.02
@@ -70,7 +71,7 @@ def test_every_control_changes_the_board_and_its_words(board, evaluations):
     assert board._board.data[0].name == "model 2" and "model 2: AUROC" in board.words.value
 
 
-def test_the_printed_code_draws_the_board_again(board, evaluations):
+def test_printed_code_reproduces_the_board(board, evaluations):
     _, probabilities = evaluations[0].predictions.of_code(board.code_choice.value)
     board.baseline.value, board.threshold.value, board.prevalence.value = "model 2", middle(probabilities), 0.3
     board.open_row(int(evaluations[0].predictions.rows[2]))
@@ -97,25 +98,25 @@ def test_a_click_opens_an_ecg_sets_the_threshold_or_chooses_a_code(board, evalua
     assert board.code_choice.value == other
 
 
-def test_the_buttons_go_through_a_cell_of_the_confusion_table(board, evaluations):
+def test_buttons_step_through_a_cell_of_the_confusion_matrix(board, evaluations):
     predictions = evaluations[0].predictions
     labels, probabilities = predictions.of_code(board.code_choice.value)
-    board.threshold.value, board.group.value = middle(probabilities, 0.8), "rightly passed over"
+    board.threshold.value, board.group.value = middle(probabilities, 0.8), "true negatives"
     passed = np.flatnonzero((labels == 0) & (probabilities < board.threshold.value))
     assert len(passed) > 2
     seen = []
     for _ in passed:
         board.next.click()
         seen.append(board.opened)
-    assert seen == predictions.rows[passed[np.argsort(probabilities[passed])]].tolist(), "the lowest chance first"
+    assert seen == predictions.rows[passed[np.argsort(probabilities[passed])]].tolist(), "the lowest probability first"
     board.previous.click()
     assert board.opened == seen[-2]
-    board.group.value, board.threshold.value, before = "false alarms", 0.999, board.opened
+    board.group.value, board.threshold.value, before = "false positives", 0.999, board.opened
     board.next.click()
-    assert "No ECG is among the false alarms" in board._message.value and board.opened == before
+    assert "No ECG is among the false positives" in board._message.value and board.opened == before
 
 
-def test_what_the_board_lacks_is_said(board, cohort, evaluations):
+def test_bad_evaluations_are_reported(board, cohort, evaluations):
     with pytest.raises(ECGError, match="no evaluation to show"):
         ICD10Board(cohort, [])
     with pytest.raises(ECGError, match="have one name"):
@@ -208,7 +209,7 @@ def test_pictures_hold_what_the_figures_hold(evaluations, cohort):
         picture(go.Figure(go.Pie(values=[1])))
 
 
-def test_many_ecgs_are_thinned_and_said(evaluations, monkeypatch):
+def test_many_ecgs_are_subsampled_and_noted(evaluations, monkeypatch):
     monkeypatch.setattr("lamae_toolkit.plots.evaluation.MOST_ECGS", 5)
     code = max(evaluations[0].probe.codes, key=dict(evaluations[0].table().prevalence).get)
     figure = board_figure(evaluations[0], code, 0.3)

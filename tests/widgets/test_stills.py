@@ -25,7 +25,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 from lamae_toolkit.widgets.embedding_map.widget import EmbeddingMap
 from lamae_toolkit.widgets.icd10_board.widget import ICD10Board
-from lamae_toolkit.widgets.lead_explorer.widget import lead_attention_explorer
+from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 from lamae_toolkit.widgets.mask_playground.widget import MaskPlayground
 from lamae_toolkit.widgets.training_monitor.widget import TrainingMonitor
 folder = shipped_or_own("lamae-small")
@@ -33,9 +33,9 @@ store, model, probe = Store.open({store!r}), LAMAE.from_pretrained(folder), Prob
 ecg, rows = store.recording(0), np.arange(len(store))
 """
 CELLS = {
-    "ECG of 11 leads": 'ECGPaper(ecg, layout="12x1", overlay=ecg, hidden=np.tile([True, False], (len(ecg.leads), 20)))',
-    "Error there: LAMAE": "MaskPlayground(ecg)",
-    "Largest lead weights": "lead_attention_explorer(model, [ecg], probe)",
+    "ECG of 11 leads": 'ECGPaper(ecg, layout="12x1", overlay=ecg, mask=np.tile([True, False], (len(ecg.leads), 20)))',
+    "Error: LAMAE": "MaskPlayground(ecg)",
+    "Largest pooling weights": "LeadExplorer(model, [ecg], probe)",
     "AUROC": "ICD10Board(store, pickle.loads(Path({evaluations!r}).read_bytes()), n_bootstrap=50)",
     "colored by sex": "EmbeddingMap(store, rows, embed_rows(model, store, rows, progress=False))",
     "Not started": "TrainingMonitor(model, store, int(store.rows(Split().test)[0]))",

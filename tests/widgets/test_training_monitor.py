@@ -1,6 +1,7 @@
 """Training that is watched ends in the same bits, can be stopped and goes on exactly; what is drawn is what is said."""
 
 import _thread
+import signal
 import threading
 import time
 
@@ -12,7 +13,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.plots.training import MonitoredECG, draw, drawing_figure, progress_figure
+from lamae_toolkit.plots.training import MonitoredECG, progress_figure, snapshot_figure, take_snapshot
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 from lamae_toolkit.widgets.training_monitor.widget import TrainingMonitor
 from test_trainer import SMALL, TEN, run, same_bits, without_speed
@@ -33,7 +34,7 @@ def test_a_watcher_sees_every_step_and_changes_nothing(cohort, tmp_path):
     def look(step, row):
         torch.manual_seed(step)  # a watcher may use random numbers of its own
         seen.append((step, row))
-        draw(model, watched, step)
+        take_snapshot(model, watched, step)
         return False
 
     plain = run(cohort, tmp_path / "plain")
@@ -60,12 +61,12 @@ def test_a_drawing_has_the_error_of_the_hidden_patches(cohort):
     row = next(row for row in range(len(cohort)) if len(cohort.recording(row).leads) < 12)
     model = random_encoder(SMALL).train()
     watched = MonitoredECG.of(cohort, row, model)
-    drawing = draw(model, watched, 4)
-    assert model.training and drawing.step == 4
-    assert drawing.error == pytest.approx(model.eval()(watched.batch, watched.mask).loss.item())
-    assert drawing.reconstruction.leads == cohort.recording(row).leads
-    assert draw(model, watched).error == drawing.error, "the same patches are hidden every time"
-    figure, blank = drawing_figure(watched, drawing), drawing_figure(watched)
+    snapshot = take_snapshot(model, watched, 4)
+    assert model.training and snapshot.step == 4
+    assert snapshot.error == pytest.approx(model.eval()(watched.batch, watched.mask).loss.item())
+    assert snapshot.reconstruction.leads == cohort.recording(row).leads
+    assert take_snapshot(model, watched).error == snapshot.error, "the same patches are masked every time"
+    figure, blank = snapshot_figure(watched, snapshot), snapshot_figure(watched)
     assert len(figure.data) == len(blank.data) and "error" in figure.layout.title.text
     for one, other in zip(figure.data, blank.data, strict=True):
         assert (one.legendgroup == "overlay") == (one.legendgroup != "ECG")
@@ -74,13 +75,13 @@ def test_a_drawing_has_the_error_of_the_hidden_patches(cohort):
         MonitoredECG.of(cohort, row, random_encoder(LAMAEConfig(sampling_rate_hz=500.0)))
 
 
-def test_the_curve_holds_what_was_logged():
+def test_progress_figure_shows_the_log():
     figure = progress_figure([{"step": 1, "loss": 1.5}, {"step": 2, "loss": 1.2}], [], steps=10)
     assert figure.data[0].y == (1.5, 1.2) and figure.layout.xaxis.range == (0, 10)
     assert progress_figure([]).layout.xaxis.range == (0, 1)
 
 
-def test_a_monitored_run_is_stopped_and_goes_on_to_the_same_bits(cohort, tmp_path):
+def test_monitored_run_is_stopped_and_resumes_to_equal_bits(cohort, tmp_path):
     plain = run(cohort, tmp_path / "plain")
     model = random_encoder(SMALL)
     monitor = TrainingMonitor(model, cohort, 50, every=4)
@@ -93,22 +94,30 @@ def test_a_monitored_run_is_stopped_and_goes_on_to_the_same_bits(cohort, tmp_pat
     monitor.watch = pausing
     monitor.start(pretrain, model, cohort, np.arange(40), tmp_path / "run", TEN)
     monitor.wait()
-    assert "Paused" in monitor.words.value and monitor.button.description == "Go on"
+    assert "Paused" in monitor.words.value and monitor.button.description == "Resume"
     assert torch.load(tmp_path / "run" / CHECKPOINT / "training.pt", weights_only=True)["step"] == 5
     monitor.watch = real
     monitor.button.click()
     monitor.wait()
     assert same_bits(plain, model) and without_speed(tmp_path / "plain") == without_speed(tmp_path / "run")
-    assert [drawing.step for drawing in monitor.drawings] == [0, 4, 5, 8, 10]
+    assert [snapshot.step for snapshot in monitor.snapshots] == [0, 4, 5, 8, 10]
     assert [row["step"] for row in monitor.logged] == list(range(1, 11))
-    assert monitor._curve.data[1].y[-1] == monitor.drawings[-1].error and monitor.bar.value == 10
+    assert monitor._curve.data[1].y[-1] == monitor.snapshots[-1].error and monitor.bar.value == 10
     assert monitor.button.description == "Done" and monitor.button.disabled
     scope = {"store": cohort, "model": model, "folder": tmp_path / "run"}
     exec(monitor.code(), scope)
     assert scope["curve"].data[0] == monitor.figures()[0].data[0] and scope["ecg"] == monitor.figures()[1]
 
 
-def test_the_button_and_an_interrupt_stop_an_endless_run(cohort, tmp_path):
+@pytest.fixture
+def interrupts():
+    """An interrupt raises KeyboardInterrupt, also where the shell that started the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_button_and_interrupt_stop_an_endless_run(cohort, tmp_path, interrupts):
     model = random_encoder(SMALL)
     monitor = TrainingMonitor(model, cohort, 50, every=50)
     monitor.start(pretrain, model, cohort, np.arange(40), tmp_path, ENDLESS)
@@ -132,7 +141,7 @@ def test_the_button_and_an_interrupt_stop_an_endless_run(cohort, tmp_path):
     assert torch.load(tmp_path / CHECKPOINT / "training.pt", weights_only=True)["step"] == monitor.logged[-1]["step"]
 
 
-def test_what_is_wrong_is_said_and_raised_where_one_waits(cohort, tmp_path):
+def test_background_error_is_reported_and_raised(cohort, tmp_path):
     model = random_encoder(SMALL)
     monitor = TrainingMonitor(model, cohort, 50)
     monitor.start(pretrain, model, cohort, np.arange(4), tmp_path, TEN)

@@ -5,7 +5,7 @@ const NO_ANSWER = "Python does not answer: it is busy or stopped. The paper work
 const KEYS = [
   ["arrow keys", "pan; with calipers: move their end (with Shift both ends)"],
   ["+ and −, wheel", "zoom (the wheel once the paper was clicked)"],
-  ["0, double click", "whole page"],
+  ["0, double click", "complete page"],
   ["c", "calipers on and off; drag from point to point"],
   ["l", "next layout"],
   ["s", "25 or 50 mm/s"],
@@ -78,7 +78,7 @@ function render({ model, el }) {
   function read() {
     const sheet = get("_pages")[get("lead_layout")], overlay = decoded(get("_overlay"));
     state = {
-      ecg: decoded(get("_ecg")), overlay, hidden: get("_hidden"), calipers: get("calipers"), sheet,
+      ecg: decoded(get("_ecg")), overlay, mask: get("_mask"), calipers: get("calipers"), sheet,
       geo: geometry(sheet, get("mm_per_s"), get("mm_per_mv")),
       startS: get("start_s"), colors: get("_colors"), title: get("title"), rate: get("rate_bpm"),
       text: get("_text"),
@@ -116,7 +116,7 @@ function render({ model, el }) {
     const words = get("_given").map((name) => `${name}=${name}`);
     for (const [keyword, [trait, usual]] of Object.entries(get("_keywords")))
       if (written(get(trait)) !== written(usual)) words.push(`${keyword}=${written(get(trait))}`);
-    return `ECGPaper(${["recording", ...words].join(", ")})`;
+    return `lt.ECGPaper(${["recording", ...words].join(", ")})`;
   }
 
   /** Fit the canvas to the page and to the room that there is; what was seen stays in sight. */
@@ -329,7 +329,7 @@ function render({ model, el }) {
   const relaid = () => own || (read(), look());
   const listeners = (names, deed) => names.split(" ").map((name) => [`change:${name}`, deed]);
   const heard = [
-    ...listeners("_ecg _overlay _hidden _text _note _given start_s calipers title rate_bpm", changed),
+    ...listeners("_ecg _overlay _mask _text _note _given start_s calipers title rate_bpm", changed),
     ...listeners("_pages lead_layout mm_per_s mm_per_mv view", relaid),
     ["msg:custom", () => answered("")],
   ];

@@ -37,14 +37,14 @@ function samplesOf(signal, lead) {
   return signal.values.subarray(row * signal.samples, (row + 1) * signal.samples);
 }
 
-/** Stretches of hidden patches of a lead as [start, end] in seconds, neighbors joined. */
-function hiddenStretches(hidden, row) {
+/** Stretches of masked patches of a lead as [start, end] in seconds, neighbors joined. */
+function maskedStretches(mask, row) {
   const stretches = [];
-  for (let patch = 0; patch < hidden.patches; patch++) {
-    if (!hidden.data.getUint8(row * hidden.patches + patch)) continue;
-    const start = patch * hidden.patch_s, last = stretches.at(-1);
-    if (last && Math.abs(last[1] - start) < 1e-9) last[1] += hidden.patch_s;
-    else stretches.push([start, start + hidden.patch_s]);
+  for (let patch = 0; patch < mask.patches; patch++) {
+    if (!mask.data.getUint8(row * mask.patches + patch)) continue;
+    const start = patch * mask.patch_s, last = stretches.at(-1);
+    if (last && Math.abs(last[1] - start) < 1e-9) last[1] += mask.patch_s;
+    else stretches.push([start, start + mask.patch_s]);
   }
   return stretches;
 }
@@ -67,9 +67,9 @@ function inSight({ geo, sheet, ecg, startS }, { left, right, top, bottom }) {
   return placed.filter(({ x, end, y, reach }) => end >= left && x <= right && y + reach >= top && y - reach <= bottom);
 }
 
-/** Paint grid, hidden patches and traces: what moves with the paper. */
+/** Paint grid, masked patches and traces: what moves with the paper. */
 function paintPaper(pen, state) {
-  const { geo, sheet, ecg, overlay, hidden, startS, colors: color } = state;
+  const { geo, sheet, ecg, overlay, mask, startS, colors: color } = state;
   pen.fill(0, 0, geo.width, geo.height, color.paper);
   pen.grid(1, geo, color.fine, 0.15);
   pen.grid(5, geo, color.bold, 0.2);
@@ -81,7 +81,7 @@ function paintPaper(pen, state) {
     }
     const from = startS + strip.from_s, to = startS + strip.to_s;
     const within = ([a, b]) => [Math.max(a, from), Math.min(b, to)];
-    const shaded = hidden ? hiddenStretches(hidden, row).map(within).filter(([a, b]) => a < b) : [];
+    const shaded = mask ? maskedStretches(mask, row).map(within).filter(([a, b]) => a < b) : [];
     for (const [a, b] of shaded)
       pen.fill(xOf(a), y - geo.pitch / 2, (b - a) * geo.speed, geo.pitch, color.shade);
     const draw = (signal, [a, b], ink) => pen.trace(samplesOf(signal, strip.lead), {
@@ -92,7 +92,7 @@ function paintPaper(pen, state) {
     }, ink);
     draw(ecg, [from, to], color.ink);
     if (overlay && overlay.leads.includes(strip.lead))
-      for (const stretch of hidden ? shaded : [[from, to]]) draw(overlay, stretch, color.overlay);
+      for (const stretch of mask ? shaded : [[from, to]]) draw(overlay, stretch, color.overlay);
   }
   for (let row = 0; row < sheet.rows; row++) {
     const start = EDGE_MM + 2.5, end = geo.left - 2.5, y = geo.rowY(row), up = y - geo.gain;
@@ -102,7 +102,7 @@ function paintPaper(pen, state) {
 
 /** Paint names, flags, calipers and what stands on the edges: what is written on the paper. */
 function paintSigns(pen, state) {
-  const { geo, ecg, overlay, hidden, calipers, startS, colors: color, title, rate } = state;
+  const { geo, ecg, overlay, mask, calipers, startS, colors: color, title, rate } = state;
   for (const { strip, x, end, y, xOf } of inSight(state, pen.view)) {
     // The name stays in sight while any of its strip does.
     const nameX = Math.max(x, Math.min(pen.view.left, end - 30)) + 1, flags = ecg.flags[strip.lead];
@@ -116,7 +116,7 @@ function paintSigns(pen, state) {
     `${startS.toFixed(1)} to ${(startS + shown).toFixed(1)} s of ${ecg.duration_s.toFixed(1)} s`];
   if (rate) footer.push(`${rate.toFixed(0)}/min`);
   pen.text(EDGE_MM, geo.height - 2.5, footer.join("    "), color.faint);
-  const legend = [overlay && "blue: overlay", hidden && "shaded: hidden"].filter(Boolean).join("    ");
+  const legend = [overlay && "blue: overlay", mask && "shaded: masked"].filter(Boolean).join("    ");
   pen.text(geo.width - EDGE_MM, geo.height - 2.5, legend, color.overlay, { end: true });
   pen.text(EDGE_MM, 3.5, title, color.ink, { bold: true });
   pen.text(geo.width - EDGE_MM, 3.5, (ecg.flags.ECG || []).join(", "), color.flag, { end: true });

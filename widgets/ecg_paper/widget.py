@@ -44,9 +44,17 @@ class ECGPaper(anywidget.AnyWidget):
     """An ECG as on paper, with zoom, pan and calipers, by mouse or keyboard ("?" lists the keys).
 
     Arguments and errors as of `paper_figure`. They are attributes too, which may be set and read at any time:
-    recording, lead_layout (ipywidgets has taken the name layout), mm_per_s, mm_per_mv, overlay, hidden, flags, start_s,
+    recording, lead_layout (ipywidgets has taken the name layout), mm_per_s, mm_per_mv, overlay, mask, flags, start_s,
     calipers, view, rate_bpm and title; `show` changes the ECG and all that belongs to it at once. Panning and zooming
-    need no kernel; the view is sent here once it rests.
+    need no kernel; the view is sent to Python once it rests.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
+        print(lt.ECGPaper(ecg, layout="6x2", mm_per_s=50).code())
     """
 
     _esm = "\n".join((HERE / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
@@ -54,7 +62,7 @@ class ECGPaper(anywidget.AnyWidget):
 
     recording = traitlets.Instance(Recording)
     overlay = traitlets.Instance(Recording, allow_none=True)
-    hidden = traitlets.Instance(np.ndarray, allow_none=True)
+    mask = traitlets.Instance(np.ndarray, allow_none=True)
     flags = traitlets.Any(None)
     lead_layout = traitlets.Unicode("3x4").tag(sync=True)
     mm_per_s = traitlets.Int(25).tag(sync=True)
@@ -67,7 +75,7 @@ class ECGPaper(anywidget.AnyWidget):
 
     _ecg = traitlets.Dict().tag(sync=True)
     _overlay = traitlets.Dict(None, allow_none=True).tag(sync=True)
-    _hidden = traitlets.Dict(None, allow_none=True).tag(sync=True)
+    _mask = traitlets.Dict(None, allow_none=True).tag(sync=True)
     _pages = traitlets.Dict().tag(sync=True)
     _text = traitlets.Unicode().tag(sync=True)
     _note = traitlets.Unicode().tag(sync=True)
@@ -87,7 +95,7 @@ class ECGPaper(anywidget.AnyWidget):
         mm_per_s: int = 25,
         mm_per_mv: int = 10,
         overlay: Recording | None = None,
-        hidden: Bool[np.ndarray, "l n"] | None = None,
+        mask: Bool[np.ndarray, "l n"] | None = None,
         flags: Mapping[str, Sequence[str]] | None = None,
         start_s: float | int = 0.0,
         calipers: Sequence | None = None,
@@ -95,11 +103,11 @@ class ECGPaper(anywidget.AnyWidget):
         rate_bpm: float | int | None = None,
         title: str = "",
     ) -> None:
-        check_paper(recording, layout, mm_per_s, mm_per_mv, hidden, calipers, view)
+        check_paper(recording, layout, mm_per_s, mm_per_mv, mask, calipers, view)
         super().__init__(
             recording=recording,
             overlay=overlay,
-            hidden=hidden,
+            mask=mask,
             flags=flags,
             lead_layout=layout,
             mm_per_s=mm_per_s,
@@ -123,32 +131,32 @@ class ECGPaper(anywidget.AnyWidget):
         recording: Recording,
         *,
         overlay: Recording | None = None,
-        hidden: Bool[np.ndarray, "l n"] | None = None,
+        mask: Bool[np.ndarray, "l n"] | None = None,
         flags: Mapping[str, Sequence[str]] | None = None,
         rate_bpm: float | int | None = None,
         title: str = "",
     ) -> None:
         """Put another ECG on the paper, in the layout, speed and gain that it has; calipers are put away."""
-        check_paper(recording, self.lead_layout, self.mm_per_s, self.mm_per_mv, hidden)
+        check_paper(recording, self.lead_layout, self.mm_per_s, self.mm_per_mv, mask)
         with self.hold_sync():  # one message to the browser
-            self.calipers = self.view = self.overlay = self.hidden = self.flags = None
+            self.calipers = self.view = self.overlay = self.mask = self.flags = None
             self.recording, self.rate_bpm, self.title = recording, rate_bpm, title
-            self.overlay, self.hidden, self.flags = overlay, hidden, flags
+            self.overlay, self.mask, self.flags = overlay, mask, flags
 
     def figure(self, dpi: float | int = 96) -> go.Figure:
         """The present view as a plotly Figure that needs no kernel."""
         arguments = {keyword: getattr(self, trait) for keyword, (trait, _) in KEYWORDS.items()}
-        more = {"overlay": self.overlay, "hidden": self.hidden, "flags": self.flags, "dpi": dpi}
+        more = {"overlay": self.overlay, "mask": self.mask, "flags": self.flags, "dpi": dpi}
         return paper_figure(self.recording, **arguments, **more)
 
     def code(self) -> str:
-        """The line of Python that makes this view of `recording` (with `overlay`, `hidden` and `flags` where given)."""
+        """The line of Python that makes this view of `recording` (with `overlay`, `mask` and `flags` where given)."""
         words = ["recording", *(f"{name}={name}" for name in self._given)]
         for keyword, (trait, usual) in KEYWORDS.items():
             value = getattr(self, trait)
             if value != usual:
                 words.append(f"{keyword}={json.dumps(_short(value), ensure_ascii=False)}")
-        return f"ECGPaper({', '.join(words)})"
+        return f"lt.ECGPaper({', '.join(words)})"
 
     def save(self, path: Path | str) -> Path:
         """Write the present view as .svg (in millimetres), as .png (300 dots an inch), or as .html: a page that works
@@ -179,9 +187,9 @@ class ECGPaper(anywidget.AnyWidget):
         flags = found_flags(recording) if self.flags is None else {key: tuple(of) for key, of in self.flags.items()}
         table = [("Lead", "Recorded", "Lowest, mV", "Highest, mV", "Flags")]
         for lead in LEADS:
-            there = lead in recording.leads
-            ends = [f"{end(recording.lead(lead)):.2f}" for end in (np.min, np.max)] if there else ["", ""]
-            table.append((lead, "yes" if there else "no", *ends, ", ".join(flags.get(lead, ()))))
+            recorded = lead in recording.leads
+            ends = [f"{end(recording.lead(lead)):.2f}" for end in (np.min, np.max)] if recorded else ["", ""]
+            table.append((lead, "yes" if recorded else "no", *ends, ", ".join(flags.get(lead, ()))))
         with self.hold_sync(), self.hold_trait_notifications():
             self._ecg = {
                 **_sent(recording),
@@ -193,22 +201,22 @@ class ECGPaper(anywidget.AnyWidget):
             self._note = _note(recording)
         self.start_s = page_start_s(recording, self.start_s)
 
-    @traitlets.observe("recording", "overlay", "hidden", "flags", "rate_bpm")
+    @traitlets.observe("recording", "overlay", "mask", "flags", "rate_bpm")
     def _draw_more(self, _) -> None:
         with self.hold_sync():
             self._overlay = None if self.overlay is None else _sent(self.overlay)
-            self._hidden = None
-            if self.hidden is not None:
-                patch_s = (self.overlay or self.recording).duration_s / self.hidden.shape[1]
-                data = self.hidden.astype(np.uint8).tobytes()
-                self._hidden = {"patches": self.hidden.shape[1], "patch_s": patch_s, "data": data}
-            self._text = describe(self.recording, self.flags, self.rate_bpm, self.overlay, self.hidden)
-            self._given = [name for name in ("overlay", "hidden", "flags") if getattr(self, name) is not None]
+            self._mask = None
+            if self.mask is not None:
+                patch_s = (self.overlay or self.recording).duration_s / self.mask.shape[1]
+                data = self.mask.astype(np.uint8).tobytes()
+                self._mask = {"patches": self.mask.shape[1], "patch_s": patch_s, "data": data}
+            self._text = describe(self.recording, self.flags, self.rate_bpm, self.overlay, self.mask)
+            self._given = [name for name in ("overlay", "mask", "flags") if getattr(self, name) is not None]
 
-    @traitlets.validate("recording", "hidden", "lead_layout", "mm_per_s", "mm_per_mv", "calipers", "view")
+    @traitlets.validate("recording", "mask", "lead_layout", "mm_per_s", "mm_per_mv", "calipers", "view")
     def _checked(self, proposal: dict) -> object:
         """The same sentences for what is set later as for what is given at the beginning."""
-        names = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "hidden", "calipers", "view")
+        names = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "mask", "calipers", "view")
         now = {name: getattr(self, name) for name in names} | {proposal["trait"].name: proposal["value"]}
         check_paper(*now.values())
         return proposal["value"]
@@ -242,12 +250,12 @@ def _sent_page(recording: Recording, layout: str) -> dict:
 def _note(recording: Recording) -> str:
     """What is to be known before one looks: what is missing, or more than one page."""
     absent = [lead for lead in LEADS if lead not in recording.leads]
-    said = [f"Not recorded: {', '.join(absent)}."] if absent else []
+    parts = [f"Not recorded: {', '.join(absent)}."] if absent else []
     if recording.duration_s < PAGE_S:
-        said.append(f"The ECG has {recording.duration_s:.1f} s: columns that it does not reach repeat its end.")
+        parts.append(f"The ECG has {recording.duration_s:.1f} s: columns that it does not reach repeat its end.")
     if recording.duration_s > PAGE_S:
-        said.append(f"The ECG has {recording.duration_s:.1f} s: Page Up and Page Down turn its pages of 10 s.")
-    return " ".join(said)
+        parts.append(f"The ECG has {recording.duration_s:.1f} s: Page Up and Page Down turn its pages of 10 s.")
+    return " ".join(parts)
 
 
 def _as_base64(value: bytes) -> dict:

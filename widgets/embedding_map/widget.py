@@ -1,4 +1,4 @@
-"""The embedding map: a cohort as a model sees it. Lasso ECGs to see their codes, ask for the neighbors of one."""
+"""The embedding map: the latents of a cohort in two dimensions, with the codes of a selection and nearest neighbors."""
 
 from collections.abc import Sequence
 
@@ -23,9 +23,21 @@ READS = (("heart token", "heart"), ("summary of the latents", "summary"))
 
 
 class EmbeddingMap(Shell):
-    """Every ECG at the place that the model gives it; click one to see it and its nearest neighbors.
+    """The latents of a cohort as a map in two dimensions; click an ECG to see it and its nearest neighbors.
 
-    store, rows: the cohort and which of its ECGs; embedding: these ECGs as from `evaluate.embed_rows`, in that order.
+    store, rows: the cohort and which of its ECGs; embedding: of these ECGs, in that order, as from `lt.embed_rows`.
+    ECGError if there is no ECG, or if rows and embedding differ in number.
+
+    Example:
+        import tempfile
+
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            store = lt.simulate_store(f"{folder}/store", 12, progress=False)
+            model, rows = lt.LAMAE.from_pretrained("lamae-small"), range(12)
+            widget = lt.EmbeddingMap(store, rows, lt.embed_rows(model, store, rows, progress=False))
+            print(widget.describe())
     """
 
     name, heading = "embedding-map", "Embedding map"
@@ -61,12 +73,12 @@ class EmbeddingMap(Shell):
         self._map = live(self.figures()[0], self.name)
         self._listen()
         row = widgets.Layout(flex_flow="row wrap")
-        beside = widgets.HBox([self._map, self.list], layout=row)
+        map_and_list = widgets.HBox([self._map, self.list], layout=row)
         super().__init__(
             [
                 widgets.HBox([self.reads, self.method, self.color], layout=row),
                 widgets.HBox([self.select, self.clear], layout=row),
-                beside,
+                map_and_list,
                 widgets.HBox([self.previous, self.next, self.count], layout=row),
                 widgets.HBox([self.neighbor_list], layout=row),
                 self._ecg,
@@ -88,7 +100,7 @@ class EmbeddingMap(Shell):
 
     @property
     def latents(self) -> np.ndarray:
-        """What the model knows of each ECG, as chosen."""
+        """The chosen latents of each ECG."""
         return features(self.embedding, self.reads.value)
 
     @property
@@ -122,15 +134,14 @@ class EmbeddingMap(Shell):
             more = f", chosen=np.array({self.chosen.tolist()})"
         if self.asked is not None:
             count = min(self.count.value, len(self.rows) - 1)
-            asked = f"near = nearest(x, {self.asked}, index.patient_id.to_numpy(), {count})\n"
+            asked = f"near = lt.evaluation.nearest(x, {self.asked}, index.patient_id.to_numpy(), {count})\n"
             more += f", asked={self.asked}, neighbors=near"
         return (
+            "import lamae_toolkit as lt\n"
             "import numpy as np\n"
-            "from lamae_toolkit.plots.embedding import map_figure\n"
-            "from lamae_toolkit.evaluation.embedding_map import map_positions, nearest\n"
-            "from lamae_toolkit.evaluation.linear_probe import features\n"
-            f"x, index = features(embedding, {self.reads.value!r}), store.index.iloc[rows]\n{asked}"
-            f"figure = map_figure(map_positions(x, {self.method.value!r}), index, {self.color.value!r}{more})"
+            f"x, index = lt.evaluation.features(embedding, {self.reads.value!r}), store.index.iloc[rows]\n{asked}"
+            f"positions = lt.evaluation.map_positions(x, {self.method.value!r})\n"
+            f"figure = lt.plots.map_figure(positions, index, {self.color.value!r}{more})"
         )
 
     def describe(self) -> str:
@@ -139,9 +150,9 @@ class EmbeddingMap(Shell):
         text = f"{len(self.rows)} ECGs of {patients} patients, colored by {self.color.label}."
         if self.method.value == "pca":
             shown = variance_shown(self.latents, self.places)
-            text += f" The map shows {shown:.0%} of the variance of the latents; the rest is out of sight."
+            text += f" The map shows {shown:.0%} of the variance of the latents; the rest is not visible."
         else:
-            text += " Neighbors stay together on a t-SNE map; distances between groups mean nothing."
+            text += " Neighbors stay together on a t-SNE map; distances between groups have no meaning."
         if len(self.chosen):
             text += f" {len(self.chosen)} ECGs are selected."
         if self.asked is not None:

@@ -33,16 +33,35 @@ PERCENT = (
 PROBABILITIES = [(f"{percent:g} %", round(percent / 100, 4)) for percent in PERCENT]
 """The thresholds and prevalences that a slider goes through: finer near 0 and 100 %."""
 OWN = "as in these ECGs"
-GROUPS = {"missed": (1, False), "false alarms": (0, True), "found": (1, True), "rightly passed over": (0, False)}
-"""The four cells of the confusion table: has the code, is called."""
+GROUPS = {
+    "false negatives": (1, False),
+    "false positives": (0, True),
+    "true positives": (1, True),
+    "true negatives": (0, False),
+}
+"""The four cells of the confusion matrix: has the code, is predicted positive."""
 FEW = 10
 
 
 class ICD10Board(Shell):
-    """Codes of unseen patients: choose a code, a threshold and a prevalence; click an ECG to open it.
+    """Predictions of ICD-10 codes for unseen patients: choose a code, a threshold and a prevalence; open an ECG.
 
-    store: the cohort that the evaluations were made on. evaluations: one, or several whose first two can be compared;
-    from `evaluate.evaluate` or, for a checkpoint with its probe, `evaluate.score_probe`.
+    store: the cohort that the evaluations were made on. evaluations: one, or several that can be compared with each
+    other, as from `lt.evaluate`. n_bootstrap: resamples of the patients for the 95 % intervals. ECGError if there is no
+    evaluation, if two have the same name, or if no code is on some but not all ECGs.
+
+    Example:
+        import tempfile
+
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            store = lt.simulate_store(f"{folder}/store", 80, progress=False)
+            model = lt.LAMAE.from_pretrained("lamae-small")
+            embedding = lt.embed_rows(model, store, range(80), progress=False)
+            codes = store.index.codes.explode().value_counts().index[:2].tolist()
+            evaluation = lt.evaluate(embedding, store.index, codes, n_bootstrap=50)
+            print(lt.ICD10Board(store, evaluation, n_bootstrap=50).describe())
     """
 
     name, heading = "icd10-board", "ICD-10 board"
@@ -63,8 +82,8 @@ class ICD10Board(Shell):
         wording = {"style": {"description_width": "90px"}}
         codes = [(name_of(code), code) for code in sorted(first.probe.codes)]
         self.model = widgets.Dropdown(options=list(self.evaluations), description="Model", layout=narrow, **wording)
-        others = [("no other", ""), *((name, name) for name in self.evaluations)]
-        self.baseline = widgets.Dropdown(options=others, description="Beside", layout=narrow, **wording)
+        others = [("none", ""), *((name, name) for name in self.evaluations)]
+        self.baseline = widgets.Dropdown(options=others, description="Baseline", layout=narrow, **wording)
         self.code_choice = widgets.Dropdown(options=codes, description="Code", layout=wide, **wording)
         slider = {"layout": wide, "continuous_update": True, **wording}
         self.threshold = widgets.SelectionSlider(options=PROBABILITIES, value=0.5, description="Threshold", **slider)
@@ -98,10 +117,10 @@ class ICD10Board(Shell):
     def _frequent_code(evaluation: Evaluation) -> str:
         """The code that most ECGs have, but not all of them."""
         share = dict(zip(evaluation.probe.codes, evaluation.prevalence, strict=True))
-        drawable = {code: value for code, value in share.items() if 0 < value < 1}
-        if not drawable:
-            raise ECGError("No code is on some but not all of these ECGs, so nothing can be drawn; score more ECGs.")
-        return max(drawable, key=drawable.get)
+        usable = {code: value for code, value in share.items() if 0 < value < 1}
+        if not usable:
+            raise ECGError("No code is on some but not all of these ECGs, so nothing can be plotted; score more ECGs.")
+        return max(usable, key=usable.get)
 
     def _listen(self) -> None:
         for control in (self.code_choice, self.threshold, self.prevalence):
@@ -124,7 +143,7 @@ class ICD10Board(Shell):
 
     @property
     def baseline_evaluation(self) -> Evaluation | None:
-        """That of the model beside it."""
+        """That of the baseline."""
         return self.evaluations.get(self.baseline.value)
 
     @property
@@ -150,13 +169,11 @@ class ICD10Board(Shell):
         baseline = f", baseline=evaluations[{names.index(self.baseline.value)}]" if self.baseline.value else ""
         opened = f", opened={self.opened}" if self.opened is not None else ""
         return (
-            "from lamae_toolkit.plots.evaluation import board_figure\n"
-            "from lamae_toolkit.evaluation.metrics import patient_bootstrap\n"
-            "from lamae_toolkit.evaluation.thresholds import operating_point\n"
-            f"figure = board_figure(evaluations[{model}], {code!r}, {threshold}{baseline}{opened})\n"
+            "import lamae_toolkit as lt\n"
+            f"figure = lt.plots.board_figure(evaluations[{model}], {code!r}, {threshold}{baseline}{opened})\n"
             f"predictions = evaluations[{model}].predictions\n"
-            f"weights = patient_bootstrap(predictions.patient_ids, {self._n_bootstrap})\n"
-            f"point = operating_point(*predictions.of_code({code!r}), {threshold}, weights, {prevalence})"
+            f"weights = lt.evaluation.patient_bootstrap(predictions.patient_ids, {self._n_bootstrap})\n"
+            f"point = lt.evaluation.operating_point(*predictions.of_code({code!r}), {threshold}, weights, {prevalence})"
         )
 
     def describe(self) -> str:
@@ -167,17 +184,17 @@ class ICD10Board(Shell):
         return (
             f"{name_of(code)}, {self.model.value}: AUROC {row.auroc:.3f} ({row.auroc_low:.3f} to {row.auroc_high:.3f}),"
             f" AUPRC {row.auprc:.3f} ({row.auprc_low:.3f} to {row.auprc_high:.3f}), on {row.positives:.0f} of"
-            f" {self.evaluation.test_ecgs} ECGs with the code.{few} ECGs are called from a chance of"
-            f" {self.threshold.value:.1%} on. {point.in_words()}{self._beside()}{opened}"
+            f" {self.evaluation.test_ecgs} ECGs with the code.{few} ECGs are predicted positive at a probability of"
+            f" {self.threshold.value:.1%} or more. {point.in_words()}{self._baseline_in_words()}{opened}"
         )
 
-    def _beside(self) -> str:
+    def _baseline_in_words(self) -> str:
         if self.baseline_evaluation is None:
             return ""
         try:
             difference = self._paired().loc["AUROC"]
-        except ECGError:  # said beside the numbers
-            return f" Beside it is {self.baseline.value}."
+        except ECGError:  # reported next to the numbers
+            return f" The baseline is {self.baseline.value}."
         return (
             f" The AUROC is {difference.difference:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}) from that of"
             f" {self.baseline.value}, on the same patients."
@@ -208,7 +225,7 @@ class ICD10Board(Shell):
         self.changed()
 
     def _numbers(self) -> str:
-        """The measures, the four counts, and how well chances are calibrated."""
+        """The measures, the four counts, and how well the probabilities are calibrated."""
         point, view = self.operating_point, (self.model.value, self.code_choice.value)
         labels_and_probabilities = self.evaluation.predictions.of_code(self.code_choice.value)
         brier, error = (
@@ -221,14 +238,15 @@ class ICD10Board(Shell):
             vars(error).values(),
         )
         cells = [[point.true_positives, point.false_positives], [point.false_negatives, point.true_negatives]]
-        counts = pd.DataFrame(cells, index=["called", "not called"], columns=["with the code", "without"])
-        heading = f"<b>Called from {point.threshold:.1%} on; prevalence {point.prevalence:.1%}</b>"
+        predicted = ["predicted positive", "predicted negative"]
+        counts = pd.DataFrame(cells, index=predicted, columns=["with the code", "without"])
+        heading = f"<b>Predicted positive at {point.threshold:.1%} or more; prevalence {point.prevalence:.1%}</b>"
         words = f"<p style='max-width: 24em'>{html.escape(point.in_words())}</p>"
         tables = _table(measures.rename(columns={"low": "95 % from", "high": "to"})), _table(counts) + words
         return f"{heading}<div style='display: flex; gap: 3em'>{tables[0]}<div>{tables[1]}</div></div>"
 
     def _paired(self) -> pd.DataFrame:
-        """The paired differences to the model beside it."""
+        """The paired differences to the baseline."""
         ours, theirs, code = self.evaluation.predictions, self.baseline_evaluation.predictions, self.code_choice.value
         make = lambda: paired_differences(ours, theirs, code, self._n_bootstrap)  # noqa: E731
         return self._keep("difference", make, self.model.value, self.baseline.value, code)
@@ -250,7 +268,9 @@ class ICD10Board(Shell):
     def _click_curve(self, trace, points, _) -> None:
         if points.point_inds:
             wanted = float(trace.customdata[points.point_inds[0]])
-            self.threshold.value = min((chance for _, chance in PROBABILITIES), key=lambda chance: abs(chance - wanted))
+            self.threshold.value = min(
+                (probability for _, probability in PROBABILITIES), key=lambda probability: abs(probability - wanted)
+            )
 
     def _click_ecg(self, trace, points, _) -> None:
         if points.point_inds:
@@ -260,14 +280,14 @@ class ICD10Board(Shell):
         """Show one ECG of the store below the board, and ring it."""
         predictions, code = self.evaluation.predictions, self.code_choice.value
         _, probabilities = predictions.of_code(code)
-        here = probabilities[predictions.rows == row]
-        open_ecg(self._ecg, self.store, row, f"{code}: chance {here[0]:.1%}" if len(here) else "not scored here")
+        scored = probabilities[predictions.rows == row]
+        open_ecg(self._ecg, self.store, row, f"{code}: probability {scored[0]:.1%}" if len(scored) else "not scored")
         self.opened = row
         redraw(self._board, self._board_figure())
         self.changed()
 
     def _step(self, by: int) -> None:
-        """The next ECG of the chosen cell of the confusion table, the most surprising or the surest first."""
+        """The next ECG of the chosen cell of the confusion matrix, the most surprising or the surest first."""
         rows = self._rows_of_group()
         if not rows:
             raise ECGError(f"No ECG is among the {self.group.value} at this threshold; move it or choose other ECGs.")
@@ -275,10 +295,10 @@ class ICD10Board(Shell):
         self.open_row(rows[place % len(rows)])
 
     def _rows_of_group(self) -> list[int]:
-        has, called = GROUPS[self.group.value]
+        has, positive = GROUPS[self.group.value]
         labels, probabilities = self.evaluation.predictions.of_code(self.code_choice.value)
-        fits = np.flatnonzero((labels == has) & ((probabilities >= self.threshold.value) == called))
-        order = np.argsort(-probabilities[fits] if called else probabilities[fits], kind="stable")
+        fits = np.flatnonzero((labels == has) & ((probabilities >= self.threshold.value) == positive))
+        order = np.argsort(-probabilities[fits] if positive else probabilities[fits], kind="stable")
         return self.evaluation.predictions.rows[fits[order]].tolist()
 
 

@@ -1,4 +1,4 @@
-"""The controls of the lead explorer: which ECG, code, layer and head, which leads, and what is done to them."""
+"""The controls of the lead explorer: which ECG, code, layer and head, which leads, and which perturbations."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ WORDING = {"layout": {"width": "225px"}, "style": {"description_width": "80px"}}
 
 
 class LeadControls(widgets.VBox):
-    """Rows of controls, all of them reached by Tab and worked by the space bar, arrows and letters.
+    """Rows of controls, all of them reached by Tab and operated by the space bar, arrows and letters.
 
     names: of the ECGs. codes: that the probe predicts, none without a probe.
     """
@@ -29,21 +29,21 @@ class LeadControls(widgets.VBox):
         self.previous, self.next = (
             widgets.Button(description=f"{word} ECG", layout={"width": "115px"}) for word in ("Previous", "Next")
         )
-        self.pin = widgets.ToggleButton(description="Pin beside", icon="thumb-tack", layout={"width": "130px"})
+        self.pin = widgets.ToggleButton(description="Pin", icon="thumb-tack", layout={"width": "130px"})
         self.code = widgets.Dropdown(
             options=[(name_of(code), code) for code in sorted(codes)],
             description="Code",
             **WORDING | {"layout": {"width": "430px"}},
         )
-        measures = [("lead weights", "weight"), ("Shapley values", "attribution")]
+        measures = [("pooling weights", "weight"), ("Shapley values", "attribution")]
         self.measure = widgets.Dropdown(options=measures, description="On body", **WORDING)
         self.layer, self.head = _numbered("Layer", config.latent_depth), _numbered("Head", config.heads)
         narrow = {"width": "58px", "margin": "1px"}
         self.leads = {lead: widgets.ToggleButton(value=True, description=lead, layout=narrow) for lead in LEADS}
         self.as_recorded = widgets.Button(description="As recorded", icon="undo", layout={"width": "130px"})
-        exchanges = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in REVERSALS)]
-        self.exchange = widgets.Dropdown(options=exchanges, description="Exchange", **WORDING)
-        self.scaled = widgets.Dropdown(options=list(SCALED), description="Attenuate", **WORDING)
+        reversals = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in REVERSALS)]
+        self.reversal = widgets.Dropdown(options=reversals, description="Reverse", **WORDING)
+        self.scaled = widgets.Dropdown(options=list(SCALED), description="Scale", **WORDING)
         self.percent = widgets.IntSlider(
             value=50,
             min=0,
@@ -61,7 +61,7 @@ class LeadControls(widgets.VBox):
                 widgets.HBox([self.ecg, self.previous, self.next, self.pin], layout=row),
                 widgets.HBox([*reading, self.layer, self.head], layout=row),
                 widgets.HBox([widgets.Label("Leads"), *self.leads.values(), self.as_recorded], layout=row),
-                widgets.HBox([self.exchange, self.scaled, self.percent], layout=row),
+                widgets.HBox([self.reversal, self.scaled, self.percent], layout=row),
             ]
         )
         self.previous.on_click(lambda _: self._step(-1))
@@ -69,9 +69,9 @@ class LeadControls(widgets.VBox):
 
     @property
     def changes(self) -> Changes:
-        """What is done to the ECG."""
-        exchanged, scaled, factor = self.exchange.value or None, SCALED[self.scaled.value], self.percent.value / 100
-        return Changes(exchanged, scaled, factor) if scaled and factor != 1 else Changes(exchanged)
+        """The chosen perturbations of the ECG."""
+        electrodes, scaled, factor = self.reversal.value or None, SCALED[self.scaled.value], self.percent.value / 100
+        return Changes(electrodes, scaled, factor) if scaled and factor != 1 else Changes(electrodes)
 
     @property
     def on(self) -> list[str]:
@@ -81,7 +81,7 @@ class LeadControls(widgets.VBox):
     def listen(self, update: Callable[[], None], refuse: Callable[[str], None]) -> None:
         """Call `update` when a control has another value; if it raises ECGError, the control goes back to its old one.
 
-        refuse: is given the error's sentence.
+        refuse: receives the message of the error.
         """
 
         def react(change) -> None:
@@ -94,7 +94,7 @@ class LeadControls(widgets.VBox):
                     change.owner.value = change.old
                 refuse(str(error))
 
-        several = (self.ecg, self.code, self.measure, self.layer, self.head, self.exchange, self.scaled, self.percent)
+        several = (self.ecg, self.code, self.measure, self.layer, self.head, self.reversal, self.scaled, self.percent)
         for control in (*several, *self.leads.values()):
             control.observe(react, names="value")
 
@@ -105,9 +105,9 @@ class LeadControls(widgets.VBox):
             button.disabled = lead not in leads
 
     def reset(self) -> None:
-        """All leads on and nothing changed; nobody is told."""
+        """All leads on and nothing changed, without calling `update`."""
         with self.quietly():
-            self.exchange.value, self.scaled.value = (), NONE
+            self.reversal.value, self.scaled.value = (), NONE
             for button in self.leads.values():
                 button.value = True
 

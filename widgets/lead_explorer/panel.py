@@ -1,4 +1,4 @@
-"""The figures of one ECG in the lead explorer: the ECG, lead weights on the body, chances, latent attention, credit."""
+"""The figures of one ECG in the lead explorer: weights, probabilities, latent attention and Shapley values."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,8 @@ from lamae_toolkit.plots.ecg import lead_attention_figure
 from lamae_toolkit.plots.lead_geometry import geometry_figure, show_values
 from lamae_toolkit.plots.shapley import attribution_figure
 from lamae_toolkit.plots.strips import (
-    chances_figure,
     color_strips,
+    probabilities_figure,
     show_probabilities,
     strips_figure,
     weighted_strips_figure,
@@ -32,13 +32,13 @@ ATTENTION_PX = 330
 class View:
     """What is shown of one ECG.
 
-    whole_s: how long it was recorded. recording: what the model reads of it, with all its leads, after the changes.
-    summary: of the leads that are on. recorded: the chances of
-    the ECG as it was recorded, and intervals theirs, or None. credit: of the leads that are on, once it is computed.
+    recorded_s: how long it was recorded. recording: what the model reads of it, with all its leads, after the changes.
+    summary: of the leads that are on. recorded: the probabilities of the ECG as it was recorded, and their intervals,
+    or None. attribution: of the leads that are on, once it is computed.
     """
 
     name: str
-    whole_s: float
+    recorded_s: float
     recording: Recording
     changes: Changes
     summary: AttentionSummary
@@ -52,7 +52,7 @@ class View:
 
     @cached_property
     def weights(self) -> pd.Series:
-        """The lead weights, mean over heads."""
+        """The pooling weights, mean over heads."""
         return self.summary.weight_table().weight
 
     @property
@@ -62,90 +62,94 @@ class View:
 
     @property
     def on_the_body(self) -> tuple[pd.Series, str]:
-        """What the discs on the body stand for: credit where it is wanted and known, else weights."""
+        """What the discs on the body show: Shapley values if they are chosen and computed, else pooling weights."""
         if self.measure == "attribution" and self.attribution is not None:
             return self.attribution.table(self.code).attribution, "attribution"
         return self.weights, "weight"
 
     def figures(self) -> list[go.Figure]:
-        """All that is shown, drawn anew; the ECG first."""
-        found = [weighted_strips_figure(self.recording, self.weights, self.name), geometry_figure(*self.on_the_body)]
+        """All that is shown, as new figures; the ECG first."""
+        shown = [weighted_strips_figure(self.recording, self.weights, self.name), geometry_figure(*self.on_the_body)]
         if self.recorded is not None:
-            found.append(chances_figure(self.summary.probabilities, self.recorded, self.intervals, self.code))
+            shown.append(probabilities_figure(self.summary.probabilities, self.recorded, self.intervals, self.code))
         if len(self.summary.lead_attention):
-            found.append(lead_attention_figure(self.summary, layer=self.layer, head=self.head))
+            shown.append(lead_attention_figure(self.summary, layer=self.layer, head=self.head))
         if self.attribution is not None:
-            found.append(attribution_figure(self.attribution, self.code, self.summary))
-        return found
+            shown.append(attribution_figure(self.attribution, self.code, self.summary))
+        return shown
 
     def lines(self) -> list[str]:
         """The lines of Python that draw it, from `model`, `probe`, `recordings` and, for intervals, `calibration`."""
         leads = "" if not self.off else f".select({list(self.summary.leads)})"
-        whole = ", probe" if self.recorded is not None else ""
-        found = [f"recording = recordings[{self.name!r}]"]
-        if self.whole_s > self.recording.duration_s:
-            found.append(f"recording = crop(recording, 0.0, {self.recording.duration_s:g})")
-        if whole:
-            found.append("recorded = attention_summary(model, recording, probe).probabilities")
-        found += self.changes.lines(self.recording)
-        found += [
-            f"summary = attention_summary(model, recording{leads}{whole})",
+        probe = ", probe" if self.recorded is not None else ""
+        lines = [f"recording = recordings[{self.name!r}]"]
+        if self.recorded_s > self.recording.duration_s:
+            lines.append(f"recording = lt.ecg.crop(recording, 0.0, {self.recording.duration_s:g})")
+        if probe:
+            lines.append("recorded = lt.attention_summary(model, recording, probe).probabilities")
+        lines += self.changes.lines(self.recording)
+        lines += [
+            f"summary = lt.attention_summary(model, recording{leads}{probe})",
             "weights = summary.weight_table().weight",
-            f"figures = [weighted_strips_figure(recording, weights, {self.name!r})]",
+            f"figures = [lt.plots.weighted_strips_figure(recording, weights, {self.name!r})]",
         ]
         if self.attribution is not None:
-            found.append(f"attribution = attribute_leads(model, probe, recording{leads})")
+            lines.append(f"attribution = lt.attribute_leads(model, probe, recording{leads})")
         on_the_body = self.on_the_body[1]
         of = (
             f"attribution.table({self.code!r}).attribution, 'attribution'"
             if on_the_body == "attribution"
             else "weights"
         )
-        found.append(f"figures.append(geometry_figure({of}))")
-        if whole:
+        lines.append(f"figures.append(lt.plots.geometry_figure({of}))")
+        if probe:
             intervals = "None" if self.intervals is None else "calibration.intervals(recorded)"
             probabilities = f"summary.probabilities, recorded, {intervals}, {self.code!r}"
-            found.append(f"figures.append(chances_figure({probabilities}))")
+            lines.append(f"figures.append(lt.plots.probabilities_figure({probabilities}))")
         if len(self.summary.lead_attention):
             which = f"layer={self.layer}, head={self.head}"
-            found.append(f"figures.append(lead_attention_figure(summary, {which}))")
+            lines.append(f"figures.append(lt.plots.lead_attention_figure(summary, {which}))")
         if self.attribution is not None:
-            found.append(f"figures.append(attribution_figure(attribution, {self.code!r}, summary))")
-        return found
+            lines.append(f"figures.append(lt.attribution_figure(attribution, {self.code!r}, summary))")
+        return lines
 
     def in_words(self) -> str:
         """What is shown, for those who do not see it."""
         absent = [lead for lead in LEADS if lead not in self.recording.leads]
-        said = [
+        parts = [
             f"{self.name}, {self.recording.duration_s:g} s: {len(self.summary.leads)} of"
             f" {len(self.recording.leads)} recorded leads."
         ]
-        said += [f"Not recorded: {', '.join(absent)}."] if absent else []
-        said += [f"Without {', '.join(self.off)}."] if self.off else []
-        said += [self.changes.in_words()] if self.changes.in_words() else []
+        parts += [f"Not recorded: {', '.join(absent)}."] if absent else []
+        parts += [f"Without {', '.join(self.off)}."] if self.off else []
+        parts += [self.changes.in_words()] if self.changes.in_words() else []
         best = self.weights.sort_values(ascending=False, kind="stable").head(3)
-        said.append("Largest lead weights: " + ", ".join(f"{lead} {value:.1%}" for lead, value in best.items()) + ".")
+        parts.append(
+            "Largest pooling weights: " + ", ".join(f"{lead} {value:.1%}" for lead, value in best.items()) + "."
+        )
         if self.layer or self.head:
             which = [f"{name} {number}" for name, number in (("layer", self.layer), ("head", self.head)) if number]
-            said.append(f"Latent attention of {', '.join(which)} alone.")
+            parts.append(f"Latent attention of {', '.join(which)} alone.")
         if self.recorded is not None:
             now, before = self.summary.probabilities[self.code], self.recorded[self.code]
-            said.append(f"{name_of(self.code)}: chance {now:.1%}, as recorded {before:.1%}.")
+            parts.append(f"{name_of(self.code)}: probability {now:.1%}, as recorded {before:.1%}.")
             if self.intervals is not None and self.code in self.intervals.index:
                 found = self.intervals.loc[self.code]
-                said.append(
-                    f"Of {found.patients:.0f} unseen patients with a chance like the recorded one {found.observed:.0%}"
+                parts.append(
+                    f"Of {found.patients:.0f} unseen patients with a similar probability, {found.observed:.0%}"
                     f" had it (95 % interval {found.low:.0%} to {found.high:.0%})."
                 )
         if self.attribution is not None:
             gains = self.attribution.table(self.code).attribution
             most = gains.reindex(gains.abs().sort_values(ascending=False).index).head(3)
-            said.append("Most credit: " + ", ".join(f"{lead} {value:+.2f}" for lead, value in most.items()) + ".")
-        return " ".join(said)
+            parts.append(
+                "Largest Shapley values: " + ", ".join(f"{lead} {value:+.2f}" for lead, value in most.items()) + "."
+            )
+        return " ".join(parts)
 
 
 class LeadPanel:
-    """The figures of one view in a group of `Plots`: the live one, or the one that is pinned beside it."""
+    """The figures of one view in a group of `Plots`: the live one, or the pinned one next to it."""
 
     def __init__(self, plots: Plots, group: str, view: View, narrow: bool = False) -> None:
         self.view, self.narrow, self._plots, self._group = view, narrow, plots, group
@@ -154,7 +158,7 @@ class LeadPanel:
         self.show_attribution()
 
     def show(self, view: View) -> None:
-        """Show another view, all but its credit: known figures are changed, which is quicker than to draw them anew."""
+        """Show another view, all but its Shapley values; changing figures on the page is faster than new ones."""
         summary = view.summary
         if self._ecg is None or view.recording is not self.view.recording:
             self._ecg = plain(strips_figure(view.recording))
@@ -167,7 +171,7 @@ class LeadPanel:
         if view.recorded is not None:
             probabilities = (summary.probabilities, view.recorded, view.intervals, view.code)
             if self._probabilities is None:
-                self._probabilities = plain(chances_figure(*probabilities))
+                self._probabilities = plain(probabilities_figure(*probabilities))
             self._put(
                 "probabilities",
                 show_probabilities(self._probabilities, *probabilities),
@@ -189,7 +193,7 @@ class LeadPanel:
         self._plots.send_all()
 
     def show_attribution(self) -> None:
-        """Draw the credit of the view, if it is known; apart from `show`, since it takes as long as all the rest."""
+        """Show the Shapley values of the view, once computed; they take as long as all the rest."""
         view = self.view
         if view.attribution is not None:
             figure = plain(attribution_figure(view.attribution, view.code, view.summary))

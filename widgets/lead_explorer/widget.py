@@ -1,4 +1,4 @@
-"""Explore which leads a model combines for an ECG: take leads away, exchange electrodes, pin two ECGs side by side."""
+"""The lead explorer: which leads a model combines for an ECG, with leads turned off, scaled or reversed."""
 
 import html
 import threading
@@ -28,48 +28,45 @@ from lamae_toolkit.widgets.lead_explorer.controls import LeadControls
 from lamae_toolkit.widgets.lead_explorer.panel import LeadPanel, View
 
 PAUSE_S, SHORT_PAUSE_S = 0.5, 0.1
-"""After the last change: until Shapley values are computed, and until known ones are drawn."""
+"""After the last change: until Shapley values are computed, and until computed ones are shown."""
 KEPT_ECGS = 12
 ByName = Mapping[str, Any]
-"""Recordings by name, read when they are asked for: nobody may look at them before, not even to check a type."""
-IMPORTS = (
-    "from lamae_toolkit.explain.encoded import attention_summary\n"
-    "from lamae_toolkit.plots.strips import chances_figure, weighted_strips_figure\n"
-    "from lamae_toolkit.plots.lead_geometry import geometry_figure\n"
-    "from lamae_toolkit.explain.lead_shapley import attribute_leads\n"
-    "from lamae_toolkit.plots.ecg import lead_attention_figure\n"
-    "from lamae_toolkit.plots.shapley import attribution_figure\n"
-    "from lamae_toolkit.ecg.preprocess import crop\n"
-    "from lamae_toolkit.explain.counterfactuals import scaled_leads, electrodes_reversed\n"
-)
-
-
-def lead_attention_explorer(
-    model: LAMAE,
-    recordings: ByName | Sequence[Recording],
-    probe: Probe | None = None,
-    calibration: Calibration | None = None,
-) -> "LeadExplorer":
-    """Lead weights, latent attention, chances and Shapley values of an ECG, anew whenever a lead is taken away.
-
-    recordings: ECGs by name, or a list; one that cannot be read may raise ECGError, which is then said. Without a probe
-    no chances are shown, without a calibration (see `Calibration.load`) no intervals of them.
-    """
-    if not isinstance(recordings, Mapping):
-        recordings = {f"ECG {number}": recording for number, recording in enumerate(recordings, 1)}
-    return LeadExplorer(model, recordings, probe, calibration)
+"""Recordings by name, read on demand: nothing may look at them before, not even a type checker."""
 
 
 class LeadExplorer(Shell):
-    """See `lead_attention_explorer`. Shapley values follow half a second after the last change, in the background."""
+    """Explore which leads a model combines for an ECG: turn leads off, reverse electrodes, compare two ECGs.
+
+    model: LAMAE. recordings: ECGs by name, or a list of them. probe: a linear probe of this model, for the probability
+    of each ICD-10 code and the Shapley value of each lead; without one, pooling weights and latent attention are
+    shown. calibration: intervals of the probabilities, as from `Calibration.load`.
+
+    Shapley values (log-odds) follow half a second after the last change, in the background. ECGError if there is no
+    ECG, or none that can be read; an ECG that cannot be read is reported, and the next one is shown.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
+        explorer = lt.LeadExplorer(lt.LAMAE.from_pretrained("lamae-small"), [ecg])
+        print(explorer.describe())
+    """
 
     name = "lead-explorer"
 
     def __init__(
-        self, model: LAMAE, recordings: ByName, probe: Probe | None = None, calibration: Calibration | None = None
+        self,
+        model: LAMAE,
+        recordings: ByName | Sequence[Recording],
+        probe: Probe | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if not recordings:
             raise ECGError("There is no ECG to explore; give at least one recording.")
+        if not isinstance(recordings, Mapping):
+            recordings = {f"ECG {number}": recording for number, recording in enumerate(recordings, 1)}
         self.model, self.recordings, self.probe, self.calibration = model, recordings, probe, calibration
         self._encoded: dict[tuple[str, Changes], EncodedECG] = {}
         self._found_flags: dict[tuple[str, Changes], dict[str, tuple[str, ...]]] = {}
@@ -113,26 +110,26 @@ class LeadExplorer(Shell):
         return self.view.figures() + (self.pinned.view.figures() if self.pinned else [])
 
     def code(self) -> str:
-        """`recordings`, `model`, `probe` and `calibration` are those that the explorer was made of."""
+        """Lines that make the figures again, from `recordings` by name, `model`, `probe` and `calibration`."""
         pinned = ["# The pinned one:", *self.pinned.view.lines()] if self.pinned else []
-        return IMPORTS + "\n".join([*self.view.lines(), *pinned])
+        return "\n".join(["import lamae_toolkit as lt", *self.view.lines(), *pinned])
 
     def describe(self) -> str:
         """The view in words, and the pinned one."""
         return self.view.in_words() + (f" Pinned: {self.pinned.view.in_words()}" if self.pinned else "")
 
     def reset(self) -> None:
-        """Let the ECG be as it was recorded again."""
+        """Undo all changes to the ECG."""
         self.controls.reset()
         self.attempt(self._update)
 
     def choose(self, name: str) -> None:
-        """Show this ECG, also if it has only now come to the recordings."""
+        """Show this ECG, which may have been added to the recordings after the explorer was made."""
         self.controls.rename(self.recordings)
         self.controls.ecg.value = name
 
     def _view(self) -> View:
-        """The view that the controls ask for; ECGError if it cannot be had."""
+        """The view that the controls ask for; ECGError if it is not available."""
         chosen = self.controls
         name, changes = chosen.ecg.value, chosen.changes
         encoded = self._encode(name, changes)
@@ -155,14 +152,14 @@ class LeadExplorer(Shell):
         )
 
     def _probabilities_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
-        """The chances of the unchanged ECG, and their intervals if it is like those that were scored."""
+        """The probabilities of the unchanged ECG, and their intervals if the scored ECGs were like it."""
         if self.probe is None:
             return None, None
         if name not in self._as_recorded:
-            whole, intervals = self._encode(name, Changes()), None
-            probabilities = whole.attention_summary().probabilities
-            full_length = whole.recording.duration_s >= self.model.config.duration_s
-            if self.calibration is not None and len(whole.leads) == len(LEADS) and full_length:
+            encoded, intervals = self._encode(name, Changes()), None
+            probabilities = encoded.attention_summary().probabilities
+            full_length = encoded.recording.duration_s >= self.model.config.duration_s
+            if self.calibration is not None and len(encoded.leads) == len(LEADS) and full_length:
                 intervals = self.calibration.intervals(probabilities)
             self._as_recorded[name] = probabilities, intervals
         return self._as_recorded[name]
@@ -177,7 +174,7 @@ class LeadExplorer(Shell):
         return self._encoded[key]
 
     def _update(self) -> None:
-        """Show what the controls ask for; ECGError if it cannot be had."""
+        """Show what the controls ask for; ECGError if it is not available."""
         with self._lock:
             view = self._view()
             self.say("")
@@ -191,23 +188,23 @@ class LeadExplorer(Shell):
         self.changed()
 
     def _noted(self, view: View) -> Iterator[str]:
-        """What has to be known to read the view rightly."""
+        """Notes without which the view would be misread."""
         yield from view.recording.notes
         flags = self._flags(view)
         if flags:
-            said = "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items())
-            yield f"Signal quality: {said}" + "." * (not said.endswith("?"))
-        if view.whole_s > view.recording.duration_s:
-            yield f"The ECG has {view.whole_s:g} s; the model reads the first {view.recording.duration_s:g} of them."
+            text = "; ".join(f"{lead} {', '.join(of_lead)}" for lead, of_lead in flags.items())
+            yield f"Signal quality: {text}" + "." * (not text.endswith("?"))
+        if view.recorded_s > view.recording.duration_s:
+            yield f"The ECG has {view.recorded_s:g} s; the model reads the first {view.recording.duration_s:g} of them."
         if self.probe is None:
             yield (
-                "This model has no probe, so it predicts no codes: weights and attention alone are shown."
+                "This model has no probe, so it predicts no codes: only pooling weights and attention are shown."
                 " `lamae evaluate` fits a probe."
             )
         elif self.calibration is None:
-            yield "Probabilities have no interval: nobody has compared chances of this probe with what patients had."
+            yield "Probabilities have no interval: this probe comes without a calibration."
         elif view.intervals is None:
-            yield "Probabilities have no interval: only ECGs with all leads and of full length were compared with the truth."
+            yield "Probabilities have no interval: the calibration is for ECGs with all leads and of full length."
         if not len(view.summary.lead_attention):
             yield "This model has no latent attention: its leads meet in the pooling only."
         if view.changes.scaled:
@@ -221,22 +218,22 @@ class LeadExplorer(Shell):
         return self._found_flags[key]
 
     def _ask_for_attribution(self, view: View) -> None:
-        """Let the credit of the leads be drawn, and first be computed where it is not known."""
+        """Let the Shapley values of the leads be shown, and first computed where needed."""
         if view.attribution is not None:
-            self.background.ask(SHORT_PAUSE_S, lambda newest: self._draw_attribution(newest))
+            self.background.ask(SHORT_PAUSE_S, lambda newest: self._show_attribution(newest))
         elif self.probe is not None:
             subsets = f"all {2 ** len(view.recording.leads):,} subsets of the leads"
             self._waiting.value = f"<p role='status'>Shapley values follow: {subsets} are being computed.</p>"
-            self.background.ask(PAUSE_S, lambda newest: self._find_attribution(view, newest))
+            self.background.ask(PAUSE_S, lambda newest: self._compute_attribution(view, newest))
 
-    def _draw_attribution(self, newest: Callable[[], bool]) -> None:
+    def _show_attribution(self, newest: Callable[[], bool]) -> None:
         with self._lock:
             if newest():
                 self.panel.show_attribution()
                 self._waiting.value = ""
 
-    def _find_attribution(self, view: View, newest: Callable[[], bool]) -> None:
-        """In the background: what all subsets of the leads are worth; the credit after any toggle follows from it."""
+    def _compute_attribution(self, view: View, newest: Callable[[], bool]) -> None:
+        """In the background: log-odds of all subsets of the leads; Shapley values after any toggle follow from them."""
         # On a copy, since explanations record the attention of the model itself at the same time.
         attribution = attribute_leads(deepcopy(self.model), self.probe, view.recording)
         with self._lock:
@@ -244,10 +241,10 @@ class LeadExplorer(Shell):
             _keep_the_last(self._attributions)
             if newest():
                 self._show(replace(self.view, attribution=attribution.select(self.view.summary.leads)))
-                self._draw_attribution(newest)
+                self._show_attribution(newest)
 
     def _pin(self) -> None:
-        """Keep the present view on the left and go on with another on the right, or have one alone again."""
+        """Keep the present view on the left and continue with another on the right, or show one alone again."""
         with self._lock:
             if self.controls.pin.value:
                 self.pinned = LeadPanel(self.plots, "pinned", self.view, narrow=True)
@@ -258,7 +255,7 @@ class LeadExplorer(Shell):
             self.changed()
 
 
-def _keep_the_last(found: dict) -> None:
+def _keep_the_last(kept: dict) -> None:
     """Forget what is older than the last few."""
-    for old in list(found)[:-KEPT_ECGS]:
-        del found[old]
+    for old in list(kept)[:-KEPT_ECGS]:
+        del kept[old]

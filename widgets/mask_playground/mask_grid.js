@@ -1,11 +1,11 @@
-// Leads and their patches, to be hidden by mouse or keyboard. Shading is painted here at once; Python hears of it, lets
-// the models draw, and sends their drawings and errors.
+// Leads and their patches, to be masked by mouse or keyboard. Shading is painted here at once; Python hears of it, lets
+// the models reconstruct, and sends their reconstructions and errors.
 
 const GUTTER = 96, ROW = 92, GAP = 16, PATIENCE_MS = 2500;
 const INK = "#222222", SHADE = "rgba(119, 119, 119, 0.2)", LINE = "#eeeeee", LINE_SECOND = "#d5d5d5", PLATE = "#f2f2f2";
-const HOW = "Click or drag over patches to hide or show them; click a lead's name for the whole lead. " +
-  "Keys on the grid: arrows move, space hides or shows the patch, h the whole lead.";
-const NO_ANSWER = "Python does not answer: it is busy or stopped, and what is drawn belongs to the patches hidden before.";
+const HOW = "Click or drag over patches to mask or show them; click a lead's name for the complete lead. " +
+  "Keys on the grid: arrows move, space masks or shows the patch, m the complete lead.";
+const NO_ANSWER = "Python does not answer: it is busy or stopped, and the reconstructions belong to the patches masked before.";
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -23,12 +23,12 @@ function render({ model, el }) {
   const canvas = element("canvas", { tabIndex: 0, role: "application", "aria-roledescription": "grid of ECG patches" });
   const legend = element("p", { className: "mask-grid-legend" });
   const status = element("p", { className: "mask-grid-status", role: "status" });
-  const table = element("table", { className: "mask-grid-hidden" });
+  const table = element("table", { className: "mask-grid-table" });
   // JupyterLab leaves the keys alone under an element that asks for it.
   const root = element("div", { className: "mask-grid", "data-lm-suppress-shortcuts": "true" },
     element("p", {}, HOW), legend, canvas, status, table);
   el.append(root);
-  let ecg, truth, drawn, mask, at, drag = null, hover = null, frame = 0, waiting = 0, silence = "", moved = false;
+  let ecg, truth, reconstructed, mask, at, drag = null, hover = null, frame = 0, waiting = 0, silence = "", moved = false;
 
   /** Another ECG. */
   function readEcg() {
@@ -38,23 +38,23 @@ function render({ model, el }) {
     resize();
   }
 
-  /** What Python knows: ECG, mask, cursor and drawings, which come together. */
+  /** What Python knows: ECG, mask, cursor and reconstructions, which come together. */
   function read() {
     if (ecg !== get("_ecg")) readEcg();
-    const { data, errors, means, scale_mv: scaleMv } = get("_drawn");
-    drawn = { data: decoded(data), errors, scaleMv };
+    const { data, errors, means, scale_mv: scaleMv } = get("_reconstructed");
+    reconstructed = { data: decoded(data), errors, scaleMv };
     paintLegend(means);
     at = { index: Math.max(0, ecg.leads.indexOf(get("cursor")[0])), patch: get("cursor")[1] };
-    if (!drag) mask = get("hidden").map((row) => [...row].map(Number)); // while dragging, the page knows more
+    if (!drag) mask = get("masked").map((row) => [...row].map(Number)); // while dragging, the page knows more
     canvas.setAttribute("aria-label", `${get("_text")} ${HOW}`);
     const names = get("_models").map((one) => one.name);
     const rows = ecg.leads.map((lead, index) => [lead, `${count(index)} of ${ecg.patches}`, ...errors.map((of) => figure(of[index]))]);
-    table.replaceChildren(element("caption", {}, "Hidden patches and errors"), ...[["Lead", "Hidden", ...names], ...rows]
+    table.replaceChildren(element("caption", {}, "Masked patches and errors"), ...[["Lead", "Masked", ...names], ...rows]
       .map((row, number) => element("tr", {}, ...row.map((cell) => element(number ? "td" : "th", {}, cell)))));
     draw();
   }
 
-  /** How each trace looks, and each model's error over all that is hidden. */
+  /** How each trace looks, and each model's error over all that is masked. */
   function paintLegend(means) {
     const known = get("_models").map((one, number) =>
       ({ ...one, words: one.name + (means[number] === null ? "" : `: error ${figure(means[number])}`) }));
@@ -65,7 +65,7 @@ function render({ model, el }) {
       legend.append(element("b", {}, words));
     }
     const units = `a column is ${ecg.patch_s} s, a line 0.5 mV`;
-    legend.append(` (on what is hidden, gray; 0 is exact, 1 is guessing the mean); ${units}`);
+    legend.append(` (on what is masked, gray; 0 is exact, 1 is guessing the mean); ${units}`);
   }
 
   const count = (index) => mask[index].reduce((sum, one) => sum + one, 0);
@@ -100,7 +100,7 @@ function render({ model, el }) {
   function draw() {
     frame ||= requestAnimationFrame(() => {
       frame = 0;
-      if (!canvas.clientWidth || !drawn) return;
+      if (!canvas.clientWidth || !reconstructed) return;
       const ctx = canvas.getContext("2d"), dpr = window.devicePixelRatio;
       ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
       ctx.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
@@ -145,7 +145,7 @@ function render({ model, el }) {
     };
     line(truth, from, ecg.scale_mv, INK, [], false);
     get("_models").forEach(({ color, dash }, number) =>
-      line(drawn.data, (number * ecg.leads.length + index) * ecg.samples, drawn.scaleMv, color, dash, true));
+      line(reconstructed.data, (number * ecg.leads.length + index) * ecg.samples, reconstructed.scaleMv, color, dash, true));
     ctx.restore();
     paintName(ctx, index, x, y);
     const focused = document.activeElement === canvas && at.index === index;
@@ -161,10 +161,10 @@ function render({ model, el }) {
     box(ctx, x, y + 2, GUTTER - 8, 22, hover?.index === index && hover.patch < 0 ? "#000" : "#bbbbbb", 1);
     ctx.fillStyle = whole ? "#ffffff" : INK;
     ctx.font = "bold 13px system-ui, sans-serif";
-    ctx.fillText(ecg.leads[index] + (whole ? " hidden" : ""), x + 7, y + 14);
+    ctx.fillText(ecg.leads[index] + (whole ? " masked" : ""), x + 7, y + 14);
     ctx.font = "13px system-ui, sans-serif";
     get("_models").forEach(({ color, dash }, number) => {
-      const error = drawn.errors[number][index], height = y + 36 + 16 * number;
+      const error = reconstructed.errors[number][index], height = y + 36 + 16 * number;
       if (error === null || !count(index)) return;
       ctx.strokeStyle = color;
       ctx.lineWidth = 2;
@@ -188,17 +188,17 @@ function render({ model, el }) {
   /** Below the grid: where the cursor is, and whether Python answers. */
   function say() {
     const start = at.patch * ecg.patch_s, end = start + ecg.patch_s, lead = ecg.leads[at.index];
-    const state = mask[at.index][at.patch] ? "hidden" : "visible";
+    const state = mask[at.index][at.patch] ? "masked" : "visible";
     const words = `${lead}, patch ${at.patch + 1} of ${ecg.patches} (${start.toFixed(2)} to ${end.toFixed(2)} s): ${state}.`;
     status.textContent = [words, silence].filter(Boolean).join(" ");
   }
 
-  /** Hide or show, and let Python draw. */
+  /** Mask or show, and let Python reconstruct. */
   function put(changed) {
     mask = changed;
     draw();
     say();
-    model.set("hidden", mask.map((row) => row.join("")));
+    model.set("masked", mask.map((row) => row.join("")));
     tell();
   }
 
@@ -243,7 +243,7 @@ function render({ model, el }) {
     stretch(cell);
   };
 
-  /** Hide or show the rectangle from where the drag began to here. */
+  /** Mask or show the rectangle from where the drag began to here. */
   function stretch(cell) {
     if (drag.to && drag.to.index === cell.index && drag.to.patch === cell.patch) return;
     drag.to = cell;
@@ -273,7 +273,7 @@ function render({ model, el }) {
     const within = (value, last) => Math.min(Math.max(value, 0), last);
     const deeds = {
       " ": () => put(filled(mask, [at.index], at.patch, at.patch, mask[at.index][at.patch] ? 0 : 1)),
-      h: () => toggleLead(at.index),
+      m: () => toggleLead(at.index),
     };
     const move = () => {
       goTo(within(at.index + step[0], ecg.leads.length - 1), within(at.patch + step[1], ecg.patches - 1));
@@ -288,14 +288,14 @@ function render({ model, el }) {
     deed();
   };
 
-  model.on("change:_drawn", answered); // all that Python changes comes with it
+  model.on("change:_reconstructed", answered); // all that Python changes comes with it
   const observer = new ResizeObserver(() => ecg && resize());
   observer.observe(root);
   read();
   return () => {
     observer.disconnect();
     clearTimeout(waiting);
-    model.off("change:_drawn", answered);
+    model.off("change:_reconstructed", answered);
   };
 }
 

@@ -1,4 +1,4 @@
-"""Leads and patches of an ECG as a grid on the page, where they are hidden and shown by mouse or keyboard."""
+"""Leads and patches of an ECG as a grid on the page, where they are masked and shown by mouse or keyboard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,20 +18,20 @@ DASHES_PX = {"solid": [], "dash": [6, 4], "dashdot": [8, 3, 2, 3], "dot": [2, 3]
 
 
 class MaskGrid(anywidget.AnyWidget):
-    """The grid alone: what is hidden comes from the page, what is drawn there from whoever computes it.
+    """The grid alone: the mask comes from the page, the reconstructions from Python.
 
-    hidden: a word of 0 and 1 for each lead, 1 where a patch is hidden. cursor: the lead and the patch that the keys
+    masked: a word of 0 and 1 for each lead, 1 where a patch is masked. cursor: the lead and the patch that the keys
     are at. On the page leads stand in the order of `LEADS`, here in that of the recording.
     """
 
     _esm = (HERE / "mask_grid.js").read_text("utf-8")
     _css = (HERE / "mask_grid.css").read_text("utf-8")
 
-    hidden = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    masked = traitlets.List(traitlets.Unicode()).tag(sync=True)
     cursor = traitlets.List().tag(sync=True)
     _ecg = traitlets.Dict().tag(sync=True)
     _models = traitlets.List().tag(sync=True)
-    _drawn = traitlets.Dict().tag(sync=True)
+    _reconstructed = traitlets.Dict().tag(sync=True)
     _text = traitlets.Unicode().tag(sync=True)
 
     def show_ecg(self, recording: Recording, patches: int, models: Mapping[str, object]) -> None:
@@ -58,27 +58,29 @@ class MaskGrid(anywidget.AnyWidget):
             self.cursor = ["V3" if "V3" in names else names[0], 0]
         self.cursor = [self.cursor[0], min(self.cursor[1], patches - 1)]
 
-    def show_drawings(
+    def show_reconstructions(
         self,
         mask: Bool[np.ndarray, "l n"],
-        drawings: Mapping[str, Recording],
+        reconstructions: Mapping[str, Recording],
         errors: Mapping[str, Float[np.ndarray, " l"]],
         text: str,
     ) -> None:
-        """What is hidden, what the models draw there, their errors, and all that in words."""
+        """What is masked, its reconstructions, their errors, and all that in words."""
         rows = self._rows()
-        steps, scale_mv = _in_two_bytes(np.stack([drawing.signal_mv[rows] for drawing in drawings.values()]))
+        steps, scale_mv = _in_two_bytes(
+            np.stack([reconstruction.signal_mv[rows] for reconstruction in reconstructions.values()])
+        )
         numbers = [_sent(of[rows]) for of in errors.values()]
         means = _sent([mean_error(of, mask) for of in errors.values()])
         self._text = text
-        self.hidden = ["".join("01"[int(patch)] for patch in mask[row]) for row in rows]
+        self.masked = ["".join("01"[int(patch)] for patch in mask[row]) for row in rows]
         # Counted, so that the page hears of every answer, even of one that changes nothing.
-        count = self._drawn.get("count", 0) + 1
-        self._drawn = {"data": steps, "scale_mv": scale_mv, "errors": numbers, "means": means, "count": count}
+        count = self._reconstructed.get("count", 0) + 1
+        self._reconstructed = {"data": steps, "scale_mv": scale_mv, "errors": numbers, "means": means, "count": count}
 
     def mask(self) -> Bool[np.ndarray, "l n"]:
-        """What is hidden on the page, a row for each lead of the recording."""
-        shown = np.array([[patch == "1" for patch in row] for row in self.hidden])
+        """What is masked on the page, a row for each lead of the recording."""
+        shown = np.array([[patch == "1" for patch in row] for row in self.masked])
         return shown[np.argsort(self._rows())]
 
     def _rows(self) -> list[int]:
@@ -87,7 +89,7 @@ class MaskGrid(anywidget.AnyWidget):
 
 
 def _sent(errors) -> list[float | None]:
-    """Errors as JSON has them, None where nothing is hidden."""
+    """Errors as JSON has them, None where nothing is masked."""
     return [None if np.isnan(one) else float(one) for one in errors]
 
 

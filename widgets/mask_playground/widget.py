@@ -1,4 +1,4 @@
-"""The mask playground: hide parts of an ECG and see at once what models draw there, and what connected leads buy."""
+"""The mask playground: mask parts of an ECG and see at once how LAMAE and its twin reconstruct them."""
 
 import html
 from collections.abc import Mapping
@@ -20,18 +20,27 @@ from lamae_toolkit.widgets.base.shell import Shell, live, redraw
 from lamae_toolkit.widgets.mask_playground.mask_grid import MaskGrid
 
 AMPLITUDE = (
-    "A model draws shapes: mean and height in mV are taken from the lead itself, so the amplitude of a hidden lead is"
-    " given, not inferred."
+    "A model reconstructs shapes: mean and amplitude in mV are taken from the lead itself, so the amplitude of a masked"
+    " lead is given, not inferred."
 )
 
 
 class MaskPlayground(Shell):
-    """Hide patches and leads of an ECG by mouse, keyboard or chance, and see what each model draws in their place.
+    """Mask patches and leads of an ECG by mouse, keyboard or at random, and see how each model reconstructs them.
 
     models: one to four by name, with patches of one length; by default the two that come with the toolkit, LAMAE and
-    its twin that reads every lead on its own (`shipped_pair`). ratio, seed: of the random mask at the beginning.
-    mask, drawings and errors are attributes: what is hidden (a row for each lead of the recording), what each model
-    drew, and its error in each lead. `show` opens another ECG, `hide` hides any mask.
+    its twin that reads every lead on its own (`shipped_pair`). ratio, seed: of the random mask at the beginning. mask,
+    reconstructions and errors are attributes: what is masked (a row for each lead of the recording), what each model
+    made of it, and its error in each lead. `show` opens another ECG, `set_mask` masks what you choose.
+    ECGError if the ECG is too short, or if one mask does not fit all models.
+
+    Example:
+        import lamae_toolkit as lt
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        playground = lt.MaskPlayground(lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording)
+        print(playground.describe())
     """
 
     name, heading = "mask-playground", "Mask playground"
@@ -57,22 +66,22 @@ class MaskPlayground(Shell):
             min=0.05,
             max=0.95,
             step=0.05,
-            description="Hidden at random",
+            description="Masked at random",
             readout_format=".0%",
             style={"description_width": "120px"},
         )
-        self.another = widgets.Button(description="Another draw", icon="random")
-        self.chest = widgets.Button(description="Hide V1-V6", layout={"width": "110px"})
+        self.another = widgets.Button(description="Another mask", icon="random")
+        self.chest = widgets.Button(description="Mask V1-V6", layout={"width": "110px"})
         self.only, self.keep = (widgets.Button(layout={"width": "125px"}) for _ in range(2))
-        self.clear = widgets.Button(description="Clear", tooltip="Hide nothing", layout={"width": "70px"})
-        self.ratio.observe(lambda _: self.attempt(self._draw_mask), names="value")
-        self.another.on_click(lambda _: self.attempt(self._draw_another))
-        self.chest.on_click(lambda _: self.attempt(self._hide_chest))
-        self.only.on_click(lambda _: self.attempt(lambda: self._hide_leads((self.lead,))))
+        self.clear = widgets.Button(description="Clear", tooltip="Mask nothing", layout={"width": "70px"})
+        self.ratio.observe(lambda _: self.attempt(self._random_mask), names="value")
+        self.another.on_click(lambda _: self.attempt(self._another_mask))
+        self.chest.on_click(lambda _: self.attempt(self._mask_chest))
+        self.only.on_click(lambda _: self.attempt(lambda: self._mask_leads((self.lead,))))
         others = lambda: tuple(name for name in self.recording.leads if name != self.lead)  # noqa: E731
-        self.keep.on_click(lambda _: self.attempt(lambda: self._hide_leads(others())))
-        self.clear.on_click(lambda _: self.attempt(lambda: self._hide_leads(())))
-        self.grid.observe(lambda _: self._take(), names="hidden")
+        self.keep.on_click(lambda _: self.attempt(lambda: self._mask_leads(others())))
+        self.clear.on_click(lambda _: self.attempt(lambda: self._mask_leads(())))
+        self.grid.observe(lambda _: self._take(), names="masked")
         self.grid.observe(lambda _: self._name_lead(), names="cursor")
 
     @property
@@ -87,27 +96,30 @@ class MaskPlayground(Shell):
         return 1, len(self.read.leads), self.read.signal_mv.shape[1] // patch
 
     def show(self, recording: Recording) -> None:
-        """Open another ECG, and hide it at random; ECGError if it is too short to be read."""
+        """Open another ECG, and mask it at random; ECGError if it is too short to be read."""
         config = next(iter(self.models.values())).config
         self.read = as_read(recording, config)
         self.recording = recording
         self._about.value = "".join(f"<p>{html.escape(words)}</p>" for words in (*self._notes(config), AMPLITUDE))
         with self.grid.hold_sync():
             self.grid.show_ecg(self.read, self.shape[2], self.models)
-            self._draw_mask()
+            self._random_mask()
 
-    def hide(self, mask: Bool[np.ndarray, "l n"]) -> None:
-        """Hide these patches, True where hidden, a row for each lead of the recording; ECGError if nothing is left."""
+    def set_mask(self, mask: Bool[np.ndarray, "l n"]) -> None:
+        """Mask these patches, True where masked, a row for each lead of the recording; ECGError if nothing is left."""
         if mask.shape != self.shape[1:]:
             raise ECGError(f"The mask has the shape {mask.shape}, but the ECG has {self.shape[1:]} leads and patches.")
         if mask.all():
-            raise ECGError("Nothing would be left to draw from: leave at least one patch visible.")
-        self._hide(mask, None)
+            raise ECGError("Nothing would be left to reconstruct from: leave at least one patch visible.")
+        self._apply(mask, None)
 
-    def _hide(self, mask: np.ndarray, random: tuple[float, int] | None) -> None:
-        """Let the models draw; random: ratio and seed, if the mask was drawn by them."""
-        self.drawings = reconstruct_masked(self.models, self.read, mask)
-        self.errors = {name: masked_errors(self.read, drawing, mask) for name, drawing in self.drawings.items()}
+    def _apply(self, mask: np.ndarray, random: tuple[float, int] | None) -> None:
+        """Let the models reconstruct; random: ratio and seed, if the mask was sampled with them."""
+        self.reconstructions = reconstruct_masked(self.models, self.read, mask)
+        self.errors = {
+            name: masked_errors(self.read, reconstruction, mask)
+            for name, reconstruction in self.reconstructions.items()
+        }
         self.mask, self._random = mask, random
         self._tell_page()
         if self._bars is not None:
@@ -115,78 +127,79 @@ class MaskPlayground(Shell):
             self.changed()
 
     def _tell_page(self) -> None:
-        """What is hidden and drawn, in one message to the page."""
+        """What is masked and its reconstructions, in one message to the page."""
         with self.grid.hold_sync():
-            self.grid.show_drawings(self.mask, self.drawings, self.errors, self.describe())
+            self.grid.show_reconstructions(self.mask, self.reconstructions, self.errors, self.describe())
 
     def _take(self) -> None:
-        """What was hidden on the page; what is refused there goes back to what it was."""
+        """What was masked on the page; what is refused there goes back to what it was."""
         wanted = self.grid.mask()
         if not np.array_equal(wanted, self.mask):
-            self.attempt(lambda: self.hide(wanted))
+            self.attempt(lambda: self.set_mask(wanted))
             if self.mask is not wanted:
                 self._tell_page()
 
-    def _draw_mask(self) -> None:
-        drawn = self.ratio.value, self.seed
-        mask = random_mask(self.shape, drawn[0], torch.Generator().manual_seed(drawn[1]))
-        self._hide(mask[0].numpy(), drawn)
+    def _random_mask(self) -> None:
+        sampled = self.ratio.value, self.seed
+        mask = random_mask(self.shape, sampled[0], torch.Generator().manual_seed(sampled[1]))
+        self._apply(mask[0].numpy(), sampled)
 
-    def _draw_another(self) -> None:
+    def _another_mask(self) -> None:
         self.seed += 1
-        self._draw_mask()
+        self._random_mask()
 
-    def _hide_chest(self) -> None:
+    def _mask_chest(self) -> None:
         chest = tuple(name for name in PRECORDIAL_LEADS if name in self.recording.leads)
         if not chest:
-            raise ECGError("This ECG has none of the leads V1 to V6, so there is nothing to hide.")
-        self._hide_leads(chest)
+            raise ECGError("This ECG has none of the leads V1 to V6, so there is nothing to mask.")
+        self._mask_leads(chest)
 
-    def _hide_leads(self, leads: tuple[str, ...]) -> None:
-        self.hide(named_lead_mask(self.shape, self.recording.leads, leads)[0].clone().numpy())
+    def _mask_leads(self, leads: tuple[str, ...]) -> None:
+        self.set_mask(named_lead_mask(self.shape, self.recording.leads, leads)[0].clone().numpy())
 
     def _name_lead(self) -> None:
         """The buttons for one lead follow the cursor."""
-        self.only.description, self.keep.description = f"Hide only {self.lead}", f"Show only {self.lead}"
+        self.only.description, self.keep.description = f"Mask only {self.lead}", f"Keep only {self.lead}"
 
     def figures(self) -> list[go.Figure]:
-        """The ECG with what was drawn, and the errors as bars."""
-        return [mask_figure(self.recording, self.drawings, self.mask), self._error_figure()]
+        """The ECG with its reconstructions, and the errors as bars."""
+        return [mask_figure(self.recording, self.reconstructions, self.mask), self._error_figure()]
 
     def _error_figure(self) -> go.Figure:
-        return error_figure(self.read, self.drawings, self.mask)
+        return error_figure(self.read, self.reconstructions, self.mask)
 
     def code(self) -> str:
-        """The mask, the drawings and both figures; `recording` is the ECG, `models` what the playground was given."""
+        """Lines that make the mask, the reconstructions and both figures again, from `recording` (and `models`)."""
         if self._random:
             ratio, seed = self._random
-            draw = f"torch.Generator().manual_seed({seed})"
-            imports, made = "random_mask", f"random_mask({self.shape}, {ratio:g}, {draw})"
+            generator = f"torch.Generator().manual_seed({seed})"
+            made = f"lt.random_mask({self.shape}, {ratio:g}, {generator})"
         else:
             ranges = masked_ranges(self.mask, self.recording.leads)
-            imports, made = "range_mask", f"range_mask({self.shape}, recording.leads, {ranges})"
-        return (
-            ("import torch\n" if self._random else "")
-            + f"from lamae_toolkit.explain.reconstruction import reconstruct_masked{', shipped_pair' if self._shipped else ''}\n"
-            "from lamae_toolkit.plots.masks import error_figure, mask_figure\n"
-            f"from lamae_toolkit.model.masking import {imports}\n"
-            + ("models = shipped_pair()\n" if self._shipped else "")
-            + f"mask = {made}[0].numpy()\n"
-            "drawings = reconstruct_masked(models, recording, mask)\n"
-            "figure = mask_figure(recording, drawings, mask)\n"
-            "errors = error_figure(recording, drawings, mask)"
+            made = f"lt.model.range_mask({self.shape}, recording.leads, {ranges})"
+        lines = ["import lamae_toolkit as lt", *(["import torch"] if self._random else [])]
+        if self._shipped:
+            lines.append("models = lt.explain.shipped_pair()")
+        return "\n".join(
+            [
+                *lines,
+                f"mask = {made}[0].numpy()",
+                "reconstructions = lt.explain.reconstruct_masked(models, recording, mask)",
+                "figure = lt.plots.mask_figure(recording, reconstructions, mask)",
+                "errors = lt.plots.error_figure(recording, reconstructions, mask)",
+            ]
         )
 
     def describe(self) -> str:
-        """What is hidden, and how near each model comes to the truth."""
+        """What is masked, and how near each model comes to the truth."""
         leads, patches = self.shape[1:]
         whole = [name for name, row in zip(self.recording.leads, self.mask, strict=True) if row.all()]
         said = f"ECG of {leads} lead{'s' * (leads > 1)}, {self.read.duration_s:g} s in {patches} patches a lead."
         if not self.mask.any():
-            return f"{said} Nothing is hidden: hide a patch by a click, or a lead by a click on its name."
-        altogether = f"; altogether: {', '.join(whole)}" if whole else ""
+            return f"{said} Nothing is masked: mask a patch by a click, or a lead by a click on its name."
+        completely = f"; completely masked: {', '.join(whole)}" if whole else ""
         errors = [f"{name} {mean_error(values, self.mask):.2f}" for name, values in self.errors.items()]
-        said += f" Hidden: {self.mask.mean():.0%} of the patches{altogether}. Error there: {', '.join(errors)}"
+        said += f" Masked: {self.mask.mean():.0%} of the patches{completely}. Error: {', '.join(errors)}"
         said += " (0 is exact, 1 is what guessing the mean of each lead gives)."
         if len(self.errors) > 1:
             table = np.stack(list(self.errors.values()))[:, self.mask.any(axis=1)]
@@ -194,7 +207,9 @@ class MaskPlayground(Shell):
             best = ", ".join(f"{name} in {number}" for name, number in zip(self.errors, wins, strict=True))
             said += f" Nearest to the truth, by leads: {best}."
         if whole:
-            said += " The height in mV of a lead hidden altogether is taken from that lead, its shape is drawn."
+            said += (
+                " The amplitude in mV of a completely masked lead is taken from that lead; its shape is reconstructed."
+            )
         return said
 
     def _notes(self, config) -> list[str]:
@@ -202,7 +217,9 @@ class MaskPlayground(Shell):
         recording, notes = self.recording, []
         absent = [name for name in LEADS if name not in recording.leads]
         if len(recording.leads) == 1:
-            notes.append(f"This ECG has lead {recording.leads[0]} alone, so there is no other lead to draw it from.")
+            notes.append(
+                f"This ECG has lead {recording.leads[0]} alone, so there is no other lead to reconstruct it from."
+            )
         elif absent:
             notes.append(f"Not recorded: {', '.join(absent)}.")
         if recording.duration_s > config.duration_s:
@@ -213,7 +230,7 @@ class MaskPlayground(Shell):
         elif self.read.duration_s < recording.duration_s:
             notes.append(f"The models read the first {self.read.duration_s:g} s: what follows is less than a patch.")
         if self.read.duration_s < config.duration_s:
-            notes.append(f"The models read up to {config.duration_s:g} s; here they have {self.read.duration_s:g} s.")
+            notes.append(f"The models read up to {config.duration_s:g} s; this ECG has {self.read.duration_s:g} s.")
         return notes
 
 

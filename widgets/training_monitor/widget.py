@@ -1,4 +1,4 @@
-"""The training monitor: the loss while a model learns, and one ECG that it draws better and better."""
+"""The training monitor: the loss while a model trains, and one ECG that it reconstructs better and better."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -10,25 +10,33 @@ import plotly.graph_objects as go
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.pretrained import PretrainedModel
-from lamae_toolkit.plots.training import Drawing, MonitoredECG, draw, drawing_figure, progress_figure
+from lamae_toolkit.plots.training import MonitoredECG, Snapshot, progress_figure, snapshot_figure, take_snapshot
 from lamae_toolkit.widgets.base.shell import Shell, ecg_title, live, redraw
 
 
 class TrainingMonitor(Shell):
-    """Watch a model while it is trained, and stop it when you have seen enough.
+    """Watch a model while it trains, and stop it when you have seen enough.
 
-    store, row: an ECG that is not trained on. every: so many steps pass between two drawings of it. log: the rows of
-    a run that goes on, as from `train.read_log`.
+    model: the model that is trained. store, row: an ECG that is not trained on. every: training steps between two
+    reconstructions of it. log: the rows of a run that is resumed, as from `lt.read_log`. seed: of the mask. ECGError if
+    the store has no such row.
 
-        monitor = TrainingMonitor(model, store, row)
-        monitor.start(pretrain, model, store, rows, folder, config)
-        monitor
+    `start` trains in the background, so that the notebook stays free. The button finishes the current step, writes the
+    checkpoint and pauses; "Resume" continues exactly there. `wait` waits for the end, for a notebook that runs from its
+    first cell to its last; an interrupt of the notebook stops both cleanly. Without a thread, give
+    `watch=monitor.watch` to `lt.pretrain`: the figures are live, but the button acts only after the cell has ended.
 
-    Training then goes on in the background, in a thread of its own, so that the notebook stays free, and the button
-    reaches Python at once: the step under way is finished, the checkpoint written, and "Go on" resumes exactly there.
-    `monitor.wait()` waits for it, as a notebook does that runs from its first cell to its last; the notebook's own stop
-    button (an interrupt) stops both in the same clean way. Whoever wants no thread gives `watch=monitor.watch` to
-    `pretrain`; the figures live then as well, but the button cannot be heard until the cell has ended.
+    Example:
+        import tempfile
+
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            store = lt.simulate_store(f"{folder}/store", 12, progress=False)
+            model = lt.LAMAE(lt.LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1))
+            monitor = lt.TrainingMonitor(model, store, row=11)
+            # monitor.start(lt.pretrain, model, store, range(11), "run", lt.TrainConfig(steps=200))
+            print(monitor.describe())
     """
 
     name, heading = "training-monitor", "Training monitor"
@@ -44,13 +52,13 @@ class TrainingMonitor(Shell):
         seed: int = 0,
     ) -> None:
         if every < 1:
-            raise ECGError(f"The monitor cannot draw every {every} steps; give a number from 1 on.")
+            raise ECGError(f"The monitor cannot reconstruct every {every} steps; give a number from 1 on.")
         if not 0 <= row < len(store):
             raise ECGError(f"The store has no row {row}, only 0 to {len(store) - 1}; watch one of these.")
         self.model, self.row, self.every, self.seed = model, row, every, seed
         self.watched = MonitoredECG.of(store, row, model, seed)
-        self.logged, self.drawings, self.steps = list(log), [], None
-        self._last: Drawing | None = None
+        self.logged, self.snapshots, self.steps = list(log), [], None
+        self._last: Snapshot | None = None
         # Not the thread but an event says that training has ended: Python 3.11 takes a thread for ended when the wait
         # for it is interrupted.
         self._halt, self._ended, self._training, self._error = threading.Event(), threading.Event(), None, None
@@ -66,27 +74,27 @@ class TrainingMonitor(Shell):
         self.changed()
 
     def figures(self) -> list[go.Figure]:
-        """The learning curve, and the watched ECG as it was last drawn."""
-        return [progress_figure(self.logged, self.drawings, self.steps), drawing_figure(self.watched, self._last)]
+        """The learning curve, and the watched ECG as last reconstructed."""
+        return [progress_figure(self.logged, self.snapshots, self.steps), snapshot_figure(self.watched, self._last)]
 
     def code(self) -> str:
-        """The curve from the log on disk, and the ECG drawn by the model as it is now; `folder` is that of the run."""
+        """Lines for the curve from the log of the run in `folder`, and for the ECG as `model` reconstructs it now."""
         return (
-            "from lamae_toolkit.plots.training import MonitoredECG, draw, drawing_figure, progress_figure\n"
-            "from lamae_toolkit.training.trainer import read_log\n"
-            f"watched = MonitoredECG.of(store, {self.row}, model, seed={self.seed})\n"
-            "curve = progress_figure(read_log(folder))\n"
-            f"ecg = drawing_figure(watched, draw(model, watched, {self._last.step if self._last else 0}))"
+            "import lamae_toolkit as lt\n"
+            f"watched = lt.plots.MonitoredECG.of(store, {self.row}, model, seed={self.seed})\n"
+            "curve = lt.plots.progress_figure(lt.read_log(folder))\n"
+            f"snapshot = lt.plots.take_snapshot(model, watched, {self._last.step if self._last else 0})\n"
+            "ecg = lt.plots.snapshot_figure(watched, snapshot)"
         )
 
     def describe(self) -> str:
-        """How far training is, and how well it draws."""
+        """How far training is, and how well the model reconstructs."""
         text = self._state
         if self.logged:
             text += f" Step {self.logged[-1]['step']}: loss {self.logged[-1]['loss']:.3f}."
-        if self.drawings:
-            first, last = self.drawings[0], self.drawings[-1]
-            text += f" The watched ECG is drawn with an error of {last.error:.3f} (step {last.step})"
+        if self.snapshots:
+            first, last = self.snapshots[0], self.snapshots[-1]
+            text += f" The watched ECG is reconstructed with an error of {last.error:.3f} (step {last.step})"
             text += f", at step {first.step} it was {first.error:.3f}." if last is not first else "."
         return f"{text} An error of 1 is what guessing the mean of each lead gives."
 
@@ -101,12 +109,12 @@ class TrainingMonitor(Shell):
         return self._halt.is_set()
 
     def _show(self, step: int) -> None:
-        """Draw the watched ECG anew and renew both figures."""
-        self._last = draw(self.model, self.watched, step)
-        self.drawings = [old for old in self.drawings if old.step < step] + [self._last]
+        """Reconstruct the watched ECG again and update both figures."""
+        self._last = take_snapshot(self.model, self.watched, step)
+        self.snapshots = [old for old in self.snapshots if old.step < step] + [self._last]
         curve, ecg = self.figures()
         redraw(self._curve, curve)
-        with self._ecg.batch_update():  # of the ECG nothing changes but what the model drew and its title
+        with self._ecg.batch_update():  # of the ECG only the reconstruction and the title change
             for old, new in zip(self._ecg.data, ecg.data, strict=True):
                 if new.legendgroup == "overlay":
                     old.y = new.y
@@ -121,12 +129,12 @@ class TrainingMonitor(Shell):
         if model is not self.model:
             raise ECGError("This monitor watches another model; make one with the model that is to be trained.")
         if self.running:
-            raise ECGError("Training is under way already; stop it before you start anew.")
+            raise ECGError("Training is under way already; stop it before you start another run.")
         self._training = lambda: pretrain(
             model, store, rows, folder, config, watch=self.watch, **{"progress": False} | more
         )
         self.steps = self.bar.max = config.steps
-        self._go_on()
+        self._resume()
 
     @property
     def running(self) -> bool:
@@ -155,9 +163,9 @@ class TrainingMonitor(Shell):
         if self.running:
             self.stop()
         else:
-            self._go_on()
+            self._resume()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._halt.clear()
         self._error = None
         self._say_state("Training.", "Stop")
@@ -167,18 +175,20 @@ class TrainingMonitor(Shell):
     def _run(self) -> None:
         """In the thread: train, and say how it ended."""
         try:
-            if not self.drawings:
+            if not self.snapshots:
                 self._show(self.logged[-1]["step"] if self.logged else 0)
             self._training()
             done = self.logged[-1]["step"] if self.logged else 0
             if self._halt.is_set():
-                self._say_state("Paused; the checkpoint is whole, and going on resumes exactly here.", "Go on")
+                self._say_state(
+                    "Paused; the checkpoint is complete, and training resumes exactly at this step.", "Resume"
+                )
             else:
                 self._show(max(done, self._last.step))
                 self._say_state("Done.", "Done", disabled=True)
         except Exception as error:  # it belongs to the cell that waits, and to the page that shows no cell
             self._error = error
-            self._say_state("Training ended with an error; the last checkpoint is kept.", "Go on")
+            self._say_state("Training ended with an error; the last checkpoint is kept.", "Resume")
             self.say(str(error), alert=True)
         finally:
             self._ended.set()
@@ -187,5 +197,5 @@ class TrainingMonitor(Shell):
     def _say_state(self, state: str, label: str, disabled: bool = False) -> None:
         self._state = state
         self.button.description, self.button.disabled = label, disabled
-        self.button.icon = {"Stop": "stop", "Go on": "play", "Done": "check"}.get(label, "hourglass")
+        self.button.icon = {"Stop": "stop", "Resume": "play", "Done": "check"}.get(label, "hourglass")
         self.changed()
