@@ -191,7 +191,7 @@ def test_user_files_are_neither_moved_nor_deleted(root, tmp_path):
         prepare(source, file, workers=1, progress=False)
     (tmp_path / "a.preparing").mkdir()
     (tmp_path / "a.preparing" / "mine.txt").write_text("mine")
-    with pytest.raises(ECGError, match="not of our making"):
+    with pytest.raises(ECGError, match="was not made by this command"):
         prepare(source, tmp_path / "a", workers=1, progress=False)
     prepare(source, tmp_path / "store", workers=1, progress=False)
     other = folder_source(write_ecgs(tmp_path / "other"))
