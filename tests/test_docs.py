@@ -87,6 +87,15 @@ def test_every_public_name_is_documented_in_the_reference():
         assert f"| [`lt.{name}`](" in pages["index"]
 
 
+def test_names_of_the_public_face_in_readme_and_docs_exist():
+    face, pages = docs_site.public_names(""), [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    for page in [*pages, *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "howto").glob("*.md")]:
+        for name, inner in re.findall(r"(?<!\w)lt\.(\w+)(?:\.(\w+))?", page.read_text(encoding="utf-8")):
+            assert name in face or name in docs_site.PACKAGES, f"{page.name}: lt.{name}"
+            if name in docs_site.PACKAGES and inner:
+                assert inner in docs_site.public_names(name), f"{page.name}: lt.{name}.{inner}"
+
+
 def test_a_name_without_docstring_or_source_is_a_problem():
     problems: list[str] = []
     assert docs_site.described("no_such_name", "ecg.leads", problems) == ""
