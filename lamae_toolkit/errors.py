@@ -1,10 +1,18 @@
-"""What the toolkit refuses or warns of, each in one sentence."""
+"""The error for input that is refused, and the warning for a lead that was left out."""
 
 
 class ECGError(ValueError):
-    """What the toolkit refuses, in one sentence: what is wrong, where, and what to do.
+    """Input was refused; the message says in one sentence what is wrong, where, and what to do.
 
-    reason: the same in two or three words, by which a report counts what was refused.
+    sentence: the message. reason: the same in two or three words, by which reports count what was refused.
+
+    Example:
+        import lamae_toolkit as lt
+
+        try:
+            lt.read_ecg("absent.hea")
+        except lt.ECGError as error:
+            print(error)  # absent.hea: There is no such file; check the path.
     """
 
     def __init__(self, sentence: str = "", reason: str = "unreadable") -> None:
@@ -13,4 +21,11 @@ class ECGError(ValueError):
 
 
 class LeadWarning(UserWarning):
-    """A lead that could not be used was left out, or gaps in it were filled."""
+    """A lead that could not be used was left out, or gaps in it were filled.
+
+    Example:
+        import warnings
+        import lamae_toolkit as lt
+
+        warnings.simplefilter("ignore", lt.LeadWarning)  # the notes of a recording say the same
+    """

@@ -40,7 +40,7 @@ def check_leads(leads: tuple[str, ...]) -> None:
         raise ECGError(f"Unknown lead name {unknown[0]!r}; the twelve leads are {', '.join(LEADS)}.")
     twice = [name for name in leads if leads.count(name) > 1]
     if twice:
-        raise ECGError(f"Lead {twice[0]} is there twice; keep one of the two.")
+        raise ECGError(f"Lead {twice[0]} is given twice; keep one of the two.")
 
 
 ELECTRODES = ("RA", "LA", "LL", *PRECORDIAL_LEADS)

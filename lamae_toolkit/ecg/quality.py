@@ -11,13 +11,13 @@ from lamae_toolkit.ecg.recording import Recording
 
 LEAD_FLAGS = ("nan", "flat", "clipped", "noisy")
 FLAG_COLUMNS = (*(f"flag_{flag}" for flag in LEAD_FLAGS), "flag_swap")
-"""Columns of a store's index: the names of the leads that have the flag, joined by commas, and a suspected swap."""
+"""Columns of a store's index: the names of the leads that have the flag, joined by commas, and a suspected reversal."""
 
 FLAT_MV, FLAT_S = 0.01, 2.0
 CLIPPED_S = 0.04
 NOISY_MV, NOISE_ABOVE_HZ = 0.01, 40.0
 WHOLE_ECG = "ECG"
-"""The key of flags that concern the whole ECG."""
+"""The key of flags that concern the complete ECG."""
 REVERSED_CORRELATION, SILENT_SHARE = -0.5, 0.1
 
 
@@ -40,6 +40,16 @@ def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
     noisy: what lies above 40 Hz has a robust standard deviation (1.48 median |x|, which the short QRS
         complexes do not move) above 0.01 mV; not judged below a sampling rate of 100 Hz.
     What a reader found when it filled gaps or left leads out is in `recording.flags`.
+
+    recording: any leads at any sampling rate, in mV. Returns the flags of each lead, by its name.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        patient = lt.sample_patient(0, np.random.default_rng(0))
+        ecg = lt.simulate_ecg(patient, np.random.default_rng(1)).recording
+        lt.quality_flags(ecg)["V1"]  # () if nothing is suspicious
     """
     found = _found(recording)
     return {
@@ -58,7 +68,7 @@ def _found(recording: Recording) -> dict[str, np.ndarray]:
 
 
 def suspected_reversal(recording: Recording) -> str | None:
-    """Two electrodes that may have been exchanged, as "RA-LA", or None if the leads give no reason to think so.
+    """A suspected lead reversal, as the two electrodes "RA-LA", or None if the leads do not suggest one.
 
     RA-LA and RA-LL: lead I (II) runs against V6, though both look from the left (from below), and aVR with it.
     RA-RL: lead II, which is then the voltage between the two legs, is nearly silent; LA-RL: lead III. A heart on the
@@ -113,7 +123,7 @@ def _clipped(signal_mv: Float[np.ndarray, "l t"], least: int) -> np.ndarray:
 
 
 def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray:
-    """The robust standard deviation of what lies above 40 Hz, from 50 moments a second."""
+    """The robust standard deviation of what lies above 40 Hz, at 50 time steps a second."""
     if rate_hz < 100 or signal_mv.shape[1] < 2:
         return np.zeros(len(signal_mv))
     taps = _high_pass(rate_hz)
@@ -132,11 +142,11 @@ def _high_pass(rate_hz: float) -> bytes:
 
 
 def found_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
-    """All that a look at the signal quality finds, by lead, and under "ECG" what concerns the whole of it."""
+    """All quality flags by lead, and under "ECG" a suspected lead reversal."""
     flags = {lead: list(found) for lead, found in quality_flags(recording).items()}
     for lead, flag in recording.flags:
         flags.setdefault(lead, []).append(flag)
     swap = suspected_reversal(recording)
     if swap:
-        flags[WHOLE_ECG] = [f"electrodes {swap} exchanged?"]
+        flags[WHOLE_ECG] = [f"lead reversal {swap}?"]
     return {lead: tuple(dict.fromkeys(found)) for lead, found in flags.items() if found}

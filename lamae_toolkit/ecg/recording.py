@@ -1,4 +1,4 @@
-"""The ECG as the toolkit knows it: one recording, its leads by name, and how the leads relate.
+"""One recording: a signal in mV with its leads by name, and Einthoven's relations between the leads.
 
 Shape legend of the whole toolkit: `b` record, `l` lead, `t` sample, `n` patch, `p` samples per
 patch, `m` latent, `h` head, `e` head width, `d` width, `c` ICD-10 code.
@@ -19,7 +19,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 2000.0
 class Recording:
     """One ECG: a signal in millivolts, its sampling rate and the names of its leads.
 
-    signal_mv: (leads, samples), float32, every value finite.
+    signal_mv: (l, t), leads by samples, float32, every value finite.
     sampling_rate_hz: samples per second, from 50 to 2000.
     leads: a name from `LEADS` for each row, each at most once, in any order. A lead that was not
         recorded, or is flat or invalid, is simply absent.
@@ -27,7 +27,16 @@ class Recording:
     flags: what a reader noticed about single leads, as (lead, flag), also of leads that it left out: "nan"
         where samples were missing, "flat" where nothing was recorded.
 
-    Raises ECGError when these promises are broken.
+    Raises ECGError if one of these conditions does not hold.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        noise_mv = np.random.default_rng(0).normal(0, 0.1, (2, 5000))
+        ecg = lt.Recording(noise_mv, 500, ("I", "II"))
+        ecg.duration_s  # 10.0
+        ecg.lead("II")  # the samples of lead II in mV
     """
 
     signal_mv: Float[np.ndarray, "l t"]
@@ -68,7 +77,7 @@ class Recording:
         return self.signal_mv[self.leads.index(name)]
 
     def select(self, leads: tuple[str, ...] | list[str]) -> "Recording":
-        """The same ECG with only these leads, in this order; ECGError if one is not there."""
+        """The same ECG with only these leads, in this order; ECGError if one is absent."""
         return replace(self, signal_mv=np.stack([self.lead(name) for name in leads]), leads=tuple(leads))
 
     def with_note(self, note: str) -> "Recording":
@@ -80,14 +89,14 @@ def einthoven_error_mv(recording: Recording) -> float:
     """How far the limb leads are from Einthoven's and Goldberger's relations, as the largest deviation in mV.
 
     III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2, so six limb leads hold only two
-    signals. Relations whose leads are absent are passed over; ECGError if none can be checked.
+    signals. Relations whose leads are absent are skipped; ECGError if none can be checked.
     """
     weights = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
-    there = [name for name in weights if {"I", "II", name} <= set(recording.leads)]
-    if not there:
+    checkable = [name for name in weights if {"I", "II", name} <= set(recording.leads)]
+    if not checkable:
         raise ECGError("Einthoven's relations need leads I and II and one more limb lead, and this ECG lacks them.")
     lead_I, lead_II = recording.lead("I"), recording.lead("II")
     return max(
         float(np.abs(recording.lead(name) - weights[name][0] * lead_I - weights[name][1] * lead_II).max())
-        for name in there
+        for name in checkable
     )

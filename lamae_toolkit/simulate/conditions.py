@@ -50,14 +50,14 @@ class Condition:
         """The condition's name in ICD-10-CM."""
         return NAMES[self.code]
 
-    def probability(self, age_years: float, sex: str, lead_mask: Mapping[str, float]) -> float:
+    def probability(self, age_years: float, sex: str, others: Mapping[str, float]) -> float:
         """The chance that a patient of this age and sex with these conditions has this one in an ECG."""
-        if any(code in lead_mask for code in self.excluded_by):
+        if any(code in others for code in self.excluded_by):
             return 0.0
         odds = self.share / (1 - self.share) * self.per_decade ** ((age_years - 65) / 10)
         odds *= self.women if sex == "F" else 1.0
         for code, factor in (self.raised_by or {}).items():
-            odds *= factor if code in lead_mask else 1.0
+            odds *= factor if code in others else 1.0
         return odds / (1 + odds)
 
 
@@ -269,24 +269,34 @@ CONDITIONS: dict[str, Condition] = {
 
 
 def sample_patient(patient_id: int, rng: np.random.Generator) -> Patient:
-    """A person as they come to have an ECG: mostly beyond 50, with the chronic conditions of their age and sex."""
+    """A simulated patient: mostly older than 50, with chronic conditions as frequent as at that age and sex.
+
+    patient_id: the number by which the patient is known in a cohort. rng: the source of random numbers.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        patient = lt.sample_patient(0, np.random.default_rng(0))
+        patient.age_years, patient.sex, patient.conditions
+    """
     age_years = float(np.clip(rng.normal(62, 17) if rng.random() < 0.85 else rng.uniform(18, 50), 18, 97))
     sex = "F" if rng.random() < 0.49 else "M"
-    lead_mask: dict[str, float] = {}
+    severity: dict[str, float] = {}
     for condition in CONDITIONS.values():
-        if condition.chronic and rng.random() < condition.probability(age_years, sex, lead_mask):
-            lead_mask[condition.code] = _severity(rng)
+        if condition.chronic and rng.random() < condition.probability(age_years, sex, severity):
+            severity[condition.code] = _severity(rng)
     wall = "inferior" if rng.random() < 0.55 else "anterior"
-    return Patient(patient_id, round(age_years, 1), sex, tuple(lead_mask.items()), int(rng.integers(2**63)), wall)
+    return Patient(patient_id, round(age_years, 1), sex, tuple(severity.items()), int(rng.integers(2**63)), wall)
 
 
 def sample_codes(patient: Patient, rng: np.random.Generator) -> dict[str, float]:
     """The conditions of this patient on the day of one ECG with their severity: the chronic and the acute ones."""
-    lead_mask = dict(patient.conditions)
+    severity = dict(patient.conditions)
     for condition in CONDITIONS.values():
-        if not condition.chronic and rng.random() < condition.probability(patient.age_years, patient.sex, lead_mask):
-            lead_mask[condition.code] = _severity(rng)
-    return {code: lead_mask[code] for code in CONDITIONS if code in lead_mask}
+        if not condition.chronic and rng.random() < condition.probability(patient.age_years, patient.sex, severity):
+            severity[condition.code] = _severity(rng)
+    return {code: severity[code] for code in CONDITIONS if code in severity}
 
 
 def _severity(rng: np.random.Generator) -> float:

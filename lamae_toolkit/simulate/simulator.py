@@ -134,9 +134,22 @@ def simulate_ecg(
 ) -> SimulatedECG:
     """One ECG of this patient, with everything that is known about it.
 
-    codes: conditions with their severity (0 to 1] in place of the patient's own, for teaching:
-        `simulate_ecg(patient, rng, codes={"I44.7": 1.0})`; `{}` gives a normal ECG.
-    noise: 1 as in practice, 0 or False for none, other numbers scale it.
+    patient: whose heart, chest and conditions are simulated. rng: the source of random numbers.
+    sampling_rate_hz: samples per second. duration_s: length in seconds.
+    codes: ICD-10 codes of conditions with their severity (above 0, at most 1) in place of the patient's own, for
+        teaching; `{}` gives a normal ECG.
+    noise: 1 as in practice, 0 for none, other numbers scale it.
+
+    Returns the recording, its ground truth (beats, intervals, codes) and the patient. Raises ECGError for a code that
+    cannot be simulated.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        patient = lt.sample_patient(0, np.random.default_rng(0))
+        ecg = lt.simulate_ecg(patient, np.random.default_rng(1), codes={"I44.7": 1.0})
+        ecg.recording.leads, ecg.truth.qrs_ms  # left bundle branch block: a wide QRS complex
     """
     severity = sample_codes(patient, rng) if codes is None else check_codes(codes)
     heart = heart_with(patient, severity, rng)

@@ -315,7 +315,7 @@ def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
     [
         ({"leads": ("A", "B")}, "Unknown lead names 'A', 'B'; name the leads I, II"),
         ({"leads": ("vx", "vy", "vz")}, "Unknown lead names 'vx'"),
-        ({"leads": ("II", "V1", "ii")}, "Lead II is there twice, as 'II' and 'ii'; keep one"),
+        ({"leads": ("II", "V1", "ii")}, "Lead II is given twice, as 'II' and 'ii'; keep one"),
         ({"rate": "0"}, "sampling rate is 0 Hz"),
         ({"rate": "10"}, "sampling rate is 10 Hz, but an ECG"),
         ({"rate": "50000"}, "sampling rate is 50000 Hz"),
@@ -492,8 +492,8 @@ def test_an_empty_row_is_a_gap_and_shifts_nothing(tmp_path, text):
         ("I,II\n1,2\n\n2,3\n", "Row 3 has 1 values for 2 columns"),
         ("A,B\n1,2\n2,3\n", "Unknown lead names 'A', 'B'"),
         ("1,2\n2,3\n", "Unknown lead names '1', '2'"),
-        ("I,i\n1,2\n2,3\n", "Lead I is there twice, as 'I' and 'i'"),
-        ("I,I\n1,2\n2,3\n", "Lead I is there twice"),
+        ("I,i\n1,2\n2,3\n", "Lead I is given twice, as 'I' and 'i'"),
+        ("I,I\n1,2\n2,3\n", "Lead I is given twice"),
         ("I,II\n1,2\n2\n", "Row 3 has 1 values for 2 columns; complete it"),
         ("I,II\n1,2,3\n2,3,4\n", "Row 2 has 3 values for 2 columns"),
         ("I,II\n", "no samples below the first row"),
@@ -554,7 +554,7 @@ def test_npz_brings_all_it_needs(tmp_path):
         (np.array([["a", "b", "c"]]), ("I",), "type <U1"),
         (np.array([[None, 1, 2]], dtype=object), ("I",), "damaged or is not NumPy"),
         (np.ones((2, 300)), ("X", "Y"), "Unknown lead names 'X', 'Y'"),
-        (np.ones((2, 300)), ("I", "i"), "Lead I is there twice"),
+        (np.ones((2, 300)), ("I", "i"), "Lead I is given twice"),
         (np.ones((1, 0)), ("I",), "damaged|No lead can be used"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_recording_is_float32_contiguous_and_knows_its_length():
     [
         (np.zeros((2, 9)), 500.0, ("I", "X"), "Unknown lead name 'X'"),
         (np.zeros((2, 9)), 500.0, ("I", "i"), "Unknown lead name 'i'"),
-        (np.zeros((2, 9)), 500.0, ("I", "I"), "Lead I is there twice"),
+        (np.zeros((2, 9)), 500.0, ("I", "I"), "Lead I is given twice"),
         (np.zeros((3, 9)), 500.0, ("I", "II"), "3 rows but 2 lead names"),
         (np.zeros((0, 9)), 500.0, (), "no leads or no samples"),
         (np.zeros((1, 0)), 500.0, ("I",), "no leads or no samples"),

@@ -26,7 +26,7 @@ def match_leads(names: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     for index, name in enumerate(names):
         lead = lead_name(name)
         if lead in place:
-            raise ECGError(f"Lead {lead} is there twice, as {names[place[lead]]!r} and {name!r}; keep one of the two.")
+            raise ECGError(f"Lead {lead} is given twice, as {names[place[lead]]!r} and {name!r}; keep one of the two.")
         if lead is not None:
             place[lead] = index
     others = [str(name)[:20] for name in names if lead_name(name) is None]
@@ -109,14 +109,14 @@ def usable_leads(
     """The leads that can be used, gaps filled; every lead left out or filled gets a note, a flag and a LeadWarning."""
     usable, notes, flags = {}, [], []
     for lead, signal_mv in signals_mv.items():
-        there = np.isfinite(signal_mv)
-        missing = 0.0 if there.size and there.all() else 1 - there.mean() if there.size else 1.0
+        valid = np.isfinite(signal_mv)
+        missing = 0.0 if valid.size and valid.all() else 1 - valid.mean() if valid.size else 1.0
         # The two extremes say all that is asked for here, and a reduction is quicker than a copy.
-        low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[there])
+        low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[valid])
         if max(-low_mv, high_mv) > MAX_MV:
             raise ECGError(
                 f"Lead {lead} reaches {max(-low_mv, high_mv):.3g} mV, which no ECG does; check the unit and the gain.",
-                "impossible height",
+                "impossible amplitude",
             )
         if missing:
             flags.append((lead, "nan"))
@@ -129,7 +129,7 @@ def usable_leads(
             if missing:
                 notes.append(f"Lead {lead} had gaps, {100 * missing:.3g} % of it, filled along straight lines.")
                 time = np.arange(len(signal_mv))
-                signal_mv = np.interp(time, time[there], signal_mv[there])
+                signal_mv = np.interp(time, time[valid], signal_mv[valid])
             usable[lead] = signal_mv
     if not usable:
         raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead")

@@ -1,6 +1,6 @@
 """Reading an ECG from a file: WFDB, CSV, NumPy, EDF, DICOM or XML in, a `Recording` in millivolts out.
 
-The format is told from the content of the file, not from its name. Leads are matched by name, whatever their order
+The format is recognized by the content of the file, not by its name. Leads are matched by name, whatever their order
 or case. What a file does not say and the caller does not give (rate, unit, lead names) is never guessed. Everything
 that goes wrong is an `ECGError` of one sentence.
 """
@@ -59,7 +59,15 @@ def read_ecg(
     Channels that are none of the twelve leads are dropped with a note. A lead that is flat, or of which more
     than 20 % is missing, is left out with a LeadWarning; smaller gaps are interpolated with a LeadWarning.
     Raises ECGError, whose one sentence starts with the file's name, for anything else, and where an argument
-    contradicts the file.
+    contradicts the file. Raises MissingExtraError if the format needs a package that is not installed.
+
+    Example:
+        from pathlib import Path
+        import lamae_toolkit as lt
+
+        Path("ecg.csv").write_text("time_s,I_mV,II_mV\\n0.00,0.1,0.2\\n0.01,0.3,0.1\\n0.02,0.2,0.4\\n")
+        ecg = lt.read_ecg("ecg.csv")
+        ecg.leads, ecg.sampling_rate_hz  # (("I", "II"), 100.0)
     """
     path = Path(path).expanduser().absolute()
     given_rate_hz = None if sampling_rate_hz is None else float(sampling_rate_hz)
