@@ -73,7 +73,7 @@ def scp_table() -> "pd.DataFrame":
     """The map from the 71 SCP-ECG statements of PTB-XL to ICD-10-CM, a row each, with the reason for its code.
 
     Columns: description, icd10 (empty where no code fits), icd10_if_acute (empty where it makes no difference),
-    and reason: why this code and what it loses, or why there is none.
+    and reason: why this code and what is lost, or why there is none.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What is in a cohort, before any model: who and which codes, which leads are bad, how much of each the others tell.
+"""What is in a cohort, before any model: who and which codes, which leads are bad, how much of each the others explain.
 
 Every function takes any store, or its index.
 """
@@ -18,11 +18,11 @@ from lamae_toolkit.icd10 import name_of
 
 AT_ONCE = 256
 LEAD_SETS = {"all other leads": LEADS, "limb leads": LIMB_LEADS, "chest leads": PRECORDIAL_LEADS}
-"""The leads from which each lead is drawn; a lead is never drawn from itself."""
+"""The leads from which each lead is reconstructed; a lead is never reconstructed from itself."""
 
 
 def some_rows(index: pd.DataFrame, most: int, seed: int = 0) -> np.ndarray:
-    """The rows of patients drawn at random, each with all their ECGs, until there are `most` ECGs."""
+    """The rows of randomly sampled patients, each with all their ECGs, until there are `most` ECGs."""
     _refuse_empty(index)
     patients, patient = np.unique(index.patient_id, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(patients))
@@ -81,9 +81,9 @@ def code_table(index: pd.DataFrame, column: str = "codes") -> pd.DataFrame:
 class CoOccurrence(NamedTuple):
     """Which codes are on the same ECG; all tables have a row and a column for each code.
 
-    count: ECGs with both. expected: ECGs that would have both if codes knew nothing of each other. ratio:
-    count / expected, blank on the diagonal and where fewer than `least_expected` are expected, since chance rules
-    there. share: P(column | row), of the ECGs with the row's code the share that has the column's.
+    count: ECGs with both. expected: ECGs that would have both if codes were independent. ratio:
+    count / expected, blank on the diagonal and where fewer than `least_expected` are expected, since such
+    ratios are mostly noise. share: P(column | row), of the ECGs with the row's code the share that has the column's.
     """
 
     count: pd.DataFrame
@@ -95,7 +95,7 @@ class CoOccurrence(NamedTuple):
 def co_occurrence(
     index: pd.DataFrame, column: str = "codes", most: int = 20, least_expected: float | int = 5
 ) -> CoOccurrence:
-    """Which codes keep company, for the `most` frequent ones. ECGError if no ECG has a code."""
+    """Which codes occur on the same ECG, for the `most` frequent ones. ECGError if no ECG has a code."""
     codes = code_table(index, column).index[:most]
     if codes.empty:
         raise ECGError(f"No ECG of this cohort has anything in {column}, so nothing can occur together.")
@@ -144,7 +144,7 @@ def quality_table(store: Store, rows: np.ndarray | None = None) -> pd.DataFrame:
 
 
 def reversal_table(index: pd.DataFrame) -> pd.DataFrame:
-    """How many ECGs look as if two electrodes had been exchanged, and which."""
+    """How many ECGs look like a lead reversal (two electrodes interchanged), and of which electrodes."""
     counts = _flagged(index).flag_swap[index.flag_swap != ""].value_counts()
     return pd.DataFrame({"ECGs": counts, "share of ECGs": counts / max(len(index), 1)}).rename_axis("suspected swap")
 
@@ -167,7 +167,7 @@ def _flagged(index: pd.DataFrame) -> pd.DataFrame:
     return index
 
 
-# How much of each lead the others tell.
+# How much of each lead the others explain.
 
 
 def lead_covariances(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b l l"]:
@@ -183,31 +183,31 @@ def lead_covariances(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b l l
 
 def pooled(covariances: Float[np.ndarray, "b l l"]) -> Float[np.ndarray, "l l"]:
     """The mean covariances over the ECGs that have both leads; NaN where none has."""
-    known = np.isfinite(covariances)
+    valid = np.isfinite(covariances)
     with np.errstate(invalid="ignore"):
-        return np.where(known, covariances, 0.0).sum(axis=0) / known.sum(axis=0)
+        return np.where(valid, covariances, 0.0).sum(axis=0) / valid.sum(axis=0)
 
 
 def explained_share(
     learn: Float[np.ndarray, "b l l"], unseen: Float[np.ndarray, "u l l"], lead: str, others: Sequence[str]
 ) -> Float[np.ndarray, " u"]:
-    """R² of a lead drawn as a weighted sum of other leads, for each unseen ECG: 1 is perfect, 0 the lead's mean.
+    """R² of a lead reconstructed as a weighted sum of other leads, for each unseen ECG: 1 perfect, 0 its mean.
 
     learn, unseen: `lead_covariances` of different patients; the weights solve the normal equations of the first, for
-    the leads that each unseen ECG has, and R² = 1 - (s_tt - 2 w s_ot + w S_oo w) / s_tt. Below 0 the drawing is worse
-    than the mean. NaN where the lead is absent or flat, or none of the others is there.
+    the leads that each unseen ECG has, and R² = 1 - (s_tt - 2 w s_ot + w S_oo w) / s_tt. Below 0 the reconstruction is
+    worse than the mean. NaN where the lead is absent or flat, or none of the others is available.
     """
     together, target = pooled(learn), LEADS.index(lead)
-    known = np.isfinite(np.diag(together))
-    columns = np.array([LEADS.index(name) for name in others if name != lead and known[LEADS.index(name)]], dtype=int)
+    valid = np.isfinite(np.diag(together))
+    columns = np.array([LEADS.index(name) for name in others if name != lead and valid[LEADS.index(name)]], dtype=int)
     lead_mask = np.isfinite(np.diagonal(unseen, axis1=1, axis2=2))
     share = np.full(len(unseen), np.nan)
     for pattern in np.unique(lead_mask[:, columns], axis=0):
         chosen = columns[pattern]
         rows = np.flatnonzero((lead_mask[:, columns] == pattern).all(axis=1) & lead_mask[:, target])
-        if len(chosen) == 0 or not known[target]:
+        if len(chosen) == 0 or not valid[target]:
             continue
-        block = np.nan_to_num(together[np.ix_(chosen, chosen)])  # a pair that is never there together teaches nothing
+        block = np.nan_to_num(together[np.ix_(chosen, chosen)])  # a pair that is never recorded together has no weight
         weight = np.linalg.pinv(block, rcond=1e-9, hermitian=True) @ np.nan_to_num(together[chosen, target])
         own, with_target = unseen[rows, target, target], unseen[rows][:, chosen, target]
         error = own - 2 * with_target @ weight + weight @ unseen[rows][:, chosen][:, :, chosen] @ weight
@@ -240,7 +240,7 @@ def lead_matrix(learn: Float[np.ndarray, "b l l"], unseen: Float[np.ndarray, "u 
 
 
 def in_parts(store: Store, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The signals in mV and which leads are there, some ECGs at a time, with the number of the first."""
+    """The signals in mV and their lead masks, some ECGs at a time, each part with the position of its first ECG."""
     if len(rows) == 0:
         raise ECGError("No ECG is chosen; choose rows of the store.")
     for start in range(0, len(rows), AT_ONCE):

@@ -1,7 +1,7 @@
 """Files in the shape of MIMIC-IV-ECG and MIMIC-IV, written from the simulator: to practise without credentials.
 
-No number in it is of a real patient. The labels are written from what was simulated, by another way than the one by
-which `mimic_labels` finds them, so that the two check each other.
+No number in it is of a real patient. The labels are written from what was simulated, in another way than
+`mimic_labels` finds them, so that the two check each other.
 """
 
 from collections import Counter
@@ -105,7 +105,7 @@ class _Tables:
         self.stay_of_record: list[_Stay | None] = []
 
     def add(self, ecg: SimulatedECG) -> str:
-        """One ECG more; returns its path below the folder of ECGs, without suffix."""
+        """Add one ECG; returns its path below the folder of ECGs, without suffix."""
         subject = 10_000_000 + 37 * ecg.patient.patient_id
         study = 40_000_000 + 11 * len(self.records)
         stay, time = self._stay(ecg, subject)
