@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from conftest import REAL_DATA
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 MAX_LINES = 21
 IMPORTS = ("import lamae_toolkit as lt", "from lamae_toolkit.experiments import ")
@@ -40,6 +42,9 @@ def test_it_runs_and_so_do_its_solutions(path, folder, tmp_path):
     # One thread: the tests run in as many processes as there are cores.
     own = {name: str(tmp_path / name) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     environment = os.environ | own | {"LAMAE_FAST": "1", "OMP_NUM_THREADS": "1"}
+    # Real ECGs come from the local folder; where there is none, the notebooks fall back to simulated ones.
+    if (REAL_DATA / "ptb-xl").is_dir():
+        environment["LAMAE_PTBXL"] = str(REAL_DATA / "ptb-xl")
     words = ["--nbmake", "--overwrite", "--nbmake-timeout=300", "-p", "no:cacheprovider", "-q", path.name]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *words], cwd=folder, env=environment, capture_output=True, text=True

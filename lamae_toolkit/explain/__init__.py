@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = lazy(
         "attention_summary": "explain.encoded",
         "encode_ecg": "explain.encoded",
         "attribute_leads": "explain.lead_shapley",
-        "lead_shapley": "explain.lead_shapley",
         "masked_errors": "explain.reconstruction",
         "reconstruct_masked": "explain.reconstruction",
         "shipped_pair": "explain.reconstruction",
