@@ -1,6 +1,6 @@
 """How far the chances of the shipped probe came true: writes calibration.json beside it.
 
-    python benchmarks/calibrate_small.py --ptbxl PTB-XL --out lamae_toolkit/model/weights/lamae-small
+    python benchmarks/calibrate_small.py --ptbxl PTB-XL --out lamae_toolkit/model/weights/lamae-mini-ptbxl
 
 Scored on PTB-XL's folds 9 and 10, which neither the weights nor the probe have seen, in groups of similar chance.
 There is nothing random in it. What the lead explorer draws as intervals of the chances is read from this file.
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--ptbxl", type=Path, required=True, help="folder of PTB-XL as it was unpacked")
     parser.add_argument("--out", type=Path, required=True, help="folder for calibration.json")
     arguments = parser.parse_args()
-    model, probe = LAMAE.from_pretrained("lamae-small"), Probe.load(shipped_or_own("lamae-small"))
+    model, probe = LAMAE.from_pretrained("lamae-mini-ptbxl"), Probe.load(shipped_or_own("lamae-mini-ptbxl"))
     with tempfile.TemporaryDirectory() as folder:
         store = ptbxl_store(Path(folder) / "store", arguments.ptbxl, progress=False)
         rows = store.rows(SEEN.test)

@@ -1,4 +1,4 @@
-"""What it costs to record all attention while lamae-small reads ECGs, against reading them unwatched.
+"""What it costs to record all attention while lamae-mini-ptbxl reads ECGs, against reading them unwatched.
 
     python benchmarks/explain_overhead.py [--rounds 30]
 
@@ -67,7 +67,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
-    model = LAMAE.from_pretrained("lamae-small")
+    model = LAMAE.from_pretrained("lamae-mini-ptbxl")
     one = golden_signal(model.config)
     for ecgs in (1, 16):
         batch = Batch(one.signal_mv.repeat(ecgs, 1, 1), one.lead_mask.repeat(ecgs, 1), one.leads)

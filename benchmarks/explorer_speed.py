@@ -44,7 +44,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.simulate.simulator import simulate_ecg
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
-rng, folder = np.random.default_rng(0), shipped_or_own("lamae-small")
+rng, folder = np.random.default_rng(0), shipped_or_own("lamae-mini-ptbxl")
 ecgs = [simulate_ecg(sample_patient(seed, rng), rng, codes={}).recording for seed in (1, 2)]
 LeadExplorer(LAMAE.from_pretrained(folder), ecgs, Probe.load(folder), Calibration.load(folder))
 """
@@ -121,7 +121,7 @@ def opening(chromium: str, openings: int, wait_s: float) -> dict:
             for number in range(openings):
                 log = Path(folder) / f"{name}{number}" / "log.txt"
                 log.parent.mkdir()
-                with served(ecgs, shipped_or_own("lamae-small"), log) as address:
+                with served(ecgs, shipped_or_own("lamae-mini-ptbxl"), log) as address:
                     time.sleep(pause_s)
                     with browser_page(chromium, 1020, 1800) as page:
                         start = time.perf_counter()

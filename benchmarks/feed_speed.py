@@ -1,7 +1,7 @@
 """How long training waits for its ECGs: resident on the device, streamed to it, or read when they are due.
 
     python benchmarks/feed_speed.py [--size demo] [--batch 16] [--ecgs 5000] [--cold]
-    python benchmarks/feed_speed.py --device cuda --size lamae_tiny lamae_small lamae_base --batch 256 --ecgs 100000
+    python benchmarks/feed_speed.py --device cuda --size small base large --batch 256 --ecgs 100000
 
 In one run, in turns: steps that get the same batch again and again, the floor; a batch read by `Store.batch` when it is
 due; and the two ways of `lamae_toolkit.training.loader`. `waits` is the share of a step in which the loop waits for its batch. A

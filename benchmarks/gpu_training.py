@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--recipes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--batch", type=int, help="ECGs a step; 1024 on a GPU, 8 on a CPU")
-    parser.add_argument("--choices-recipe", choices=SIZES, help="lamae_small on a GPU, lamae_tiny on a CPU")
+    parser.add_argument("--choices-recipe", choices=SIZES, help="base on a GPU, small on a CPU")
     parser.add_argument("--choices-batch", type=int, help="256 on a GPU, 8 on a CPU")
     parser.add_argument("--store", type=Path, help="a cohort at 100 Hz; simulated without it")
     parser.add_argument("--steps", type=int, help="steps per measurement; 20 on a GPU, 2 on a CPU")
@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     batch, choices_batch = chosen.batch or (1024 if on_gpu else 8), chosen.choices_batch or (256 if on_gpu else 8)
     steps, rounds, seconds = chosen.steps or (20 if on_gpu else 2), chosen.rounds, chosen.seconds
     made = {name: SIZES[name](batch_size=batch) for name in chosen.recipes}
-    one = SIZES[chosen.choices_recipe or ("lamae_small" if on_gpu else "lamae_tiny")](batch_size=choices_batch)
+    one = SIZES[chosen.choices_recipe or ("base" if on_gpu else "small")](batch_size=choices_batch)
     if chosen.quick:
         made, one, steps, rounds, seconds, batch = {"toy": QUICK}, QUICK, 2, 1, 0.0, 8
     backend = "aot_eager" if chosen.quick and not on_gpu else "inductor"

@@ -178,8 +178,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     models = {
-        "LAMAE": LAMAE.from_pretrained("lamae-small"),
-        "independent leads": IndependentMAE.from_pretrained("lamae-small-independent"),
+        "LAMAE": LAMAE.from_pretrained("lamae-mini-ptbxl"),
+        "independent leads": IndependentMAE.from_pretrained("lamae-mini-ptbxl-independent"),
     }
     with tempfile.TemporaryDirectory() as folder:
         ptbxl = ptbxl_cohort(Path(folder), args.ptbxl)

@@ -34,13 +34,13 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import ABSENT, Record, Store, pack
 from lamae_toolkit.ecg.preprocess import bandpass, resample
-from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.layers import Block, sinusoidal_pos_embed
 from lamae_toolkit.model.masking import random_mask, visible_patches
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle
+from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.step import Compute
 from lamae_toolkit.training.trainer import TrainConfig, optimizer
 from measuring import flop, in_turns, machine, median_and_range, training_step
@@ -167,7 +167,7 @@ def in_order(store: Store, batch: int) -> Callable[[], np.ndarray]:
 # Sizes of LAMAE, and plain ones as wide whose decoder is made wider until the operations per ECG are equal within 1 %.
 PAIRS = {
     "demo size": (LAMAEConfig(), PlainConfig(144, 3, 3, 80, 2)),
-    "size of the comparison of rivals": (SMALL, PlainConfig(96, 2, 3, 56, 2)),
+    "size of the comparison of rivals": (MINI, PlainConfig(96, 2, 3, 56, 2)),
 }
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/shapley_speed.py [--threads 2] [--rounds 3] [--sample 120] [--all]
 
-One simulated ECG of twelve leads, one code. Two models of one size: the shipped `lamae-small`, whose latent attention
+One simulated ECG of twelve leads, one code. Two models of one size: the shipped `lamae-mini-ptbxl`, whose latent attention
 is among all tokens, and an untrained one in which only the leads' CLS tokens meet. Full runs are `model.embed` and the
 probe on `batch.select(leads)`, one after the other. A sample of them, spread over all sizes of subsets, is timed, and
 the time of all 4,096 follows from the mean of each size; --all runs really all of them. In every round both ways are
@@ -127,11 +127,11 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {chosen.threads} threads, float32, torch {torch.__version__},"
         f" median and range of {chosen.rounds} rounds"
     )
-    shipped, probe = LAMAE.from_pretrained("lamae-small").eval(), Probe.load(WEIGHTS / "lamae-small")
+    shipped, probe = LAMAE.from_pretrained("lamae-mini-ptbxl").eval(), Probe.load(WEIGHTS / "lamae-mini-ptbxl")
     probe = one_code(probe, "I44.7")
     recording = next(simulate_patients(1, seed=0)).recording
     subsets = list(range(1, SUBSETS)) if chosen.all else spread_sample(chosen.sample)
-    report('lamae-small, tokens "all"', shipped, probe, recording, chosen.rounds, subsets)
+    report('lamae-mini-ptbxl, tokens "all"', shipped, probe, recording, chosen.rounds, subsets)
     untrained = random_encoder(replace(shipped.config, tokens="cls"))
     report('untrained, the same size, tokens "cls"', untrained, probe, recording, chosen.rounds, subsets)
 

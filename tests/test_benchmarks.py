@@ -23,7 +23,7 @@ from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext
-from lamae_toolkit.training.presets import Size, lamae_tiny
+from lamae_toolkit.training.presets import Size, small
 
 BENCHMARKS = Path(training_ways.__file__).parent
 
@@ -122,7 +122,7 @@ def test_a_tiled_store_is_a_store(tmp_path):
 
 @pytest.mark.slow
 def test_estimated_memory_per_ecg_is_what_more_ecgs_take():
-    size = lamae_tiny()
+    size = small()
     model = LAMAE(size.model)
 
     def peak(ecgs: int) -> int:

@@ -114,6 +114,7 @@ RENAMED_OPTIONS = {
     "--data": "--data-location",
     "--variants": "--variant, given once for each row of the table",
 }
+RENAMED_SIZES = {"lamae_tiny": "small", "lamae_small": "base", "lamae_base": "large"}
 """Names of version 0.1."""
 
 
@@ -148,8 +149,10 @@ def main(words: Sequence[str] | None = None) -> int:
 def _refuse_old_names(words: list[str]) -> None:
     if words and words[0] in RENAMED_COMMANDS:
         raise ECGError(f"lamae {words[0]} is now lamae {RENAMED_COMMANDS[words[0]]}.")
-    for word in words:
-        option = word.partition("=")[0]
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        option, _, joined = word.partition("=")
+        if option == "--size" and (joined or value) in RENAMED_SIZES:
+            raise ECGError(f"The size {joined or value} is now called {RENAMED_SIZES[joined or value]}.")
         if option in RENAMED_OPTIONS:
             raise ECGError(f"{option} is now {RENAMED_OPTIONS[option]}.")
 

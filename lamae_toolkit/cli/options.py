@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from lamae_toolkit.errors import ECGError
 
-DEFAULT_WEIGHTS = "lamae-small"
+DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
 """The shipped weights that `explain`, `embed` and `app` use unless another checkpoint is given."""
 
 WORKERS = os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The weights that come with the toolkit: the recipe that trains `lamae-small` and its independent-lead twin."""
+"""The weights that come with the toolkit: the recipe that trains `lamae-mini-ptbxl` and its independent-lead twin."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,13 +16,13 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, embed_rows
 from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc, patient_bootstrap
-from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.experiments.demo import METRICS_FILE
 from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import CONFIG_FILE, GOLDEN_FILE, WEIGHTS_FILE
 from lamae_toolkit.parallel import machine
+from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
 SEEN = Split(train=(1, 2, 3, 4, 5, 6, 7), validation=(8,), test=(9, 10))
@@ -31,7 +31,7 @@ SEEN = Split(train=(1, 2, 3, 4, 5, 6, 7), validation=(8,), test=(9, 10))
 RECIPE = TrainConfig(steps=10000, batch_size=16, warmup_steps=300, save_every=500)
 """How the shipped weights were trained."""
 
-SHIPPED = {"LAMAE": "lamae-small", "independent leads": "lamae-small-independent"}
+SHIPPED = {"LAMAE": "lamae-mini-ptbxl", "independent leads": "lamae-mini-ptbxl-independent"}
 """The models whose weights come with the toolkit, and the names by which they are loaded."""
 
 SHIPPED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE, PROBE_FILE, METRICS_FILE, "README.md")
@@ -76,7 +76,7 @@ def train_small(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> dict:
-    """Train `lamae-small` (or its twin, by baseline="independent leads") on simulated ECGs and PTB-XL's folds 1 to 8.
+    """Train `lamae-mini-ptbxl` (its twin: "independent leads") on simulated ECGs and PTB-XL's folds 1 to 8.
 
     Any of COMPARED_MODELS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not given.
 
@@ -88,7 +88,7 @@ def train_small(
     out, train = Path(out), train or RECIPE
     cohort = Store.open(out / "store") if (out / "store").exists() else _cohort(out, ptbxl, simulated_ecgs, progress)
     torch.manual_seed(train.seed)
-    model = COMPARED_MODELS[model_name](SMALL)
+    model = COMPARED_MODELS[model_name](MINI)
     pretrain(model, cohort, np.arange(len(cohort)), out, train, device=device, progress=progress)
     metrics = _probe(model, ptbxl, out / CHECKPOINT, device, progress)
     metrics |= {"train": asdict(train), "model_name": model_name, "machine": machine()}

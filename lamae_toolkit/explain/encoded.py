@@ -121,7 +121,7 @@ def attention_summary(model: LAMAE, recording: Recording, probe: Probe | None = 
 
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
-        model = lt.LAMAE.from_pretrained("lamae-small")
+        model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
         summary = lt.attention_summary(model, ecg)
         print(summary.weight_table().round(3))
     """

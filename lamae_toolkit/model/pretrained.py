@@ -20,8 +20,11 @@ from lamae_toolkit.model.config import LAMAEConfig
 CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
 
 WEIGHTS = Path(__file__).parent / "weights"
-SHIPPED = ("lamae-small", "lamae-small-independent")
+SHIPPED = ("lamae-mini-ptbxl", "lamae-mini-ptbxl-independent")
 """Names of the weights that come with the toolkit, each a folder in `WEIGHTS`."""
+
+_RENAMED = {"lamae-small": "lamae-mini-ptbxl", "lamae-small-independent": "lamae-mini-ptbxl-independent"}
+"""Names of shipped weights in version 0.1."""
 
 FORMAT = 2
 """Version of the names in a checkpoint. Version 0.1 of the toolkit wrote none; its names are translated on loading."""
@@ -151,7 +154,12 @@ def name_of_0_1(name: str) -> str:
 
 
 def shipped_or_own(name: str | Path) -> Path:
-    """The folder of a checkpoint: that of the weights in `SHIPPED` if this is their name and no folder here."""
+    """The folder of a checkpoint: that of the weights in `SHIPPED` if this is their name and no folder here.
+
+    ECGError for a name of version 0.1.
+    """
+    if str(name) in _RENAMED and not Path(name).is_dir():
+        raise ECGError(f"The weights {name} are now called {_RENAMED[str(name)]}; use that name.")
     return WEIGHTS / name if str(name) in SHIPPED and not Path(name).is_dir() else Path(name)
 
 

@@ -1,6 +1,6 @@
 """Sizes of LAMAE for hundreds of thousands of ECGs: recipes, and what each costs in operations, memory and hours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -73,13 +73,33 @@ class Size:
         return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
 
 
-def lamae_tiny(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+MINI = LAMAEConfig(width=96, heads=2, pooling_heads=2, decoder_width=48, decoder_heads=2)
+"""The size of the shipped weights and of the comparisons: two blocks read each lead and one connects the leads."""
+
+_LARGER = replace(MINI, encoder_depth=8, latent_depth=4)
+SMALL = replace(_LARGER, width=192, heads=3, pooling_heads=3, decoder_width=96, decoder_heads=3, decoder_depth=2)
+BASE = replace(_LARGER, width=384, heads=6, pooling_heads=6, decoder_width=192, decoder_heads=6, decoder_depth=4)
+LARGE = replace(_LARGER, width=768, heads=12, pooling_heads=12, decoder_width=384, decoder_heads=12, decoder_depth=4)
+"""The sizes from SMALL on: eight blocks read each lead and four connect the leads."""
+
+
+def mini(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+    """For a laptop: 0.4 M parameters, 0.4 GFLOP per ECG; memory 0.01 GB and 5 MB per ECG computed at once.
+
+    The size of the shipped weights, which were trained by a shorter recipe (`lamae research shipped-weights`). Used as
+    `small`. The memory of a step of 2 ECGs is not measured (0.02 GB by the
+    estimate). All epochs at 100 TFLOP/s would take 0.1 hours.
+    """
+    return _size(MINI, ecgs, epochs, batch_size)
+
+
+def small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one small GPU: 5.7 M parameters, 5.3 GFLOP per ECG; memory 0.09 GB and 30 MB per ECG computed at once.
 
     ecgs: how many are pretrained on; the training folds of MIMIC-IV-ECG hold about 560,000. Command:
-    `lamae pretrain --size lamae_tiny --store STORE --out RUN`; in a notebook:
+    `lamae pretrain --size small --store STORE --out RUN`; in a notebook:
 
-        size = lamae_tiny(len(rows))
+        size = small(len(rows))
         pretrain(LAMAE(size.model), store, rows, out, size.train, compute=size.compute, device="cuda")
 
     `Size.hours` gives the hours at a measured throughput, `replace(size.compute, accumulation=4)` a quarter of a batch
@@ -89,48 +109,29 @@ def lamae_tiny(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -
     Measured on a CPU: a step of 2 ECGs takes 0.13 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
     measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.8 hours.
     """
-    return _size(192, 3, 96, 3, 2, ecgs, epochs, batch_size)
+    return _size(SMALL, ecgs, epochs, batch_size)
 
 
-def lamae_small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+def base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one GPU: 23.7 M parameters, 23.3 GFLOP per ECG; memory 0.38 GB and 73 MB per ECG computed at once.
 
-    Used as `lamae_tiny`, and as untried. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
+    Used as `small`, and as untried. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
     estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 3.6 hours.
     """
-    return _size(384, 6, 192, 6, 4, ecgs, epochs, batch_size)
+    return _size(BASE, ecgs, epochs, batch_size)
 
 
-def lamae_base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
+def large(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For several GPUs: 94.5 M parameters, 92.1 GFLOP per ECG; memory 1.51 GB and 146 MB per ECG computed at once.
 
-    Used as `lamae_tiny`, and as untried. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
+    Used as `small`, and as untried. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
     estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 14.3 hours.
     """
-    return _size(768, 12, 384, 12, 4, ecgs, epochs, batch_size)
+    return _size(LARGE, ecgs, epochs, batch_size)
 
 
-def _size(
-    width: int,
-    heads: int,
-    decoder_width: int,
-    decoder_heads: int,
-    decoder_depth: int,
-    ecgs: int,
-    epochs: int,
-    batch_size: int,
-) -> Size:
-    """Eight blocks read each lead and four connect the leads; the rate goes with the batch, matrices in bfloat16."""
-    model = LAMAEConfig(
-        width=width,
-        heads=heads,
-        pooling_heads=heads,
-        encoder_depth=8,
-        latent_depth=4,
-        decoder_width=decoder_width,
-        decoder_heads=decoder_heads,
-        decoder_depth=decoder_depth,
-    )
+def _size(model: LAMAEConfig, ecgs: int, epochs: int, batch_size: int) -> Size:
+    """The rate goes with the batch; matrix products in bfloat16."""
     if ecgs < batch_size:
         raise ECGError(f"{ecgs} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
     steps, rate = epochs * (ecgs // batch_size), 1.5e-4 * batch_size / 256
@@ -138,5 +139,5 @@ def _size(
     return Size(model, train, Compute(precision="bfloat16"))
 
 
-SIZES = {"lamae_tiny": lamae_tiny, "lamae_small": lamae_small, "lamae_base": lamae_base}
-"""The recipes by name: `lamae pretrain --size lamae_small`."""
+SIZES = {"mini": mini, "small": small, "base": base, "large": large}
+"""The recipes by name: `lamae pretrain --size base`."""

@@ -168,7 +168,7 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
 
 def test_pretrain_size_with_changed_settings(run, tmp_path, capsys):
     small = ["--width", "48", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
-    words = ["pretrain", "--store", run / "store", "--out", tmp_path / "run", "--size", "lamae_tiny", "--device", "cpu"]
+    words = ["pretrain", "--store", run / "store", "--out", tmp_path / "run", "--size", "small", "--device", "cpu"]
     words += ["--batch-size", "8", "--steps", "2", *small]
     assert main([str(word) for word in words]) == 0
     state = torch.load(tmp_path / "run" / "checkpoint" / "training.pt", weights_only=True)

@@ -24,7 +24,7 @@ from lamae_toolkit.model.pretrained import SHIPPED, WEIGHTS
 from lamae_toolkit.training.trainer import TrainConfig
 from test_lamae import SMALL as TINY
 
-KINDS = {"lamae-small": LAMAE, "lamae-small-independent": IndependentMAE}
+KINDS = {"lamae-mini-ptbxl": LAMAE, "lamae-mini-ptbxl-independent": IndependentMAE}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -33,7 +33,7 @@ def test_shipped_weights_load_offline_by_name_and_are_small(name, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     model = KINDS[name].from_pretrained(name)
     assert not model.training
-    calibrated = (CALIBRATION_FILE,) if name == "lamae-small" else ()
+    calibrated = (CALIBRATION_FILE,) if name == "lamae-mini-ptbxl" else ()
     assert sorted(path.name for path in (WEIGHTS / name).iterdir()) == sorted((*SHIPPED_FILES, *calibrated))
     assert (WEIGHTS / name / "model.safetensors").stat().st_size <= 8_000_000
     card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
@@ -44,16 +44,16 @@ def test_shipped_weights_load_offline_by_name_and_are_small(name, monkeypatch, t
 
 def test_weights_of_another_kind_are_refused_with_their_kind():
     with pytest.raises(ECGError, match="holds a model of the kind IndependentMAE, not LAMAE"):
-        LAMAE.from_pretrained("lamae-small-independent")
+        LAMAE.from_pretrained("lamae-mini-ptbxl-independent")
 
 
 @pytest.mark.slow
 def test_shipped_weights_score_what_their_card_says_on_patients_that_nothing_has_seen(ptbxl):
-    model, probe = LAMAE.from_pretrained("lamae-small"), Probe.load(WEIGHTS / "lamae-small")
+    model, probe = LAMAE.from_pretrained("lamae-mini-ptbxl"), Probe.load(WEIGHTS / "lamae-mini-ptbxl")
     rows = ptbxl.rows((9, 10))
     labels = labels_of(ptbxl.index.iloc[rows], "codes", probe.codes)
     logits = probe.logits(features(embed_rows(model, ptbxl, rows, progress=False), probe.representation))
-    metrics = json.loads((WEIGHTS / "lamae-small" / "metrics.json").read_text())
+    metrics = json.loads((WEIGHTS / "lamae-mini-ptbxl" / "metrics.json").read_text())
     found = np.nanmean(auroc(labels, logits, np.ones((1, len(rows)))).value)
     assert found == pytest.approx(metrics["codes, per_lead"]["value"], abs=2e-3)
 

@@ -129,9 +129,9 @@ def test_subsets_that_a_token_would_hardly_look_at(tokens):
     torch.testing.assert_close(table, expected, atol=3e-4, rtol=3e-4)
 
 
-@pytest.mark.parametrize("name", ["lamae-small", "lamae-small-independent"])
+@pytest.mark.parametrize("name", ["lamae-mini-ptbxl", "lamae-mini-ptbxl-independent"])
 def test_the_shipped_weights_with_all_twelve_leads(cohort, name):
-    kind = LAMAE if name == "lamae-small" else COMPARED_MODELS["independent leads"]
+    kind = LAMAE if name == "lamae-mini-ptbxl" else COMPARED_MODELS["independent leads"]
     model, probe = kind.from_pretrained(name).eval(), Probe.load(WEIGHTS / name)
     batch = cohort.batch([1])
     assert batch.lead_mask.all()

@@ -132,7 +132,7 @@ def run_alone(program: str) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.stdout.endswith("all equal\n"), done.stderr[-4000:]
 

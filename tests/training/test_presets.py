@@ -10,13 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.presets import lamae_base, lamae_small, lamae_tiny
+from lamae_toolkit.training.presets import base, large, mini, small
 
 STATED = r"([\d.]+) M parameters, ([\d.]+) GFLOP per ECG; memory ([\d.]+) GB and (\d+) MB per ECG"
 EXPECTED = r"\(([\d.]+) GB by the\s+estimate\).*?at 100 TFLOP/s would take ([\d.]+) hours"
 
 
-@pytest.mark.parametrize("recipe", [lamae_tiny, lamae_small, lamae_base])
+@pytest.mark.parametrize("recipe", [mini, small, base, large])
 def test_a_docstring_states_what_is_counted(recipe):
     size, stated = recipe(), re.search(STATED, recipe.__doc__).groups()
     at_rest = size.memory_bytes(0)
@@ -32,7 +32,7 @@ def test_a_docstring_states_what_is_counted(recipe):
 
 
 def test_operations_counted_without_values_are_those_of_a_real_step():
-    size = lamae_tiny()
+    size = small()
     model = LAMAE(size.model)
     signal = torch.randn(2, 12, 1000, generator=torch.Generator().manual_seed(0))
     batch = Batch(signal, torch.ones(2, 12, dtype=torch.bool))
@@ -43,7 +43,7 @@ def test_operations_counted_without_values_are_those_of_a_real_step():
 
 
 def test_hours_follow_from_a_measured_throughput():
-    size = lamae_small(ecgs=10_240, epochs=50)
+    size = base(ecgs=10_240, epochs=50)
     assert size.train.steps == 500 and size.train.warmup_steps == 25
     assert size.hours(1024.0) == pytest.approx(500 / 3600)
     with pytest.raises(ECGError, match="throughput is 0 ECGs/s"):

@@ -28,7 +28,7 @@ from lamae_toolkit.widgets.icd10_board.widget import ICD10Board
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 from lamae_toolkit.widgets.mask_playground.widget import MaskPlayground
 from lamae_toolkit.widgets.training_monitor.widget import TrainingMonitor
-folder = shipped_or_own("lamae-small")
+folder = shipped_or_own("lamae-mini-ptbxl")
 store, model, probe = Store.open({store!r}), LAMAE.from_pretrained(folder), Probe.load(folder)
 ecg, rows = store.recording(0), np.arange(len(store))
 """

@@ -20,7 +20,7 @@ from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 class ECGApp(widgets.VBox):
     """What `lamae app` serves. The folder may be empty, or hold broken files: what is wrong is said, uploads work."""
 
-    def __init__(self, folder: Path | str, checkpoint: Path | str = "lamae-small") -> None:
+    def __init__(self, folder: Path | str, checkpoint: Path | str = "lamae-mini-ptbxl") -> None:
         where = shipped_or_own(checkpoint)
         self.model, self.calibration = LAMAE.from_pretrained(where), Calibration.load(where)
         self.probe = Probe.load(where) if (where / PROBE_FILE).is_file() else None

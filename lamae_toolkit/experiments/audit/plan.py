@@ -20,12 +20,13 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, embed_rows, evaluate
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.experiments.audit.methods import STAGES
-from lamae_toolkit.experiments.comparison.plans import BUDGET, SMALL
+from lamae_toolkit.experiments.comparison.plans import BUDGET
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.parallel import worker_pool
 from lamae_toolkit.simulate.simulator import simulate_patients
+from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
 PLAN_FILE, CASES_FILE, PROBES_FILE = "plan.json", "cases.json", "probes.json"
@@ -51,7 +52,7 @@ class AuditPlan:
     randomized_ecgs: int = 40
     representation: str = "summary"
     least_auroc: float = 0.8
-    model: LAMAEConfig = SMALL
+    model: LAMAEConfig = MINI
     train: TrainConfig = field(default_factory=lambda: BUDGET)
 
     def __post_init__(self) -> None:
