@@ -226,7 +226,7 @@ def what_if(model: LAMAE, probe: Probe, recording: Recording, changes: Mapping[s
 
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
-        model, probe = lt.LAMAE.from_pretrained("lamae-small"), lt.Probe.load("lamae-small")
+        model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
         changes = {"arm electrodes reversed": lambda ecg: lt.explain.electrodes_reversed(ecg, "RA", "LA")}
         table = lt.what_if(model, probe, ecg, changes)
         print(table.probability.T.round(3))

@@ -137,7 +137,7 @@ def attribute_leads(model: LAMAE, probe: Probe, recording: Recording) -> LeadAtt
 
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording.select(("I", "II", "V1", "V5"))
-        model, probe = lt.LAMAE.from_pretrained("lamae-small"), lt.Probe.load("lamae-small")
+        model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
         print(lt.attribute_leads(model, probe, ecg).table(probe.codes[0]).round(2))
     """
     device = next(model.parameters()).device

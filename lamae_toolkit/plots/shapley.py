@@ -35,7 +35,7 @@ def attribution_figure(
 
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording.select(("I", "II", "V1", "V5"))
-        model, probe = lt.LAMAE.from_pretrained("lamae-small"), lt.Probe.load("lamae-small")
+        model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
         attribution, summary = lt.attribute_leads(model, probe, ecg), lt.attention_summary(model, ecg)
         figure = lt.attribution_figure(attribution, probe.codes[0], summary)
     """

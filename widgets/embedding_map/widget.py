@@ -35,7 +35,7 @@ class EmbeddingMap(Shell):
 
         with tempfile.TemporaryDirectory() as folder:
             store = lt.simulate_store(f"{folder}/store", 12, progress=False)
-            model, rows = lt.LAMAE.from_pretrained("lamae-small"), range(12)
+            model, rows = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), range(12)
             widget = lt.EmbeddingMap(store, rows, lt.embed_rows(model, store, rows, progress=False))
             print(widget.describe())
     """

@@ -57,7 +57,7 @@ class ICD10Board(Shell):
 
         with tempfile.TemporaryDirectory() as folder:
             store = lt.simulate_store(f"{folder}/store", 80, progress=False)
-            model = lt.LAMAE.from_pretrained("lamae-small")
+            model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
             embedding = lt.embed_rows(model, store, range(80), progress=False)
             codes = store.index.codes.explode().value_counts().index[:2].tolist()
             evaluation = lt.evaluate(embedding, store.index, codes, n_bootstrap=50)

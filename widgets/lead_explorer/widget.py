@@ -50,7 +50,7 @@ class LeadExplorer(Shell):
 
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
-        explorer = lt.LeadExplorer(lt.LAMAE.from_pretrained("lamae-small"), [ecg])
+        explorer = lt.LeadExplorer(lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), [ecg])
         print(explorer.describe())
     """
 
