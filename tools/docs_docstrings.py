@@ -43,6 +43,11 @@ def docstring_markdown(text: str, names: set[str]) -> str:
     return "\n\n".join(blocks)
 
 
+def _words(found: re.Match) -> list[str]:
+    """The names that a line explains."""
+    return re.split(r", | and ", found[1])
+
+
 def _code(block: str) -> str:
     return f"```python\n{textwrap.dedent(block).strip()}\n```"
 
@@ -56,9 +61,8 @@ def _paragraph(block: str, names: set[str]) -> str:
     listed = False
     for number, line in enumerate(block.split("\n")):
         found = NAMES.match(line)
-        explains = found and (number == 0 or set(re.findall(r"\w+", found[1])) & names or listed)
-        if explains and not line.startswith("Raises"):
-            shown = re.sub(r"\*{0,2}\w+", lambda name: f"`{name[0]}`", found[1].replace(" and ", ", "))
+        if found and not line.startswith("Raises") and (number == 0 or listed or set(_words(found)) & names):
+            shown = ", ".join(f"`{name}`" for name in _words(found))
             parts.append(f"{'' if listed or not parts else chr(10)}- {shown}: {line[found.end() :]}")
             listed = True
         elif listed and not line.startswith(" ") and parts[-1].rstrip().endswith(".") and line[:1].isupper():
