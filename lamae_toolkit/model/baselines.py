@@ -29,9 +29,12 @@ class IndependentMAE(LAMAE):
     as for LAMAE, but no complete lead is masked.
 
     Example:
+        import numpy as np
         import lamae_toolkit as lt
+
         twin = lt.IndependentMAE(lt.LAMAEConfig()).eval()
-        batch = lt.collate([lt.simulate_ecg(lt.sample_patient(seed=1), seed=1)])
+        rng = np.random.default_rng(1)
+        batch = lt.collate([lt.simulate_ecg(lt.sample_patient(0, rng), rng, codes={}).recording])
         twin.embed(batch).heart.shape  # (1, 144)
     """
 

@@ -11,6 +11,12 @@ class LAMAEConfig:
     """Sizes and choices of the model; the defaults are those of the demo, small enough for a laptop.
 
     The paper's own sizes are not public; these are ours.
+
+    Example:
+        import lamae_toolkit as lt
+
+        config = lt.LAMAEConfig(width=96, encoder_depth=4)
+        config.duration_s  # 10.0, the longest ECG that the model reads
     """
 
     sampling_rate_hz: float = 100.0

@@ -31,6 +31,17 @@ def record_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, l
     token j each token i takes, or of "pooling" (b, h, l), the lead weights. In the lead encoder and the decoder
     the leads are folded into b: (b l). Recordings carry gradients where the model's run does. After the block
     the dictionary has only those that ran; ECGError if none did, and on a compiled model.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        model = lt.LAMAE(lt.LAMAEConfig()).eval()
+        rng = np.random.default_rng(1)
+        batch = lt.collate([lt.simulate_ecg(lt.sample_patient(0, rng), rng, codes={}).recording])
+        with lt.record_attention(model, "pooling") as record:
+            model.embed(batch)
+        record["pooling"][0].shape  # (1, 3, 12): records, heads, leads
     """
     record: dict[str, list[Tensor]] = {name: [] for name in _attentions(model) if name.startswith(prefix)}
     with _hooked(model, {name: calls.append for name, calls in record.items()}):
@@ -52,6 +63,16 @@ def edit_attention(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None
     model is to use instead, of the same shape. Rows need not sum to 1: knocking a column out leaves less, unless the
     function scales the rest up. ECGError for a name that there is not or that never ran in the block, for a result
     of another shape or type or with values that are not finite, and on a compiled model.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        model = lt.LAMAE(lt.LAMAEConfig()).eval()
+        rng = np.random.default_rng(1)
+        batch = lt.collate([lt.simulate_ecg(lt.sample_patient(0, rng), rng, codes={}).recording])
+        with lt.edit_attention(model, {"pooling": lambda weights: weights * 0 + 1 / 12}):
+            mean_of_leads = model.embed(batch).heart  # every lead weighs the same
     """
     names = attention_names(model)
     for name in edits:

@@ -34,9 +34,12 @@ class LAMAE(PretrainedModel):
     the twelve leads in any order. `embed` gives features, `reconstruct` the ECG in mV, and a call the training loss.
 
     Example:
+        import numpy as np
         import lamae_toolkit as lt
+
         model = lt.LAMAE(lt.LAMAEConfig()).eval()
-        ecg = lt.simulate_ecg(lt.sample_patient(seed=1), seed=1)
+        rng = np.random.default_rng(1)
+        ecg = lt.simulate_ecg(lt.sample_patient(0, rng), rng, codes={}).recording
         batch = lt.collate([ecg])
         embedding = model.embed(batch)
         embedding.heart.shape, embedding.lead_weights.shape  # (1, 144), (1, 3, 12)

@@ -18,14 +18,23 @@ def random_mask(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Mask:
-    """Hide a share of the patches of every lead, each lead on its own.
+    """Mask a fraction of the patches of every lead at random, each lead by itself.
 
-    shape: (records, leads, patches). Every lead keeps the same number of patches, `visible_patches`,
-    so that all leads can be encoded side by side. Source: He et al., arXiv 2111.06377.
+    shape: (b, l, n), records, leads and patches. ratio: the fraction that is masked, from 0 to below 1; every lead
+    keeps the same number of patches, `visible_patches`, so that all leads can be encoded together. generator: the
+    source of random numbers, torch's own if not given. device: where the mask is made.
+
+    Returns a boolean mask (b, l, n), True where a patch is masked. Source: He et al., arXiv 2111.06377.
+
+    Example:
+        import lamae_toolkit as lt
+
+        mask = lt.random_mask((1, 12, 40), ratio=0.75)
+        mask.sum(dim=-1)  # 30 of 40 patches of each lead
     """
     patches = shape[-1]
-    chance = torch.rand(shape, generator=generator, device=device)
-    rank = chance.argsort(dim=-1).argsort(dim=-1)
+    noise = torch.rand(shape, generator=generator, device=device)
+    rank = noise.argsort(dim=-1).argsort(dim=-1)
     return rank >= visible_patches(patches, ratio)
 
 
@@ -60,7 +69,17 @@ def whole_lead_mask(
 
 
 def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden: tuple[str, ...]) -> Mask:
-    """Hide exactly the leads named in `hidden`; `leads` names the rows of the batch."""
+    """Mask exactly the leads named in `hidden`, completely.
+
+    shape: (b, l, n), records, leads and patches. leads: the names of the rows of the batch. Returns a boolean mask
+    (b, l, n), True where a patch is masked. Raises ECGError for a name that is not among `leads`.
+
+    Example:
+        import lamae_toolkit as lt
+
+        mask = lt.named_lead_mask((1, 12, 40), lt.LEADS, ("V1", "V2"))
+        mask[0, lt.LEADS.index("V1")].all()  # True: lead V1 is masked
+    """
     unknown = [name for name in hidden if name not in leads]
     if unknown:
         raise ECGError(f"Lead {unknown[0]} cannot be hidden: it is not among {', '.join(leads)}.")

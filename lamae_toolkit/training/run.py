@@ -144,7 +144,19 @@ class Run:
 
 
 def read_log(folder: Path | str) -> list[dict]:
-    """The log of a run: one row per logged step, with step, loss, learning_rate, gradient_norm, ecgs_per_s."""
+    """The log of a run: one row per logged step, with step, loss, learning_rate, gradient_norm, ecgs_per_s.
+
+    folder: the folder that `pretrain` wrote. Raises ECGError if it has no log.
+
+    Example:
+        import lamae_toolkit as lt
+
+        store = lt.simulate_store("cohort", 40, workers=1, progress=False)
+        model = lt.LAMAE(lt.LAMAEConfig(width=48, encoder_depth=1))
+        rows = store.rows(lt.Split.of(store).train)
+        lt.pretrain(model, store, rows, "run", lt.TrainConfig(steps=10, batch_size=8), progress=False)
+        lt.read_log("run")[-1]["loss"]
+    """
     path = Path(folder) / LOG_FILE
     if not path.is_file():
         raise ECGError(f"{folder} has no {LOG_FILE}; give the folder that a pretraining run wrote.")

@@ -29,6 +29,11 @@ class TrainConfig:
 
     The last four change every ECG at random (see `augment`): a stretch of `crop_patches` is taken, larger or smaller by
     up to the share `scale_jitter`, each lead left out by the chance `lead_dropout`, and `noise_mv` added; 0 is off.
+
+    Example:
+        import lamae_toolkit as lt
+
+        config = lt.TrainConfig(steps=200, batch_size=16, scale_jitter=0.1)
     """
 
     steps: int = 1000
@@ -112,6 +117,16 @@ def pretrain(
 
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
     `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
+
+    device: where to compute, such as "cuda". progress: whether a progress bar is shown.
+
+    Example:
+        import lamae_toolkit as lt
+
+        store = lt.simulate_store("cohort", 40, workers=1, progress=False)
+        rows = store.rows(lt.Split.of(store).train)
+        model = lt.LAMAE(lt.LAMAEConfig(width=48, encoder_depth=1))
+        lt.pretrain(model, store, rows, "run", lt.TrainConfig(steps=2, batch_size=8), progress=False)
     """
     folder, compute, augment = Path(folder), compute or Compute(), config.augmentation
     check_rate(model, store.sampling_rate_hz)
