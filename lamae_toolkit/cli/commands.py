@@ -20,7 +20,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.io.read import find_ecgs
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import Split, compare, embed_rows
+from lamae_toolkit.evaluation.evaluate import Split, embed_rows, macro_differences
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.files import atomic_write, write_json
@@ -96,7 +96,6 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
         representations=(arguments.representation,),
         minimum=arguments.min_records_per_code,
         n_bootstrap=arguments.n_bootstrap,
-        large=arguments.large,
         precision=arguments.precision,
         device=arguments.device,
     )
@@ -104,7 +103,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
         print("The probe is not saved: weights that come with the toolkit have their own.")
     else:
         lamae.probe.save(arguments.checkpoint)
-    difference = compare(lamae, untrained)
+    difference = macro_differences(lamae, untrained)
     write_json(arguments.out, {"evaluations": [lamae.to_dict(), untrained.to_dict()], "lamae_minus_random": difference})
     table = lamae.table().drop(columns=["positives"]).rename(index=name_of)
     print(table.to_string(float_format="{:.3f}".format))

@@ -170,12 +170,6 @@ def evaluate(sub: argparse.ArgumentParser) -> None:
     )
     _add_bootstrap(sub)
     sub.add_argument(
-        "--large",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="compute by torch on the device, in bounded memory; by itself from 50,000 ECGs on",
-    )
-    sub.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="float32",

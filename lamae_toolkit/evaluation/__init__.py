@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy(
         "operating_point": "evaluation.thresholds",
         "Split": "evaluation.evaluate",
         "codes_to_predict": "evaluation.evaluate",
-        "compare": "evaluation.evaluate",
+        "macro_differences": "evaluation.evaluate",
         "embed_rows": "evaluation.evaluate",
         "random_encoder": "evaluation.evaluate",
         "Probe": "evaluation.linear_probe",

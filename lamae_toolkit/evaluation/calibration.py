@@ -1,32 +1,91 @@
-"""What became of chances like these: of unseen patients with a similar chance, the share that had the code."""
+"""Calibration: of unseen patients whose ECGs got a similar probability, the share that had the code."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Evaluation
-from lamae_toolkit.evaluation.thresholds import wilson_interval
+from lamae_toolkit.evaluation.metrics import Estimate, estimate
+from lamae_toolkit.evaluation.thresholds import Counts, Labels, Probabilities
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.pretrained import shipped_or_own
 
 CALIBRATION_FILE = "calibration.json"
-EDGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
-"""The groups by chance. They are not of equal size: of a rare code that would put 10 % and 90 % into one group."""
+EDGES = (0.05, 0.2, 0.5, 0.8)
+"""Where the groups of `Calibration` end. Not of equal size: of a rare code that would put 10 % and 90 % into one."""
 COLUMNS = ("observed", "low", "high", "ECGs", "patients")
+Z_95 = 1.959964
+"""The 97.5 % point of the normal distribution."""
+
+
+def calibration_curve(
+    labels: Labels,
+    probabilities: Probabilities,
+    patient_ids: Int[np.ndarray, " b"],
+    edges: Sequence[float] | None = None,
+) -> pd.DataFrame:
+    """For each group of ECGs of similar probability the mean probability, and the share that has the code.
+
+    edges: where the groups end; by default they are ten equal parts of the ECGs by probability, equal probabilities
+    together, or fewer of 20 ECGs each. Columns: group (its number), probability, observed, low, high, ECGs, patients.
+    The interval is Wilson's 95 % one with the number of patients, not of ECGs, as n: unlike a bootstrap it has a width
+    where no ECG of a group has the code.
+    """
+    rows = []
+    group = _groups(probabilities, _quantiles(probabilities) if edges is None else edges)
+    for number in np.unique(group):
+        members = group == number
+        observed, n = float(labels[members].mean()), len(np.unique(patient_ids[members]))
+        mean, interval = float(probabilities[members].mean()), wilson_interval(observed, n)
+        rows.append((int(number), mean, observed, *interval, int(members.sum()), n))
+    return pd.DataFrame(rows, columns=["group", "probability", *COLUMNS])
+
+
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share p of n patients, which has a width at 0 and 1, too.
+
+    (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), Wilson, J Am Stat Assoc 1927.
+    """
+    middle, wide = share + Z_95**2 / (2 * n), 1 + Z_95**2 / n
+    half = Z_95 * np.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
+    return max(float((middle - half) / wide), 0.0), min(float((middle + half) / wide), 1.0)
+
+
+def brier_score(labels: Labels, probabilities: Probabilities, counts: Counts) -> Estimate:
+    """Mean squared error of the probabilities: the mean of (p - label)². 0 is best; pi (1 - pi) is guessing."""
+    error = (probabilities - labels) ** 2
+    return estimate(float(error.mean()), counts @ error / counts.sum(axis=1))
+
+
+def calibration_error(labels: Labels, probabilities: Probabilities, counts: Counts) -> Estimate:
+    """Expected calibration error: how far the groups of `calibration_curve` are from their probability, on average.
+
+    ECE = sum over groups of (its share of the ECGs) |observed - mean probability| (Naeini et al., AAAI 2015, with
+    groups of equal size). With few ECGs it is above 0 for perfect probabilities, too, and more so in bootstrap
+    resamples.
+    """
+    edges = _quantiles(probabilities)
+    member = (_groups(probabilities, edges)[:, None] == np.arange(len(edges) + 1)).astype(np.float64)
+    deviation = (labels - probabilities)[:, None] * member
+    all_counts = np.vstack([np.ones((1, len(labels))), counts])
+    error = np.abs(all_counts @ deviation).sum(axis=1) / all_counts.sum(axis=1)
+    return estimate(float(error[0]), error[1:])
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """For each code, groups of unseen patients' ECGs by the chance that a probe gave them, and what they had.
+    """For each code the calibration curve of a probe on unseen patients, in the fixed groups of `EDGES`.
 
-    groups: by code, a row per group of `EDGES` that has ECGs; columns: group (its number), observed (the share that had
-    the code), low and high (Wilson's 95 % interval with the patients as n), ECGs and patients.
+    groups: by code, a row per group that has ECGs; columns: group (its number), observed (the share that had the
+    code), low and high (Wilson's 95 % interval with the patients as n), ECGs and patients.
 
-    The interval says how far to trust a chance *among patients like those that were scored*. It is none of this
+    The interval says how far to trust a probability *among patients like those that were scored*. It is none of this
     patient, and it holds for ECGs as they were scored: with all their leads, and unchanged.
     """
 
@@ -35,31 +94,28 @@ class Calibration:
     @classmethod
     def of(cls, evaluation: Evaluation) -> "Calibration":
         """From a probe's predictions for unseen patients."""
-        predictions, groups = evaluation.predictions, {}
-        for code in predictions.codes:
-            labels, probabilities = predictions.of_code(code)
-            number, rows = _group(probabilities), []
-            for group in np.unique(number):
-                there = number == group
-                observed, n = float(labels[there].mean()), len(np.unique(predictions.patient_ids[there]))
-                rows.append((int(group), observed, *wilson_interval(observed, n), int(there.sum()), n))
-            groups[code] = pd.DataFrame(rows, columns=["group", *COLUMNS])
-        return cls(groups)
+        predictions = evaluation.predictions
+        return cls(
+            {
+                code: calibration_curve(*predictions.of_code(code), predictions.patient_ids, EDGES)[["group", *COLUMNS]]
+                for code in predictions.codes
+            }
+        )
 
     def intervals(self, probabilities: pd.Series) -> pd.DataFrame:
-        """For each code what became of the group that a chance belongs to, a row each; none where the group is empty.
+        """For each code the row of the group that a probability belongs to; none where the group is empty.
 
-        chances: by code. Columns: observed, low, high, ECGs, patients.
+        probabilities: by code. Columns: observed, low, high, ECGs, patients.
         """
         rows = {}
-        for (code, _), group in zip(probabilities.items(), _group(probabilities.to_numpy()), strict=True):
-            found = self.groups[code] if code in self.groups else pd.DataFrame({"group": []})
-            if (found.group == group).any():
-                rows[code] = found[found.group == group].iloc[0][list(COLUMNS)]
+        for (code, _), group in zip(probabilities.items(), _groups(probabilities.to_numpy(), EDGES), strict=True):
+            table = self.groups.get(code, pd.DataFrame({"group": []}))
+            if (table.group == group).any():
+                rows[code] = table[table.group == group].iloc[0][list(COLUMNS)]
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS))
 
     def save(self, folder: Path | str) -> None:
-        """Write `calibration.json` into a checkpoint's folder, beside the probe that was scored."""
+        """Write `calibration.json` into a checkpoint's folder, next to the probe that was scored."""
         values = {code: group.round(6).to_dict(orient="list") for code, group in self.groups.items()}
         with atomic_write(Path(folder) / CALIBRATION_FILE) as partial:
             partial.write_text(json.dumps(values) + "\n", encoding="utf-8")
@@ -79,10 +135,19 @@ class Calibration:
                 for code, group in json.loads(path.read_text(encoding="utf-8")).items()
             }
         except (ValueError, KeyError, AttributeError) as error:
-            raise ECGError(f"{path} is damaged; write it anew or delete it.") from error
+            raise ECGError(f"{path} is damaged; write it again or delete it.") from error
         return cls(groups)
 
 
-def _group(probabilities: np.ndarray) -> np.ndarray:
-    """The number of the group of each chance, from 0."""
-    return np.searchsorted(EDGES[1:-1], probabilities, side="right")
+def _quantiles(probabilities: Probabilities) -> np.ndarray:
+    """The edges of ten groups of equal size, or of fewer groups of 20 ECGs each."""
+    if len(probabilities) == 0:
+        raise ECGError("There is no ECG to group by probability; choose folds of the cohort that have some.")
+    bins = int(np.clip(len(probabilities) // 20, 2, 10))
+    # A probability that is an edge belongs to the group below it.
+    return np.nextafter(np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1]), np.inf)
+
+
+def _groups(probabilities: Probabilities, edges: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The group of each ECG, from 0: how many edges are not above its probability."""
+    return np.searchsorted(edges, probabilities, side="right")

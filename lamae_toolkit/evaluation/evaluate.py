@@ -1,6 +1,6 @@
 """ICD-10 codes from a frozen model: embed the ECGs, fit a linear probe, score it on other patients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -10,21 +10,31 @@ from jaxtyping import Float, Int, UInt8
 from scipy.special import expit
 from tqdm.auto import tqdm
 
-from lamae_toolkit.data.store import Store
+from lamae_toolkit.data.store import Store, unpacked
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, features, fit_probe
-from lamae_toolkit.evaluation.metrics import Scores, auprc, auroc, macro_difference, patient_bootstrap
+from lamae_toolkit.evaluation.metrics import CodeScores, auroc_and_auprc, macro_difference, patient_bootstrap
 from lamae_toolkit.icd10 import ancestors, label_matrix
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
+from lamae_toolkit.model.precision import autocast, check_precision
 from lamae_toolkit.model.pretrained import check_rate
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which patient-wise folds do what: learn, choose the penalty, and be scored on."""
+    """Which folds of patients do what: train, validation (to choose the penalty) and test (to be scored on).
+
+    Each is a tuple of fold numbers. Raises ECGError if a fold is in two of them.
+
+    Example:
+        import lamae_toolkit as lt
+
+        split = lt.Split(train=(0, 1, 2, 3, 4, 5, 6, 7), validation=(8,), test=(9,))
+        print(split.folds)
+    """
 
     train: tuple[int, ...] = tuple(range(14))
     validation: tuple[int, ...] = (14, 15)
@@ -44,12 +54,12 @@ class Split:
         """The folds of all three parts."""
         return (*self.train, *self.validation, *self.test)
 
-    def places(self, index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where in an index the training, validation and test ECGs are.
+    def indices(self, index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The positions of the training, validation and test ECGs in an index.
 
         ECGs that are not `labelled`, where the index says so, are in none of them: no known code is not the same as no
-        code. Of a stay with several ECGs (`ecg_in_stay`) only the first is chosen or scored by, but all are learned
-        from, as in Strodthoff et al. (arXiv 2312.11050).
+        code. Of a stay with several ECGs (`ecg_in_stay`) only the first is in validation and test, but all are in
+        training, as in Strodthoff et al. (arXiv 2312.11050).
         """
         labeled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
         first = labeled & (index.ecg_in_stay.to_numpy() == 1) if "ecg_in_stay" in index else labeled
@@ -61,40 +71,122 @@ class Split:
 
 
 def random_encoder(config: LAMAEConfig, seed: int = 0) -> LAMAE:
-    """An untrained model of the same shape: what the architecture alone is worth. Always show it beside."""
+    """An untrained model of the same shape: the baseline that shows what the architecture alone is worth.
+
+    config: the sizes of the model. seed: of its random weights; the global random numbers stay as they were. Raises
+    ECGError through LAMAEConfig if the sizes do not fit together.
+
+    Example:
+        import lamae_toolkit as lt
+
+        model = lt.random_encoder(lt.LAMAEConfig(), seed=0)
+        print(sum(parameter.numel() for parameter in model.parameters()))
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LAMAE(config).eval()
 
 
-@torch.inference_mode()
 def embed_rows(
     model: LAMAE,
     store: Store,
     rows: np.ndarray,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
+    precision: str = "float32",
     device: torch.device | str = "cpu",
     progress: bool = True,
     leads: Sequence[str] = LEADS,
 ) -> Embedding:
-    """Embed these ECGs of a store with a frozen model, all at full length and with nothing hidden."""
+    """Embed ECGs of a store with a frozen model, all at full length and with nothing masked.
+
+    rows: their row numbers in the store. batch_size: ECGs at a time; 16 on the CPU and 256 on a GPU if None.
+    precision: "bfloat16" computes matrix products in 16 bits, which is faster on hardware that is made for it.
+    device: where to compute; the embedding is on the CPU. leads: the leads that the model gets. Raises ECGError if the
+    store has another sampling rate (Hz) than the model, or if there is no row.
+
+    Example:
+        import tempfile
+        import numpy as np
+        import lamae_toolkit as lt
+
+        with tempfile.TemporaryDirectory() as folder:
+            store = lt.simulate_store(folder + "/store", 8, 0, progress=False)
+            model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
+            embedding = lt.embed_rows(model, store, np.arange(8), progress=False)
+            print(embedding.heart.shape)
+    """
+    options = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
+    parts = [Embedding(*(part.cpu() for part in some)) for some in _embeddings(model, store, rows, leads, **options)]
+    return Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def embed_features(
+    model: LAMAE,
+    store: Store,
+    rows: np.ndarray,
+    representations: Sequence[str] = ("heart",),
+    *,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> dict[str, Float[np.ndarray, "b d"]]:
+    """The features of these ECGs in each representation, for a probe: 4 bytes per number and ECG.
+
+    The same as `features(embed_rows(model, store, rows), representation)`, but without the latents of all leads in
+    memory, 45 kB per ECG of a model 384 wide. See `embed_rows` for the rest.
+    """
+    options = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
+    x: dict[str, np.ndarray] = {}
+    start = 0
+    for embedding in _embeddings(model, store, rows, LEADS, **options):
+        for representation in representations:
+            some = features(embedding, representation)
+            if start == 0:
+                x[representation] = np.empty((len(rows), some.shape[1]), dtype=np.float32)
+            x[representation][start : start + len(some)] = some
+        start += len(embedding.heart)
+    return x
+
+
+def _embeddings(
+    model: LAMAE,
+    store: Store,
+    rows: np.ndarray,
+    leads: Sequence[str],
+    *,
+    batch_size: int | None,
+    precision: str,
+    device: torch.device | str,
+    progress: bool,
+) -> Iterator[Embedding]:
+    """The embeddings of these ECGs, batch by batch, on the device."""
     check_rate(model, store.sampling_rate_hz)
+    check_precision(precision)
+    if len(rows) == 0:
+        raise ECGError("There is no ECG to embed; choose folds of the cohort that have some.")
+    device, rows = torch.device(device), np.asarray(rows, dtype=np.int64)
+    batch_size = batch_size or (16 if device.type == "cpu" else 256)
     model.to(device).eval()
-    parts = []
+    packed = store.packed(rows[:batch_size])
     with tqdm(total=len(rows), desc="embedding", unit="ECG", disable=not progress) as bar:
         for start in range(0, len(rows), batch_size):
-            batch = store.batch(rows[start : start + batch_size], device)
-            parts.append(Embedding(*(part.cpu() for part in model.embed(batch.select(leads)))))
+            batch = unpacked(torch.from_numpy(packed).to(device)).select(leads)
+            with torch.inference_mode(), autocast(device, precision):
+                embedding = model.embed(batch)
+            following = rows[start + batch_size : start + 2 * batch_size]
+            if len(following):  # read from disk while a GPU still computes, which the caller waits for
+                packed = store.packed(following)
+            yield embedding
             bar.update(len(batch))
-    return Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says of the test ECGs, ECG by ECG, beside the codes that they have.
+    """What a model predicts for each test ECG, next to the codes that it has.
 
-    rows: where each ECG is in its store. logits: the log-odds of each code; chance = sigmoid(logit).
+    rows: the row of each ECG in its store. logits: the log-odds of each code; probability = sigmoid(logit).
     """
 
     codes: tuple[str, ...]
@@ -104,7 +196,7 @@ class Predictions:
     logits: Float[np.ndarray, "b c"]
 
     def of_code(self, code: str) -> tuple[UInt8[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-        """The labels of one code, and the chances that the model gives it; ECGError if it predicts no such code."""
+        """The labels and the predicted probabilities of one code; ECGError if the model does not predict it."""
         if code not in self.codes:
             raise ECGError(f"This model does not predict {code}; choose from {', '.join(self.codes)}.")
         column = self.codes.index(code)
@@ -117,8 +209,8 @@ class Evaluation:
 
     name: str
     probe: Probe
-    auroc: Scores
-    auprc: Scores
+    auroc: CodeScores
+    auprc: CodeScores
     prevalence: Float[np.ndarray, " c"]
     test_ecgs: int
     test_patients: int
@@ -165,13 +257,13 @@ def codes_to_predict(store: Store, split: Split, minimum: int = 10) -> tuple[str
     Of a store that has `classes`, codes with their ancestors that are frequent enough, only these; else the codes as
     they stand in the index.
     """
-    parts = [store.index.iloc[places] for places in split.places(store.index)]
+    parts = [store.index.iloc[positions] for positions in split.indices(store.index)]
     classes = store.meta.get("classes")
     if classes is None:
         classes = sorted({ancestors(code)[-1] for part in parts for codes in part.codes for code in codes})
     counts = np.array([_positives(part, classes) for part in parts])
     enough = (counts[0] >= minimum) & (counts[1:] > 0).all(axis=0)
-    codes = [code for code, is_so in zip(classes, enough, strict=True) if is_so]
+    codes = [code for code, frequent in zip(classes, enough, strict=True) if frequent]
     if not codes:
         raise ECGError(f"No code of {store.folder} is on {minimum} training ECGs or more; use a larger cohort.")
     return tuple(sorted(codes))
@@ -182,7 +274,7 @@ def _positives(index: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
 
 
 def evaluate(
-    embedding: Embedding,
+    embedding: Embedding | Float[np.ndarray, "b d"],
     index: pd.DataFrame,
     codes: Sequence[str],
     *,
@@ -191,19 +283,43 @@ def evaluate(
     representation: str = "heart",
     n_bootstrap: int = 1000,
     seed: int = 0,
+    device: torch.device | str = "cpu",
+    memory_bytes: int = 2**30,
 ) -> Evaluation:
     """Fit a probe on the training patients, choose its penalty on the validation patients, score the test patients.
 
-    embedding, index: the embedded ECGs and their rows of the store's index, in one order. Intervals are
-    95 % percentiles over `n_bootstrap` bootstrap resamples of test patients.
+    embedding: the ECGs as from `embed_rows`, or their features alone, (b, d), as from `embed_features`. index: their
+    rows of the store's index, in the same order. codes: the ICD-10 codes to predict. split: which folds do what; the
+    usual one if None. representation: what the probe gets, "heart", "summary" or "per_lead". Intervals are 95 %
+    percentiles over `n_bootstrap` bootstrap resamples of test patients. device, memory_bytes: where probe and scores
+    are computed, and about how much memory they take next to the features; see `fit_probe`. Raises ECGError if a part
+    of the split has no ECG, or if a code cannot be learned or scored.
+
+    Example:
+        import numpy as np
+        import pandas as pd
+        import lamae_toolkit as lt
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(400, 8)).astype(np.float32)
+        codes = [["I48.91"] if has else [] for has in x[:, 0] + rng.normal(size=400) > 1]
+        index = pd.DataFrame({"patient_id": np.arange(400), "fold": np.arange(400) % 20, "codes": codes})
+        print(lt.evaluate(x, index, ["I48.91"], n_bootstrap=100).table())
     """
-    split = split or Split()
-    x, labels = features(embedding, representation), label_matrix(index.codes.tolist(), codes)
-    train, validation, test = split.places(index)
+    x = features(embedding, representation) if isinstance(embedding, Embedding) else embedding
+    labels = label_matrix(index.codes.tolist(), codes)
+    train, validation, test = (split or Split()).indices(index)
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
-    probe = fit_probe(x, labels, codes, train, validation, representation=representation)
-    return score_probe(probe, x[test], index.iloc[test], name=name, n_bootstrap=n_bootstrap, seed=seed)
+    where = {"device": _float64_device(device), "memory_bytes": memory_bytes}
+    probe = fit_probe(x, labels, codes, train, validation, representation=representation, **where)
+    return score_probe(probe, x[test], index.iloc[test], name=name, n_bootstrap=n_bootstrap, seed=seed, **where)
+
+
+def _float64_device(device: torch.device | str) -> torch.device:
+    """The device, or the CPU where the device (Apple's MPS) has no 64-bit numbers, in which a probe is fitted."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def score_probe(
@@ -214,18 +330,19 @@ def score_probe(
     name: str = "LAMAE",
     n_bootstrap: int = 1000,
     seed: int = 0,
+    device: torch.device | str = "cpu",
+    memory_bytes: int = 2**30,
 ) -> Evaluation:
-    """Score a probe on ECGs that it was not fitted on: x is what it reads of each, index their rows of the store's."""
+    """Score a probe on ECGs that it was not fitted on: x are their features, index their rows of the store's index."""
     if len(index) == 0:
         raise ECGError("There is no ECG to score the probe on; choose folds of the cohort that have some.")
     patients = index.patient_id.to_numpy()
-    weights = patient_bootstrap(patients, n_bootstrap, seed)
+    counts = patient_bootstrap(patients, n_bootstrap, seed)
     labels, logits = label_matrix(index.codes.tolist(), probe.codes), probe.logits(x)
     return Evaluation(
         name,
         probe,
-        auroc(labels, logits, weights),
-        auprc(labels, logits, weights),
+        *auroc_and_auprc(labels, logits, counts, device=device, memory_bytes=memory_bytes),
         labels.mean(axis=0),
         len(index),
         len(np.unique(patients)),
@@ -233,7 +350,7 @@ def score_probe(
     )
 
 
-def compare(ours: Evaluation, theirs: Evaluation) -> dict:
+def macro_differences(ours: Evaluation, theirs: Evaluation) -> dict:
     """The macro AUROC and AUPRC of one model above another's, paired over the same test patients."""
     return {
         "macro_auroc_difference": asdict(macro_difference(ours.auroc, theirs.auroc)),

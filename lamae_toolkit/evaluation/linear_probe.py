@@ -4,21 +4,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from scipy.linalg import LinAlgError, svd
-from scipy.optimize import minimize
 from scipy.special import expit
+from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.metrics import auroc
+from lamae_toolkit.evaluation.logistic_regression import Standardized, logistic_regressions, principal_axes
+from lamae_toolkit.evaluation.metrics import auroc_and_auprc, mean_of_defined
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
@@ -26,18 +25,18 @@ from lamae_toolkit.model.pretrained import shipped_or_own
 
 PROBE_FILE = "probe.json"
 REPRESENTATIONS = ("heart", "summary", "per_lead")
-"""What a probe reads: the pooled heart token; the summary of the latents by mean and spread over leads and time; or
-the latents of all leads side by side, each with its spread over time, and the summary. The first two do not depend on
-how many leads there are or in which order."""
+"""What the features of a probe are: the pooled heart token; the summary of the latents by mean and standard deviation
+over leads and time; or the latents of all leads next to each other, each with its standard deviation over time, and
+the summary. The first two do not depend on how many leads there are or in which order."""
 
 
 def features(embedding: Embedding, representation: str = "heart") -> Float[np.ndarray, "b d"]:
-    """The numbers that a probe reads, one row per ECG: one of REPRESENTATIONS."""
+    """The features of each ECG for a probe, one row per ECG; representation: one of REPRESENTATIONS."""
     return chosen_latents(embedding, representation).float().cpu().numpy()
 
 
-def chosen_latents(embedding: Embedding, representation: str) -> Float[torch.Tensor, "b d"]:
-    """The same as a tensor, through which a gradient may flow; ECGError if there is no such representation."""
+def chosen_latents(embedding: Embedding, representation: str) -> Float[Tensor, "b d"]:
+    """`features` as a tensor, through which a gradient may flow; ECGError if there is no such representation."""
     if representation not in REPRESENTATIONS:
         raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
     if representation != "per_lead":
@@ -47,9 +46,22 @@ def chosen_latents(embedding: Embedding, representation: str) -> Float[torch.Ten
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A linear read-out of a frozen model: chance of code = sigmoid(weight . (features - mean) / scale + bias).
+    """A linear classifier on a frozen model: p(code) = sigmoid(weight . (features - mean) / scale + bias).
 
-    mean, scale: of the training ECGs, for each lead's places of those that have the lead.
+    codes: the ICD-10 codes, in the order of the rows of weight. representation: what the features are, one of
+    REPRESENTATIONS. mean, scale: (d,), of the training ECGs, for each lead's features of those that have the lead.
+    weight: (c, d). bias: (c,). C: the inverse penalty, chosen on validation patients. Raises ECGError when it is loaded
+    from a folder without `probe.json`, or is given features of another model.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(0, rng), rng).recording
+        model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
+        probe = lt.Probe.load("lamae-mini-ptbxl")
+        probabilities = lt.predict(model, probe, lt.collate([ecg]))
     """
 
     codes: tuple[str, ...]
@@ -59,15 +71,25 @@ class Probe:
     weight: Float[np.ndarray, "c d"]
     bias: Float[np.ndarray, " c"]
     C: float
-    """The inverse penalty C of the logistic regressions, chosen on validation patients."""
 
     def logits(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The log-odds of each code."""
         self.check_width(x.shape[1])
-        return standardized(x, self.mean, self.scale, self.representation) @ self.weight.T + self.bias
+        pieces = (x[start : start + 4096] for start in range(0, max(len(x), 1), 4096))  # bounds the memory
+        return np.concatenate([self._standardized(piece) @ self.weight.T + self.bias for piece in pieces])
+
+    def _standardized(self, x: np.ndarray) -> np.ndarray:
+        """The features that the weights multiply: (x - mean) / scale, and 0 for those of an absent lead.
+
+        Absent is what is exactly 0 in "per_lead" (see `Embedding`): the standard deviation of a valid lead never is.
+        """
+        z = (x - self.mean) / self.scale
+        if self.representation == "per_lead":
+            z[x == 0] = 0
+        return z
 
     def check_width(self, width: int) -> None:
-        """ECGError if the probe cannot read so many numbers per ECG: it was fitted on another model."""
+        """ECGError if the probe does not take so many features per ECG: it was fitted on another model."""
         if width != len(self.mean):
             raise ECGError(
                 f"The probe reads {len(self.mean)} numbers per ECG, but this model gives {width};"
@@ -102,29 +124,8 @@ class Probe:
             raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
 
 
-def standardized(
-    x: Float[np.ndarray, "b d"], mean: Float[np.ndarray, " d"], scale: Float[np.ndarray, " d"], representation: str
-) -> Float[np.ndarray, "b d"]:
-    """What a probe multiplies by its weights: (features - mean) / scale, and 0 in the places of an absent lead.
-
-    Absent is what is exactly 0 in "per_lead" (see `Embedding`): the spread of a lead that is there never is.
-    """
-    z = (x - mean) / scale
-    if representation == "per_lead":
-        z[x == 0] = 0
-    return z
-
-
-def _mean_and_scale(x: np.ndarray, representation: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each place, of the ECGs that have its lead; of a lead that none has, 0."""
-    known: np.ndarray | bool = True
-    if representation == "per_lead":
-        known = (x != 0) | ~(x != 0).any(axis=0)
-    return np.mean(x, axis=0, where=known), np.std(x, axis=0, where=known) + 1e-6
-
-
 def _rounded(values: np.ndarray) -> list:
-    """The numbers to ten digits, more than the latents have that they are multiplied with."""
+    """The numbers to ten digits, more than the features have that they are multiplied with."""
     values = values.astype(np.float64)
     scale = 10.0 ** (9 - np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))))
     return (np.round(values * scale) / scale).tolist()
@@ -139,92 +140,82 @@ def fit_probe(
     *,
     representation: str = "heart",
     Cs: Sequence[float] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.3, 3.0, 30.0),
+    device: torch.device | str = "cpu",
+    memory_bytes: int = 2**30,
 ) -> Probe:
-    """Fit one logistic regression per code on the training ECGs. An absent lead counts as an average lead.
+    """Fit one logistic regression per ICD-10 code on the training ECGs. An absent lead counts as an average lead.
 
-    The penalty is one for all codes: the inverse penalty C goes up from the smallest of `penalties` for as long
-    as that raises the macro AUROC on the validation ECGs. train, validation: row numbers of x.
+    x: (b, d), the features of each ECG, from `features`. labels: (b, c), 1 where an ECG has a code. train, validation:
+    row numbers of x. representation: what the features are, one of REPRESENTATIONS. Cs: inverse penalties; one C for
+    all codes, which goes up from the smallest for as long as that raises the macro AUROC on the validation ECGs.
+    device: where to compute; it holds x and the labels of both parts and, next to them, about
+    `memory_bytes`; L-BFGS keeps about 25 numbers per weight in the main memory.
+
+    Raises ECGError if a code is on no or on every training ECG, if no code can be scored on the validation ECGs, if
+    the device cannot hold the data, or if the regressions do not converge.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(200, 8)).astype(np.float32)
+        labels = (x[:, :1] > 0).astype(np.uint8)
+        probe = lt.fit_probe(x, labels, ["I48.91"], train=np.arange(150), validation=np.arange(150, 200))
+        probabilities = probe.predict_proba(x)
     """
+    device = torch.device(device)
     for code, column in zip(codes, labels[train].T, strict=True):
         if column.min() == column.max():
             raise ECGError(f"No probe can learn {code}: {'no' if column.max() == 0 else 'every'} training ECG has it.")
-    mean, scale = _mean_and_scale(x[train], representation)
-    axes = principal_axes(standardized(x[train], mean, scale, representation))
-    best, best_score = None, -np.inf
+    _check_memory(x, labels, len(train), len(validation), memory_bytes, device)
+    training, validating = (
+        (torch.from_numpy(x[rows]).to(device), torch.from_numpy(labels[rows]).to(device))
+        for rows in (train, validation)
+    )
+    learned = Standardized.of(*training, representation, memory_bytes)
+    scored = learned._replace(x=validating[0], labels=validating[1])
+    axes, best, best_score = principal_axes(learned), None, -np.inf
+    weight, bias = learned.mean.new_zeros(len(codes), x.shape[1]), learned.mean.new_zeros(len(codes))
+    no_resamples = np.empty((0, len(validation)), dtype=np.int32)
     for C in sorted(Cs):
-        weight, bias = logistic_regressions(axes, labels[train], C)
-        probe = Probe(tuple(codes), representation, mean, scale, weight, bias, C)
-        no_resamples = np.ones((1, len(validation)))
-        score = np.nanmean(auroc(labels[validation], probe.logits(x[validation]), no_resamples).value)
+        weight, bias = logistic_regressions(learned, axes, C, weight, bias)
+        logits = torch.cat([torch.addmm(bias, z, weight.T) for z, _ in scored.pieces()]).cpu().numpy()
+        scores, _ = auroc_and_auprc(labels[validation], logits, no_resamples, device=device, memory_bytes=memory_bytes)
+        score = mean_of_defined(scores.value)
         if not score > best_score:
             break
-        best, best_score = probe, score
+        best, best_score = (weight, bias, C), score
     if best is None:
         raise ECGError("No code has both ECGs with it and without it among the validation patients; use more ECGs.")
-    return best
+    arrays = [value.cpu().numpy() for value in (learned.mean, learned.scale, *best[:2])]
+    return Probe(tuple(codes), representation, *arrays, best[2])
 
 
-class PrincipalAxes(NamedTuple):
-    """Features turned to where they vary most: z = x @ directions.T, whose columns have the norms `spread`."""
-
-    z: Float[np.ndarray, "b k"]
-    spread: Float[np.ndarray, " k"]
-    directions: Float[np.ndarray, "k d"]
-
-
-def principal_axes(x: Float[np.ndarray, "b d"]) -> PrincipalAxes:
-    """The principal axes of x, by its singular values."""
-    try:
-        left, spread, directions = svd(x.astype(np.float64), full_matrices=False)
-    except LinAlgError:  # the fast algorithm fails for a matrix in thousands; the slow one does not
-        left, spread, directions = svd(x.astype(np.float64), full_matrices=False, lapack_driver="gesvd")
-    return PrincipalAxes(left * spread, spread, directions)
-
-
-def logistic_regressions(
-    axes: PrincipalAxes, labels: UInt8[np.ndarray, "b c"], C: float
-) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
-    """One logistic regression per code, all at once: scikit-learn's optimum, many times sooner.
-
-    Minimises, over weights W and biases, penalty * (sum of cross-entropies) + |W|^2 / 2 by L-BFGS, as
-    scikit-learn's LogisticRegression(C=penalty) does for one code. The latents of a model are so
-    correlated that this takes thousands of steps; along their principal axes, each divided by the
-    curvature there, it takes dozens, and |W| is the same in any rotation.
-    """
-    z, spread, directions = axes
-    b, c, d, target = len(z), labels.shape[1], len(spread), labels.astype(np.float64)
-    share = target.mean(axis=0)
-    spread_of_labels = np.maximum(share * (1 - share), 1e-3)[:, None]
-    step = 1 / np.sqrt(spread_of_labels * spread**2 / b + 1 / (C * b))
-    bias_step = 1 / np.sqrt(spread_of_labels[:, 0])
-
-    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = flat[: c * d].reshape(c, d) * step, flat[c * d :] * bias_step
-        logits = z @ weight.T + bias
-        loss = (np.logaddexp(0.0, logits) - target * logits).sum() / b + (weight**2).sum() / (2 * C * b)
-        error = (expit(logits) - target) / b
-        gradient = (error.T @ z + weight / (C * b)) * step
-        return loss, np.concatenate([gradient.ravel(), error.sum(axis=0) * bias_step])
-
-    fit = minimize(
-        loss_and_gradient,
-        np.zeros(c * (d + 1)),
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13},
-    )
-    if not fit.success:
-        raise ECGError(f"The probe did not converge ({fit.message}); try a smaller penalty C than {C:g}.")
-    return fit.x[: c * d].reshape(c, d) * step @ directions, fit.x[c * d :] * bias_step
+def _check_memory(
+    x: np.ndarray, labels: np.ndarray, train: int, validation: int, memory_bytes: int, device: torch.device
+) -> None:
+    """Refuse before an hour's work what a GPU cannot hold (ECGError)."""
+    if device.type != "cuda":
+        return
+    torch.cuda.empty_cache()  # what PyTorch keeps from embedding is free as well
+    needed = (x.nbytes + labels.nbytes) * (train + validation) / len(x) + memory_bytes
+    needed += 8 * labels.shape[1] * (validation + 10 * x.shape[1])  # log-odds, weights and their gradients
+    free = torch.cuda.mem_get_info(device)[0]
+    if needed > free:
+        raise ECGError(
+            f"The probe needs {needed / 2**30:.0f} GiB on {device}, which has {free / 2**30:.0f} GiB free; probe a"
+            " smaller representation (heart, summary), or compute on the CPU."
+        )
 
 
-def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[torch.Tensor, "b d"]:
-    """The numbers that a probe reads of ECGs that may lack leads: an absent lead counts as an average lead.
+def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Tensor, "b d"]:
+    """The features for a probe of ECGs that may lack leads: an absent lead counts as an average lead.
 
-    The representations "heart" and "summary" are made of the leads that are there, whichever they are. "per_lead" has
-    a place for each of the twelve leads, in the order of LEADS; the places of an absent lead take the probe's mean,
-    so that (features - mean) / scale = 0: what is not known speaks neither for a code nor against it. Zeros there
-    would be read as a lead that no patient has. 64-bit, on the CPU; a gradient flows through to the embedding.
+    The representations "heart" and "summary" are made of the leads that are available, whichever they are. "per_lead"
+    has features for each of the twelve leads, in the order of LEADS; those of an absent lead take the probe's mean,
+    so that (features - mean) / scale = 0: what is not known is no evidence for a code or against it. Zeros would be
+    taken for a lead that no patient has. 64-bit, on the CPU; a gradient flows through to the embedding.
     """
     if probe.representation != "per_lead":
         x = chosen_latents(embedding, probe.representation).cpu().double()
@@ -233,19 +224,19 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[to
     width = embedding.per_lead.shape[-1]
     probe.check_width(2 * len(LEADS) * width + embedding.summary.shape[1])
     both = torch.stack([embedding.per_lead, embedding.per_lead_std], dim=1).cpu().double()
-    places = torch.from_numpy(probe.mean[: 2 * len(LEADS) * width].astype(np.float64))
-    average = rearrange(places, "(two l d) -> l 1 two d", two=2, l=len(LEADS)).expand(-1, len(both), -1, -1)
+    of_leads = torch.from_numpy(probe.mean[: 2 * len(LEADS) * width].astype(np.float64))
+    average = rearrange(of_leads, "(two l d) -> l 1 two d", two=2, l=len(LEADS)).expand(-1, len(both), -1, -1)
     rows = {name: row for row, name in enumerate(batch.leads)}
     lead_mask = batch.lead_mask.cpu()
-    known = [
+    filled = [
         torch.where(lead_mask[:, rows[name], None, None], both[:, :, rows[name]], mean) if name in rows else mean
         for name, mean in zip(LEADS, average, strict=True)
     ]
-    leads = rearrange(torch.stack(known, dim=2), "b two l d -> b (two l d)")
+    leads = rearrange(torch.stack(filled, dim=2), "b two l d -> b (two l d)")
     return torch.cat([leads, embedding.summary.cpu().double()], dim=1)
 
 
-def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[torch.Tensor, "b c"]:
+def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Tensor, "b c"]:
     """The log-odds of each code for ECGs that may lack leads, as a tensor: a gradient flows through to the embedding.
 
     `Probe.logits` of `probe_features`.
@@ -258,9 +249,21 @@ def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[torch.Te
 
 @torch.inference_mode()
 def predict(model: LAMAE, probe: Probe, batch: Batch) -> pd.DataFrame:
-    """The chance of each code for each ECG of a batch: one row per ECG, one column per code.
+    """The probability of each ICD-10 code for each ECG: one row per ECG, one column per code.
 
-    Leads may come in any order and may be absent (see `probe_features`).
+    model: the frozen model that the probe was fitted on; it is left in the mode (training or not) that it had. batch:
+    ECGs in mV at the model's sampling rate (Hz), whose leads may come in any order and may be absent (see
+    `probe_features`). Raises ECGError if the probe was fitted on another model.
+
+    Example:
+        import numpy as np
+        import lamae_toolkit as lt
+
+        rng = np.random.default_rng(0)
+        ecg = lt.simulate_ecg(lt.sample_patient(0, rng), rng).recording
+        model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
+        probe = lt.Probe.load("lamae-mini-ptbxl")
+        print(lt.predict(model, probe, lt.collate([ecg])))
     """
     was_training = model.training
     try:

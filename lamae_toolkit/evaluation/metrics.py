@@ -1,9 +1,12 @@
 """How well predicted codes agree with the true ones, with intervals over patients."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+import torch
+from jaxtyping import Float, Int32, Real, UInt8
+from torch import Tensor
 
 from lamae_toolkit.errors import ECGError
 
@@ -21,7 +24,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Scores:
+class CodeScores:
     """One metric for all codes: per code (c,) and its bootstrap resamples (r, c); NaN where undefined."""
 
     value: Float[np.ndarray, " c"]
@@ -36,7 +39,7 @@ class Scores:
         return estimate(mean_of_defined(self.value), mean_of_defined(self.resamples))
 
 
-def macro_difference(ours: Scores, theirs: Scores) -> Estimate:
+def macro_difference(ours: CodeScores, theirs: CodeScores) -> Estimate:
     """By how much the macro metric of one model is above another's, on the same patients and resamples."""
     return estimate(
         mean_of_defined(ours.value) - mean_of_defined(theirs.value),
@@ -44,79 +47,113 @@ def macro_difference(ours: Scores, theirs: Scores) -> Estimate:
     )
 
 
-def patient_bootstrap(patient_ids: np.ndarray, n_bootstrap: int = 1000, seed: int = 0) -> Float[np.ndarray, "r b"]:
+def patient_bootstrap(patient_ids: np.ndarray, n_bootstrap: int = 1000, seed: int = 0) -> Int32[np.ndarray, "r b"]:
     """How often each ECG counts in each resample: patients, not ECGs, are drawn with replacement."""
-    draws, patient = bootstrap_counts(patient_ids, n_bootstrap, seed)
-    return draws[:, patient].astype(np.float64)
-
-
-def bootstrap_counts(
-    patient_ids: np.ndarray, n_bootstrap: int, seed: int
-) -> tuple[Int[np.ndarray, "r k"], Int[np.ndarray, " b"]]:
-    """How often each of the k patients is drawn in each resample, and which of them each ECG belongs to."""
     _, patient = np.unique(patient_ids, return_inverse=True)
     patients = int(patient.max()) + 1
     share = np.full(patients, 1 / patients)
-    return np.random.default_rng(seed).multinomial(patients, share, size=n_bootstrap), patient
+    counts = np.random.default_rng(seed).multinomial(patients, share, size=n_bootstrap)
+    return counts.astype(np.int32)[:, patient]
 
 
 def auroc(
-    labels: UInt8[np.ndarray, "b c"], scores: Float[np.ndarray, "b c"], weights: Float[np.ndarray, "r b"]
-) -> Scores:
-    """The chance that an ECG with the code gets a higher score than one without it; 0.5 is guessing.
+    labels: UInt8[np.ndarray, "b c"], scores: Float[np.ndarray, "b c"], counts: Real[np.ndarray, "r b"]
+) -> CodeScores:
+    """The probability that an ECG with the code gets a higher score than one without it; 0.5 is guessing.
 
-    weights: resamples as from `patient_bootstrap`. Ties count half. A code that all or no ECGs have
-    gives NaN.
+    counts: bootstrap resamples, as from `patient_bootstrap`. Ties count half. A code that all or no ECGs have gives
+    NaN. ECGError if a score is not a number.
     """
-    return _per_code(_weighted_auroc, labels, scores, weights)
+    return auroc_and_auprc(labels, scores, counts)[0]
 
 
 def auprc(
-    labels: UInt8[np.ndarray, "b c"], scores: Float[np.ndarray, "b c"], weights: Float[np.ndarray, "r b"]
-) -> Scores:
-    """Average precision: precision at each threshold, weighted by the step in recall; guessing gives the prevalence."""
-    return _per_code(_weighted_average_precision, labels, scores, weights)
+    labels: UInt8[np.ndarray, "b c"], scores: Float[np.ndarray, "b c"], counts: Real[np.ndarray, "r b"]
+) -> CodeScores:
+    """Average precision: precision at each threshold, weighted by the step in recall; guessing gives the prevalence.
+
+    As `auroc`, but of a code that all ECGs have it is 1.
+    """
+    return auroc_and_auprc(labels, scores, counts)[1]
 
 
-def _per_code(metric, labels, scores, weights) -> Scores:
+def auroc_and_auprc(
+    labels: UInt8[np.ndarray, "b c"],
+    scores: Float[np.ndarray, "b c"],
+    counts: Real[np.ndarray, "r b"],
+    *,
+    device: torch.device | str = "cpu",
+    memory_bytes: int = 2**30,
+) -> tuple[CodeScores, CodeScores]:
+    """`auroc` and `auprc` in one, for up to hundreds of thousands of ECGs and a thousand codes, on a device.
+
+    Next to the three tables, about `memory_bytes` are used at most, unless one resample (60 bytes per ECG) takes more.
+    """
     if not np.isfinite(scores).all():
         raise ECGError("Some scores are not numbers; look at the model that gave them.")
-    all_weights = np.vstack([np.ones((1, len(labels))), weights])
-    table = np.stack([metric(labels[:, c], scores[:, c], all_weights) for c in range(labels.shape[1])], axis=1)
-    return Scores(table[0], table[1:])
+    if counts.dtype.kind == "f" and (counts % 1 != 0).any():
+        raise ECGError("A resample counts an ECG a fraction of a time; give whole numbers, as from patient_bootstrap.")
+    label, score, count = (
+        torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in (labels, scores, counts.T)
+    )
+    together = max(memory_bytes // (60 * max(len(labels), 1)), 1)
+    tables = torch.empty(2, 1 + len(counts), labels.shape[1], dtype=torch.float64)
+    for code in range(labels.shape[1]):
+        order = score[:, code].argsort()
+        ranked = _RankedECGs.of(label[order, code] > 0, score[order, code])
+        tables[:, :1, code] = ranked.metrics(count.new_ones(len(labels), 1))
+        for start in range(0, len(counts), together):
+            # The tables have the point estimate in their first row, so resamples stand one row further down.
+            rows = slice(start + 1, min(start + together, len(counts)) + 1)
+            tables[:, rows, code] = ranked.metrics(count[order, start : start + together])
+    roc, prc = tables.numpy()
+    return CodeScores(roc[0], roc[1:]), CodeScores(prc[0], prc[1:])
 
 
-def _weighted_auroc(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of pairs (one ECG with the code, one without) that are in the right order, for each resample."""
-    positive, negative = _weight_by_threshold(label, score, weights)
-    below = np.cumsum(negative, axis=1) - 0.5 * negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(pairs > 0, (positive * below).sum(axis=1) / pairs, np.nan)
+class _RankedECGs(NamedTuple):
+    """The ECGs of one code from the lowest score to the highest.
+
+    positive: (b,), which have the code. position: (k,), where those are. begin, end: (k,), the first position with the
+    same score as each of those, and the first one after it with a higher score.
+    """
+
+    positive: Tensor
+    position: Tensor
+    begin: Tensor
+    end: Tensor
+
+    @classmethod
+    def of(cls, positive: Tensor, score: Tensor) -> "_RankedECGs":
+        _, group, size = torch.unique_consecutive(score, return_inverse=True, return_counts=True)
+        position = positive.nonzero()[:, 0]
+        end = size.cumsum(0)
+        return cls(positive, position, (end - size)[group[position]], end[group[position]])
+
+    def metrics(self, counts: Tensor) -> Float[Tensor, "2 r"]:
+        """AUROC and AUPRC of each resample.
+
+        AUROC: sum over positives of count * (negatives below + negatives at the same score / 2), as a share of all
+        pairs. AUPRC: sum over positives of count * precision among ECGs that score as high, as a share of positives.
+        """
+        every, positives = _sums_before(counts), _sums_before(counts * self.positive[:, None])
+        count = counts[self.position].double()
+        all_positives, all_ecgs = positives[-1].double(), every[-1].double()
+        negatives = (every - positives)[torch.stack([self.begin, self.end])].double().mean(0)
+        auroc = (count * negatives).sum(0) / (all_positives * (all_ecgs - all_positives))
+        predicted_positive = (all_ecgs - every[self.begin]).clamp(min=1)  # 0 only where the numerator is 0, too
+        precision = (all_positives - positives[self.begin]) / predicted_positive
+        return torch.stack([auroc, (count * precision).sum(0) / all_positives]).cpu()
 
 
-def _weighted_average_precision(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    positive, negative = _weight_by_threshold(label, score, weights)
-    true_positives = np.cumsum(positive[:, ::-1], axis=1)
-    called = true_positives + np.cumsum(negative[:, ::-1], axis=1)
-    total = positive.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(called > 0, true_positives / called, 0.0)
-        return np.where(total > 0, (precision * positive[:, ::-1]).sum(axis=1) / total, np.nan)
-
-
-def _weight_by_threshold(label: np.ndarray, score: np.ndarray, weights: np.ndarray):
-    """The weight of ECGs with and without the code at each distinct score, lowest first: two (r, thresholds) arrays."""
-    order = np.argsort(score, kind="stable")
-    _, first = np.unique(score[order], return_index=True)
-    weights, positive = weights[:, order], label[order] > 0
-    with_code = np.add.reduceat(weights * positive, first, axis=1)
-    without_code = np.add.reduceat(weights * ~positive, first, axis=1)
-    return with_code, without_code
+def _sums_before(counts: Tensor) -> Tensor:
+    """The sum of the counts before each position, and of all of them at the end: (b + 1, r)."""
+    # Along the rows of the memory: down the columns of a table a GPU adds up with one thread for each column.
+    along = counts.T.contiguous().cumsum(1, dtype=torch.int32)
+    return torch.cat([along.new_zeros(len(along), 1), along], dim=1).T
 
 
 def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray | np.float64:
-    """The mean over an axis of what is defined there; NaN where nothing is."""
+    """The mean over an axis of the values that are defined; NaN where none is."""
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis)
@@ -128,13 +165,13 @@ def estimate(value: float, resamples: np.ndarray) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def over_patients(values: Float[np.ndarray, " b"], weights: Float[np.ndarray, "r b"]) -> Estimate:
-    """The mean of what is defined, with its 95 % interval; weights: from `patient_bootstrap`.
+def over_patients(values: Float[np.ndarray, " b"], counts: Real[np.ndarray, "r b"]) -> Estimate:
+    """The mean of the defined values, with its 95 % interval; counts: from `patient_bootstrap`.
 
-    The same weights for the difference of two methods on the same ECGs give a paired interval. A resample that drew
-    no patient with a defined value counts for nothing; NaN if there is no defined value at all.
+    The same counts for the difference of two methods on the same ECGs give a paired interval. A resample that drew
+    no patient with a defined value is left out; NaN if there is no defined value at all.
     """
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        resamples = weights @ np.where(defined, values, 0.0) / (weights @ defined)
+        resamples = counts @ np.where(defined, values, 0.0) / (counts @ defined)
     return estimate(mean_of_defined(values), resamples)

@@ -15,12 +15,11 @@ from lamae_toolkit.evaluation.evaluate import (
     Evaluation,
     Split,
     codes_to_predict,
-    compare,
-    embed_rows,
+    embed_features,
     evaluate,
+    macro_differences,
     random_encoder,
 )
-from lamae_toolkit.evaluation.large_evaluate import LARGE, embed_features, evaluate_large
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.files import write_json
@@ -28,7 +27,6 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
-from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.plots.comparison import REPRESENTATION_NAMES
 from lamae_toolkit.plots.ecg import lead_attention_figure, lead_bar_figure, lead_weight_figure, reconstruction_figure
 from lamae_toolkit.plots.evaluation import auroc_figure
@@ -72,7 +70,7 @@ def demo(
         "train": asdict(train),
         "final_loss": read_log(out)[-1]["loss"],
         "evaluations": [evaluation.to_dict() for evaluation in evaluations],
-        "lamae_minus_random": compare(evaluations[0], evaluations[1]),
+        "lamae_minus_random": macro_differences(evaluations[0], evaluations[1]),
     }
     write_json(out / METRICS_FILE, metrics)
     _demo_report(out, model, store, split, evaluations)
@@ -88,56 +86,34 @@ def evaluate_beside_random(
     n_bootstrap: int = 1000,
     representations: tuple[str, ...] = ("heart",),
     minimum: int = 10,
-    large: bool | None = None,
     precision: str = "float32",
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> list[Evaluation]:
     """Probe a model and an untrained one of the same shape, on the same codes and the same patients.
 
-    large: whether to compute in bounded memory, by torch on the device (see `evaluate_large`); if not said, from
-    50,000 ECGs on. precision: of `embed_features`; what is not large is embedded in "float32" (ECGError). Returns, for
-    each representation in turn, the model's evaluation and the random encoder's.
+    precision: of the matrix products that embed the ECGs. Returns, for each representation in sequence, the model's
+    evaluation and the random encoder's.
     """
     rows = store.rows(split.folds)
-    large = len(rows) >= LARGE if large is None else large
-    if precision != "float32" and not large:
-        raise ECGError(f"A precision of {precision} is for large cohorts alone; choose float32, or add --large.")
     index, codes = store.index.iloc[rows], codes_to_predict(store, split, minimum)
     models = {"LAMAE": model, "random encoder": random_encoder(model.config, seed)}
-    embedded: dict[str, Embedding] = {}
-
-    def evaluation(name: str, representation: str) -> Evaluation:
-        title = f"{name}, {REPRESENTATION_NAMES[representation]}"
-        if large:
-            x = embed_features(
-                models[name], store, rows, representation, precision=precision, device=device, progress=progress
-            )
-            return evaluate_large(
-                x,
+    evaluations = {}
+    for name, encoder in models.items():
+        x = embed_features(encoder, store, rows, representations, precision=precision, device=device, progress=progress)
+        for representation in representations:
+            evaluations[name, representation] = evaluate(
+                x.pop(representation),
                 index,
                 codes,
-                name=title,
+                name=f"{name}, {REPRESENTATION_NAMES[representation]}",
                 split=split,
                 representation=representation,
                 n_bootstrap=n_bootstrap,
                 seed=seed,
                 device=device,
             )
-        if name not in embedded:
-            embedded[name] = embed_rows(models[name], store, rows, device=device, progress=progress)
-        return evaluate(
-            embedded[name],
-            index,
-            codes,
-            name=title,
-            split=split,
-            representation=representation,
-            n_bootstrap=n_bootstrap,
-            seed=seed,
-        )
-
-    return [evaluation(name, representation) for representation in representations for name in models]
+    return [evaluations[name, representation] for representation in representations for name in models]
 
 
 def explanation_sections(explanation: AttentionSummary, heading: str, text: str) -> list[Section]:
@@ -168,7 +144,7 @@ def _cohort(folder: Path, ecgs: int, seed: int, progress: bool) -> Store:
 
 def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluations: list[Evaluation]) -> None:
     lamae, untrained = evaluations[:2]
-    difference = compare(lamae, untrained)["macro_auroc_difference"]
+    difference = macro_differences(lamae, untrained)["macro_auroc_difference"]
     test = store.rows(split.test)
     chosen, first = _three_ecgs(store, test), int(test[0])
     macro = pd.DataFrame(

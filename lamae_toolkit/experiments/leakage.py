@@ -13,7 +13,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.data.summary import in_parts
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.metrics import Estimate, Scores, auroc, estimate, patient_bootstrap
+from lamae_toolkit.evaluation.metrics import CodeScores, Estimate, auroc, estimate, patient_bootstrap
 from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, finish
 from lamae_toolkit.plots.cohort import _short
 
@@ -127,12 +127,12 @@ def _in_fold(patient: np.ndarray, fold: np.ndarray, folds: int) -> np.ndarray:
     return np.bincount(both)[both]
 
 
-def _mean_scores(scores: Sequence[Scores]) -> Scores:
-    return Scores(np.mean([s.value for s in scores], axis=0), np.mean([s.resamples for s in scores], axis=0))
+def _mean_scores(scores: Sequence[CodeScores]) -> CodeScores:
+    return CodeScores(np.mean([s.value for s in scores], axis=0), np.mean([s.resamples for s in scores], axis=0))
 
 
-def _leak_table(names: list[str], by_ecg: Scores, by_patient: Scores) -> pd.DataFrame:
-    difference = Scores(by_ecg.value - by_patient.value, by_ecg.resamples - by_patient.resamples)
+def _leak_table(names: list[str], by_ecg: CodeScores, by_patient: CodeScores) -> pd.DataFrame:
+    difference = CodeScores(by_ecg.value - by_patient.value, by_ecg.resamples - by_patient.resamples)
     table = pd.DataFrame(index=pd.Index(names, name="label"))
     for column, scores in {"by_ecg": by_ecg, "by_patient": by_patient, "difference": difference}.items():
         found = [scores.of_code(number) for number in range(len(names))]

@@ -121,7 +121,7 @@ def _probe(model: LAMAE, ptbxl: Store, checkpoint: Path, device: torch.device | 
     """Fit the probes on folds 1 to 7, keep the one of ICD-10 codes, and score both on folds 9 and 10."""
     rows = ptbxl.rows(SEEN.folds)
     index = ptbxl.index.iloc[rows]
-    learn, choose, test = SEEN.places(index)
+    learn, choose, test = SEEN.indices(index)
     if min(len(learn), len(choose), len(test)) == 0:
         raise ECGError(f"{ptbxl.folder} lacks some of PTB-XL's folds 1 to 10; pack all of it.")
     embedding = embed_rows(model, ptbxl, rows, device=device, progress=progress)

@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy.special import logit
 
+from lamae_toolkit.evaluation.calibration import calibration_curve
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
-from lamae_toolkit.evaluation.thresholds import calibration_curve, precision_recall_curve, roc_curve
+from lamae_toolkit.evaluation.thresholds import precision_recall_curve, roc_curve
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, error_bars, finish
 
@@ -193,7 +194,7 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
     labels, probabilities = model.predictions.of_code(code)
     groups = calibration_curve(labels, probabilities, model.predictions.patient_ids)
     figure.add_scatter(
-        x=groups.chance,
+        x=groups.probability,
         y=groups.observed,
         error_y=error_bars(groups, "observed", "low", "high"),
         mode="lines+markers",
@@ -208,7 +209,9 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
         " (%{customdata[0]:.1%} to %{customdata[1]:.1%})"
         "<br>%{customdata[2]} ECGs of %{customdata[3]} patients<extra></extra>",
     )
-    top = max(1.03 * min(max(groups.chance.max(), groups.high.max()), 1.0), (figure.layout.xaxis3.range or (0, 0))[1])
+    top = max(
+        1.03 * min(max(groups.probability.max(), groups.high.max()), 1.0), (figure.layout.xaxis3.range or (0, 0))[1]
+    )
     figure.update_xaxes(title_text="predicted probability, mean of each group", range=[-0.02 * top, top], row=2, col=1)
     figure.update_yaxes(title_text="share with the code", range=[-0.02 * top, top], row=2, col=1)
 

@@ -144,20 +144,6 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     )
     assert "unseen patients" in lines(capsys)
     assert json.loads(metrics.read_text())["evaluations"][0]["representation"] == "per_lead"
-    assert "add --large" in refused(
-        capsys,
-        "evaluate",
-        "--store",
-        store,
-        "--checkpoint",
-        checkpoint,
-        "--out",
-        metrics,
-        "--precision",
-        "bfloat16",
-        "--device",
-        "cpu",
-    )
     table = tmp_path / "embeddings.parquet"
     assert main(["embed", str(store), "--checkpoint", str(checkpoint), "--out", str(table), "--device", "cpu"]) == 0
     embedded = pd.read_parquet(table)

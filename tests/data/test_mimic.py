@@ -295,7 +295,7 @@ def test_split_and_first_ecg_of_each_stay_follow_the_published_recipe(store):
     split = Split.of(store)
     assert split == Split(tuple(range(18)), (18,), (19,))
     wide = Split(tuple(range(10)), (10, 11, 12, 13, 14), (15, 16, 17, 18, 19))
-    train, validation, test = wide.places(store.index)
+    train, validation, test = wide.indices(store.index)
     chosen = store.index.iloc[np.concatenate([validation, test])]
     assert (chosen.ecg_in_stay == 1).all() and (store.index.ecg_in_stay.iloc[train] > 1).any()
     assert store.index.labelled.iloc[np.concatenate([train, validation, test])].all()

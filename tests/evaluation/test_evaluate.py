@@ -6,15 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.linalg import LinAlgError
-from sklearn.linear_model import LogisticRegression
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation import linear_probe as probe_module
-from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, compare, embed_rows, evaluate, random_encoder
-from lamae_toolkit.evaluation.large_evaluate import _check_memory, embed_features
-from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, features, fit_probe, predict
+from lamae_toolkit.evaluation.evaluate import (
+    Split,
+    codes_to_predict,
+    embed_features,
+    embed_rows,
+    evaluate,
+    macro_differences,
+    random_encoder,
+)
+from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features
 from lamae_toolkit.experiments.demo import evaluate_beside_random
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
 from lamae_toolkit.model.config import LAMAEConfig
@@ -97,43 +101,6 @@ def test_test_labels_do_not_reach_the_probe():
     assert np.array_equal(one.weight, other.weight) and one.C == other.C
 
 
-def test_the_probe_is_scikit_learns_logistic_regression():
-    embedding, index = learnable()
-    x, labels = features(embedding), label_matrix(index.codes.tolist(), ["I48.91", "I44.7"])
-    train, validation = np.arange(600), np.arange(600, 900)
-    probe = fit_probe(x, labels, ["I48.91", "I44.7"], train, validation, Cs=(0.03,))
-    scaled = (x - x[train].mean(0)) / (x[train].std(0) + 1e-6)
-    for column, code in enumerate(probe.codes):
-        assert code in NAMES
-        theirs = LogisticRegression(C=0.03, max_iter=5000, tol=1e-8).fit(scaled[train], labels[train, column])
-        assert np.abs(probe.logits(x)[:, column] - theirs.decision_function(scaled)).max() < 5e-3
-    assert np.allclose(probe.predict_proba(x), 1 / (1 + np.exp(-probe.logits(x))))
-
-
-def test_the_penalty_is_chosen_on_validation_patients():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(400, 60)).astype(np.float32)
-    labels = (x[:, :1] + rng.normal(0, 2, (400, 1)) > 0).astype(np.uint8)
-    probe = fit_probe(x, labels, ["I10"], np.arange(80), np.arange(80, 400), Cs=(1e-3, 1e3))
-    assert probe.C == 1e-3, "80 ECGs, 60 numbers each: only a strong penalty generalises"
-
-
-def test_a_probe_survives_saving(tmp_path):
-    embedding, index = learnable()
-    probe = evaluate(embedding, index, ("I48.91",), n_bootstrap=5).probe
-    probe.save(tmp_path)
-    loaded = Probe.load(tmp_path)
-    assert np.allclose(loaded.logits(features(embedding)), probe.logits(features(embedding)))
-    assert loaded.codes == ("I48.91",) and loaded.representation == "heart"
-    with pytest.raises(ECGError, match="reads 8 numbers per ECG, but this model gives 4"):
-        probe.logits(np.zeros((1, 4), dtype=np.float32))
-    (tmp_path / "probe.json").write_text("{}")
-    with pytest.raises(ECGError, match="damaged"):
-        Probe.load(tmp_path)
-    with pytest.raises(ECGError, match="run `lamae evaluate` on it first"):
-        Probe.load(tmp_path / "elsewhere")
-
-
 def test_codes_that_cannot_be_learned_or_scored_are_said():
     embedding, index = learnable()
     with pytest.raises(ECGError, match="No probe can learn Q99: no training ECG has it"):
@@ -173,65 +140,41 @@ def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
         random_encoder(SMALL, seed=1), cohort, Split(), minimum=3, n_bootstrap=20, progress=False
     )
     assert ours.probe.codes == untrained.probe.codes and ours.test_patients == untrained.test_patients
-    assert set(compare(ours, untrained)) == {"macro_auroc_difference", "macro_auprc_difference"}
+    assert set(macro_differences(ours, untrained)) == {"macro_auroc_difference", "macro_auprc_difference"}
     values = ours.to_dict()
     assert 0 <= values["macro_auroc"]["low"] <= values["macro_auroc"]["value"] <= values["macro_auroc"]["high"] <= 1
 
 
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_an_evaluation_in_bounded_memory_is_the_usual_one(cohort, representation):
-    model, options = random_encoder(SMALL, seed=1), {"minimum": 3, "n_bootstrap": 30, "progress": False}
-    usual, large = (
-        evaluate_beside_random(model, cohort, Split(), representations=(representation,), large=large, **options)
-        for large in (False, True)
-    )
-    for ours, theirs in zip(usual, large, strict=True):
-        assert ours.name == theirs.name and ours.probe.codes == theirs.probe.codes
-        assert np.array_equal(ours.predictions.rows, theirs.predictions.rows)
-        for metric in ("auroc", "auprc"):
-            assert np.nanmax(np.abs(getattr(ours, metric).value - getattr(theirs, metric).value)) < 1e-3
-            macro, same = getattr(ours, metric).macro(), getattr(theirs, metric).macro()
-            assert np.allclose([macro.value, macro.low, macro.high], [same.value, same.low, same.high], atol=1e-3)
-
-
-@pytest.mark.slow  # a CPU that has no 16-bit products takes its time
-def test_what_a_probe_reads_in_16_bits_is_that_in_32_up_to_rounding(cohort):
+def test_features_are_those_of_the_embedding_whatever_the_batch(cohort):
     model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))[::-1]
     embedding = embed_rows(model, cohort, rows, progress=False)
+    x = embed_features(model, cohort, rows, REPRESENTATIONS, batch_size=7, progress=False)  # the last is not full
+    assert tuple(x) == REPRESENTATIONS
     for representation in REPRESENTATIONS:
-        whole = features(embedding, representation)
-        for precision, tolerance in (("float32", 1e-5), ("bfloat16", 0.02)):
-            x = embed_features(
-                model, cohort, rows, representation, batch_size=7, precision=precision, progress=False
-            )  # the last batch is not full
-            assert x.dtype == np.float32 and x.shape == whole.shape
-            assert np.abs(x - whole).max() < tolerance * np.abs(whole).max()
-        assert np.abs(x - whole).max() > 1e-4, "nothing was rounded"
+        expected = features(embedding, representation)
+        assert x[representation].dtype == np.float32 and x[representation].shape == expected.shape
+        assert np.abs(x[representation] - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_embedding_in_another_precision_is_refused_where_there_is_none(cohort):
+@pytest.mark.slow  # a CPU without 16-bit products takes its time
+def test_features_in_bfloat16_are_those_in_float32_up_to_rounding(cohort):
+    model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))
+    exact, rounded = (
+        embed_features(model, cohort, rows, REPRESENTATIONS, precision=precision, progress=False)
+        for precision in ("float32", "bfloat16")
+    )
+    for representation, expected in exact.items():
+        difference = np.abs(rounded[representation] - expected).max()
+        assert 1e-4 < difference < 0.02 * np.abs(expected).max()
+
+
+def test_embedding_refuses_an_unknown_precision_and_no_ecg(cohort):
     model = random_encoder(SMALL)
-    with pytest.raises(ECGError, match="precision is 'float16'; choose from float32, bfloat16"):
-        embed_features(model, cohort, np.arange(4), precision="float16", progress=False)
-    with pytest.raises(ECGError, match="A precision of bfloat16 is for large cohorts alone; choose float32, or"):
-        evaluate_beside_random(model, cohort, Split(), precision="bfloat16", minimum=3, progress=False)
-    with pytest.raises(ECGError, match="There is no ECG to embed"):
-        embed_features(model, cohort, np.arange(0), progress=False)
-
-
-def test_a_probe_that_a_gpu_cannot_hold_is_refused_before_the_work(monkeypatch):
-    x, labels = np.zeros((1000, 480), dtype=np.float32), np.zeros((1000, 100), dtype=np.uint8)
-    most = (x.nbytes + labels.nbytes) * 1.8 + 4 * 100 * (100 + 45 * 480)
-    for free_bytes in (most + 1, most - 1):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_bytes: (free, 2 * free))
-        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-        gpu = torch.device("cuda")
-        if free_bytes > most:
-            _check_memory(x, labels, 700, 100, 0, gpu)
-        else:
-            with pytest.raises(ECGError, match="The probe needs 0 GiB on cuda, which has 0 GiB free; probe a smaller"):
-                _check_memory(x, labels, 700, 100, 0, gpu)
-    _check_memory(x, labels, 700, 100, 10**15, torch.device("cpu"))
+    for embed in (embed_rows, embed_features):
+        with pytest.raises(ECGError, match="precision is 'float16'; choose from float32, bfloat16"):
+            embed(model, cohort, np.arange(4), precision="float16", progress=False)
+        with pytest.raises(ECGError, match="There is no ECG to embed"):
+            embed(model, cohort, np.arange(0), progress=False)
 
 
 def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_alone():
@@ -240,66 +183,3 @@ def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_a
     one, other = random_encoder(SMALL, 5), random_encoder(SMALL, 5)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-
-
-def test_prediction_gives_a_chance_for_each_code(cohort):
-    model = random_encoder(SMALL)
-    embedding = embed_rows(model, cohort, np.arange(len(cohort)), progress=False)
-    codes = codes_to_predict(cohort, Split(), minimum=3)
-    probe = evaluate(embedding, cohort.index, codes, n_bootstrap=5).probe
-    probabilities = predict(model, probe, cohort.batch([0, 1]))
-    assert probabilities.shape == (2, len(codes)) and ((probabilities > 0) & (probabilities < 1)).all().all()
-
-
-def test_a_prediction_leaves_the_model_as_it_was(cohort):
-    model = random_encoder(SMALL).train()
-    fitting, other = (
-        Probe(("I10",), "heart", np.zeros(d), np.ones(d), np.ones((1, d)), np.zeros(1), 1.0) for d in (32, 8)
-    )
-    predict(model, fitting, cohort.batch([0]))
-    assert model.training
-    with pytest.raises(ECGError, match="use the probe that was fitted on this model"):
-        predict(model, other, cohort.batch([0]))
-    assert model.training
-
-
-def test_an_absent_lead_is_an_average_lead_to_the_fit_as_to_the_prediction(cohort):
-    """Every second ECG lacks V1: the probe's mean of V1 is that of the others, and logits are what is predicted."""
-    model, rows = random_encoder(SMALL), np.arange(40)
-    whole = cohort.batch(rows)
-    lead_mask = whole.lead_mask.clone()
-    lead_mask[::2, LEADS.index("V1")] = False
-    batch = replace(whole, lead_mask=lead_mask)
-    with torch.inference_mode():
-        x = features(model.embed(batch), "per_lead")
-    places = np.arange(LEADS.index("V1") * 32, LEADS.index("V2") * 32)
-    assert (x[::2, places] == 0).all() and (x[1::2, 12 * 32 + places] != 0).all()
-    labels = np.random.default_rng(0).integers(0, 2, (40, 1), dtype=np.uint8)
-    probe = fit_probe(x, labels, ["I10"], rows[:30], rows[30:], representation="per_lead")
-    for at in (places, 12 * 32 + places):
-        of_others = x[1:30:2, at]
-        np.testing.assert_allclose(probe.mean[at], of_others.mean(axis=0), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(probe.scale[at], of_others.std(axis=0) + 1e-6, rtol=1e-3)
-    np.testing.assert_allclose(probe.predict_proba(x), predict(model, probe, batch), atol=1e-4)
-    # Where all leads are there, nothing is otherwise than with the plain mean.
-    complete = (x != 0).all(axis=1)
-    x, labels = x[complete], labels[complete]
-    probe = fit_probe(x, labels, ["I10"], rows[:12], rows[12 : len(x)], representation="per_lead")
-    np.testing.assert_array_equal(probe.mean, x[:12].mean(axis=0))
-    np.testing.assert_array_equal(probe.scale, x[:12].std(axis=0) + 1e-6)
-
-
-def test_principal_axes_where_the_fast_algorithm_fails(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(30, 12)) @ np.random.default_rng(1).normal(size=(12, 12))
-    usual = probe_module.principal_axes(x)
-    working = probe_module.svd
-
-    def failing(matrix, full_matrices, lapack_driver="gesdd"):
-        if lapack_driver == "gesdd":
-            raise LinAlgError("SVD did not converge")
-        return working(matrix, full_matrices=full_matrices, lapack_driver=lapack_driver)
-
-    monkeypatch.setattr(probe_module, "svd", failing)
-    slow = probe_module.principal_axes(x)
-    np.testing.assert_allclose(slow.spread, usual.spread)
-    np.testing.assert_allclose(slow.z @ slow.directions, x, atol=1e-10)

@@ -1,11 +1,18 @@
-"""Metrics agree with scikit-learn, weights and all, and their intervals cover what they should."""
+"""Metrics agree with scikit-learn in every resample, and their intervals cover what they should."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.metrics import Estimate, auprc, auroc, macro_difference, patient_bootstrap
+from lamae_toolkit.evaluation.metrics import (
+    Estimate,
+    auprc,
+    auroc,
+    auroc_and_auprc,
+    macro_difference,
+    patient_bootstrap,
+)
 
 
 def some_scores(seed: int, ecgs: int = 200, codes: int = 3, levels: int | None = None):
@@ -18,30 +25,30 @@ def some_scores(seed: int, ecgs: int = 200, codes: int = 3, levels: int | None =
 
 
 @pytest.mark.parametrize("levels", [None, 2], ids=["all different", "many ties"])
-def test_metrics_are_scikit_learns_in_every_replicate(levels):
+def test_metrics_are_scikit_learns_in_every_resample(levels):
     labels, scores, patients = some_scores(0, levels=levels)
-    weights = patient_bootstrap(patients, n_bootstrap=5)
-    ours = {"roc": auroc(labels, scores, weights), "prc": auprc(labels, scores, weights)}
+    counts = patient_bootstrap(patients, n_bootstrap=5)
+    ours = {"roc": auroc(labels, scores, counts), "prc": auprc(labels, scores, counts)}
     for code in range(labels.shape[1]):
         y, x = labels[:, code], scores[:, code]
         assert ours["roc"].value[code] == pytest.approx(roc_auc_score(y, x), abs=1e-12)
         assert ours["prc"].value[code] == pytest.approx(average_precision_score(y, x), abs=1e-12)
-        for resample, weight in enumerate(weights):
-            expected = roc_auc_score(y, x, sample_weight=weight), average_precision_score(y, x, sample_weight=weight)
+        for resample, count in enumerate(counts):
+            expected = roc_auc_score(y, x, sample_weight=count), average_precision_score(y, x, sample_weight=count)
             assert ours["roc"].resamples[resample, code] == pytest.approx(expected[0], abs=1e-12)
             assert ours["prc"].resamples[resample, code] == pytest.approx(expected[1], abs=1e-12)
 
 
-def test_patients_are_drawn_not_ecgs():
+def test_bootstrap_draws_patients_not_ecgs():
     patients = np.repeat(np.arange(10), 5)
-    weights = patient_bootstrap(patients, n_bootstrap=50, seed=3)
-    by_patient = weights.reshape(50, 10, 5)
+    counts = patient_bootstrap(patients, n_bootstrap=50, seed=3)
+    by_patient = counts.reshape(50, 10, 5)
     assert (by_patient == by_patient[:, :, :1]).all()
     assert (by_patient[:, :, 0].sum(axis=1) == 10).all()
-    assert np.array_equal(weights, patient_bootstrap(patients, n_bootstrap=50, seed=3))
+    assert np.array_equal(counts, patient_bootstrap(patients, n_bootstrap=50, seed=3))
 
 
-def test_the_interval_covers_the_true_auroc():
+def test_interval_covers_the_true_auroc():
     """Normal scores one standard deviation apart have an AUROC of Phi(1/sqrt 2) = 0.7602."""
     covered = 0
     for seed in range(100):
@@ -50,7 +57,7 @@ def test_the_interval_covers_the_true_auroc():
         scores = rng.normal(size=(150, 1)) + labels
         estimate = auroc(labels, scores, patient_bootstrap(np.arange(150), 200, seed)).of_code(0)
         covered += estimate.low <= 0.7602 <= estimate.high
-    assert 88 <= covered <= 100, "95 % intervals; 100 draws of 95 % lie between 88 and 100 in 99.9 % of cases"
+    assert 88 <= covered <= 100, "95 % intervals; 100 trials of 95 % lie between 88 and 100 in 99.9 % of cases"
 
 
 def test_several_ecgs_of_a_patient_widen_the_interval():
@@ -63,8 +70,8 @@ def test_several_ecgs_of_a_patient_widen_the_interval():
 
 def test_macro_and_paired_difference():
     labels, scores, patients = some_scores(1)
-    weights = patient_bootstrap(patients)
-    ours, theirs = auroc(labels, scores, weights), auroc(labels, scores * 0 + np.arange(200)[:, None], weights)
+    counts = patient_bootstrap(patients)
+    ours, theirs = auroc(labels, scores, counts), auroc(labels, scores * 0 + np.arange(200)[:, None], counts)
     assert ours.macro().value == pytest.approx(ours.value.mean())
     difference = macro_difference(ours, theirs)
     assert difference.value == pytest.approx(ours.macro().value - theirs.macro().value)
@@ -73,7 +80,7 @@ def test_macro_and_paired_difference():
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
-def test_a_code_without_positives_is_undefined_and_left_out_of_the_mean():
+def test_code_without_positives_is_undefined_and_left_out_of_the_macro_mean():
     labels, scores, patients = some_scores(2)
     labels[:, 1] = 0
     result = auroc(labels, scores, patient_bootstrap(patients, 20))
@@ -82,12 +89,31 @@ def test_a_code_without_positives_is_undefined_and_left_out_of_the_mean():
     assert np.isnan(result.of_code(1).low)
 
 
-def test_scores_that_are_no_numbers_are_refused():
+def test_scores_that_are_not_finite_and_fractional_counts_are_refused():
     labels, scores, patients = some_scores(3)
     scores[4, 0] = np.nan
     with pytest.raises(ECGError, match="not numbers"):
         auroc(labels, scores, patient_bootstrap(patients, 2))
+    with pytest.raises(ECGError, match="give whole numbers"):
+        auroc(labels, np.nan_to_num(scores), np.full((1, len(labels)), 0.5))
 
 
-def test_an_estimate_reads_well():
+@pytest.mark.parametrize("memory_bytes", [1, 60 * 300 * 7])
+def test_metrics_in_little_memory_are_the_same(memory_bytes):
+    rng = np.random.default_rng(1)
+    counts = patient_bootstrap(rng.integers(0, 90, size=300), 50, seed=3)
+    scores = np.round(rng.normal(size=(300, 6)), 1).astype(np.float32)  # with many ties
+    labels = (scores + rng.normal(size=(300, 6)) > [0, 0.5, 1, 2, 9, -9]).astype(np.uint8)  # the last two: none, all
+    labels[0, 3], scores[:, 0] = 1, 0.0
+    in_pieces = auroc_and_auprc(labels, scores, counts, memory_bytes=memory_bytes)
+    at_once = auroc(labels, scores, counts), auprc(labels, scores, counts)
+    for ours, expected in zip(in_pieces, at_once, strict=True):
+        np.testing.assert_allclose(ours.value, expected.value, atol=1e-12)
+        np.testing.assert_allclose(ours.resamples, expected.resamples, atol=1e-12)
+    roc, prc = in_pieces
+    assert np.isnan(roc.value[4:]).all() and roc.value[0] == 0.5
+    assert np.isnan(prc.value[4]) and prc.value[5] == 1
+
+
+def test_estimate_as_text():
     assert str(Estimate(0.81249, 0.7, 0.9)) == "0.812 (0.700 to 0.900)"

@@ -6,19 +6,11 @@ from sklearn import calibration
 from sklearn import metrics as theirs
 
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.calibration import brier_score, calibration_curve, calibration_error, wilson_interval
 from lamae_toolkit.evaluation.evaluate import Predictions, evaluate, score_probe
 from lamae_toolkit.evaluation.linear_probe import features
 from lamae_toolkit.evaluation.metrics import patient_bootstrap
-from lamae_toolkit.evaluation.thresholds import (
-    brier_score,
-    calibration_curve,
-    calibration_error,
-    operating_point,
-    paired_differences,
-    precision_recall_curve,
-    roc_curve,
-    wilson_interval,
-)
+from lamae_toolkit.evaluation.thresholds import operating_point, paired_differences, precision_recall_curve, roc_curve
 from test_evaluate import learnable
 
 NO_DRAW = np.ones((1, 10))
@@ -44,7 +36,10 @@ def test_an_operating_point_by_hand():
     assert rare.positive_predictive_value.value == pytest.approx(0.0075 / (0.0075 + 0.99 / 6))
     assert rare.negative_predictive_value.value == pytest.approx(0.99 * 5 / 6 / (0.99 * 5 / 6 + 0.01 / 4))
     assert rare.sensitivity == point.sensitivity
-    assert rare.in_words() == "Of 1,000 patients 10 have the code: 8 are found and 2 missed, with 165 false alarms."
+    assert (
+        rare.in_words()
+        == "Of 1,000 patients 10 have the code: 8 true positives and 2 false negatives, with 165 false positives."
+    )
     assert list(rare.table().index[:2]) == ["sensitivity", "specificity"]
 
 
@@ -102,7 +97,7 @@ def test_calibration_is_scikit_learns():
     curve = calibration_curve(labels, probabilities, patients)
     observed, mean = calibration.calibration_curve(labels, probabilities, n_bins=10, strategy="quantile")
     np.testing.assert_allclose(curve.observed, observed)
-    np.testing.assert_allclose(curve.chance, mean)
+    np.testing.assert_allclose(curve.probability, mean)
     assert (curve.low <= curve.observed).all() and (curve.observed <= curve.high).all()
     few = calibration_curve(labels[:60], probabilities[:60], patients[:60])
     assert len(few) == 3 and few.ECGs.min() >= 19, "fewer ECGs, fewer groups"
@@ -110,7 +105,7 @@ def test_calibration_is_scikit_learns():
     weights = patient_bootstrap(patients, 100)
     brier, error = brier_score(labels, probabilities, weights), calibration_error(labels, probabilities, weights)
     assert brier.value == pytest.approx(theirs.brier_score_loss(labels, probabilities)) and brier.low < brier.value
-    assert error.value == pytest.approx((np.abs(curve.observed - curve.chance) * curve.ECGs).sum() / len(labels))
+    assert error.value == pytest.approx((np.abs(curve.observed - curve.probability) * curve.ECGs).sum() / len(labels))
     too_sure = calibration_error(labels, 1 - (1 - probabilities) ** 3, weights)
     assert too_sure.low > error.value, "chances that are too high are seen"
     with pytest.raises(ECGError, match="no ECG to group"):

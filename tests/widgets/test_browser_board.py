@@ -140,7 +140,7 @@ def test_the_board(notebook, lab, cohort):
     panels = plots.nth(1)
     ecgs = panels.locator(".subplot.x4y4 .points path")
     expect(plots.nth(0).locator(".main-svg .ytick").first).to_be_visible()
-    expect(ecgs).to_have_count(len(Split().places(cohort.index)[2]))
+    expect(ecgs).to_have_count(len(Split().indices(cohort.index)[2]))
     expect(board).to_contain_text("Predicted positive at 50.0% or more")
 
     # The threshold, by keyboard.

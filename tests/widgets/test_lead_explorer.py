@@ -11,10 +11,9 @@ from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.calibration import Calibration
+from lamae_toolkit.evaluation.calibration import Calibration, wilson_interval
 from lamae_toolkit.evaluation.evaluate import Evaluation, random_encoder, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe, predict
-from lamae_toolkit.evaluation.thresholds import wilson_interval
 from lamae_toolkit.explain.attention import attention_summaries, roll_up
 from lamae_toolkit.explain.counterfactuals import Changes
 from lamae_toolkit.explain.encoded import attention_summary, encode_ecg

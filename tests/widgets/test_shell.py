@@ -27,7 +27,7 @@ from lamae_toolkit.widgets.icd10_board.widget import PROBABILITIES, ICD10Board
 
 def two_models(cohort: Store) -> list[Evaluation]:
     """Two "models" whose latents are the true codes in noise, of the second in more of it."""
-    codes, test = codes_to_predict(cohort, Split(), minimum=3), Split().places(cohort.index)[2]
+    codes, test = codes_to_predict(cohort, Split(), minimum=3), Split().indices(cohort.index)[2]
     index, c = cohort.index.iloc[test], len(codes)
     truth, none, one = label_matrix(index.codes.tolist(), codes), np.zeros(c), np.ones(c)
     probe = Probe(codes, "heart", none, one, 4 * np.eye(c), -2 * one, 1.0)

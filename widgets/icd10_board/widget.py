@@ -10,15 +10,10 @@ import plotly.graph_objects as go
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.calibration import brier_score, calibration_error
 from lamae_toolkit.evaluation.evaluate import Evaluation
 from lamae_toolkit.evaluation.metrics import patient_bootstrap
-from lamae_toolkit.evaluation.thresholds import (
-    OperatingPoint,
-    brier_score,
-    calibration_error,
-    operating_point,
-    paired_differences,
-)
+from lamae_toolkit.evaluation.thresholds import OperatingPoint, operating_point, paired_differences
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
 from lamae_toolkit.widgets.base.shell import Shell, live, open_ecg, redraw

@@ -36,7 +36,7 @@ class _Parts:
     def of(cls, store: Store, split: Split) -> "_Parts":
         rows = store.rows(split.folds)
         index = store.index.iloc[rows]
-        return cls(rows, index, *split.places(index))
+        return cls(rows, index, *split.indices(index))
 
     def labeled(self, fraction: float, seed: int) -> np.ndarray:
         """The training ECGs of this share of the patients; a smaller share is part of a larger one."""
