@@ -4,10 +4,9 @@ A part is two files: its signals, and a table of what became of each ECG, which 
 is complete. Finished parts are never read again, whatever stops the run. In the end their signals are joined to one.
 """
 
-import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,7 @@ from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError, LeadWarning
 from lamae_toolkit.files import atomic_write
-from lamae_toolkit.parallel import MAX_WORKERS, begin_worker
+from lamae_toolkit.parallel import MAX_WORKERS, worker_pool
 
 ECGS_PER_PART = 500
 
@@ -99,27 +98,19 @@ def read_parts(
 
 
 def _in_parallel(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
-    # Fresh processes: a forked one would inherit threads that are gone.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker)
     running: set[Future] = set()
     try:
-        for job in jobs:
-            running.add(pool.submit(_read_part, *job))
-            if len(running) >= 2 * workers:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    bar.update(future.result())
-        for future in running:
-            bar.update(future.result())
+        with worker_pool(workers, "finished parts are kept", uses_torch=False) as pool:
+            for job in jobs:
+                running.add(pool.submit(_read_part, *job))
+                if len(running) >= 2 * workers:
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        bar.update(future.result())
+            for future in running:
+                bar.update(future.result())
     except BrokenProcessPool as error:
         raise ECGError("A worker was killed; finished parts are kept, and the same command resumes.") from error
-    except KeyboardInterrupt:
-        tqdm.write("Interrupted; finished parts are kept, and the same command resumes from there.")
-        for process in (pool._processes or {}).values():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _read_part(

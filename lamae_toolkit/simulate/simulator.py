@@ -6,9 +6,7 @@ Goldberger's relations hold with noise and all:
 leads = LEADS_FROM_ELECTRODES @ (lead_field @ sources + noise).
 """
 
-import multiprocessing
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +14,7 @@ from jaxtyping import Float
 
 from lamae_toolkit.ecg.leads import DOWER, LEADS, LEADS_FROM_ELECTRODES, PRECORDIAL_LEADS
 from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.parallel import worker_pool
 from lamae_toolkit.simulate.conditions import (
     CONDITIONS,
     Patient,
@@ -264,8 +263,7 @@ def simulate_patients(
                 made += 1
                 if made == n_ecgs:
                     return
-    # Fresh processes ("spawn") on every system: forking a process with threads can hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers, uses_torch=False) as pool:
         for start in range(0, n_ecgs, 256):
             for ecgs in pool.map(_ecgs_of_patient, jobs[start : start + 256], chunksize=16):
                 for ecg in ecgs:
