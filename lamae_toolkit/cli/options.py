@@ -13,47 +13,6 @@ DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
 
 WORKERS = os.cpu_count() or 1
 
-HELP = {
-    "sampling_rate_hz": "samples per second that the model reads",
-    "patch_samples": "samples in a patch, which is masked or visible as one piece",
-    "max_patches": "patches of the longest ECG",
-    "width": "embedding dimension of the encoder",
-    "heads": "attention heads of the encoder",
-    "encoder_depth": "transformer blocks that read each lead by itself",
-    "latent_depth": "transformer blocks of latent attention, which connect the leads",
-    "pooling_heads": "attention heads of the lead pooling",
-    "decoder_width": "embedding dimension of the decoder",
-    "decoder_heads": "attention heads of the decoder",
-    "decoder_depth": "transformer blocks that reconstruct the masked patches",
-    "tokens": "which latents take part in latent attention: all, one per lead (cls), or all through a few (induced)",
-    "induced_latents": "number of learned latents between the leads, with --tokens induced",
-    "pooling": "how leads are pooled: by attention, or by their mean",
-    "heart": "what the decoder reads of the other leads: one heart token, or one for each time step",
-    "normalization": "divide by the standard deviation of each lead, or of the complete record",
-    "mask_ratio": "fraction of the patches that is masked in pretraining",
-    "masked_leads": "complete leads masked in pretraining, in addition to the patches",
-    "lead_embedding": "give the lead encoder an embedding of the lead's name",
-    "amplitude_input": "give the lead encoder the amplitude of the lead in mV",
-    "steps": "training steps",
-    "batch_size": "ECGs per step",
-    "learning_rate": "peak learning rate",
-    "warmup_steps": "steps over which the learning rate rises",
-    "weight_decay": "weight decay of AdamW",
-    "clip_norm": "largest gradient norm",
-    "seed": "random seed",
-    "log_every": "steps between rows of the log",
-    "save_every": "steps between checkpoints",
-    "accumulation": "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory",
-    "precision": "precision of matrix products; parameters stay in float32",
-    "compile": "compile the model by torch.compile first",
-    "data": "where the ECGs are: resident on the device, streamed to it, or what fits (auto)",
-    "crop_patches": "patches of the random crop of each ECG; 0 takes the complete ECG",
-    "scale_jitter": "largest relative change of amplitude, random for each ECG",
-    "lead_dropout": "probability with which each lead is left out",
-    "noise_mv": "standard deviation of the noise that is added, in mV",
-}
-"""Help for the settings that do not bring their own (`field.metadata["help"]`)."""
-
 OPTION_NAMES = {"data": "--data-location"}
 """Options that are not called like their setting."""
 
@@ -119,7 +78,7 @@ def pretrain(sub: argparse.ArgumentParser) -> None:
 def _add_setting(group: argparse._ArgumentGroup, field: "Field[Any]") -> None:
     """One setting of a configuration; what is not given comes from the size, if there is one, or else its default."""
     option = OPTION_NAMES.get(field.name, f"--{field.name.replace('_', '-')}")
-    text = field.metadata.get("help") or HELP[field.name]
+    text = field.metadata["help"]
     if field.default is not MISSING and field.default is not None and field.type is not bool:
         text += f" (default: {field.default})"
     common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}

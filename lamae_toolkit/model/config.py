@@ -1,6 +1,6 @@
 """The sizes and open choices of a LAMAE, as one value that checks itself."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lamae_toolkit.errors import ECGError
@@ -19,37 +19,57 @@ class LAMAEConfig:
         config.duration_s  # 10.0, the longest ECG that the model reads
     """
 
-    sampling_rate_hz: float = 100.0
-    patch_samples: int = 25
+    sampling_rate_hz: float = field(default=100.0, metadata={"help": "samples per second that the model reads"})
+    patch_samples: int = field(
+        default=25, metadata={"help": "samples in a patch, which is masked or visible as one piece"}
+    )
     """Samples per patch: 0.25 s at 100 Hz."""
-    max_patches: int = 40
+    max_patches: int = field(default=40, metadata={"help": "patches of the longest ECG"})
     """Patches of the longest ECG that the model reads: 10 s."""
-    width: int = 144
-    heads: int = 3
-    encoder_depth: int = 2
-    latent_depth: int = 1
-    pooling_heads: int = 3
-    decoder_width: int = 64
-    decoder_heads: int = 2
-    decoder_depth: int = 1
-    tokens: str = "all"
+    width: int = field(default=144, metadata={"help": "embedding dimension of the encoder"})
+    heads: int = field(default=3, metadata={"help": "attention heads of the encoder"})
+    encoder_depth: int = field(default=2, metadata={"help": "transformer blocks that read each lead by itself"})
+    latent_depth: int = field(
+        default=1, metadata={"help": "transformer blocks of latent attention, which connect the leads"}
+    )
+    pooling_heads: int = field(default=3, metadata={"help": "attention heads of the lead pooling"})
+    decoder_width: int = field(default=64, metadata={"help": "embedding dimension of the decoder"})
+    decoder_heads: int = field(default=2, metadata={"help": "attention heads of the decoder"})
+    decoder_depth: int = field(default=1, metadata={"help": "transformer blocks that reconstruct the masked patches"})
+    tokens: str = field(
+        default="all",
+        metadata={"help": "latents in latent attention: all, one per lead (cls), or all through a few (induced)"},
+    )
     """Which latents meet in latent attention: "all", "cls" (one per lead), or "induced" (all, by way of a few)."""
-    induced_latents: int = 16
+    induced_latents: int = field(
+        default=16, metadata={"help": "number of learned latents between the leads, with --tokens induced"}
+    )
     """How many learned latents read all leads and are read back, with tokens "induced"."""
-    pooling: str = "attention"
+    pooling: str = field(default="attention", metadata={"help": "how leads are pooled: by attention, or by their mean"})
     """How leads are added up: by weights that depend on the ECG ("attention"), or all alike ("mean")."""
-    heart: str = "time_steps"
+    heart: str = field(
+        default="time_steps",
+        metadata={"help": "what the decoder reads of the other leads: one heart token, or one per time step"},
+    )
     """What the decoder hears of the other leads: "token" (one pooled heart token) or "time_steps" (and the leads
     pooled at each patch with the same weights)."""
-    lead_embedding: bool = False
+    lead_embedding: bool = field(
+        default=False, metadata={"help": "give the lead encoder an embedding of the lead's name"}
+    )
     """Whether the lead encoder is told which lead it reads."""
-    normalization: str = "lead"
+    normalization: str = field(
+        default="lead", metadata={"help": "divide by the standard deviation of each lead, or of the complete record"}
+    )
     """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
-    amplitude_input: bool = False
+    amplitude_input: bool = field(
+        default=False, metadata={"help": "give the lead encoder the amplitude of the lead in mV"}
+    )
     """Whether the lead encoder is told the height in mV of the lead, which normalization takes away."""
-    mask_ratio: float = 0.75
+    mask_ratio: float = field(default=0.75, metadata={"help": "fraction of the patches that is masked in pretraining"})
     """Share of the patches of every lead that is hidden in pretraining; 0 hides whole leads only."""
-    masked_leads: int = 1
+    masked_leads: int = field(
+        default=1, metadata={"help": "complete leads masked in pretraining, in addition to the patches"}
+    )
     """Whole leads hidden in pretraining, in addition to the random patches: with none, a hidden lead is drawn badly."""
 
     def __post_init__(self) -> None:
@@ -102,16 +122,16 @@ class LAMAEConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "LAMAEConfig":
         """The configuration from plain values; ECGError if a key is unknown or of a wrong type."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        unknown = sorted(set(values) - {setting.name for setting in fields(cls)})
         if unknown:
             raise ECGError(
                 f"The configuration has the unknown key {unknown[0]!r}; it belongs to another version of the model."
             )
-        for field in fields(cls):
-            value = values.get(field.name, field.default)
-            if type(value) is not field.type and not (field.type is float and type(value) is int):
+        for setting in fields(cls):
+            value = values.get(setting.name, setting.default)
+            if type(value) is not setting.type and not (setting.type is float and type(value) is int):
                 raise ECGError(
-                    f"The configuration's {field.name} is {value!r}, but it must be of type {field.type.__name__}."
+                    f"The configuration's {setting.name} is {value!r}, but it must be of type {setting.type.__name__}."
                 )
         return cls(**values)
 

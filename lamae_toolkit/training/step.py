@@ -1,7 +1,7 @@
 """One training step: the gradients of a whole batch, in however many parts and processes it is computed."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -22,13 +22,23 @@ class Compute:
     accumulation: parts in which a batch passes through the model one after the other, for a batch that does not fit
     into memory as a whole. precision: "bfloat16" computes matrix products in 16 bits (torch.autocast); parameters,
     optimizer and loss stay in 32. compile: whether the model is compiled by torch.compile first. data: whether the ECGs
-    are "resident" on the device, "streamed" to it, or what fits ("auto", see `feed.load_batches`); all give the same bits.
+    are "resident" on the device, "streamed" to it, or what fits ("auto", see `load_batches`); all give the same bits.
     """
 
-    accumulation: int = 1
-    precision: str = "float32"
-    compile: bool = False
-    data: str = "auto"
+    accumulation: int = field(
+        default=1,
+        metadata={
+            "help": "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory"
+        },
+    )
+    precision: str = field(
+        default="float32", metadata={"help": "precision of matrix products; parameters stay in float32"}
+    )
+    compile: bool = field(default=False, metadata={"help": "compile the model by torch.compile first"})
+    data: str = field(
+        default="auto",
+        metadata={"help": "where the ECGs are: resident on the device, streamed to it, or what fits (auto)"},
+    )
 
     def __post_init__(self) -> None:
         if self.accumulation < 1:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,19 +36,23 @@ class TrainConfig:
         config = lt.TrainConfig(steps=200, batch_size=16, scale_jitter=0.1)
     """
 
-    steps: int = 1000
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    warmup_steps: int = 50
-    weight_decay: float = 0.05
-    clip_norm: float = 1.0
-    seed: int = 0
-    log_every: int = 10
-    save_every: int = 200
-    crop_patches: int = 0
-    scale_jitter: float = 0.0
-    lead_dropout: float = 0.0
-    noise_mv: float = 0.0
+    steps: int = field(default=1000, metadata={"help": "training steps"})
+    batch_size: int = field(default=32, metadata={"help": "ECGs per step"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "peak learning rate"})
+    warmup_steps: int = field(default=50, metadata={"help": "steps over which the learning rate rises"})
+    weight_decay: float = field(default=0.05, metadata={"help": "weight decay of AdamW"})
+    clip_norm: float = field(default=1.0, metadata={"help": "largest gradient norm"})
+    seed: int = field(default=0, metadata={"help": "random seed"})
+    log_every: int = field(default=10, metadata={"help": "steps between rows of the log"})
+    save_every: int = field(default=200, metadata={"help": "steps between checkpoints"})
+    crop_patches: int = field(
+        default=0, metadata={"help": "patches of the random crop of each ECG; 0 takes the complete ECG"}
+    )
+    scale_jitter: float = field(
+        default=0.0, metadata={"help": "largest relative change of amplitude, random for each ECG"}
+    )
+    lead_dropout: float = field(default=0.0, metadata={"help": "probability with which each lead is left out"})
+    noise_mv: float = field(default=0.0, metadata={"help": "standard deviation of the noise that is added, in mV"})
 
     def __post_init__(self) -> None:
         names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every")
