@@ -108,7 +108,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         page.keyboard.press("ArrowLeft")
         expect(said).to_contain_text("Changes(electrodes=('RA', 'LA'), scaled=('V3',), factor=0.4)")
         expect(probabilities).not_to_have_attribute("aria-label", before)
-        expect(explorer).to_contain_text("reads each lead in units of its own spread")
+        expect(explorer).to_contain_text("reads each lead in units of its own standard deviation")
         explorer.get_by_role("button", name="As recorded").press("Enter")
         expect(said).to_contain_text("Changes(electrodes=None, scaled=(), factor=1.0)")
         expect(probabilities).to_have_attribute("aria-label", before)
@@ -145,7 +145,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         # No lead at all is said, and is not the end: the last one stays.
         for name in ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"):
             explorer.get_by_role("button", name=name, exact=True).click()
-        expect(explorer.get_by_role("alert")).to_contain_text("turn at least one back on")
+        expect(explorer.get_by_role("alert")).to_contain_text("turn at least one on again")
         expect(said).to_contain_text("'V5'] code")
         expect(heat.locator(".xtick")).to_have_count(1)
 
