@@ -70,7 +70,7 @@ def test_an_ecg_is_explained_by_the_shipped_weights_without_naming_any(real_data
 def test_the_recipe_pretrains_on_folds_1_to_8_alone_and_goes_on_after_an_interruption(
     model_name, cohort, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(recipe, "SMALL", replace(TINY, encoder_depth=1, latent_depth=1))
+    monkeypatch.setattr(recipe, "MINI", replace(TINY, encoder_depth=1, latent_depth=1))
     ptbxl = Store(cohort.folder, cohort.meta, np.arange(len(cohort)) % 10 + 1, cohort.signals)
     ptbxl.index["fold"] = ptbxl.folds
     half = np.random.default_rng(0).random((len(ptbxl), 5)) < 0.5
