@@ -1,5 +1,6 @@
 """ICD-10-CM codes: their names, their ancestors, and the table of labels that a model learns."""
 
+import csv
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -15,42 +16,12 @@ from lamae_toolkit.errors import ECGError
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMES = {
-    "I10": "Essential (primary) hypertension",
-    "I21.09": "ST elevation myocardial infarction of the anterior wall",
-    "I21.19": "ST elevation myocardial infarction of the inferior wall",
-    "I21.29": "ST elevation myocardial infarction of other sites",
-    "I24.9": "Acute ischemic heart disease, unspecified",
-    "I25.2": "Old myocardial infarction",
-    "I25.3": "Aneurysm of heart",
-    "I25.9": "Chronic ischemic heart disease, unspecified",
-    "I44.0": "Atrioventricular block, first degree",
-    "I44.1": "Atrioventricular block, second degree",
-    "I44.2": "Atrioventricular block, complete",
-    "I44.4": "Left anterior fascicular block",
-    "I44.5": "Left posterior fascicular block",
-    "I44.7": "Left bundle-branch block, unspecified",
-    "I45.10": "Right bundle-branch block, unspecified",
-    "I45.19": "Other right bundle-branch block",
-    "I45.4": "Nonspecific intraventricular block",
-    "I45.6": "Pre-excitation syndrome",
-    "I45.81": "Long QT syndrome",
-    "I47.1": "Supraventricular tachycardia",
-    "I48.91": "Atrial fibrillation, unspecified",
-    "I48.92": "Atrial flutter, unspecified",
-    "I49.1": "Atrial premature depolarization",
-    "I49.3": "Ventricular premature depolarization",
-    "I49.49": "Other premature depolarization",
-    "I51.7": "Cardiomegaly (hypertrophy)",
-    "E11.9": "Type 2 diabetes mellitus without complications",
-    "E78.5": "Hyperlipidemia, unspecified",
-    "E87.5": "Hyperkalemia",
-    "E87.6": "Hypokalemia",
-    "R00.0": "Tachycardia, unspecified",
-    "R00.1": "Bradycardia, unspecified",
-    "R94.31": "Abnormal electrocardiogram",
-    "Z95.0": "Presence of cardiac pacemaker",
-}
+
+def _text(name: str) -> str:
+    return resources.files("lamae_toolkit").joinpath(name).read_text(encoding="utf-8")
+
+
+NAMES = {row["code"]: row["name"] for row in csv.DictReader(StringIO(_text("icd10_names.csv")))}
 """Names of the codes that the toolkit's own cohorts use (ICD-10-CM, shortened)."""
 
 
@@ -77,8 +48,7 @@ def scp_table() -> "pd.DataFrame":
     """
     import pandas as pd
 
-    text = resources.files("lamae_toolkit").joinpath("scp_icd10.csv").read_text(encoding="utf-8")
-    return pd.read_csv(StringIO(text), index_col="statement", keep_default_na=False)
+    return pd.read_csv(StringIO(_text("scp_icd10.csv")), index_col="statement", keep_default_na=False)
 
 
 @cache
@@ -89,7 +59,6 @@ def _scp_codes() -> dict[str, tuple[str, str]]:
 
 def name_of(code: str) -> str:
     """An ICD-10-CM code with its name, as in "I44.7 Left bundle-branch block, unspecified".
-
 
     code: with its point. A code that the toolkit has no name for is returned as it is.
 

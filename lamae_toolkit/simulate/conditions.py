@@ -1,16 +1,18 @@
-"""The clinical side of the simulator: ICD-10-coded conditions, whom they strike and what they do to the heart.
+"""The clinical side of the simulator: ICD-10-coded conditions, who has them and what they do to the heart.
 
-Shares, odds and effects are plausible round numbers chosen so that each code is met often enough to
+Prevalences, odds and effects are plausible round numbers chosen so that each code is frequent enough to
 be learned; they are not epidemiology. Interval limits follow the usual definitions (first-degree
 block: PR > 200 ms; bundle-branch block: QRS >= 120 ms; long QT: QTc > 470 ms; rates 60 and 100 a minute).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from io import StringIO
 
 import numpy as np
 
-from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import NAMES
 from lamae_toolkit.simulate import heart as effects
@@ -27,22 +29,22 @@ class Condition:
     """One diagnosis: its evidence in the ECG, who has it, and what it does to a heart.
 
     evidence_wave: "P", "PR", "QRS", "ST", "T", "ectopic" (the early beats),
-        "paced" (the paced beats) or "rhythm" (the whole strip).
-    share: how many of 65-year-old men have it in one ECG; the odds change by `per_decade` with each ten
-        years of age and by `women` for women, and by `raised_by` for each condition that is there already.
+        "paced" (the paced beats) or "rhythm" (the complete strip).
+    prevalence: of an ECG of a 65-year-old man. The odds are multiplied by `per_decade` for each further ten years of
+        age, by `women` for women, and by `odds_ratios` for each of these conditions that the patient has.
     chronic: it stays with the patient through all ECGs; the others come and go.
-    excluded_by: conditions with which it cannot be, or cannot be seen.
+    excluded_by: conditions with which it cannot occur, or cannot be recognized.
     """
 
     code: str
     evidence_leads: tuple[str, ...]
     evidence_wave: str
     effect: Effect
-    share: float
+    prevalence: float
     per_decade: float = 1.0
     women: float = 1.0
     chronic: bool = False
-    raised_by: Mapping[str, float] | None = None
+    odds_ratios: Mapping[str, float] = field(default_factory=dict)
     excluded_by: tuple[str, ...] = ()
 
     @property
@@ -51,12 +53,12 @@ class Condition:
         return NAMES[self.code]
 
     def probability(self, age_years: float, sex: str, others: Mapping[str, float]) -> float:
-        """The chance that a patient of this age and sex with these conditions has this one in an ECG."""
+        """The probability that a patient of this age and sex with these other conditions has this one in an ECG."""
         if any(code in others for code in self.excluded_by):
             return 0.0
-        odds = self.share / (1 - self.share) * self.per_decade ** ((age_years - 65) / 10)
+        odds = self.prevalence / (1 - self.prevalence) * self.per_decade ** ((age_years - 65) / 10)
         odds *= self.women if sex == "F" else 1.0
-        for code, factor in (self.raised_by or {}).items():
+        for code, factor in self.odds_ratios.items():
             odds *= factor if code in others else 1.0
         return odds / (1 + odds)
 
@@ -65,7 +67,7 @@ class Condition:
 class Patient:
     """One person: age, sex, chronic conditions with their severity, and the seed of an individual anatomy.
 
-    infarct_wall: where an old infarction lies, "inferior" or "anterior".
+    infarct_wall: the wall of an old infarction, "inferior" or "anterior".
     """
 
     patient_id: int
@@ -76,202 +78,33 @@ class Patient:
     infarct_wall: str = "inferior"
 
 
-_ATRIAL = ("I48.91", "I48.92", "I47.1")
+def _conditions() -> Iterator[Condition]:
+    """The rows of conditions.csv; lists are separated by spaces, and each of `odds_ratios` is a code and its factor."""
+    text = resources.files("lamae_toolkit.simulate").joinpath("conditions.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(StringIO(text)):
+        factors = (pair.split(":") for pair in row["odds_ratios"].split())
+        yield Condition(
+            code=row["code"],
+            evidence_leads=tuple(row["evidence_leads"].split()),
+            evidence_wave=row["evidence_wave"],
+            effect=getattr(effects, row["effect"]),
+            prevalence=float(row["prevalence"]),
+            per_decade=float(row["per_decade"]),
+            women=float(row["women"]),
+            chronic=row["chronic"] == "yes",
+            odds_ratios={code: float(factor) for code, factor in factors},
+            excluded_by=tuple(row["excluded_by"].split()),
+        )
 
-CONDITIONS: dict[str, Condition] = {
-    condition.code: condition
-    for condition in (
-        Condition("I51.7", ("I", "aVL", "V1", "V2", "V5", "V6"), "QRS", effects.hypertrophy, 0.09, 1.35, 0.8, True),
-        Condition("I25.2", INFERIOR_LEADS + ANTERIOR_LEADS, "QRS", effects.old_infarction, 0.08, 1.45, 0.5, True),
-        Condition(
-            "I44.7",
-            ("I", "aVL", "V1", "V5", "V6"),
-            "QRS",
-            effects.left_bundle,
-            0.05,
-            1.6,
-            1.0,
-            True,
-            {"I51.7": 2.0, "I25.2": 1.5},
-        ),
-        Condition(
-            "I45.10", ("I", "V1", "V2", "V6"), "QRS", effects.right_bundle, 0.06, 1.5, 0.6, True, excluded_by=("I44.7",)
-        ),
-        Condition("I45.81", LEADS, "T", effects.long_qt, 0.03, 0.9, 1.7, True, excluded_by=("I44.7",)),
-        Condition(
-            "I48.91",
-            ("II", "III", "aVF", "V1"),
-            "rhythm",
-            effects.fibrillation,
-            0.07,
-            1.9,
-            0.75,
-            True,
-            {"I51.7": 1.6, "I25.2": 1.3},
-        ),
-        Condition(
-            "Z95.0",
-            LEADS,
-            "paced",
-            effects.pacemaker,
-            0.04,
-            1.7,
-            0.75,
-            True,
-            {"I48.91": 2.0, "I44.7": 1.5, "I25.2": 1.3},
-        ),
-        Condition(
-            "I44.0",
-            ("II", "V1"),
-            "PR",
-            effects.first_degree,
-            0.06,
-            1.4,
-            0.8,
-            True,
-            {"I25.2": 1.3, "I44.7": 1.5, "I45.10": 1.4},
-            ("I48.91", "Z95.0"),
-        ),
-        Condition(
-            "I48.92",
-            ("II", "III", "aVF", "V1"),
-            "rhythm",
-            effects.flutter,
-            0.045,
-            1.4,
-            0.6,
-            False,
-            {"I51.7": 1.4, "I44.0": 1.3},
-            ("I48.91", "Z95.0"),
-        ),
-        Condition(
-            "I47.1",
-            ("II", "V1"),
-            "rhythm",
-            effects.reentry,
-            0.026,
-            0.75,
-            1.5,
-            False,
-            excluded_by=("I48.91", "I48.92", "Z95.0"),
-        ),
-        Condition(
-            "I44.2",
-            ("II", "V1"),
-            "rhythm",
-            effects.third_degree,
-            0.038,
-            1.6,
-            0.9,
-            False,
-            {"I44.7": 1.5, "I45.10": 2.0, "I44.0": 2.0},
-            (*_ATRIAL, "Z95.0"),
-        ),
-        Condition(
-            "I44.1",
-            ("II", "V1"),
-            "PR",
-            effects.second_degree,
-            0.045,
-            1.3,
-            0.9,
-            False,
-            {"I44.0": 2.5, "I45.10": 1.5, "I44.7": 1.5},
-            (*_ATRIAL, "I44.2", "Z95.0"),
-        ),
-        Condition(
-            "R00.0",
-            ("II",),
-            "rhythm",
-            effects.tachycardia,
-            0.06,
-            0.85,
-            1.3,
-            False,
-            {"I51.7": 1.2},
-            (*_ATRIAL, "I44.2", "I44.1", "Z95.0"),
-        ),
-        Condition(
-            "R00.1",
-            ("II",),
-            "rhythm",
-            effects.bradycardia,
-            0.065,
-            1.1,
-            0.8,
-            False,
-            {"I44.0": 1.6},
-            (*_ATRIAL, "I44.2", "I44.1", "R00.0", "Z95.0"),
-        ),
-        Condition(
-            "I21.19",
-            (*INFERIOR_LEADS, "I", "aVL"),
-            "ST",
-            effects.inferior_infarction,
-            0.055,
-            1.2,
-            0.5,
-            False,
-            {"I44.2": 2.5, "I44.1": 2.0, "R00.1": 1.6},
-            ("Z95.0", "I44.7"),
-        ),
-        Condition(
-            "I21.09",
-            ("V1", "V2", "V3", "V4", "III", "aVF"),
-            "ST",
-            effects.anterior_infarction,
-            0.06,
-            1.2,
-            0.5,
-            False,
-            {"R00.0": 1.8},
-            ("Z95.0", "I44.7", "I21.19"),
-        ),
-        Condition(
-            "I49.3",
-            LEADS,
-            "ectopic",
-            effects.ectopy,
-            0.07,
-            1.35,
-            0.9,
-            False,
-            {"I51.7": 1.6, "I25.2": 1.8, "E87.6": 1.8, "I21.09": 1.5, "I21.19": 1.5},
-            ("I47.1",),
-        ),
-        Condition(
-            "E87.5",
-            ("II", "V2", "V3", "V4"),
-            "T",
-            effects.hyperkalaemia,
-            0.04,
-            1.2,
-            0.9,
-            False,
-            {"I51.7": 1.4},
-            ("I21.09", "I21.19"),
-        ),
-        Condition(
-            "E87.6",
-            ("II", "V2", "V3", "V4", "V5"),
-            "T",
-            effects.hypokalaemia,
-            0.035,
-            1.0,
-            1.4,
-            False,
-            {"I49.3": 1.3, "I48.91": 1.2},
-            ("E87.5", "I45.81"),
-        ),
-    )
-}
-"""All conditions, in the order in which they are drawn and in which they act on the heart."""
+
+CONDITIONS = {condition.code: condition for condition in _conditions()}
+"""All conditions, in the order in which they are sampled and in which they act on the heart."""
 
 
 def sample_patient(patient_id: int, rng: np.random.Generator) -> Patient:
     """A simulated patient: mostly older than 50, with chronic conditions as frequent as at that age and sex.
 
-    patient_id: the number by which the patient is known in a cohort. rng: the source of random numbers.
+    patient_id: the patient's number in a cohort. rng: the source of random numbers.
 
     Example:
         import numpy as np
@@ -304,7 +137,7 @@ def _severity(rng: np.random.Generator) -> float:
 
 
 def check_codes(codes: Mapping[str, float | int]) -> dict[str, float]:
-    """Codes with severities as asked for by name, in the order in which they act (ECGError if impossible)."""
+    """Requested codes with their severities, in the order in which they act; ECGError for one that is not possible."""
     unknown = [code for code in codes if code not in CONDITIONS]
     if unknown:
         raise ECGError(f"{unknown[0]!r} cannot be simulated; the codes that can are {', '.join(CONDITIONS)}.")
@@ -338,14 +171,14 @@ def resting_heart(patient: Patient, rng: np.random.Generator) -> Heart:
         qtc_ms=float(np.clip(qtc_ms, 370, 452)),
         p_gain=float(np.exp(person.normal(0.1, 0.22))),
         t_gain=float(np.exp(person.normal(-0.18 if woman else -0.06, 0.25)) * 1.15 ** ((55 - age) / 20)),
-        habit=IndividualVariation.individual(person),
+        variation=IndividualVariation.individual(person),
         infarct_wall=patient.infarct_wall,
         injury=_variant_st(patient, person),
     )
 
 
 def _variant_st(patient: Patient, person: np.random.Generator) -> np.ndarray | None:
-    # Normal variants that mimic: early repolarisation in young men, unspecific ST depression with age.
+    # Normal variants that mimic: early repolarization in young men, unspecific ST depression with age.
     young_man = patient.sex == "M" and patient.age_years < 50
     if person.random() < (0.35 if young_man else 0.06):
         return person.uniform(0.02, 0.10) * effects.sources_mv(0.5, 0.35, 0.5, V2=0.3, V3=0.4, V4=0.3)
@@ -355,7 +188,7 @@ def _variant_st(patient: Patient, person: np.random.Generator) -> np.ndarray | N
 
 
 def heart_with(patient: Patient, codes: Mapping[str, float | int], rng: np.random.Generator) -> Heart:
-    """This patient's heart with these conditions, each of which acts in turn."""
+    """This patient's heart with these conditions, each of which acts in sequence."""
     heart = resting_heart(patient, rng)
     for code, severity in check_codes(codes).items():
         heart = CONDITIONS[code].effect(heart, severity, rng)

@@ -1,6 +1,6 @@
 """One simulated heart: its state in the quantities that a clinician measures, and what each condition does to it.
 
-Every effect takes a heart, a severity (near 0 barely visible, 1 textbook) and a source of chance, and
+Every effect takes a heart, a severity (near 0 barely visible, 1 textbook) and a random generator, and
 returns the changed heart.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 QRS_SNAPSHOTS = 7
-"""The QRS is drawn as the vectors of seven instants, evenly spaced."""
+"""The QRS is built from the vectors of seven instants, evenly spaced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +23,18 @@ class IndividualVariation:
 
     @classmethod
     def individual(cls, person: np.random.Generator) -> "IndividualVariation":
-        """A person like any other: spread about as among normal PTB-XL records."""
-        spread = np.array([0.15, 0.4, 0.9, 1.3, 1.2, 0.45, 0.12])[:, None]
-        source = np.array([0.20, 0.14, 0.16, 0.20, 0.40, 0.36, 0.26, 0.18, 0.16])
-        rough = person.standard_normal((QRS_SNAPSHOTS, 9))
-        qrs = 0.7 * spread * source * rough
-        t_source = np.array([0.055, 0.045, 0.050, 0.065, 0.060, 0.050, 0.035, 0.025, 0.030])
-        st_t = np.array([0.3, 0.6, 0.9])[:, None] * t_source * person.standard_normal((3, 9))
-        p_source = np.array([0.007, 0.012, 0.006, 0.006, 0.004, 0.004, 0.003, 0.003, 0.003])
-        return cls(qrs, st_t, p_source * person.standard_normal((2, 9)))
+        """A random person; the variation is that among normal PTB-XL records."""
+        qrs_std_over_time = np.array([0.15, 0.4, 0.9, 1.3, 1.2, 0.45, 0.12])[:, None]
+        qrs_std_of_source = np.array([0.20, 0.14, 0.16, 0.20, 0.40, 0.36, 0.26, 0.18, 0.16])
+        qrs = 0.7 * qrs_std_over_time * qrs_std_of_source * person.standard_normal((QRS_SNAPSHOTS, 9))
+        t_std = np.array([0.055, 0.045, 0.050, 0.065, 0.060, 0.050, 0.035, 0.025, 0.030])
+        st_t = np.array([0.3, 0.6, 0.9])[:, None] * t_std * person.standard_normal((3, 9))
+        p_std = np.array([0.007, 0.012, 0.006, 0.006, 0.004, 0.004, 0.003, 0.003, 0.003])
+        return cls(qrs, st_t, p_std * person.standard_normal((2, 9)))
 
     @classmethod
     def mean(cls, st_t: Float[np.ndarray, "3 9"]) -> "IndividualVariation":
-        """The mean person, but for these ST-T vectors."""
+        """The mean person, except for these ST-T vectors."""
         return cls(np.zeros((QRS_SNAPSHOTS, 9)), st_t, np.zeros((2, 9)))
 
 
@@ -44,12 +43,12 @@ class Heart:
     """The state of one heart during one ECG, in the quantities that a clinician measures.
 
     Rates in beats per minute, intervals in ms, amplitudes in mV. `injury` (9 sources) shifts the ST
-    segment; `necrosis` (7 x 9) is taken out of the QRS; `habit` scatters the person's own waves about the mean.
+    segment; `necrosis` (7 x 9) is taken out of the QRS; `variation` is how the person's own waves differ from the mean.
     """
 
     rhythm: str = "sinus"  # "sinus", "fibrillation", "flutter" or "reentry"
     rate_bpm: float = 70.0
-    rr_variation: float = 0.03  # standard deviation of the RR interval, as a share of its mean
+    rr_variation: float = 0.03  # standard deviation of the RR interval, as a fraction of its mean
     respiration_hz: float = 0.25
     av_conduction: str = "1:1"  # "1:1", "wenckebach", "mobitz" or "none"
     av_ratio: int = 4  # in second-degree block each av_ratio-th P wave is not conducted
@@ -76,7 +75,7 @@ class Heart:
     spike_mv: float = 0.0
     injury: Float[np.ndarray, "9"] | None = None
     necrosis: Float[np.ndarray, "7 9"] | None = None
-    habit: IndividualVariation | None = None
+    variation: IndividualVariation | None = None
     infarct_wall: str = "inferior"  # "inferior" or "anterior", for an old infarction
 
 
@@ -102,8 +101,12 @@ def old_infarction(heart: Heart, severity: float, rng: np.random.Generator) -> H
         flat = sources_mv(-0.10, 0.0, -0.08, V2=-0.05, V3=-0.06, V4=-0.06)
     scar = (0.35 + 0.65 * severity) * early * gone
     flat = 2.0 * severity * rng.uniform(0.0, 1.0) * flat * np.array([0.0, 1.0, 0.8])[:, None]
-    habit = replace(heart.habit, st_t=heart.habit.st_t + flat) if heart.habit else IndividualVariation.mean(st_t=flat)
-    return replace(heart, necrosis=scar, habit=habit)
+    variation = (
+        replace(heart.variation, st_t=heart.variation.st_t + flat)
+        if heart.variation
+        else IndividualVariation.mean(st_t=flat)
+    )
+    return replace(heart, necrosis=scar, variation=variation)
 
 
 def left_bundle(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
@@ -119,7 +122,7 @@ def left_bundle(heart: Heart, severity: float, rng: np.random.Generator) -> Hear
 
 
 def right_bundle(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
-    """Right bundle branch block: wide, at last to the right and front."""
+    """Right bundle branch block: wide, with late forces to the right and front."""
     qrs_ms = 123 + 37 * severity
     return replace(
         heart,
@@ -158,7 +161,7 @@ def flutter(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
 
 
 def reentry(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
-    """Supraventricular re-entry: quick and regular, P waves hidden at the end of the QRS."""
+    """Supraventricular re-entry: quick and regular, P waves at the end of the QRS."""
     depressed = -0.5 * severity * sources_mv(0.09, 0.08, 0.03)
     return replace(heart, rhythm="reentry", rate_bpm=138 + 75 * severity, injury=_add(heart.injury, depressed))
 
@@ -223,8 +226,8 @@ def ectopy(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     return replace(heart, ectopic_beats=int(np.ceil(5 * severity)), ectopic_site=site)
 
 
-def hyperkalaemia(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
-    """Too much potassium: tall narrow T waves, flat P waves, and at last a wide QRS."""
+def hyperkalemia(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
+    """Too much potassium: tall narrow T waves, flat P waves, and finally a wide QRS."""
     return replace(
         heart,
         t_gain=heart.t_gain * (1.25 + 1.2 * severity),
@@ -235,7 +238,7 @@ def hyperkalaemia(heart: Heart, severity: float, rng: np.random.Generator) -> He
     )
 
 
-def hypokalaemia(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
+def hypokalemia(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Too little potassium: flat T waves, U waves, depressed ST segments."""
     return replace(
         heart,
@@ -248,8 +251,8 @@ def hypokalaemia(heart: Heart, severity: float, rng: np.random.Generator) -> Hea
 
 def pacemaker(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """A pacemaker: spikes, and beats that start at the apex of the right ventricle."""
-    # Bipolar leads leave hardly visible spikes, unipolar ones tall spikes. A demand pacemaker may pace in part, or
-    # only watch: then the code is right and the ECG does not show it.
+    # Bipolar leads leave hardly visible spikes, unipolar ones tall spikes. A demand pacemaker may pace some beats, or
+    # only sense: then the code is right and the ECG does not show it.
     spike_mv = 0.08 + rng.lognormal(-1.6, 0.8) * (0.5 + severity)
     share = 1.0 if severity > 0.3 else rng.uniform(0.4, 0.8) if severity > 0.15 else 0.0
     paced = replace(heart, paced_share=share, spike_mv=min(spike_mv, 2.5), paces_atrium=bool(rng.random() < 0.4))

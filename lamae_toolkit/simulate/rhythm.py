@@ -1,4 +1,4 @@
-"""The clock of the simulated heart: when the atria and the ventricles are activated, and by whom."""
+"""The clock of the simulated heart: when the atria and the ventricles are activated, and by which pacemaker."""
 
 from dataclasses import dataclass
 
@@ -43,13 +43,13 @@ def schedule(heart: Heart, duration_s: float | int, rng: np.random.Generator) ->
     else:
         p = np.empty(0)
         if heart.rhythm == "fibrillation":
-            q = _series(heart.rate_bpm, end_s, rng, 0.6 + 0.4 * rng.random(), skewed=heart.rr_variation)
+            q = _series(heart.rate_bpm, end_s, rng, 0.6 + 0.4 * rng.random(), log_rr_std=heart.rr_variation)
         elif heart.rhythm == "flutter":
             q, phase = _flutter(heart, end_s, rng)
         else:
-            q = _series(heart.rate_bpm, end_s, rng, 1.0, spread=0.006)
+            q = _series(heart.rate_bpm, end_s, rng, 1.0, rr_std=0.006)
         if heart.av_conduction == "none":
-            q = _series(heart.escape_rate_bpm, end_s, rng, 1.0, spread=0.012)
+            q = _series(heart.escape_rate_bpm, end_s, rng, 1.0, rr_std=0.012)
         pr = np.full(len(q), np.nan)
     dissociated = heart.av_conduction == "none"
     kind = np.full(len(q), "escape" if dissociated else "conducted", dtype=object)
@@ -60,7 +60,7 @@ def schedule(heart: Heart, duration_s: float | int, rng: np.random.Generator) ->
 
 
 def _sinus(heart: Heart, end_s: float | int, rng: np.random.Generator) -> np.ndarray:
-    """P waves whose rate swings with breathing (respiratory arrhythmia), with a slower wave and some chance."""
+    """P waves whose rate swings with breathing (respiratory arrhythmia), a slower wave and random variation."""
     mean_s, t = 60.0 / heart.rate_bpm, -BEFORE_S - rng.random()
     phase_breath, phase_slow = rng.uniform(0, 2 * np.pi, 2)
     onsets = []
@@ -76,25 +76,25 @@ def _series(
     end_s: float | int,
     rng: np.random.Generator,
     start: float,
-    spread: float = 0.0,
-    skewed: float = 0.0,
+    rr_std: float = 0.0,
+    log_rr_std: float = 0.0,
 ) -> np.ndarray:
-    """Beats at this mean rate, regular but for `spread`, or wholly irregular (log-normal RR) with `skewed`."""
+    """Beats at this mean rate: regular except for `rr_std` (relative), or irregular (log-normal) with `log_rr_std`."""
     mean_s = 60.0 / rate_bpm
     n = int((end_s + BEFORE_S) / mean_s * 2.2) + 8
-    chance = rng.standard_normal(n)
-    rr = mean_s * (np.exp(skewed * chance - skewed**2 / 2) if skewed else 1 + spread * chance)
+    normal = rng.standard_normal(n)
+    rr = mean_s * (np.exp(log_rr_std * normal - log_rr_std**2 / 2) if log_rr_std else 1 + rr_std * normal)
     onsets = -BEFORE_S - start * mean_s + np.cumsum(np.maximum(rr, 0.27))
     return onsets[onsets < end_s]
 
 
 def _flutter(heart: Heart, end_s: float | int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Every second to fourth flutter wave is conducted, at the rate that the AV node allows."""
+    """Every second to fourth flutter wave is conducted, as the AV node allows."""
     cycle_s = 60.0 / heart.flutter_rate_bpm
     ratio = max(2.0, heart.flutter_rate_bpm / heart.rate_bpm)
     low = int(ratio)
     n = int((end_s + BEFORE_S) / cycle_s / 2) + 4
-    # Mostly fixed conduction; where the wanted ratio lies between two whole numbers, both occur.
+    # Mostly fixed conduction; where the ratio lies between two integers, both occur.
     steps = low + (rng.random(n) < ratio - low)
     onsets = -BEFORE_S + cycle_s * np.cumsum(steps) + 0.004 * rng.standard_normal(n)
     return onsets[onsets < end_s], float(rng.random())
@@ -106,20 +106,20 @@ def _conduct(
     """From P waves to QRS complexes through the AV node: QRS onset = P onset + PR, unless blocked."""
     pr_s = heart.pr_ms / 1000 + 0.0015 * rng.standard_normal(len(p))
     if heart.av_conduction == "none":
-        q = _series(heart.escape_rate_bpm, end_s, rng, rng.random(), spread=0.012)
+        q = _series(heart.escape_rate_bpm, end_s, rng, rng.random(), rr_std=0.012)
         return q, np.full(len(q), np.nan)
     conducted = np.ones(len(p), dtype=bool)
     if heart.av_conduction != "1:1":
-        place = (np.arange(len(p)) + rng.integers(heart.av_ratio)) % heart.av_ratio
-        conducted = place < heart.av_ratio - 1
+        position = (np.arange(len(p)) + rng.integers(heart.av_ratio)) % heart.av_ratio
+        conducted = position < heart.av_ratio - 1
         if heart.av_conduction == "wenckebach":
             # PR grows from beat to beat, by less each time, until a beat is dropped (1 + 1/2 + 1/3 ...).
-            pr_s = pr_s + 0.065 * np.cumsum(1 / np.arange(1, heart.av_ratio + 1))[place] - 0.065
+            pr_s = pr_s + 0.065 * np.cumsum(1 / np.arange(1, heart.av_ratio + 1))[position] - 0.065
     return (p + pr_s)[conducted], pr_s[conducted]
 
 
 def _pace(heart: Heart, q, kind, pr, p, end_s: float | int, rng: np.random.Generator):
-    """A pacemaker takes over: DDD follows (or paces) each P wave; VVI goes its own way at a fixed rate."""
+    """A pacemaker takes over: DDD follows (or paces) each P wave; VVI paces at its own fixed rate."""
     if not heart.paced_share:
         return q, kind, pr, p, np.empty(0)
     if heart.rhythm == "sinus" and heart.av_conduction == "1:1":
@@ -129,7 +129,7 @@ def _pace(heart: Heart, q, kind, pr, p, end_s: float | int, rng: np.random.Gener
         if heart.paces_atrium:
             spikes.append((q - pr)[paced] - 0.004)
         return q, kind, pr, p, np.concatenate(spikes)
-    q = _series(heart.escape_rate_bpm, end_s, rng, rng.random(), spread=0.001)
+    q = _series(heart.escape_rate_bpm, end_s, rng, rng.random(), rr_std=0.001)
     return q, np.full(len(q), "paced", dtype=object), np.full(len(q), np.nan), p, q - 0.004
 
 
@@ -159,5 +159,5 @@ def _intervals(heart: Heart, q: np.ndarray, kind: np.ndarray) -> tuple[np.ndarra
     qrs_s[wide] = max(heart.wide_qrs_ms, heart.qrs_ms + 15) / 1000
     qt_s = heart.qtc_ms / 1000 * np.cbrt(0.7 * recent + 0.3 * rr.mean())
     qt_s[wide] += 0.6 * np.maximum(0.0, qrs_s[wide] - heart.qrs_ms / 1000)
-    # Recovery is over before the next beat, however fast the heart.
+    # Repolarization ends before the next beat, however fast the heart.
     return qrs_s, np.minimum(qt_s, np.maximum(qrs_s + 0.12, 0.9 * np.minimum(recent, 60.0)))

@@ -1,13 +1,14 @@
-"""Simulated 12-lead ECGs with known truth: a moving cardiac dipole seen through the lead field of one person.
+"""Simulated 12-lead ECGs with ground truth: a moving cardiac dipole measured through the lead field of one person.
 
 Nine electrodes (RA, LA, LL, V1 to V6) pick up the heart's nine sources and all the noise; the twelve
 leads are then formed from the electrodes as an electrocardiograph does it, so Einthoven's and
-Goldberger's relations hold with noise and all:
+Goldberger's relations hold with the noise, too:
 leads = LEADS_FROM_ELECTRODES @ (lead_field @ sources + noise).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 from jaxtyping import Float
@@ -31,7 +32,7 @@ from lamae_toolkit.simulate.waves import sources
 
 @dataclass(frozen=True)
 class Truth:
-    """What was programmed: conditions, intervals of the prevailing beats, and where the evidence lies.
+    """The ground truth: conditions, intervals of the prevailing beats, and where the evidence lies.
 
     heart_rate_bpm: 60 / mean RR of the QRS complexes in the recording. pr_ms: None if no P wave leads to a QRS.
     beat_times_s: onset of each QRS. evidence_spans_s: for each code the spans (start, end) that show it.
@@ -50,7 +51,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class SimulatedECG:
-    """A simulated recording, the truth behind it, and the patient."""
+    """A simulated recording, its ground truth, and the patient."""
 
     recording: Recording
     truth: Truth
@@ -58,10 +59,10 @@ class SimulatedECG:
 
 
 def lead_field(patient: Patient, rng: np.random.Generator) -> Float[np.ndarray, "9 9"]:
-    """What each electrode sees of each source in this patient, on this day.
+    """What each electrode measures of each source in this patient, on this day.
 
     Dower's lead vectors for a heart that is turned in the frontal and the horizontal plane, a chest
-    that weakens the signal more or less, and electrodes set a little beside their places.
+    that attenuates the signal more or less, and electrodes slightly off their positions.
     """
     person = np.random.default_rng([patient.anatomy_seed, 2])
     age, woman = patient.age_years, patient.sex == "F"
@@ -73,12 +74,12 @@ def lead_field(patient: Patient, rng: np.random.Generator) -> Float[np.ndarray, 
     cos_f, sin_f, cos_h, sin_h = np.cos(frontal), np.sin(frontal), np.cos(horizontal), np.sin(horizontal)
     turn_frontal = np.array([[cos_f, sin_f, 0], [-sin_f, cos_f, 0], [0, 0, 1]])
     turn_horizontal = np.array([[cos_h, 0, sin_h], [0, 1, 0], [-sin_h, 0, cos_h]])
-    seen = DOWER @ turn_frontal @ turn_horizontal
+    lead_vectors = DOWER @ turn_frontal @ turn_horizontal
     limb_gain = np.exp(person.normal(0.0, 0.22))
     chest_gain = limb_gain * np.exp(person.normal(0.02 if woman else 0.18, 0.16) + person.normal(0, 0.06, 6))
-    one, two = limb_gain * seen[0], limb_gain * seen[1]
-    chest = np.hstack([seen[2:], np.eye(6)])
-    # An electrode moved along its row sees a mixture of what it and its neighbor should see.
+    one, two = limb_gain * lead_vectors[0], limb_gain * lead_vectors[1]
+    chest = np.hstack([lead_vectors[2:], np.eye(6)])
+    # An electrode moved along its row measures a mixture of what it and its neighbor should measure.
     shift = np.clip(person.normal(0, 0.12, 6) + rng.normal(0, 0.10, 6), -0.5, 0.5)
     neighbor = np.clip(np.arange(6) + np.sign(shift).astype(int), 0, 5)
     chest = (1 - np.abs(shift))[:, None] * chest + np.abs(shift)[:, None] * chest[neighbor]
@@ -116,7 +117,7 @@ def electrode_noise(
     if mains_hz < 0.45 * sampling_rate_hz:
         strength = 0.0015 * level[2] * rng.normal(0, 1, (9, 1))
         noise += strength * np.sin(2 * np.pi * mains_hz * time + rng.uniform(0, 2 * np.pi))
-    if rng.random() < 0.08 * min(1.0, amount):  # one electrode is pulled: a step that fades
+    if rng.random() < 0.08 * min(1.0, amount):  # one electrode is pulled: a step that decays
         start, size = rng.uniform(0, time[-1]), 0.35 * level[3] * rng.normal()
         noise[rng.integers(9)] += np.where(time > start, size * np.exp(-(time - start) / 0.6), 0.0)
     return noise
@@ -131,7 +132,7 @@ def simulate_ecg(
     codes: Mapping[str, float | int] | None = None,
     noise: float | int = 1.0,
 ) -> SimulatedECG:
-    """One ECG of this patient, with everything that is known about it.
+    """One ECG of this patient, with its ground truth.
 
     patient: whose heart, chest and conditions are simulated. rng: the source of random numbers.
     sampling_rate_hz: samples per second. duration_s: length in seconds.
@@ -154,7 +155,7 @@ def simulate_ecg(
     heart = heart_with(patient, severity, rng)
     clock = schedule(heart, duration_s, rng)
     time_s = np.arange(round(duration_s * sampling_rate_hz)) / sampling_rate_hz
-    # einsum, unlike @, starts no threads: with a process on every core they would fight over the cores.
+    # einsum, unlike @, starts no threads: with a process on every core they would compete for the cores.
     electrodes_mv = np.einsum("es,st->et", lead_field(patient, rng), sources(heart, clock, time_s, rng))
     amount = float(noise)
     if amount:
@@ -162,7 +163,7 @@ def simulate_ecg(
     signal_mv = np.einsum("le,et->lt", LEADS_FROM_ELECTRODES, electrodes_mv)
     recording = Recording(signal_mv.astype(np.float32), float(sampling_rate_hz), LEADS)
     if amount and rng.random() < 0.012:
-        # A chest electrode that has come off shows a flat line, which is no signal: the lead is absent.
+        # A chest electrode that has come off gives a flat line, which is no signal: the lead is absent.
         off = PRECORDIAL_LEADS[rng.integers(6)]
         recording = recording.select([lead for lead in LEADS if lead != off])
         recording = recording.with_note(f"Lead {off} was off and is left out.")
@@ -174,7 +175,7 @@ def _truth(
 ) -> Truth:
     inside = (clock.qrs_onset_s >= 0) & (clock.qrs_onset_s < duration_s)
     beats = clock.qrs_onset_s[inside]
-    # The prevailing beats: all but the ectopic ones; of a demand pacemaker the more frequent kind.
+    # The prevailing beats: all except the ectopic ones; of a demand pacemaker the more frequent kind.
     kinds, counts = np.unique(clock.kind[inside & clock.own].astype(str), return_counts=True)
     main = inside & (clock.kind == kinds[counts.argmax()])
     pr_s = clock.pr_s[main & np.isfinite(clock.pr_s)]
@@ -255,19 +256,11 @@ def simulate_patients(
     # There are at least as many ECGs as patients, so this many patients are always enough.
     seeds = np.random.SeedSequence(seed).spawn(n_ecgs)
     jobs = [(patient_id, patient_seed, sampling_rate_hz) for patient_id, patient_seed in enumerate(seeds)]
-    made = 0
     if workers is None or workers <= 1:
-        for job in jobs:
-            for ecg in _ecgs_of_patient(job):
-                yield ecg
-                made += 1
-                if made == n_ecgs:
-                    return
+        yield from islice(chain.from_iterable(map(_ecgs_of_patient, jobs)), n_ecgs)
+        return
     with worker_pool(workers, uses_torch=False) as pool:
-        for start in range(0, n_ecgs, 256):
-            for ecgs in pool.map(_ecgs_of_patient, jobs[start : start + 256], chunksize=16):
-                for ecg in ecgs:
-                    yield ecg
-                    made += 1
-                    if made == n_ecgs:
-                        return
+        blocks = (
+            pool.map(_ecgs_of_patient, jobs[start : start + 256], chunksize=16) for start in range(0, n_ecgs, 256)
+        )
+        yield from islice(chain.from_iterable(chain.from_iterable(blocks)), n_ecgs)

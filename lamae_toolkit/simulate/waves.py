@@ -1,13 +1,13 @@
-"""The waves of the simulated heart: depolarisation and recovery as a moving dipole with its near field.
+"""The waves of the simulated heart: depolarization and repolarization as a moving dipole with its near field.
 
 Nine sources describe the heart at each instant: the dipole in mV (x to the left, y to the feet, z to
-the front) and six near fields, what each precordial electrode sees besides the dipole because it
+the front) and six near fields, what each precordial electrode measures in addition to the dipole because it
 lies close to the heart. A wave is a smooth bump in time multiplied by a vector of nine numbers.
 
 The mean normal vectors were fitted by least squares to 128 normal PTB-XL records (odd numbers below
 500; Wagner et al., Sci Data 7:154, 2020, CC BY 4.0), the P wave to 39 normal LUDB records (Kalyakulina
-et al., IEEE Access 8, 2020, ODC-By 1.0); the abnormal ones were drawn by hand after textbook vector
-loops, to the size of a few PTB-XL examples.
+et al., IEEE Access 8, 2020, ODC-By 1.0); the abnormal ones were set by hand after textbook vector
+loops, with the amplitudes of a few PTB-XL examples.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SOURCES = ("x", "y", "z", "V1", "V2", "V3", "V4", "V5", "V6")
 REFERENCE_QRS_MS = 90.0
 SNAPSHOT_REACH = 1.3  # half-width of a snapshot in units of the time between two: neighbors blend without steps
 
-# Sharpened a little, as the mean of many hearts is blunter than each of them.
+# Sharpened slightly, since the mean of many hearts is smoother than each of them.
 # Dipole and near field at seven instants of the QRS, from the septum (first rows) by the free wall to the base.
 NORMAL_QRS = np.array(
     [
@@ -39,7 +39,7 @@ NORMAL_QRS = np.array(
 
 
 def _table(x: list, y: list, z: list, **near: list) -> np.ndarray:
-    """A table like NORMAL_QRS from the course of each source; sources not named are silent."""
+    """A table like NORMAL_QRS from the course of each source; sources not named are zero."""
     columns = {"x": x, "y": y, "z": z, **near}
     return np.array([columns.get(source, [0.0] * len(x)) for source in SOURCES]).T
 
@@ -85,8 +85,8 @@ LEFT_VENTRICLE_QRS = _table(
 )
 ECTOPIC_QRS = {"outflow": OUTFLOW_QRS, "left ventricle": LEFT_VENTRICLE_QRS, "right apex": RIGHT_APEX_QRS}
 
-# Recovery: the early ST-T rise, the body of the T wave and its late part; times are fractions of J to T end.
-# The bump is quite over 4 % after T end: T end lies between the end by tangent and the last trace of T, where
+# Repolarization: the early ST-T rise, the body of the T wave and its late part; times are fractions of J to T end.
+# The bump ends 4 % after T end: T end lies between the end by tangent and the last trace of T, where
 # readers put it.
 NORMAL_ST_T = np.array(
     [
@@ -97,8 +97,8 @@ NORMAL_ST_T = np.array(
 )
 ST_T_TIMES = np.array([[0.12, 0.20, 0.50], [0.57, 0.45, 0.45], [0.72, 0.40, 0.32]])  # peak, rise, fall
 
-# Right atrium, then left atrium; times are fractions of the P wave,
-# whose first and last traces, beyond its ends, no eye can see.
+# Right atrium, then left atrium; times are fractions of the P wave;
+# the bump extends a little beyond its ends, where it is too small to see.
 NORMAL_P = np.array(
     [
         [0.018, 0.040, 0.016, 0.018, 0.000, -0.003, -0.008, -0.003, 0.005],
@@ -139,8 +139,8 @@ def qrs_table(heart: Heart, kind: str) -> Float[np.ndarray, "7 9"]:
         table = NORMAL_QRS
         table = (1 - heart.left_bundle) * table + heart.left_bundle * LEFT_BUNDLE_QRS
         table = (1 - heart.right_bundle) * table + heart.right_bundle * RIGHT_BUNDLE_QRS
-    if heart.habit is not None:
-        table = table + heart.habit.qrs
+    if heart.variation is not None:
+        table = table + heart.variation.qrs
     if heart.hypertrophy:
         # The thick left ventricle adds to the main and the late vectors: leftwards and backwards.
         growth = np.array([0.0, 0.5, 1.0, 1.0, 0.5, 0.2, 0.0])[:, None] * heart.hypertrophy
@@ -151,7 +151,7 @@ def qrs_table(heart: Heart, kind: str) -> Float[np.ndarray, "7 9"]:
 
 
 def st_t_table(heart: Heart, table: np.ndarray, qrs_ms: float, jt_ms: float) -> Float[np.ndarray, "3 9"]:
-    """The ST-T loop that follows this QRS: primary recovery, minus what the abnormal QRS took away.
+    """The ST-T loop that follows this QRS: primary repolarization, minus what the abnormal QRS took away.
 
     Wilson's ventricular gradient, the area of QRS and T together, hardly depends on the path of
     activation, so T_area = gradient - QRS_area and a wide QRS brings a discordant T wave
@@ -159,11 +159,11 @@ def st_t_table(heart: Heart, table: np.ndarray, qrs_ms: float, jt_ms: float) -> 
     """
     # Potassium acts on the T wave proper, not on the ST segment before it.
     st_t = NORMAL_ST_T * np.array([min(1.0, heart.t_gain), heart.t_gain, heart.t_gain])[:, None]
-    if heart.habit is not None:
-        st_t = st_t + heart.habit.st_t * abs(heart.t_gain)
+    if heart.variation is not None:
+        st_t = st_t + heart.variation.st_t * abs(heart.t_gain)
     per_snapshot = SNAPSHOT_REACH / (QRS_SNAPSHOTS - 1 + 2 * SNAPSHOT_REACH)
-    # IndividualVariation and scar have their recovery in `habit`, only path and mass of activation count here.
-    own = table - (0 if heart.habit is None else heart.habit.qrs)
+    # Individual variation and scar repolarize as `variation` says; only path and mass of activation count here.
+    own = table - (0 if heart.variation is None else heart.variation.qrs)
     lost_area = per_snapshot * (NORMAL_QRS.sum(0) * REFERENCE_QRS_MS - own.sum(0) * qrs_ms)
     areas = ST_T_TIMES[:, 1:].sum(1) / 2 * jt_ms
     share = np.array([0.38, 0.57, 0.05])
@@ -171,7 +171,7 @@ def st_t_table(heart: Heart, table: np.ndarray, qrs_ms: float, jt_ms: float) -> 
 
 
 def ventricular_waves(heart: Heart, schedule: Schedule, kind: str, gain: np.ndarray) -> list[Waves]:
-    """QRS, ST segment, T and U waves of all beats of one kind; `gain` is each beat's own amplitude."""
+    """QRS, ST segment, T and U waves of all beats of one kind; `gain` is the amplitude of each beat."""
     chosen = schedule.kind == kind
     onset, qrs, qt = (a[chosen, None] for a in (schedule.qrs_onset_s, schedule.qrs_s, schedule.qt_s))
     gain = gain[chosen, None, None]
@@ -205,7 +205,7 @@ def atrial_waves(heart: Heart, schedule: Schedule) -> list[Waves]:
     if not len(onset):
         return []
     peak, rise, fall = (np.broadcast_to(column * heart.p_ms / 1000, (len(onset), 2)) for column in P_TIMES.T)
-    table = heart.p_gain * (NORMAL_P + (0 if heart.habit is None else heart.habit.p))
+    table = heart.p_gain * (NORMAL_P + (0 if heart.variation is None else heart.variation.p))
     return [_waves(onset + peak, rise, fall, np.broadcast_to(table, (len(onset), 2, 9)))]
 
 
@@ -218,7 +218,7 @@ def _waves(peak: np.ndarray, rise: np.ndarray, fall: np.ndarray, vectors: np.nda
 def sources(
     heart: Heart, schedule: Schedule, time_s: Float[np.ndarray, " t"], rng: np.random.Generator
 ) -> Float[np.ndarray, "9 t"]:
-    """What the heart's dipole and near fields do over the whole recording, 9 sources in mV.
+    """The heart's dipole and near fields over the complete recording: 9 sources in mV.
 
     sources(t) = sum over waves of vector * bump(t).
     """
@@ -228,11 +228,11 @@ def sources(
     for kind in ("conducted", "escape", "ectopic", "paced"):
         waves += ventricular_waves(heart, schedule, kind, gain)
     if heart.spike_mv and len(schedule.spike_s):
-        # 2 ms are shorter than a sample at 100 Hz: what is left there is a sample-wide spike of lesser height.
-        width = max(0.002, 1.0 * float(time_s[1] - time_s[0]))
-        height = heart.spike_mv * (0.002 / width) ** 0.5
+        # 2 ms are shorter than a sample at 100 Hz: what remains is a sample-wide spike of lower amplitude.
+        width = max(0.002, float(time_s[1] - time_s[0]))
+        amplitude = heart.spike_mv * (0.002 / width) ** 0.5
         peak = schedule.spike_s[:, None]
-        waves.append(_waves(peak, np.full_like(peak, width), np.full_like(peak, width), height * SPIKE[None]))
+        waves.append(_waves(peak, np.full_like(peak, width), np.full_like(peak, width), amplitude * SPIKE[None]))
     total = render(waves, time_s)
     if heart.rhythm in ("fibrillation", "flutter"):
         vector = FIBRILLATION if heart.rhythm == "fibrillation" else FLUTTER
@@ -248,11 +248,11 @@ def render(waves: list[Waves], time_s: np.ndarray) -> np.ndarray:
     first = np.ceil((times[:, 0] - times[:, 1] - time_s[0]) * rate_hz).astype(int)
     length = int(np.ceil((times[:, 1] + times[:, 2]).max() * rate_hz)) + 1
     index = first[:, None] + np.arange(length)
-    height = bump(time_s[0] + index / rate_hz, times[:, :1], times[:, 1:2], times[:, 2:])
-    inside = (index >= 0) & (index < len(time_s)) & (height > 0)
-    # A wave is zero nearly everywhere; a sparse matrix is quicker, and starts no threads that fight over the cores.
+    amplitude = bump(time_s[0] + index / rate_hz, times[:, :1], times[:, 1:2], times[:, 2:])
+    inside = (index >= 0) & (index < len(time_s)) & (amplitude > 0)
+    # A wave is zero nearly everywhere; a sparse matrix is faster, and starts no threads that compete for the cores.
     begins = np.concatenate([[0], np.cumsum(inside.sum(1))])
-    course = csr_array((height[inside], index[inside], begins), shape=(len(times), len(time_s)))
+    course = csr_array((amplitude[inside], index[inside], begins), shape=(len(times), len(time_s)))
     return np.ascontiguousarray((course.T @ vectors).T)
 
 
@@ -260,7 +260,7 @@ def atrial_flicker(heart: Heart, time_s: np.ndarray, phase: float, rng: np.rando
     """The baseline of atrial fibrillation (irregular, 5 to 8 waves a second) or flutter (a regular sawtooth)."""
     if heart.rhythm == "flutter":
         turn = (time_s * heart.flutter_rate_bpm / 60 + phase) % 1.0
-        wave = np.where(turn < 0.35, turn / 0.35, (1 - turn) / 0.65)  # quick down, slow back
+        wave = np.where(turn < 0.35, turn / 0.35, (1 - turn) / 0.65)  # fast down, slow back
         return 1.6 * heart.fibrillation_mv * (wave - 0.5)
     drift = np.cumsum(rng.standard_normal(len(time_s))) * np.sqrt(time_s[1] - time_s[0])
     angle = 2 * np.pi * rng.uniform(5.0, 7.5) * time_s + 2.5 * drift

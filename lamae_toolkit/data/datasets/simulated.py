@@ -17,9 +17,9 @@ def _no_effect(heart: Heart, severity: float, random: np.random.Generator) -> He
 
 
 _SILENT = (
-    Condition("E11.9", (), "", _no_effect, 0.2, 1.2, chronic=True, raised_by={"I51.7": 1.3, "I25.2": 1.8}),
-    Condition("E78.5", (), "", _no_effect, 0.35, 1.2, chronic=True, raised_by={"I51.7": 1.1, "I25.2": 2.5}),
-    Condition("I10", (), "", _no_effect, 0.4, 1.4, chronic=True, raised_by={"I51.7": 3.0, "I25.2": 1.5}),
+    Condition("E11.9", (), "", _no_effect, 0.2, 1.2, chronic=True, odds_ratios={"I51.7": 1.3, "I25.2": 1.8}),
+    Condition("E78.5", (), "", _no_effect, 0.35, 1.2, chronic=True, odds_ratios={"I51.7": 1.1, "I25.2": 2.5}),
+    Condition("I10", (), "", _no_effect, 0.4, 1.4, chronic=True, odds_ratios={"I51.7": 3.0, "I25.2": 1.5}),
 )
 SILENT_CODES = tuple(condition.code for condition in _SILENT)
 """Codes that no wave of the ECG shows: type 2 diabetes, hyperlipidemia and hypertension."""
