@@ -12,10 +12,10 @@ from lamae_toolkit.errors import ECGError
 
 RECORDS = range(1, 201)
 MV_PER_UNIT = 1e-3
-"""What one unit of LUDB's signal files is worth. The headers of version 1.0.1 say otherwise, and are not believed: of
+"""What one unit of LUDB's signal files is worth. The headers of version 1.0.1 say otherwise, and are not used: of
 each of the 2,400 leads they give as the gain that lead's own range, highest minus lowest value, so that by them every
-lead is 1 mV high from top to bottom, and III = II - I fails by 0.3 mV. In plain units it holds exactly, and with 1,000
-of them to the millivolt the leads are as high as PTB-XL's (median range of lead II 1.4 and 1.2 mV, of V4 2.5 and 2.2):
+lead has a range of 1 mV, and III = II - I fails by 0.3 mV. In plain units it holds exactly, and with 1,000
+of them to the millivolt the leads have PTB-XL's amplitude (median range of lead II 1.4 and 1.2 mV, of V4 2.5 and 2.2):
 the microvolt is inferred from that, LUDB does not state it."""
 
 WAVES = {"p": "P", "N": "QRS", "t": "T"}
@@ -41,7 +41,7 @@ def read_ludb(folder: Path | str, number: int) -> Recording:
     path = _record(folder, number)
     try:
         record = wfdb.rdrecord(str(path), physical=False)
-        leads = tuple(lead_name(name) for name in record.sig_name)
+        leads = tuple(lead_name(name) or name for name in record.sig_name)
         signal_mv = (record.d_signal.T * MV_PER_UNIT).astype(np.float32)
     except (OSError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise ECGError(f"{path.name}: LUDB's record is damaged ({type(error).__name__}); copy it again.") from error
@@ -52,7 +52,7 @@ def read_ludb(folder: Path | str, number: int) -> Recording:
 def read_marks(folder: Path | str, number: int) -> tuple[Mark, ...]:
     """All waves that are marked in an ECG of LUDB with onset, peak and end, lead after lead.
 
-    A wave that lacks one of the three, as a few do in records with fibrillation or a pacemaker, is passed over.
+    A wave that lacks one of the three, as a few do in records with fibrillation or a pacemaker, is left out.
     """
     path = _record(folder, number)
     return tuple(mark for lead in LEADS for mark in _marks_of_lead(path, lead))
@@ -60,11 +60,11 @@ def read_marks(folder: Path | str, number: int) -> tuple[Mark, ...]:
 
 def _marks_of_lead(path: Path, lead: str) -> list[Mark]:
     try:
-        found = wfdb.rdann(str(path), lead.lower())
+        marks = wfdb.rdann(str(path), lead.lower())
     except (OSError, ValueError, IndexError) as error:
         problem = f"{path.name}.{lead.lower()}: LUDB's marks of lead {lead} are absent or damaged; copy them again."
         raise ECGError(problem) from error
-    symbols, seconds = found.symbol, np.asarray(found.sample) / float(found.fs or 500)
+    symbols, seconds = marks.symbol, np.asarray(marks.sample) / float(marks.fs or 500)
     return [
         Mark(WAVES[symbols[at]], lead, *(float(second) for second in seconds[at - 1 : at + 2]))
         for at in range(1, len(symbols) - 1)

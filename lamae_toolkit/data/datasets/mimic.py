@@ -5,13 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lamae_toolkit.data.datasets.mimic_labels import (
-    TIME,
-    Labels,
-    frequent_classes,
-    labels_from_released,
-    labels_from_tables,
-)
+from lamae_toolkit.data.datasets.mimic_labels import TIME, frequent_classes, labels_from_released, labels_from_tables
+from lamae_toolkit.data.datasets.tables import read_table
 from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
 from lamae_toolkit.data.store import patient_fold
 from lamae_toolkit.ecg.io.read import read_ecg
@@ -19,7 +14,7 @@ from lamae_toolkit.errors import ECGError
 
 RECORD_LIST, MEASUREMENTS = "record_list.csv", "machine_measurements.csv"
 MEASURED = ("rr_interval", "p_onset", "p_end", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis")
-"""What the electrocardiograph measured, in ms and degrees; 29999 stands for what it could not measure."""
+"""What the electrocardiograph measured, in ms and degrees; 29999 means not measured."""
 NOT_MEASURED = 29999
 SPLIT = {"train": list(range(18)), "validation": [18], "test": [19]}
 """The patient-wise folds as Strodthoff et al. use them."""
@@ -48,28 +43,23 @@ def mimic_source(
         raise ECGError("Labels come either from the tables (hosp, ed) or from the released table (labels); give one.")
     listed, refused = _listed(root / RECORD_LIST)
     if labels is not None:
-        found = labels_from_released(Path(labels), listed)
+        known = labels_from_released(Path(labels), listed)
     else:
-        found = labels_from_tables(listed, None if hosp is None else Path(hosp), None if ed is None else Path(ed))
-    ecgs = _with_labels(listed, found)
+        known = labels_from_tables(listed, None if hosp is None else Path(hosp), None if ed is None else Path(ed))
+    ecgs = listed.rename(columns={"subject_id": "patient_id"}).drop(columns="ecg_time").join(known.table, on="study_id")
+    if "fold" not in ecgs:
+        ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
     ecgs = ecgs.join(_measurements(root / MEASUREMENTS), on="study_id")
     classes = list(frequent_classes(ecgs.codes, minimum))
-    meta = {"classes": classes, "minimum": minimum, "left_out": found.left_out, "split": SPLIT}
+    meta = {"classes": classes, "minimum": minimum, "left_out": known.left_out, "split": SPLIT}
     return CohortSource("MIMIC-IV-ECG", root, ecgs, read_ecg, refused, meta)
 
 
 def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The ECGs of record_list.csv, and those that the list itself rules out."""
     wanted = ["subject_id", "study_id", "ecg_time", "path"]
-    if not path.is_file():
-        raise ECGError(f"{path.parent} has no {path.name}; give the folder of MIMIC-IV-ECG as it was unpacked.")
-    try:
-        table = pd.read_csv(path, dtype={"ecg_time": str, "path": str})
-    except (OSError, ValueError) as error:
-        raise ECGError(f"{path.name} is damaged ({type(error).__name__}); copy it again.") from error
-    missing = [name for name in wanted if name not in table]
-    if missing:
-        raise ECGError(f"{path.name} has no column {missing[0]}; give the table as it was published.")
+    advice = "give the folder of MIMIC-IV-ECG as it was unpacked"
+    table = read_table(path, wanted, advice, dtype={"ecg_time": str, "path": str})
     table = table[wanted].rename(columns={"path": "file"})
     time = pd.to_datetime(table.ecg_time, format=TIME, errors="coerce")
     numbers = table[["subject_id", "study_id"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
@@ -80,16 +70,13 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         ),
         "path outside the root": (
             ~table.file.map(is_inside).to_numpy(dtype=bool),
-            "Its path leaves the folder; correct record_list.csv.",
+            "Its path points outside the folder; correct record_list.csv.",
         ),
-        "unreadable time": (
-            time.isna().to_numpy(),
-            "Its time is not a plain date and time; write YYYY-MM-DD HH:MM:SS.",
-        ),
+        "unreadable time": (time.isna().to_numpy(), "Its time is not a date and time; write YYYY-MM-DD HH:MM:SS."),
     }
     reason, sentence = np.full(len(table), "", dtype=object), np.full(len(table), "", dtype=object)
-    for name, (is_so, text) in problems.items():
-        new = is_so & (reason == "")
+    for name, (affected, text) in problems.items():
+        new = affected & (reason == "")
         reason[new], sentence[new] = name, text
     # Of what is listed twice the first that is good is kept.
     for name, column in (("duplicate study", numbers[:, 1]), ("duplicate file", table.file.to_numpy())):
@@ -104,26 +91,12 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table.reset_index(drop=True), refused
 
 
-def _with_labels(listed: pd.DataFrame, labels: Labels) -> pd.DataFrame:
-    """The columns of the store's index."""
-    ecgs = listed.rename(columns={"subject_id": "patient_id"}).drop(columns="ecg_time")
-    ecgs = ecgs.join(labels.table, on="study_id")
-    if "fold" not in ecgs:
-        ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
-    return ecgs
-
-
 def _measurements(path: Path) -> pd.DataFrame:
     """The machine's measurements by study number, if the table is there."""
     if not path.is_file():
         return pd.DataFrame(index=pd.Index([], name="study_id", dtype=np.int64))
-    try:
-        table = pd.read_csv(path, usecols=lambda name: name in ("study_id", *MEASURED), low_memory=False)
-    except (OSError, ValueError) as error:
-        raise ECGError(f"{path.name} is damaged ({type(error).__name__}); copy it again.") from error
-    missing = [name for name in ("study_id", *MEASURED) if name not in table]
-    if missing:
-        raise ECGError(f"{path.name} has no column {missing[0]}; give the table as it was published.")
+    columns = ("study_id", *MEASURED)
+    table = read_table(path, columns, usecols=lambda name: name in columns, low_memory=False)
     table = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
     table = table[table.study_id.notna() & (table.study_id % 1 == 0)].drop_duplicates("study_id")
     table = table.astype({"study_id": np.int64}).set_index("study_id").astype(np.float32)

@@ -5,6 +5,7 @@ hospital or emergency stay during which it was taken; ICD-9 codes become ICD-10 
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,26 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lamae_toolkit.data.datasets.tables import read_table
 from lamae_toolkit.data.store import patient_fold
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import ancestors, is_icd10
 
 TIME = "%Y-%m-%d %H:%M:%S"
 TIMES = ("admittime", "dischtime", "deathtime", "intime", "outtime")
-NUMBERS = (
-    "subject_id",
-    "hadm_id",
-    "stay_id",
-    "study_id",
-    "icd_version",
-    "anchor_age",
-    "anchor_year",
-    "ed_stay_id",
-    "hosp_hadm_id",
-    "age",
-    "fold",
-    "strat_fold",
-)
+TEXT = ("icd_code", "gender", "all_diag_all", *TIMES)
+"""The columns that are text; all others of MIMIC-IV's tables that are read are numbers."""
 COLUMNS = ("codes", "labelled", "age_years", "sex", "stay", "ecg_in_stay", "ecg_time", "fold")
 
 
@@ -61,8 +51,8 @@ def labels_from_tables(ecgs: pd.DataFrame, hosp: Path | None, ed: Path | None) -
     codes_of_hospital, codes_of_ed = {}, {}
     if ed is not None:
         edstays = _read(ed, "edstays", ["subject_id", "stay_id", "intime", "outtime"], left_out, may_lack=["hadm_id"])
-        found = _first_stay(stays, edstays, edstays.outtime, "intime", ["stay_id", "hadm_id"])
-        stays["stay_id"], stays["ed_hadm_id"] = found.stay_id, found.hadm_id
+        visits = _first_stay(stays, edstays, edstays.outtime, "intime", ["stay_id", "hadm_id"])
+        stays["stay_id"], stays["ed_hadm_id"] = visits.stay_id, visits.hadm_id
         diagnoses = _read(ed, "diagnosis", ["stay_id", "icd_code", "icd_version"], left_out)
         codes_of_ed = _codes(diagnoses, "stay_id", stays.stay_id)
     if hosp is not None:
@@ -86,29 +76,17 @@ def labels_from_tables(ecgs: pd.DataFrame, hosp: Path | None, ed: Path | None) -
 def labels_from_released(path: Path, ecgs: pd.DataFrame) -> Labels:
     """The same from `records_w_diag_icd10.csv` of MIMIC-IV-ECG-Ext-ICD, whose patient-wise folds are taken over."""
     left_out: dict[str, int] = {}
-    wanted = ["study_id", "all_diag_all"]
-    more = ["ed_stay_id", "hosp_hadm_id", "gender", "age", "fold", "strat_fold", "ecg_no_within_stay"]
-    table = _read_table(path, wanted, left_out, more).drop_duplicates("study_id")
-    for name in ("ed_stay_id", "hosp_hadm_id", "gender", "age"):
-        if name not in table:
-            raise ECGError(f"{path.name} has no column {name}; give the table as it was published.")
+    wanted = ["study_id", "all_diag_all", "ed_stay_id", "hosp_hadm_id", "gender", "age"]
+    table = _read_table(path, wanted, left_out, ["fold", "strat_fold"]).drop_duplicates("study_id")
     if not ecgs.study_id.isin(table.study_id).all():
         left_out[f"ECGs that {path.name} does not list"] = int((~ecgs.study_id.isin(table.study_id)).sum())
     table = table.set_index("study_id").reindex(ecgs.study_id)
-    memory: dict[str, tuple[str, ...]] = {}
-
-    def codes(text: object) -> tuple[str, ...]:
-        if not isinstance(text, str):
-            return ()
-        if text not in memory:
-            memory[text] = clean_codes(_literal(text, path), 10)
-        return memory[text]
-
+    codes_of = {text: clean_codes(_literal(text, path), 10) for text in table.all_diag_all.dropna().unique()}
     labels = pd.DataFrame(
         {
             "subject_id": ecgs.subject_id.to_numpy(),
             "ecg_time": ecgs.ecg_time.to_numpy(),
-            "codes": [codes(text) for text in table.all_diag_all],
+            "codes": [codes_of.get(text, ()) for text in table.all_diag_all],
             "age_years": table.age.astype(float),
             "sex": table.gender.where(table.gender.isin(["F", "M"]), ""),
             "stay": _stay_names(table.hosp_hadm_id, table.ed_stay_id),
@@ -122,9 +100,8 @@ def labels_from_released(path: Path, ecgs: pd.DataFrame) -> Labels:
         chosen = own.fillna(of_patient)
         labels["fold"] = chosen.fillna(labels.subject_id.map(patient_fold)).astype(int)
         if chosen.isna().any():
-            left_out[f"ECGs of patients without a fold in {path.name}, put into one by their number"] = int(
-                chosen.isna().sum()
-            )
+            sentence = f"ECGs of patients without a fold in {path.name}, put into one by their number"
+            left_out[sentence] = int(chosen.isna().sum())
     return Labels(_finished(labels), left_out)
 
 
@@ -147,13 +124,10 @@ def clean_codes(codes: Iterable[str], version: int) -> tuple[str, ...]:
 
 def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[str, ...]:
     """The codes, ancestors of three characters and more included, that at least `minimum` ECGs have."""
-    counts: dict[str, int] = {}
-    memory: dict[tuple[str, ...], set[str]] = {}
-    for own in codes:
-        if own not in memory:
-            memory[own] = {general for code in own for general in ancestors(code)}
-        for code in memory[own]:
-            counts[code] = counts.get(code, 0) + 1
+    counts: Counter[str] = Counter()
+    for own, ecgs in Counter(codes).items():  # many ECGs have the same codes
+        for general in {general for code in own for general in ancestors(code)}:
+            counts[general] += ecgs
     return tuple(sorted(code for code, ecgs in counts.items() if ecgs >= minimum))
 
 
@@ -171,11 +145,11 @@ def _codes(diagnoses: pd.DataFrame, key: str, wanted: pd.Series) -> dict[float, 
         (code, version): clean_codes([code], int(version))
         for code, version in diagnoses[["icd_code", "icd_version"]].drop_duplicates().itertuples(index=False)
     }
-    found: dict[float, set[str]] = {}
+    codes_of: dict[float, set[str]] = {}
     rows = zip(diagnoses[key], diagnoses.icd_code, diagnoses.icd_version, strict=True)
     for stay, code, version in rows:
-        found.setdefault(float(stay), set()).update(translated[code, version])
-    return {stay: tuple(sorted(codes)) for stay, codes in found.items()}
+        codes_of.setdefault(float(stay), set()).update(translated[code, version])
+    return {stay: tuple(sorted(codes)) for stay, codes in codes_of.items()}
 
 
 def _first_stay(
@@ -196,9 +170,8 @@ def _first_stay(
 
 def _add_age_and_sex(stays: pd.DataFrame, patients: pd.DataFrame) -> None:
     known = patients.drop_duplicates("subject_id").set_index("subject_id").reindex(stays.subject_id)
-    stays["age_years"] = (known.anchor_age.to_numpy() + stays.ecg_time.dt.year - known.anchor_year.to_numpy()).astype(
-        float
-    )
+    years = known.anchor_age.to_numpy() + stays.ecg_time.dt.year - known.anchor_year.to_numpy()
+    stays["age_years"] = years.astype(float)
     stays["sex"] = known.gender.where(known.gender.isin(["F", "M"]), "").to_numpy()
 
 
@@ -213,7 +186,7 @@ def _stay_names(hospital: pd.Series, emergency: pd.Series) -> list[str]:
 def _read(
     folder: Path, name: str, columns: list[str], left_out: dict[str, int], may_lack: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """A table of MIMIC-IV, compressed as published or not; `may_lack`: columns that may be empty here and there."""
+    """A table of MIMIC-IV, compressed as published or not; `may_lack`: columns that may have empty cells."""
     for suffix in (".csv.gz", ".csv"):
         if (folder / (name + suffix)).is_file():
             return _read_table(folder / (name + suffix), [*columns, *may_lack], left_out, must_have=columns)
@@ -228,22 +201,11 @@ def _read_table(
     must_have: list[str] | None = None,
 ) -> pd.DataFrame:
     """Columns of a table, numbers and times read; rows that lack what they `must_have` are left out and counted."""
-    if not path.is_file():
-        raise ECGError(f"There is no table {path}; check the path.")
-    try:
-        there = pd.read_csv(path, nrows=0).columns
-        missing = [name for name in columns if name not in there]
-        if missing:
-            raise ECGError(f"{path.name} has no column {missing[0]}; give the table as it was published.")
-        used = [*columns, *(name for name in optional if name in there)]
-        text = {name: str for name in used if name not in NUMBERS}
-        table = pd.read_csv(path, usecols=used, dtype=text, low_memory=False)
-    except (OSError, EOFError, ValueError) as error:  # pandas' own errors are ValueErrors
-        if isinstance(error, ECGError):
-            raise
-        raise ECGError(f"{path.name} is damaged or no such table ({type(error).__name__}); copy it again.") from error
-    for name in used:
-        if name in NUMBERS:
+    wanted = {*columns, *optional}
+    text = {name: str for name in wanted if name in TEXT}
+    table = read_table(path, columns, usecols=lambda name: name in wanted, dtype=text, low_memory=False)
+    for name in table:
+        if name not in TEXT:
             # One odd cell would otherwise turn the whole column into text that matches nothing.
             table[name] = pd.to_numeric(table[name], errors="coerce")
             table.loc[np.isinf(table[name].to_numpy(dtype=float)), name] = np.nan
@@ -260,9 +222,9 @@ def _read_table(
 
 def _literal(text: str, path: Path) -> list[str]:
     try:
-        found = ast.literal_eval(text)
+        codes = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ECGError(f"{path.name} holds {text[:30]!r} where a list of codes should be; copy it again.") from error
-    if not isinstance(found, list | tuple | set):
+    if not isinstance(codes, list | tuple | set):
         raise ECGError(f"{path.name} holds {text[:30]!r} where a list of codes should be; copy it again.")
-    return [str(code) for code in found]
+    return [str(code) for code in codes]
