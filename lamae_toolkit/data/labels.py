@@ -15,7 +15,7 @@ def labels_of(index: pd.DataFrame, task: str, classes: tuple[str, ...]) -> UInt8
         raise ECGError(f"The store has no column {task!r} to predict.")
     if task == "codes":
         return label_matrix(index.codes.tolist(), classes)
-    return np.array([[name in present for name in classes] for present in index[task]], dtype=np.uint8)
+    return np.array([[name in own for name in classes] for own in index[task]], dtype=np.uint8)
 
 
 def frequent_codes(store: Store, minimum: int = 30) -> tuple[str, ...]:

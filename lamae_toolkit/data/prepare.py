@@ -77,9 +77,8 @@ def prepare(
     working = out.with_name(out.name + ".preparing")
     _keep_plan(plan, working)
     try:
-        new = read_parts(
-            source, working / PARTS, sampling_rate_hz, duration_s, workers or os.cpu_count() or 1, progress
-        )
+        workers = workers or os.cpu_count() or 1
+        new = read_parts(source, working / PARTS, sampling_rate_hz, duration_s, workers, progress)
         results = read_results(source, working / PARTS)
         kept = results.reason.to_numpy() == ""
         if not kept.any():
@@ -95,11 +94,9 @@ def prepare(
         refused.to_csv(working / REFUSED_FILE, index=False)
         report = _report(source, index, refused, new, time.perf_counter() - start)
         write_json(working / REPORT_FILE, report)
-        write_json(
-            working / META,
-            store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan},
-        )
-        if not _is_complete(working):  # before it takes the place of another one
+        meta = store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan}
+        write_json(working / META, meta)
+        if not _is_complete(working):  # before it replaces another one
             raise ECGError(f"The store in {working} is damaged; delete this folder and prepare again.")
         replace_atomically(working, out)
         _clear(out)
@@ -111,7 +108,7 @@ def prepare(
     return report | {"new": True}
 
 
-# Nothing of anybody else's is touched.
+# Only folders that this command made are touched.
 
 
 def _check_shape(sampling_rate_hz: float, duration_s: float) -> None:
@@ -140,15 +137,14 @@ def _checked_meta(out: Path, source: CohortSource) -> dict:
 def _is_complete(folder: Path) -> bool:
     """Whether this is a store that can be opened."""
     try:
-        signals = Store.open(folder).signals
+        Store.open(folder)  # and close it at once: Windows moves no folder of which a file is open
     except ECGError:
         return False
-    signals._mmap.close()  # Windows moves no folder of which a file is open
     return True
 
 
 def _clear(folder: Path) -> None:
-    """Remove what only served the preparation."""
+    """Remove the files that only the preparation needs."""
     parts = folder / PARTS
     for path in parts.iterdir() if parts.is_dir() else ():
         path.unlink()
@@ -211,7 +207,9 @@ def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, ne
         for column in FLAG_COLUMNS
     }
     read = len(source.ecgs) + len(source.refused)
-    report = {
+    if len(index) + len(refused) != read:
+        raise ECGError(f"The report on {source.name} does not add up; please report this.")
+    return {
         "source": source.name,
         "date": date.today().isoformat(),
         "read": read,
@@ -225,9 +223,6 @@ def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, ne
         "seconds": round(seconds, 1),
         "ecgs_per_s": round(new / seconds, 1),
     }
-    if report["kept"] + report["dropped"] != read:
-        raise ECGError(f"The report on {source.name} does not add up; please report this.")
-    return report
 
 
 def _commonest(results: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""A cohort on disk: one int16 array of all signals, memory-mapped, and a table of who they belong to."""
+"""A cohort on disk: one int16 array of all signals, memory-mapped, and a table of whose they are."""
 
 import json
 import zlib
@@ -108,10 +108,10 @@ class Store:
         if table is None:
             raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
         wanted = ecgs * len(LEADS) * samples * 2
-        found = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
-        if index_rows != ecgs or found != wanted:
+        size = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
+        if index_rows != ecgs or size != wanted:
             raise ECGError(
-                f"{folder} should hold {ecgs} ECGs, but its index has {index_rows} rows and {SIGNALS} has {found} of"
+                f"{folder} should hold {ecgs} ECGs, but its index has {index_rows} rows and {SIGNALS} has {size} of"
                 f" {wanted} bytes; pack the cohort again."
             )
         patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
@@ -147,7 +147,7 @@ class Store:
         outside = rows[(rows < -len(self)) | (rows >= len(self))]
         if len(outside):
             raise ECGError(f"Row {outside[0]} is not among the {len(self)} ECGs of {self.folder}.")
-        # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row is not there.
+        # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row does not exist.
         packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
         if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
             raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
@@ -191,7 +191,7 @@ def pack(
 
     Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at ±32.7 mV, after
     an electrode offset (the median) is taken from a lead that would not fit. A shorter ECG is refused (ECGError), as
-    are a study number that is there twice and an empty cohort. The store appears under its name only when it is
+    are a study number that is given twice and an empty cohort. The store appears under its name only when it is
     complete; a store that is there already is replaced, any other folder is refused.
     """
     rows: list[dict] = []

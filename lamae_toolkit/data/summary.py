@@ -1,4 +1,4 @@
-"""What is in a cohort, before any model: who and which codes, which leads are bad, how much of each the others explain.
+"""What is in a cohort, before any model: patients and codes, bad leads, and how much of each lead the others explain.
 
 Every function takes any store, or its index.
 """
@@ -82,7 +82,7 @@ class CoOccurrence(NamedTuple):
     """Which codes are on the same ECG; all tables have a row and a column for each code.
 
     count: ECGs with both. expected: ECGs that would have both if codes were independent. ratio:
-    count / expected, blank on the diagonal and where fewer than `least_expected` are expected, since such
+    count / expected, NaN on the diagonal and where fewer than `least_expected` are expected, since such
     ratios are mostly noise. share: P(column | row), of the ECGs with the row's code the share that has the column's.
     """
 
@@ -153,8 +153,8 @@ def flagged_rows(index: pd.DataFrame, flag: str, which: str | None = None) -> np
     """The rows of the ECGs with a flag ("nan", "flat", "clipped", "noisy" or "swap"), in this lead or of this kind."""
     if f"flag_{flag}" not in FLAG_COLUMNS:
         raise ECGError(f"There is no flag {flag!r}; choose from {', '.join((*LEAD_FLAGS, 'swap'))}.")
-    found = _flagged(index)[f"flag_{flag}"]
-    return np.flatnonzero(found != "" if which is None else [which in text.split(",") for text in found])
+    flags = _flagged(index)[f"flag_{flag}"]
+    return np.flatnonzero(flags != "" if which is None else [which in text.split(",") for text in flags])
 
 
 def _flagged(index: pd.DataFrame) -> pd.DataFrame:
@@ -172,13 +172,13 @@ def _flagged(index: pd.DataFrame) -> pd.DataFrame:
 
 def lead_covariances(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b l l"]:
     """How the leads of each ECG move together: their covariances over time in mV², NaN where a lead is absent."""
-    found = np.full((len(rows), len(LEADS), len(LEADS)), np.nan)
+    covariances = np.full((len(rows), len(LEADS), len(LEADS)), np.nan)
     for start, signal_mv, lead_mask in in_parts(store, rows):
         centered = (signal_mv - signal_mv.mean(axis=2, keepdims=True)).astype(np.float64)
         covariance = centered @ centered.transpose(0, 2, 1) / centered.shape[2]
         both = lead_mask[:, :, None] & lead_mask[:, None, :]
-        found[start : start + len(lead_mask)] = np.where(both, covariance, np.nan)
-    return found
+        covariances[start : start + len(lead_mask)] = np.where(both, covariance, np.nan)
+    return covariances
 
 
 def pooled(covariances: Float[np.ndarray, "b l l"]) -> Float[np.ndarray, "l l"]:
@@ -229,7 +229,7 @@ def redundancy_table(learn: Float[np.ndarray, "b l l"], unseen: Float[np.ndarray
 
 
 def lead_matrix(learn: Float[np.ndarray, "b l l"], unseen: Float[np.ndarray, "u l l"]) -> pd.DataFrame:
-    """Median R² of each lead (row) from each single other lead (column) in unseen patients; the diagonal is blank."""
+    """Median R² of each lead (row) from each single other lead (column) in unseen patients; the diagonal is NaN."""
     table = pd.DataFrame(np.nan, index=pd.Index(LEADS, name="lead"), columns=list(LEADS))
     for lead in LEADS:
         for other in LEADS:

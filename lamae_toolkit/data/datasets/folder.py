@@ -15,7 +15,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import ancestors
 
 ECG_SUFFIXES = (".xml", ".dcm", ".edf", ".csv", ".npy", ".npz")
-"""A file of such a name that is no ECG is accounted for; others, such as notes and pictures, are ignored."""
+"""A file with such a suffix that is no ECG is reported; others, such as notes and pictures, are ignored."""
 
 
 def folder_source(
@@ -29,9 +29,9 @@ def folder_source(
     """All ECG files in a folder and its subfolders, for `prepare`.
 
     table: a CSV file with the columns file (below the folder) and patient_id, and, where known, age_years, sex (F or
-    M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without it nobody
-    knows whose the ECGs are: every file then counts as a patient of its own, which leaks if one patient has several.
-    sampling_rate_hz, unit, leads: for files that do not say, as in `read_ecg`.
+    M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without it it is
+    unknown whose the ECGs are: every file then counts as a patient of its own, which leaks if one patient has several.
+    sampling_rate_hz, unit, leads: for files that do not state them, as in `read_ecg`.
     """
     root = Path(folder)
     own = Path(table).resolve() if table is not None else None
@@ -42,30 +42,30 @@ def folder_source(
         paths = [path for path in paths if path.resolve() != own and stores.isdisjoint(path.parents)]
         return [path.relative_to(root).as_posix() for path in paths]
 
-    found = names(find_ecgs(root))
+    ecg_files = names(find_ecgs(root))
     others = names(path for path in root.rglob("*") if path.is_file() and path.suffix.lower() in ECG_SUFFIXES)
     refused = [
         _refusal(name, "not recognised", "It is no ECG that can be read; export it again.")
-        for name in sorted(set(others) - set(found))
+        for name in sorted(set(others) - set(ecg_files))
     ]
-    odd = [name for name in found if not _is_unicode(name)]
-    refused += [_refusal(repr(name), "unreadable name", "Its name is not in UTF-8; rename it.") for name in odd]
-    ecgs = pd.DataFrame({"file": [name for name in found if name not in odd]}, dtype=object)
+    not_utf8 = [name for name in ecg_files if not _is_unicode(name)]
+    refused += [_refusal(repr(name), "unreadable name", "Its name is not in UTF-8; rename it.") for name in not_utf8]
+    ecgs = pd.DataFrame({"file": [name for name in ecg_files if name not in not_utf8]}, dtype=object)
     if table is None:
         ecgs["patient_id"], ecgs["age_years"], ecgs["sex"] = _numbers(ecgs.file), float("nan"), ""
         ecgs["codes"], ecgs["labelled"] = [()] * len(ecgs), False
     else:
-        known = _table(Path(table))
-        listed = ecgs.file.isin(known.file)
+        rows = _table(Path(table))
+        listed = ecgs.file.isin(rows.file)
         refused += [
             _refusal(name, "not in the table", f"{Path(table).name} does not list it; add a row.")
             for name in ecgs.file[~listed]
         ]
         refused += [
             _refusal(name, "file missing", f"{Path(table).name} lists it, but the file is absent.")
-            for name in known.file[~known.file.isin(ecgs.file)]
+            for name in rows.file[~rows.file.isin(ecgs.file)]
         ]
-        ecgs = ecgs[listed].merge(known, on="file", validate="1:1")
+        ecgs = ecgs[listed].merge(rows, on="file", validate="1:1")
     ecgs["study_id"] = range(1, len(ecgs) + 1)
     ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
     read = partial(read_own, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)

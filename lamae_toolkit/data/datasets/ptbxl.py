@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from lamae_toolkit.data.datasets.tables import read_table
 from lamae_toolkit.data.download import download_physionet
 from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
 from lamae_toolkit.data.store import Record, Store, pack
@@ -26,6 +27,7 @@ RATE_HZ, BAND_HZ, FILTER_ORDER = 100.0, (0.5, 40.0), 4
 
 PUBLISHED = "https://physionet.org/files/ptb-xl/1.0.3/"
 TABLES = ("ptbxl_database.csv", "scp_statements.csv")
+ADVICE = "give the folder of PTB-XL as it was unpacked"
 SPLIT = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 """The folds as PTB-XL's authors recommend them: the labels of 9 and 10 were checked by a human."""
 
@@ -53,7 +55,7 @@ def ptbxl_source(root: Path | str) -> CohortSource:
     inside = names.map(is_inside).to_numpy(dtype=bool)
     refused = pd.DataFrame({"file": names[~inside], "study_id": names.index[~inside]})
     refused["reason"] = "path outside the root"
-    refused["sentence"] = f"Its path leaves the folder; correct {TABLES[0]}."
+    refused["sentence"] = f"Its path points outside the folder; correct {TABLES[0]}."
     rows = [
         {"file": f"{name}.hea"} | _about(int(ecg_id), row, superclass_of)
         for name, (ecg_id, row) in zip(names[inside], described[inside].iterrows(), strict=True)
@@ -84,48 +86,45 @@ def ptbxl_store(
 
     zscored: an archive of more records that are band-passed already and of which each lead was divided by its
     standard deviation (x, ecg_id, strat_fold, ...). Those of `root` are then brought to the same form, records that
-    both hold are taken from `root`, and one unit of the store is a standard deviation, not a millivolt.
+    both contain are taken from `root`, and one unit of the store is a standard deviation, not a millivolt.
     metadata: the table that describes the records of the archive; `root`'s own if None.
     """
     root = Path(root)
-    superclass_of = _superclass_of(root / TABLES[1])
-    described = _database(root / TABLES[0])
-    more = None if zscored is None else _archive(Path(zscored))
-    known = described if metadata is None else _database(Path(metadata))
-    n = len(described) + (0 if more is None else int((~np.isin(more["ecg_id"], described.index)).sum()))
+    listed, more = ptbxl_source(root), None if zscored is None else _archive(Path(zscored))
+    if len(listed.refused):
+        raise ECGError(f"{listed.refused.file.iloc[0]}: {listed.refused.sentence.iloc[0]}")
+    new = np.array([]) if more is None else np.flatnonzero(~np.isin(more["ecg_id"], listed.ecgs.study_id))
 
     def records() -> Iterator[Record]:
-        for ecg_id, row in described.iterrows():
-            original = read_ecg(_record(root, row))
+        for file, about in zip(listed.ecgs.file, listed.ecgs.drop(columns="file").to_dict("records"), strict=True):
+            original = read_ecg(root / file)
             recording = resample(filtered(original), RATE_HZ)
-            recording = recording if more is None else _standardized(recording)
-            yield _record_of(int(ecg_id), row, recording, superclass_of, quality_columns(original))
-        for signal, ecg_id in () if more is None else zip(more["x"], more["ecg_id"], strict=True):
-            if ecg_id in described.index:
-                continue
-            if ecg_id not in known.index:
+            yield _record(recording if more is None else _standardized(recording), about, quality_columns(original))
+        if more is None:
+            return
+        superclass_of, table = _superclass_of(root / TABLES[1]), _database(Path(metadata or root / TABLES[0]))
+        for signal, ecg_id in zip(more["x"][new], more["ecg_id"][new], strict=True):
+            if ecg_id not in table.index:
                 raise ECGError(
                     f"Record {ecg_id} of {zscored} is not in the table of metadata; give the complete table."
                 )
             recording = Recording(signal.astype(np.float32), RATE_HZ, LEADS)
-            # Without millivolts nothing can be said of noise and flat stretches.
-            yield _record_of(int(ecg_id), known.loc[ecg_id], recording, superclass_of, dict.fromkeys(FLAG_COLUMNS, ""))
+            about = _about(int(ecg_id), table.loc[ecg_id], superclass_of)
+            # Without millivolts, noise and flat stretches cannot be recognized.
+            yield _record(recording, about, dict.fromkeys(FLAG_COLUMNS, ""))
 
     source = "PTB-XL" if more is None else "PTB-XL, each lead divided by its standard deviation"
-    bar = tqdm(records(), total=n, desc="packing PTB-XL", unit="ECG", disable=not progress)
+    bar = tqdm(records(), total=len(listed.ecgs) + len(new), desc="packing PTB-XL", unit="ECG", disable=not progress)
     return pack(iter(bar), folder, source=source, sampling_rate_hz=RATE_HZ)
 
 
-def _record_of(
-    ecg_id: int, row: pd.Series, recording: Recording, superclass_of: dict[str, str], flags: dict[str, str]
-) -> Record:
-    about = _about(ecg_id, row, superclass_of)
+def _record(recording: Recording, about: dict, flags: dict[str, str]) -> Record:
     extra = {name: about.pop(name) for name in ("superclasses", "statements")} | flags
     return Record(recording, extra=tuple(extra.items()), **about)
 
 
 def _about(ecg_id: int, row: pd.Series, superclass_of: dict[str, str]) -> dict:
-    """What a store's index says of an ECG."""
+    """The row of an ECG in a store's index."""
     try:
         statements = tuple(ast.literal_eval(row.scp_codes))
     except (ValueError, SyntaxError, TypeError) as error:
@@ -153,35 +152,18 @@ def _standardized(recording: Recording) -> Recording:
 
 def _database(path: Path) -> pd.DataFrame:
     numbers = ["ecg_id", "patient_id", "strat_fold"]
-    wanted = [*numbers, "age", "sex", "scp_codes", "infarction_stadium1", "filename_hr", "filename_lr"]
-    table = _table(path)
-    missing = [name for name in wanted if name not in table]
-    if missing:
-        raise ECGError(f"{path} has no column {missing[0]}; give the table ptbxl_database.csv of PTB-XL.")
-    whole = table[numbers].apply(pd.to_numeric, errors="coerce") % 1 == 0
-    if not whole.all(axis=None) or table.ecg_id.duplicated().any():
+    columns = [*numbers, "age", "sex", "scp_codes", "infarction_stadium1", "filename_hr", "filename_lr"]
+    table = read_table(path, columns, ADVICE)
+    integer = table[numbers].apply(pd.to_numeric, errors="coerce") % 1 == 0
+    if not integer.all(axis=None) or table.ecg_id.duplicated().any():
         raise ECGError(f"{path} has an ECG twice or without an integer number, patient or fold; copy the table again.")
     return table.set_index("ecg_id")
 
 
 def _superclass_of(path: Path) -> dict[str, str]:
     """The superclass of every diagnostic statement; statements of form and rhythm have none."""
-    table = _table(path).rename(columns={"Unnamed: 0": "statement"}).set_index("statement")
+    table = read_table(path, ["diagnostic", "diagnostic_class"], ADVICE, index_col=0)
     return table.diagnostic_class[table.diagnostic == 1].to_dict()
-
-
-def _table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise ECGError(f"{path.parent} has no {path.name}; give the folder of PTB-XL as it was unpacked.")
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ECGError(f"{path} is damaged ({type(error).__name__}); copy it again.") from error
-
-
-def _record(root: Path, row: pd.Series) -> Path:
-    high = root / f"{row.filename_hr}.hea"
-    return high if high.is_file() else root / f"{row.filename_lr}.hea"
 
 
 def _archive(path: Path) -> dict[str, np.ndarray]:
