@@ -1,7 +1,7 @@
 """Reading the ECGs of a source part by part, several parts in parallel: a part is complete or absent.
 
-A part is two files: its signals, and a table of what became of each ECG, which is written last and says that the part
-is complete. Finished parts are never read again, whatever stops the run. In the end their signals are joined to one.
+A part is two files: its signals, and a table of the result for each ECG, which is written last and marks the part
+as complete. Finished parts are never read again, whatever stops the run. Finally their signals are joined in one file.
 """
 
 import warnings
@@ -64,7 +64,7 @@ def is_inside(path: object) -> bool:
 
 
 def part_table(folder: Path, part: int) -> Path:
-    """What became of each ECG of a part."""
+    """The result for each ECG of a part."""
     return folder / f"{part:06d}.parquet"
 
 
@@ -123,7 +123,7 @@ def _read_part(
     sampling_rate_hz: float,
     duration_s: float,
 ) -> int:
-    """Read some ECGs and keep their signals and what became of each; returns how many there were."""
+    """Read some ECGs and keep their signals and the result for each; returns how many there were."""
     results = []
     with atomic_write(part_signals(folder, part)) as partial, open(partial, "wb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", LeadWarning)  # the flags say the same
@@ -141,9 +141,9 @@ def _read_part(
                 results.append({"reason": "", "sentence": "", **flags})
             except ECGError as error:
                 results.append(_refusal(error.reason, str(error)))
-            except (ValueError, ArithmeticError, IndexError) as error:  # one odd ECG must not cost all others
+            except (ValueError, ArithmeticError, IndexError) as error:  # one bad ECG must not stop the others
                 results.append(_refusal("unreadable", f"{name}: It cannot be processed ({error}); look at its signal."))
-    with atomic_write(part_table(folder, part)) as partial:  # last: it says that the part is complete
+    with atomic_write(part_table(folder, part)) as partial:  # last: it marks the part as complete
         pd.DataFrame(results).to_parquet(partial)
     return len(files)
 
@@ -153,7 +153,7 @@ def _refusal(reason: str, sentence: str) -> dict[str, str]:
 
 
 def read_results(source: CohortSource, folder: Path) -> pd.DataFrame:
-    """What became of each ECG of the source, row by row: reason, sentence and flags."""
+    """The result for each ECG of the source, row by row: reason, sentence and flags."""
     parts = range(len(source.starts()))
     return pd.concat([pd.read_parquet(part_table(folder, part)) for part in parts], ignore_index=True)
 
