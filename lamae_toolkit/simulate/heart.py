@@ -112,25 +112,15 @@ def old_infarction(heart: Heart, severity: float, rng: np.random.Generator) -> H
 def left_bundle(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Left bundle branch block: wide, to the left and back."""
     qrs_ms = 124 + 42 * severity
-    return replace(
-        heart,
-        left_bundle=0.6 + 0.4 * severity,
-        right_bundle=0.0,
-        qrs_ms=qrs_ms,
-        qtc_ms=heart.qtc_ms + 0.45 * (qrs_ms - 95),
-    )
+    qtc_ms = heart.qtc_ms + 0.45 * (qrs_ms - 95)
+    return replace(heart, left_bundle=0.6 + 0.4 * severity, right_bundle=0.0, qrs_ms=qrs_ms, qtc_ms=qtc_ms)
 
 
 def right_bundle(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Right bundle branch block: wide, with late forces to the right and front."""
     qrs_ms = 123 + 37 * severity
-    return replace(
-        heart,
-        right_bundle=0.5 + 0.5 * severity,
-        left_bundle=0.0,
-        qrs_ms=qrs_ms,
-        qtc_ms=heart.qtc_ms + 0.35 * (qrs_ms - 95),
-    )
+    qtc_ms = heart.qtc_ms + 0.35 * (qrs_ms - 95)
+    return replace(heart, right_bundle=0.5 + 0.5 * severity, left_bundle=0.0, qrs_ms=qrs_ms, qtc_ms=qtc_ms)
 
 
 def long_qt(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
@@ -140,24 +130,17 @@ def long_qt(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
 
 def fibrillation(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Atrial fibrillation: no P waves, f waves, irregular beats."""
+    irregular = replace(heart, rhythm="fibrillation", rr_variation=0.13 + 0.12 * severity)
     waves_mv = 0.05 + 0.13 * severity * rng.uniform(0.6, 1.4)
-    rate = float(np.clip(rng.normal(88, 20), 48, 165))
-    return replace(
-        heart, rhythm="fibrillation", rate_bpm=rate, rr_variation=0.13 + 0.12 * severity, fibrillation_mv=waves_mv
-    )
+    return replace(irregular, fibrillation_mv=waves_mv, rate_bpm=float(np.clip(rng.normal(88, 20), 48, 165)))
 
 
 def flutter(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Atrial flutter: 240 to 330 waves a minute, of which each second to fourth is conducted."""
-    flutter_rate = rng.uniform(240, 330)
-    ratio = rng.choice([2, 2, 3, 4, 4, 2.5, 3.4])
-    return replace(
-        heart,
-        rhythm="flutter",
-        flutter_rate_bpm=flutter_rate,
-        rate_bpm=flutter_rate / ratio,
-        fibrillation_mv=0.09 + 0.14 * severity,
-    )
+    wave_rate = rng.uniform(240, 330)
+    rate = wave_rate / rng.choice([2, 2, 3, 4, 4, 2.5, 3.4])
+    waves_mv = 0.09 + 0.14 * severity
+    return replace(heart, rhythm="flutter", flutter_rate_bpm=wave_rate, rate_bpm=rate, fibrillation_mv=waves_mv)
 
 
 def reentry(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
@@ -193,14 +176,8 @@ def second_degree(heart: Heart, severity: float, rng: np.random.Generator) -> He
 
 def third_degree(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
     """Complete AV block: atria and ventricles each at their own rate."""
-    wide = severity > 0.45
-    return replace(
-        heart,
-        av_conduction="none",
-        rate_bpm=float(np.clip(heart.rate_bpm + 12, 66, 110)),
-        escape_rate_bpm=52 - 24 * severity,
-        wide_escape=wide,
-    )
+    dissociated = replace(heart, av_conduction="none", rate_bpm=float(np.clip(heart.rate_bpm + 12, 66, 110)))
+    return replace(dissociated, escape_rate_bpm=52 - 24 * severity, wide_escape=severity > 0.45)
 
 
 def inferior_infarction(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:

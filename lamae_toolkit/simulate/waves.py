@@ -10,7 +10,10 @@ et al., IEEE Access 8, 2020, ODC-By 1.0); the abnormal ones were set by hand aft
 loops, with the amplitudes of a few PTB-XL examples.
 """
 
+import csv
 from dataclasses import dataclass
+from importlib import resources
+from io import StringIO
 
 import numpy as np
 from jaxtyping import Float
@@ -23,88 +26,35 @@ SOURCES = ("x", "y", "z", "V1", "V2", "V3", "V4", "V5", "V6")
 REFERENCE_QRS_MS = 90.0
 SNAPSHOT_REACH = 1.3  # half-width of a snapshot in units of the time between two: neighbors blend without steps
 
-# Sharpened slightly, since the mean of many hearts is smoother than each of them.
-# Dipole and near field at seven instants of the QRS, from the septum (first rows) by the free wall to the base.
-NORMAL_QRS = np.array(
-    [
-        [-0.056, -0.018, 0.126, -0.006, 0.035, -0.029, -0.006, 0.005, 0.016],
-        [0.110, 0.021, 0.278, -0.034, 0.080, -0.046, -0.020, 0.001, 0.037],
-        [0.757, 0.396, -0.029, 0.083, -0.058, 0.010, -0.001, 0.007, 0.038],
-        [0.955, 0.624, -0.580, 0.165, -0.296, 0.169, 0.059, -0.024, -0.012],
-        [0.157, 0.191, -0.591, 0.049, -0.168, 0.138, 0.009, -0.040, -0.042],
-        [-0.089, -0.004, -0.331, -0.017, -0.053, 0.063, 0.005, -0.028, -0.046],
-        [-0.020, -0.009, -0.070, -0.027, 0.005, 0.020, -0.010, -0.016, -0.007],
-    ]
-)
+
+def _tables() -> dict[str, np.ndarray]:
+    """The waves of waves.csv, 9 sources in mV at each instant; a source that is not listed is zero.
+
+    Normal QRS: sharpened slightly, since the mean of many hearts is smoother than each of them; from the septum (first
+    instants) by the free wall to the base.
+    Left bundle QRS: no septal q, leftwards and backwards from the start, slow, with a notch half-way.
+    Right bundle QRS: the left ventricle as always, then the right one late and slowly: a terminal vector to the right
+    and front.
+    Right apex QRS, from the apex of the right ventricle (pacing lead, low escape): leftwards, upwards, backwards.
+    Outflow QRS, from the right outflow tract, the commonest ectopic site: downwards, backwards.
+    Left ventricle QRS: to the right, upwards, forwards.
+    Normal ST-T: the early ST-T rise, the body of the T wave and its late part. Normal P: right, then left atrium.
+    """
+    text = resources.files("lamae_toolkit.simulate").joinpath("waves.csv").read_text(encoding="utf-8")
+    tables: dict[str, np.ndarray] = {}
+    for wave, source, *values in list(csv.reader(StringIO(text)))[1:]:
+        course = [float(value) for value in values if value]
+        table = tables.setdefault(wave, np.zeros((len(course), len(SOURCES))))
+        table[:, SOURCES.index(source)] = course
+    return tables
 
 
-def _table(x: list, y: list, z: list, **near: list) -> np.ndarray:
-    """A table like NORMAL_QRS from the course of each source; sources not named are zero."""
-    columns = {"x": x, "y": y, "z": z, **near}
-    return np.array([columns.get(source, [0.0] * len(x)) for source in SOURCES]).T
-
-
-LEFT_BUNDLE_QRS = _table(
-    # No septal q: leftwards and backwards from the start, slow, with a notch half-way.
-    x=[0.11, 0.48, 0.76, 0.55, 0.71, 0.48, 0.06],
-    y=[0.06, 0.25, 0.30, 0.14, -0.07, -0.16, -0.08],
-    z=[-0.02, -0.57, -1.24, -1.33, -1.01, -0.48, -0.05],
-    V1=[0.02, 0.21, 0.34, 0.34, 0.30, 0.14, 0.00],
-    V3=[0.00, -0.11, -0.23, -0.11, 0.00, 0.00, 0.00],
-    V4=[0.00, -0.06, -0.11, -0.32, -0.46, -0.30, -0.06],
-    V6=[0.00, 0.00, 0.02, 0.09, 0.18, 0.09, 0.00],
-)
-RIGHT_BUNDLE_QRS = _table(
-    # The left ventricle as always, then the right one late and slowly: a terminal vector to the right and front.
-    x=[-0.03, 0.34, 0.83, 0.17, -0.30, -0.37, -0.16],
-    y=[-0.02, 0.11, 0.52, 0.09, -0.07, -0.09, -0.05],
-    z=[0.16, 0.18, -0.34, -0.07, 0.28, 0.39, 0.17],
-    V1=[0.03, 0.03, 0.09, 0.11, 0.28, 0.32, 0.14],
-    V2=[0.00, 0.06, 0.00, -0.06, -0.14, -0.16, -0.07],
-    V4=[0.00, -0.09, -0.09, -0.06, 0.00, 0.00, 0.00],
-)
-RIGHT_APEX_QRS = _table(
-    # From the apex of the right ventricle (pacing lead, low escape): leftwards, upwards, backwards.
-    x=[0.02, 0.14, 0.32, 0.39, 0.37, 0.21, 0.06],
-    y=[-0.02, -0.23, -0.55, -0.76, -0.69, -0.41, -0.09],
-    z=[-0.02, -0.18, -0.48, -0.60, -0.51, -0.28, -0.07],
-    V5=[0.00, -0.06, -0.17, -0.29, -0.29, -0.11, 0.00],
-    V6=[0.00, -0.06, -0.17, -0.32, -0.32, -0.11, 0.00],
-)
-OUTFLOW_QRS = _table(
-    # From the right outflow tract, the commonest ectopic site: downwards, backwards.
-    x=[0.02, 0.11, 0.34, 0.48, 0.39, 0.18, 0.05],
-    y=[0.06, 0.34, 0.83, 1.03, 0.76, 0.34, 0.07],
-    z=[-0.01, -0.16, -0.55, -0.85, -0.69, -0.32, -0.06],
-)
-LEFT_VENTRICLE_QRS = _table(
-    # From the left ventricle: to the right, upwards, forwards.
-    x=[-0.03, -0.18, -0.46, -0.60, -0.46, -0.21, -0.05],
-    y=[-0.02, -0.11, -0.39, -0.57, -0.51, -0.25, -0.06],
-    z=[0.07, 0.34, 0.67, 0.76, 0.53, 0.23, 0.05],
-)
-ECTOPIC_QRS = {"outflow": OUTFLOW_QRS, "left ventricle": LEFT_VENTRICLE_QRS, "right apex": RIGHT_APEX_QRS}
-
-# Repolarization: the early ST-T rise, the body of the T wave and its late part; times are fractions of J to T end.
-# The bump ends 4 % after T end: T end lies between the end by tangent and the last trace of T, where
-# readers put it.
-NORMAL_ST_T = np.array(
-    [
-        [0.022, 0.016, 0.061, -0.010, 0.027, -0.014, -0.014, -0.002, 0.019],
-        [0.030, -0.005, 0.126, -0.060, 0.068, -0.025, -0.025, -0.005, 0.021],
-        [0.310, 0.165, 0.124, -0.035, 0.081, -0.035, -0.053, -0.015, 0.054],
-    ]
-)
-ST_T_TIMES = np.array([[0.12, 0.20, 0.50], [0.57, 0.45, 0.45], [0.72, 0.40, 0.32]])  # peak, rise, fall
-
-# Right atrium, then left atrium; times are fractions of the P wave;
-# the bump extends a little beyond its ends, where it is too small to see.
-NORMAL_P = np.array(
-    [
-        [0.018, 0.040, 0.016, 0.018, 0.000, -0.003, -0.008, -0.003, 0.005],
-        [0.042, 0.034, -0.010, 0.004, 0.008, -0.003, -0.019, -0.014, 0.001],
-    ]
-)
+TABLES = _tables()
+NORMAL_QRS, NORMAL_ST_T, NORMAL_P = TABLES["normal QRS"], TABLES["normal ST-T"], TABLES["normal P"]
+# Peak, rise and fall of the bumps, as fractions of J to T end. The bump ends 4 % after T end: T end lies between the
+# end by tangent and the last trace of T, where readers put it.
+ST_T_TIMES = np.array([[0.12, 0.20, 0.50], [0.57, 0.45, 0.45], [0.72, 0.40, 0.32]])
+# The same as fractions of the P wave; the bump extends a little beyond its ends, where it is too small to see.
 P_TIMES = np.array([[0.30, 0.42, 0.40], [0.58, 0.40, 0.44]])
 RETROGRADE_P = np.array([[-0.01, -0.06, 0.02, 0.06, 0.02, 0.0, 0.0, 0.0, 0.0]])
 
@@ -132,13 +82,13 @@ def bump(time: np.ndarray, peak: np.ndarray, rise: np.ndarray, fall: np.ndarray)
 def qrs_table(heart: Heart, kind: str) -> Float[np.ndarray, "7 9"]:
     """The QRS loop of a beat of this kind ("conducted", "escape", "ectopic", "paced") in this heart, 7 x 9 in mV."""
     if kind == "paced" or (kind == "escape" and heart.wide_escape):
-        table = RIGHT_APEX_QRS
+        table = TABLES["right apex QRS"]
     elif kind == "ectopic":
-        table = ECTOPIC_QRS[heart.ectopic_site]
+        table = TABLES[f"{heart.ectopic_site} QRS"]
     else:
         table = NORMAL_QRS
-        table = (1 - heart.left_bundle) * table + heart.left_bundle * LEFT_BUNDLE_QRS
-        table = (1 - heart.right_bundle) * table + heart.right_bundle * RIGHT_BUNDLE_QRS
+        table = (1 - heart.left_bundle) * table + heart.left_bundle * TABLES["left bundle QRS"]
+        table = (1 - heart.right_bundle) * table + heart.right_bundle * TABLES["right bundle QRS"]
     if heart.variation is not None:
         table = table + heart.variation.qrs
     if heart.hypertrophy:
