@@ -14,7 +14,7 @@ from lamae_toolkit.icd10 import NAMES
 from lamae_toolkit.simulate.conditions import CONDITIONS, Patient, sample_codes, sample_patient
 from lamae_toolkit.simulate.simulator import SimulatedECG, simulate_ecg, simulate_patients
 
-ASKED_FOR = {
+REQUIRED = {
     *("I48.91", "I48.92", "I44.0", "I44.1", "I44.2", "I44.7", "I45.10", "I21.19", "I21.09", "I25.2", "I51.7", "I47.1"),
     *("R00.0", "R00.1", "I49.3", "E87.5", "E87.6", "I45.81", "Z95.0"),
 }
@@ -56,7 +56,7 @@ def median_change(codes: dict[str, float], measure, wall: str = "inferior") -> f
 # --- physics ---------------------------------------------------------------------------------------
 
 
-def test_limb_leads_obey_einthoven_with_noise_and_all():
+def test_limb_leads_obey_einthoven_with_noise():
     for ecg in (*ecgs({}, noise=3.0), *ecgs({"I49.3": 0.8, "I44.7": 0.5}, noise=3.0)):
         assert einthoven_error_mv(ecg.recording) < 2e-6
 
@@ -75,7 +75,7 @@ def test_any_rate_and_duration(rate_hz):
     assert ecg.recording.leads == LEADS and ecg.recording.sampling_rate_hz == rate_hz
 
 
-def test_the_same_heart_looks_the_same_at_every_rate():
+def test_signal_is_the_same_at_every_sampling_rate():
     patient = sample_patient(0, np.random.default_rng(0))
     slow, quick = (
         simulate_ecg(patient, np.random.default_rng(1), sampling_rate_hz=rate, codes={}, noise=0) for rate in (100, 500)
@@ -104,7 +104,7 @@ def test_a_seed_gives_the_same_cohort_with_one_and_two_processes():
     assert not np.array_equal(one[0].recording.signal_mv, other[0].recording.signal_mv)
 
 
-def test_cohort_size_is_exact_and_patients_come_back_with_what_is_chronic():
+def test_cohort_size_is_exact_and_chronic_conditions_persist():
     cohort = list(simulate_patients(150, seed=3))
     assert len(cohort) == 150 and list(simulate_patients(0, seed=3)) == []
     by_patient: dict[int, list[SimulatedECG]] = {}
@@ -123,10 +123,10 @@ def cohort_codes(n: int = 6000) -> tuple[list[Patient], list[dict[str, float]]]:
     return patients, [sample_codes(patient, rng) for patient in patients]
 
 
-def test_shares_ages_sexes_and_company_are_plausible():
+def test_prevalence_by_age_sex_and_comorbidity_is_plausible():
     patients, codes = cohort_codes()
-    share = {code: np.mean([code in c for c in codes]) for code in CONDITIONS}
-    assert all(0.02 < s < 0.16 for s in share.values()), share
+    prevalence = {code: np.mean([code in c for c in codes]) for code in CONDITIONS}
+    assert all(0.02 < s < 0.16 for s in prevalence.values()), prevalence
     assert 0.33 < np.mean([not c for c in codes]) < 0.47
     old = np.array([p.age_years > 70 for p in patients])
     woman = np.array([p.sex == "F" for p in patients])
@@ -136,13 +136,13 @@ def test_shares_ages_sexes_and_company_are_plausible():
     assert has["I47.1"][old].mean() < has["I47.1"][~old].mean()
     assert has["I25.2"][woman].mean() < 0.8 * has["I25.2"][~woman].mean()
     assert has["I45.81"][woman].mean() > 1.2 * has["I45.81"][~woman].mean()
-    for code, company in (("I48.91", "Z95.0"), ("I51.7", "I44.7"), ("I25.2", "I49.3")):
-        assert has[company][has[code]].mean() > 1.25 * has[company][~has[code]].mean(), (code, company)
+    for code, comorbidity in (("I48.91", "Z95.0"), ("I51.7", "I44.7"), ("I25.2", "I49.3")):
+        assert has[comorbidity][has[code]].mean() > 1.25 * has[comorbidity][~has[code]].mean(), (code, comorbidity)
     assert not (has["I48.91"] & has["I44.0"]).any() and not (has["I44.7"] & has["I45.10"]).any()
 
 
-def test_all_conditions_asked_for_are_there_and_named():
-    assert set(CONDITIONS) == ASKED_FOR <= set(NAMES)
+def test_all_required_conditions_exist_with_their_names():
+    assert set(CONDITIONS) == REQUIRED <= set(NAMES)
     assert all(c.name == NAMES[code] and set(c.evidence_leads) <= set(LEADS) for code, c in CONDITIONS.items())
 
 
@@ -163,7 +163,7 @@ def test_impossible_conditions_are_refused(codes):
 
 
 @pytest.mark.parametrize("code", CONDITIONS)
-def test_truth_tells_where_the_evidence_lies(code):
+def test_ground_truth_gives_leads_and_spans_of_the_evidence(code):
     for ecg in ecgs({code: 0.7}, n=3):
         assert ecg.truth.codes == (code,) and ecg.truth.severity == {code: 0.7}
         spans = ecg.truth.evidence_spans_s[code]
@@ -178,7 +178,7 @@ def test_truth_tells_where_the_evidence_lies(code):
 def neurokit(ecg: SimulatedECG, method: str, leads=("I", "II", "V5")) -> dict[str, float]:
     """Heart rate (1/min), PR, QRS and QT (ms) as NeuroKit2 finds them: medians over beats, then over leads."""
     nk = pytest.importorskip("neurokit2")
-    found = []
+    rows = []
     for lead in (lead for lead in leads if lead in ecg.recording.leads):
         signal = ecg.recording.lead(lead).astype(float)
         with warnings.catch_warnings():
@@ -194,10 +194,10 @@ def neurokit(ecg: SimulatedECG, method: str, leads=("I", "II", "V5")) -> dict[st
             row = [60 * 500 / np.diff(peaks).mean()]
             for start, end in (("P_Onsets", "R_Onsets"), ("R_Onsets", "R_Offsets"), ("R_Onsets", "T_Offsets")):
                 row.append(2 * interval(mark[start], mark[end]))
-            found.append(row)
+            rows.append(row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return dict(zip(("rate", "pr", "qrs", "qt"), np.nanmedian(found, axis=0), strict=True))
+        return dict(zip(("rate", "pr", "qrs", "qt"), np.nanmedian(rows, axis=0), strict=True))
 
 
 def interval(starts: np.ndarray, ends: np.ndarray) -> float:
@@ -216,7 +216,7 @@ def errors(codes, method, key, programmed, n=6, leads=("I", "II", "V5")) -> np.n
 
 
 @pytest.mark.parametrize("codes", [{}, {"R00.0": 0.6}, {"R00.1": 0.6}, {"I47.1": 0.4}, {"I48.91": 0.5}, {"I44.7": 0.6}])
-def test_neurokit_finds_the_programmed_heart_rate(codes):
+def test_neurokit_measures_the_simulated_heart_rate(codes):
     error = errors(codes, "prominence", "rate", lambda truth: truth.heart_rate_bpm, 5, ("II", "V5"))
     assert np.abs(np.median(error)) < 1 and (np.abs(error) < 3).mean() >= 0.8, error
 
@@ -227,13 +227,13 @@ def test_neurokit_finds_the_programmed_heart_rate(codes):
 @pytest.mark.parametrize(
     ("codes", "limit_ms"), [({}, 8), ({"R00.1": 0.5}, 8), ({"I44.0": 0.2}, 8), ({"I44.0": 0.8}, 10)]
 )
-def test_neurokit_finds_the_programmed_pr(codes, limit_ms):
+def test_neurokit_measures_the_simulated_pr(codes, limit_ms):
     error = errors(codes, "prominence", "pr", lambda truth: truth.pr_ms)
     assert abs(np.median(error)) < limit_ms and (np.abs(error) < 20).mean() >= 0.75, error
 
 
 @pytest.mark.parametrize(("codes", "low_ms", "high_ms"), [({}, -15, 20), ({"I44.7": 0.6}, -40, 15)])
-def test_neurokit_finds_the_programmed_qrs(codes, low_ms, high_ms):
+def test_neurokit_measures_the_simulated_qrs(codes, low_ms, high_ms):
     error = errors(codes, "dwt", "qrs", lambda truth: truth.qrs_ms)
     assert low_ms < np.median(error) < high_ms, error
 
@@ -248,7 +248,7 @@ def test_neurokit_finds_the_programmed_qrs(codes, low_ms, high_ms):
         ({"I45.81": 0.2}, "prominence", 40),
     ],
 )
-def test_neurokit_finds_the_programmed_qt(codes, method, limit_ms):
+def test_neurokit_measures_the_simulated_qt(codes, method, limit_ms):
     error = errors(codes, method, "qt", lambda truth: truth.qt_ms)
     assert abs(np.nanmedian(error)) < limit_ms and (np.abs(error) < 60).mean() >= 0.6, error
 
@@ -302,7 +302,7 @@ def pauses(ecg: SimulatedECG) -> np.ndarray:
     return np.concatenate([np.arange(s - 50, s - 20) for s in starts])
 
 
-def test_flutter_waves_stand_before_the_qrs_in_the_inferior_leads():
+def test_flutter_waves_precede_the_qrs_in_the_inferior_leads():
     height = lambda e, lead: np.ptp(beat(e, lead)[30:145])  # noqa: E731
     slow = [e for e in ecgs({"I48.92": 0.8}, n=20) if e.truth.heart_rate_bpm < 110]
     assert len(slow) > 5 and all(e.truth.pr_ms is None for e in slow)
@@ -335,7 +335,7 @@ def test_hypertrophy_raises_sokolow_lyon_voltage():
     assert median_change({"I51.7": 0.8}, lambda e: t_mv(e, "V6")) < -0.1
 
 
-def test_rates_and_blocks_show_in_the_beats():
+def test_beats_follow_heart_rate_and_av_block():
     assert all(100 < e.truth.heart_rate_bpm < 155 for e in ecgs({"R00.0": 0.5}))
     assert all(30 < e.truth.heart_rate_bpm < 60 for e in ecgs({"R00.1": 0.5}))
     assert all(135 < e.truth.heart_rate_bpm < 220 for e in ecgs({"I47.1": 0.5}))
@@ -358,7 +358,7 @@ def test_ectopic_beats_are_early_wide_and_followed_by_a_pause():
             assert (wide > 0.004).mean() > 0.3
 
 
-def test_potassium_and_long_qt_change_recovery():
+def test_potassium_and_long_qt_change_repolarization():
     for lead in ("V3", "V4"):
         assert median_change({"E87.5": 0.8}, lambda e, lead=lead: t_mv(e, lead)) > 0.15
         assert median_change({"E87.6": 0.8}, lambda e, lead=lead: t_mv(e, lead)) < -0.1
@@ -395,16 +395,16 @@ def test_a_pacemaker_spikes_before_a_wide_qrs_that_points_upwards():
         ("I48.91", lambda e: rr_s(e).std() / rr_s(e).mean()),
     ],
 )
-def test_more_severe_shows_more(code, measure):
+def test_effect_grows_with_severity(code, measure):
     mild, medium, severe = (np.median([measure(e) for e in ecgs({code: s}, n=8)]) for s in (0.1, 0.5, 1.0))
     assert mild < medium < severe
 
 
-def test_silent_codes_stay_with_the_patient_and_keep_company():
+def test_silent_codes_are_chronic_and_follow_comorbidity():
     people = [sample_patient(i, np.random.default_rng(i)) for i in range(4000)]
     has = {code: np.array([code in silent_codes(person) for person in people]) for code in SILENT_CODES}
-    assert all(0.1 < lead_mask.mean() < 0.7 for lead_mask in has.values())
+    assert all(0.1 < has_code.mean() < 0.7 for has_code in has.values())
     assert [silent_codes(person) for person in people[:20]] == [silent_codes(person) for person in people[:20]]
     enlarged = np.array(["I51.7" in dict(person.conditions) for person in people])
     assert has["I10"][enlarged].mean() > has["I10"][~enlarged].mean() + 0.1
-    assert not set(SILENT_CODES) & set(CONDITIONS)  # nothing is drawn for them
+    assert not set(SILENT_CODES) & set(CONDITIONS)  # the ECG does not show them

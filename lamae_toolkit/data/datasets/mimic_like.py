@@ -233,6 +233,6 @@ def _write_record(root: Path, path: str, ecg: SimulatedECG, random: np.random.Ge
     file.with_suffix(".dat").write_bytes(units.tobytes())
     lines = [f"{file.name} 12 {RATE_HZ} {len(units)}"]
     checksums = units.sum(axis=0, dtype=np.int64) % 65536
-    for lead, first, checksum in zip(LEAD_ORDER, units[0], checksums, strict=True):
-        lines.append(f"{file.name}.dat 16 {UNITS_PER_MV}.0(0)/mV 16 0 {first} {checksum} 0 {lead}")
+    for name, first, checksum in zip(LEAD_ORDER, units[0], checksums, strict=True):
+        lines.append(f"{file.name}.dat 16 {UNITS_PER_MV}.0(0)/mV 16 0 {first} {checksum} 0 {name}")
     file.with_suffix(".hea").write_text("\n".join(lines) + "\n")
