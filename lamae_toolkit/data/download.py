@@ -24,7 +24,7 @@ class DownloadError(ECGError):
 
 
 class _RefusedError(Exception):
-    """The server has no such file for us: to ask again is of no use."""
+    """The server refused this file: a retry is of no use."""
 
 
 class Published:
@@ -45,9 +45,9 @@ class Published:
         pooch.get_logger().setLevel("WARNING")  # otherwise a line for each file
 
     def fetch(self, name: str, sha256: str, folder: Path) -> Path:
-        """A file below `folder`, fetched unless it is there with this SHA-256; DownloadError if that is not possible.
+        """A file below `folder`, fetched unless it exists with this SHA-256; DownloadError if that is not possible.
 
-        name: its path below the published folder. It takes this name only when it is complete and has the checksum.
+        name: its path below the published folder. It gets this name only when it is complete and correct.
         """
         address = self.url + quote(name)
         files = self._pooch.create(
@@ -86,13 +86,13 @@ def download_physionet(
     retries: int = 2,
     progress: bool = True,
 ) -> Path:
-    """Bring the wanted files of a PhysioNet project into `folder`, each checked against the published checksum.
+    """Download the wanted files of a PhysioNet project to `folder`, each checked against its published checksum.
 
     url: the folder of the published files, with SHA256SUMS.txt in it: https://physionet.org/files/ptb-xl/1.0.3/.
-    wanted: tells of a file's name, as listed there ("records500/00000/00001_hr.dat"), whether to fetch it.
-    workers: how many files are fetched at a time. retries: as in `Published`.
+    wanted: takes a file's listed name ("records500/00000/00001_hr.dat") and returns whether to fetch it.
+    workers: how many files are fetched in parallel. retries: as in `Published`.
 
-    Files that are there with the right checksum are not fetched again, so that the same call resumes after an
+    Files that exist with the right checksum are not fetched again, so that the same call resumes after an
     interruption; one with another content is replaced. Returns the folder. DownloadError if a file cannot be fetched.
     """
     url = url.rstrip("/") + "/"
@@ -124,7 +124,7 @@ def download_physionet(
 
 @contextmanager
 def _as_sentence(address: str, target: Path | None) -> Iterator[None]:
-    """Turn what goes wrong while a file is fetched into one sentence."""
+    """Turn errors while a file is fetched into one sentence."""
     import requests
 
     again = "then try again: files that are complete are kept"
@@ -147,7 +147,7 @@ def _as_sentence(address: str, target: Path | None) -> Iterator[None]:
         raise DownloadError(
             f"{address} could not be fetched ({reason}); check the network and the address, {again}."
         ) from error
-    except ValueError as error:  # pooch's word for another checksum
+    except ValueError as error:  # pooch raises it for a wrong checksum
         raise DownloadError(
             f"{address} arrived with another content than its published checksum promises and was not kept; wait a"
             f" while, {again}."

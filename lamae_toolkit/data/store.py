@@ -192,7 +192,7 @@ def pack(
     Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at ±32.7 mV, after
     an electrode offset (the median) is taken from a lead that would not fit. A shorter ECG is refused (ECGError), as
     are a study number that is given twice and an empty cohort. The store appears under its name only when it is
-    complete; a store that is there already is replaced, any other folder is refused.
+    complete; an existing store is replaced, any other folder is refused.
     """
     rows: list[dict] = []
     studies: set[int] = set()

@@ -36,7 +36,7 @@ class Mark:
 def read_ludb(folder: Path | str, number: int) -> Recording:
     """One ECG of LUDB in mV, 500 Hz, 10 s, by its number from 1 to 200 (see `MV_PER_UNIT` for its unit).
 
-    folder: LUDB as it was unpacked, with ludb.csv and data/. ECGError if the record is not there or is damaged.
+    folder: LUDB as it was unpacked, with ludb.csv and data/. ECGError if the record is absent or damaged.
     """
     path = _record(folder, number)
     try:

@@ -78,7 +78,7 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name, (affected, text) in problems.items():
         new = affected & (reason == "")
         reason[new], sentence[new] = name, text
-    # Of what is listed twice the first that is good is kept.
+    # Of duplicates the first valid one is kept.
     for name, column in (("duplicate study", numbers[:, 1]), ("duplicate file", table.file.to_numpy())):
         good = np.flatnonzero(reason == "")
         twice = good[pd.Series(column[good]).duplicated().to_numpy()]
@@ -92,7 +92,7 @@ def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _measurements(path: Path) -> pd.DataFrame:
-    """The machine's measurements by study number, if the table is there."""
+    """The machine's measurements by study number; an empty table if there is none."""
     if not path.is_file():
         return pd.DataFrame(index=pd.Index([], name="study_id", dtype=np.int64))
     columns = ("study_id", *MEASURED)

@@ -206,7 +206,7 @@ def _read_table(
     table = read_table(path, columns, usecols=lambda name: name in wanted, dtype=text, low_memory=False)
     for name in table:
         if name not in TEXT:
-            # One odd cell would otherwise turn the whole column into text that matches nothing.
+            # One invalid cell would otherwise turn the complete column into text that matches nothing.
             table[name] = pd.to_numeric(table[name], errors="coerce")
             table.loc[np.isinf(table[name].to_numpy(dtype=float)), name] = np.nan
         elif name in TIMES:

@@ -67,7 +67,7 @@ def write_mimic_like(
     `mimic-iv-ecg/` has the records (format 16, 500 Hz, 200 units per mV, aVF before aVL, some leads with gaps or flat)
     and their lists, `mimic-iv/hosp/` and `mimic-iv-ed/ed/` the compressed tables of stays and diagnoses (ICD-9 and
     ICD-10, overlapping and missing stays, visits that led to an admission), and `records_w_diag_icd10.csv` the labels
-    as the released table has them. The same seed gives the same files. ECGError if `root` is there already.
+    as the released table has them. The same seed gives the same files. ECGError if `root` exists already.
     """
     root = Path(root)
     if ecgs < 1:

@@ -42,7 +42,7 @@ def simulate_store(
 
     Besides the usual columns the index has the ground truth: heart_rate_bpm, pr_ms (missing where there
     is no PR interval), qrs_ms, qt_ms, and severity, a JSON object from code to 0..1. The column silent_codes has
-    the patient's conditions that leave no mark in the ECG, more frequent with age and with what they lead to: they
+    the patient's conditions that the ECG does not show, more frequent with age and with what they lead to: they
     can be predicted only through the conditions that accompany them.
 
     Example:
@@ -75,7 +75,7 @@ def _record(study_id: int, ecg: SimulatedECG, seed: int) -> Record:
 
 
 def silent_codes(patient: Patient, seed: int = 0) -> tuple[str, ...]:
-    """The conditions of a patient that leave no mark in the ECG, the same in all of the patient's ECGs.
+    """The conditions of a patient that the ECG does not show, the same in all of the patient's ECGs.
 
     Their odds follow the rule of all simulated conditions, with round numbers.
     """
