@@ -53,10 +53,20 @@ def simulate_command(arguments: argparse.Namespace) -> None:
 
 def pretrain_command(arguments: argparse.Namespace) -> None:
     store = Store.open(arguments.store)
-    rows = store.rows(Split.of(store).train)
+    split = Split.of(store)
+    rows = store.rows(split.train)
     size = _size(arguments, len(rows))
     torch.manual_seed(size.train.seed)
-    pretrain(LAMAE(size.model), store, rows, arguments.out, size.train, compute=size.compute, device=arguments.device)
+    pretrain(
+        LAMAE(size.model),
+        store,
+        rows,
+        arguments.out,
+        size.train,
+        validation_rows=None if arguments.no_validation else store.rows(split.validation),
+        compute=size.compute,
+        device=arguments.device,
+    )
     if is_main_process():
         print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
 

@@ -68,6 +68,11 @@ def pretrain(sub: argparse.ArgumentParser) -> None:
         help="size of the model and how it is trained; the options below change single settings of it",
     )
     sub.add_argument("--epochs", type=int, default=None, help="passes over all ECGs, with --size; 100 if left out")
+    sub.add_argument(
+        "--no-validation",
+        action="store_true",
+        help="leave out the loss on the store's validation patients, which is logged next to that of training",
+    )
     _add_device(sub)
     for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (Compute, "hardware")):
         group = sub.add_argument_group(title)

@@ -83,7 +83,7 @@ def progress_figure(
 ) -> go.Figure:
     """Loss of each logged batch and error of the watched ECG over the steps; 1 is guessing the mean of each lead.
 
-    log: rows as from `train.read_log`. steps: how many there will be.
+    log: rows as from `lt.read_log`. steps: how many there will be.
     """
     figure = go.Figure()
     figure.add_scatter(
@@ -101,6 +101,15 @@ def progress_figure(
         line={"color": VERMILION, "width": 2},
         marker={"symbol": "diamond", "size": 6},
     )
+    validated = [row for row in log if "validation_loss" in row]
+    figure.add_scatter(
+        x=[row["step"] for row in validated],
+        y=[row["validation_loss"] for row in validated],
+        mode="lines+markers",
+        name="validation loss",
+        line={"color": BLUE, "width": 1.5, "dash": "dash"},
+        showlegend=bool(validated),  # always a trace: a figure on a page is updated trace by trace
+    )
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     last = max([steps or 1, *(row["step"] for row in log)])
     top = max([1.1, *(row["loss"] for row in log), *(one.error for one in snapshots)])
@@ -113,7 +122,7 @@ def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learnin
     """Pretraining loss over the training steps, one line for each run; 1 is what guessing each lead's mean gives.
 
     logs: from the name of a run to its rows, each with "step" and "loss" (in units of the variance of each lead), as
-    from `lt.read_log`.
+    from `lt.read_log`. Where rows have a "validation_loss", the run has a second line for it, dashed.
 
     Example:
         import lamae_toolkit as lt
@@ -125,6 +134,14 @@ def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learnin
     for (name, log), color in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
         steps, losses = [row["step"] for row in log], [row["loss"] for row in log]
         figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": color})
+        if validated := [row for row in log if "validation_loss" in row]:
+            figure.add_scatter(
+                x=[row["step"] for row in validated],
+                y=[row["validation_loss"] for row in validated],
+                mode="lines+markers",
+                name=f"{name}, validation",
+                line={"color": color, "dash": "dash"},
+            )
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text="loss on masked patches (1 = variance)", rangemode="tozero")

@@ -146,6 +146,8 @@ class Run:
 def read_log(folder: Path | str) -> list[dict]:
     """The log of a run: one row per logged step, with step, loss, learning_rate, gradient_norm, ecgs_per_s.
 
+    Rows of steps after which the model was validated have the validation_loss as well.
+
     folder: the folder that `pretrain` wrote. Raises ECGError if it has no log.
 
     Example:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from lamae_toolkit.training.run import CHECKPOINT as CHECKPOINT
 from lamae_toolkit.training.run import Run, ecgs_named
 from lamae_toolkit.training.run import read_log as read_log
 from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.tensorboard import tensorboard_scalars
+from lamae_toolkit.training.validation import ValidationLoss
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class TrainConfig:
     seed: int = field(default=0, metadata={"help": "random seed"})
     log_every: int = field(default=10, metadata={"help": "steps between rows of the log"})
     save_every: int = field(default=200, metadata={"help": "steps between checkpoints"})
+    validate_every: int = field(default=200, metadata={"help": "steps between validation losses"})
     crop_patches: int = field(
         default=0, metadata={"help": "patches of the random crop of each ECG; 0 takes the complete ECG"}
     )
@@ -55,7 +59,7 @@ class TrainConfig:
     noise_mv: float = field(default=0.0, metadata={"help": "standard deviation of the noise that is added, in mV"})
 
     def __post_init__(self) -> None:
-        names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every")
+        names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every", "validate_every")
         check_above_zero(self, "training", names)
         _ = self.augmentation
 
@@ -102,6 +106,7 @@ def pretrain(
     folder: Path | str,
     config: TrainConfig,
     *,
+    validation_rows: np.ndarray | None = None,
     compute: Compute | None = None,
     stop_after: int | None = None,
     watch: Callable[[int, dict | None], bool] | None = None,
@@ -120,7 +125,12 @@ def pretrain(
     masks and, up to rounding, losses are those of one process. A run may go on with another number of processes.
 
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
-    `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch.
+    `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch. Where TensorBoard is
+    installed, `folder/tensorboard` gets the same scalars.
+
+    validation_rows: ECGs that are not trained on (ECGError if one is). Every `validate_every` steps and after the last
+    one, the log gets the `validation_loss` over all of them, with the same masks each time. Training is the same, bit
+    for bit, with and without.
 
     device: where to compute, such as "cuda". progress: whether a progress bar is shown.
 
@@ -128,9 +138,11 @@ def pretrain(
         import lamae_toolkit as lt
 
         store = lt.simulate_store("cohort", 40, workers=1, progress=False)
-        rows = store.rows(lt.Split.of(store).train)
+        split = lt.Split.of(store)
+        rows, validation_rows = store.rows(split.train), store.rows(split.validation)
         model = lt.LAMAE(lt.LAMAEConfig(width=48, encoder_depth=1))
-        lt.pretrain(model, store, rows, "run", lt.TrainConfig(steps=2, batch_size=8), progress=False)
+        config = lt.TrainConfig(steps=2, batch_size=8)
+        lt.pretrain(model, store, rows, "run", config, validation_rows=validation_rows, progress=False)
     """
     folder, compute, augment = Path(folder), compute or Compute(), config.augmentation
     check_rate(model, store.sampling_rate_hz)
@@ -138,6 +150,14 @@ def pretrain(
     shuffle = Shuffle(rows, config.batch_size, config.seed)
     with distributed_training(device) as processes:
         compute.check(model, config.batch_size, processes.count)
+        validation_loss = validation_rows is not None and ValidationLoss(
+            store,
+            validation_rows,
+            rows,
+            batch_size=config.batch_size,
+            parts=compute.accumulation * processes.count,
+            seed=config.seed,
+        )
         if watch is not None and processes.count > 1:
             raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
         device = processes.device
@@ -155,6 +175,9 @@ def pretrain(
         with (
             run.interruption_told(),
             load_batches(store, shuffle, steps, processes, compute.data, progress=show) as batches,
+            tensorboard_scalars(folder, first + 1)
+            if steps and processes.first
+            else nullcontext(lambda row: None) as write_scalars,
             tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not show) as bar,
         ):
             start = time.perf_counter()
@@ -169,7 +192,8 @@ def pretrain(
                 norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
                 optim.step()
                 done, row = step + 1, None
-                if done % config.log_every == 0 or done == config.steps:
+                validate = validation_loss and (done % config.validate_every == 0 or done == config.steps)
+                if done % config.log_every == 0 or done == config.steps or validate:
                     row = {
                         "step": done,
                         "loss": loss.item(),
@@ -180,7 +204,12 @@ def pretrain(
                     ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                     row["ecgs_per_s"] = round(ecgs_per_s, 1)
                     run.refuse_infinite(row["loss"], row["gradient_norm"], done)
+                    if validate:
+                        began = time.perf_counter()
+                        row["validation_loss"] = validation_loss(model, processes, compute.precision)
+                        start += time.perf_counter() - began  # ecgs_per_s is the speed of training
                     run.log(row)
+                    write_scalars(row)
                     bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
                 pause = watch is not None and watch(done, row)
                 if done % config.save_every == 0 or done == last or pause:

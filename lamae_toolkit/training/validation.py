@@ -1,0 +1,50 @@
+"""The loss on ECGs that are not trained on, always the same ones with the same masks."""
+
+import numpy as np
+import torch
+
+from lamae_toolkit.data.store import Store
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.precision import autocast
+from lamae_toolkit.model.pretrained import PretrainedModel
+from lamae_toolkit.training.distributed import DistributedContext
+
+
+class ValidationLoss:
+    """The pretraining loss of a model on fixed validation ECGs, over all masked patches of all of them.
+
+    The masks of each batch come from a generator of its own, which starts from the seed and the number of the batch
+    at every call. So losses of different steps and of resumed runs can be compared, the generator of the training is
+    not touched, and several processes can share the batches. batch_size: ECGs of which masks are sampled together;
+    parts: into how many parts such a batch is cut for the forward pass.
+    """
+
+    def __init__(
+        self, store: Store, rows: np.ndarray, train_rows: np.ndarray, *, batch_size: int, parts: int, seed: int
+    ) -> None:
+        self.store, self.rows, self.batch_size, self.seed = store, np.asarray(rows), batch_size, seed
+        self.part = batch_size // parts
+        if len(self.rows) == 0:
+            raise ECGError("There are no validation ECGs; leave validation_rows out (in a terminal: --no-validation).")
+        if common := len(np.intersect1d(self.rows, train_rows)):
+            raise ECGError(f"{common} ECGs are both trained on and validated on; give each ECG to one of the two.")
+
+    @torch.no_grad()
+    def __call__(self, model: PretrainedModel, processes: DistributedContext, precision: str = "float32") -> float:
+        """Compute it, each process a share of the parts; the model is in training mode afterwards if it was before."""
+        was_training, generator = model.training, torch.Generator(device=processes.device)
+        error = masked_patches = torch.zeros((), device=processes.device)
+        model.eval()
+        try:
+            for first in range(processes.rank * self.part, len(self.rows), processes.count * self.part):
+                number, offset = divmod(first, self.batch_size)
+                batch_rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
+                batch = self.store.batch(batch_rows[offset : offset + self.part], processes.device)
+                generator.manual_seed(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+                mask, keep = model.sample_mask(batch, generator, of=len(batch_rows), first=offset)
+                with autocast(processes.device, precision):
+                    loss, _, masked = model(batch, mask, keep=keep)
+                error, masked_patches = error + loss.float() * masked.sum(), masked_patches + masked.sum()
+        finally:
+            model.train(was_training)
+        return (processes.mean(error) / processes.mean(masked_patches)).item()
