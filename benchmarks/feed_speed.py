@@ -4,10 +4,11 @@
     python benchmarks/feed_speed.py --device cuda --size small base large --batch 256 --ecgs 100000
 
 In one run, in turns: steps that get the same batch again and again, the floor; a batch read by `Store.batch` when it is
-due; and the two ways of `lamae_toolkit.training.loader`. `waits` is the share of a step in which the loop waits for its batch. A
-GPU works while the loop waits, so there `idle` is what counts: the share of the time in which no kernel runs, from
-PyTorch's profiler, beside that of the same batch again. The feed alone is what it gives to a model that takes no time.
-Before that, what it costs to know which ECGs are next among the 560,000 that one would train on. Medians and ranges.
+due; and the two ways of `lamae_toolkit.training.loader`. `waits` is the share of a step in which the loop waits for its
+batch. A GPU works while the loop waits, so there `idle` is what counts: the share of the time in which no kernel runs,
+from PyTorch's profiler, beside that of the same batch again. The feed alone is what it gives to a model that takes no
+time. Before that, what it costs to know which ECGs are next among the 560,000 that one would train on. Medians and
+ranges.
 
 --cold: before every pass the store is taken out of the memory in which the system keeps files (Linux), so that the
 disk is read. --trace FOLDER: a trace of each way, to be looked at in Perfetto or chrome://tracing.

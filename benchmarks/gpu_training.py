@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 8 benchmarks/gpu_training.py         # the recipes alone, on eight
     python benchmarks/gpu_training.py --device cpu [--quick]       # the same code on a CPU
 
-First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.training.presets` on its fastest
+First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.training.presets` on
+its fastest
 path: throughput, share of the matrix ceiling (MFU: operations that the model needs, counted, over seconds, over the
 ceiling), milliseconds of each part of a step (CUDA events), memory, and the share of time in which the GPU does nothing
 (torch.profiler), with ECGs from the store and with one batch that is there already: the difference is waiting for data.

@@ -143,7 +143,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def training_step(model: LAMAE, processes: DistributedContext, compute: Compute) -> Callable[[Batch], Tensor]:
-    """A function that trains a model for one step, as `lamae_toolkit.training.trainer.pretrain` does; it returns the loss."""
+    """A function that trains a model for one step, as `lt.pretrain` does; it returns the loss."""
     optim, generator = optimizer(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
 
     def step(batch: Batch) -> Tensor:

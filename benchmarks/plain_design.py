@@ -7,8 +7,8 @@
 The usual design is re-stated here in its plainest form (after ST-MEM, arXiv 2402.09450; no code of it is used): one
 sequence of the visible patches of all leads, each of which looks at each; a decoder that draws the leads one after the
 other in a Python loop; and filters (band-pass and normalization, scipy and numpy) at every access of a record. What is
-the same on both sides: blocks and fused attention (`lamae_toolkit.model.layers`), mask ratio, batch, AdamW, clipping, the
-ECGs, the store and, nearly, width and operations per ECG, which PyTorch counts.
+the same on both sides: blocks and fused attention (`lamae_toolkit.model.layers`), mask ratio, batch, AdamW, clipping,
+the ECGs, the store and, nearly, width and operations per ECG, which PyTorch counts.
 
 A step is all of it: batch from the store, forward, backward, clipping, optimizer. All take turns in one process. Beside
 seconds on the clock stands processor time, which other work on the machine disturbs less. Where the plain design loses

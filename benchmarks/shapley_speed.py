@@ -2,12 +2,13 @@
 
     python benchmarks/shapley_speed.py [--threads 2] [--rounds 3] [--sample 120] [--all]
 
-One simulated ECG of twelve leads, one code. Two models of one size: the shipped `lamae-mini-ptbxl`, whose latent attention
-is among all tokens, and an untrained one in which only the leads' CLS tokens meet. Full runs are `model.embed` and the
-probe on `batch.select(leads)`, one after the other. A sample of them, spread over all sizes of subsets, is timed, and
-the time of all 4,096 follows from the mean of each size; --all runs really all of them. In every round both ways are
-timed, one after the other; the ratio is taken within a round. Before that, the sampled runs are checked against the
-table of subsets. Last, one lead is toggled 50 times: the time of a prediction from the leads that are left.
+One simulated ECG of twelve leads, one code. Two models of one size: the shipped `lamae-mini-ptbxl`, whose latent
+attention is among all tokens, and an untrained one in which only the leads' CLS tokens meet. Full runs are
+`model.embed` and the probe on `batch.select(leads)`, one after the other. A sample of them, spread over all sizes of
+subsets, is timed, and the time of all 4,096 follows from the mean of each size; --all runs really all of them. In every
+round both ways are timed, one after the other; the ratio is taken within a round. Before that, the sampled runs are
+checked against the table of subsets. Last, one lead is toggled 50 times: the time of a prediction from the leads that
+are left.
 """
 
 import argparse

@@ -174,7 +174,7 @@ class Training:
 
 @contextmanager
 def batches(store: Store, batch_size: int, processes: DistributedContext, data: str) -> Iterator[Iterator[Batch]]:
-    """Batches of shuffled ECGs without end, as training gets them (`lamae_toolkit.training.loader`), or "one batch" repeated."""
+    """Batches of shuffled ECGs without end, as training gets them (`training.loader`), or "one batch" repeated."""
     shuffle, steps = Shuffle(np.arange(len(store)), batch_size, seed=0), range(1_000_000)
     if data != "one batch":
         with load_batches(store, shuffle, steps, processes, data, progress=False) as fed:

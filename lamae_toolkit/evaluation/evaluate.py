@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,7 @@ def embed_rows(
             embedding = lt.embed_rows(model, store, np.arange(8), progress=False)
             print(embedding.heart.shape)
     """
-    options = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
+    options: Any = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
     parts = [Embedding(*(part.cpu() for part in some)) for some in _embeddings(model, store, rows, leads, **options)]
     return Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
@@ -137,7 +138,7 @@ def embed_features(
     The same as `features(embed_rows(model, store, rows), representation)`, but without the latents of all leads in
     memory, 45 kB per ECG of a model 384 wide. See `embed_rows` for the rest.
     """
-    options = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
+    options: Any = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
     x: dict[str, np.ndarray] = {}
     start = 0
     for embedding in _embeddings(model, store, rows, LEADS, **options):
@@ -311,7 +312,7 @@ def evaluate(
     train, validation, test = (split or Split()).indices(index)
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
-    where = {"device": _float64_device(device), "memory_bytes": memory_bytes}
+    where: Any = {"device": _float64_device(device), "memory_bytes": memory_bytes}
     probe = fit_probe(x, labels, codes, train, validation, representation=representation, **where)
     return score_probe(probe, x[test], index.iloc[test], name=name, n_bootstrap=n_bootstrap, seed=seed, **where)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,8 +119,8 @@ class Probe:
             values = json.loads(path.read_text(encoding="utf-8"))
             if "penalty" in values:  # as version 0.1 called it
                 values["C"] = values.pop("penalty")
-            arrays = {name: np.array(values.pop(name)) for name in ("mean", "scale", "weight", "bias")}
-            return cls(codes=tuple(values.pop("codes")), **arrays, **values)
+            values |= {name: np.array(values[name]) for name in ("mean", "scale", "weight", "bias")}
+            return cls(**values | {"codes": tuple(values["codes"])})
         except (ValueError, KeyError, TypeError) as error:
             raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
 
@@ -182,14 +183,14 @@ def fit_probe(
         weight, bias = logistic_regressions(learned, axes, C, weight, bias)
         logits = torch.cat([torch.addmm(bias, z, weight.T) for z, _ in scored.pieces()]).cpu().numpy()
         scores, _ = auroc_and_auprc(labels[validation], logits, no_resamples, device=device, memory_bytes=memory_bytes)
-        score = mean_of_defined(scores.value)
+        score = float(mean_of_defined(scores.value))
         if not score > best_score:
             break
         best, best_score = (weight, bias, C), score
     if best is None:
         raise ECGError("No code has both ECGs with it and without it among the validation patients; use more ECGs.")
-    arrays = [value.cpu().numpy() for value in (learned.mean, learned.scale, *best[:2])]
-    return Probe(tuple(codes), representation, *arrays, best[2])
+    fitted: Any = [value.cpu().numpy() for value in (learned.mean, learned.scale, *best[:2])]
+    return Probe(tuple(codes), representation, fitted[0], fitted[1], fitted[2], fitted[3], best[2])
 
 
 def _check_memory(

@@ -30,7 +30,7 @@ class Standardized(NamedTuple):
         """With mean and standard deviation of each feature over these ECGs, a lead's over those that have the lead."""
         zero = torch.zeros_like(x[0], dtype=torch.float64)
         raw = cls(x, labels, zero, zero + 1, representation, memory_bytes)
-        count = sum(raw.valid_mask(z).sum(0) for z, _ in raw.pieces()).clamp(min=1)
+        count = torch.stack([raw.valid_mask(z).sum(0) for z, _ in raw.pieces()]).sum(0).clamp(min=1)
         mean = sum(z.sum(0) for z, _ in raw.pieces()) / count
         square = sum(((z - mean).square() * raw.valid_mask(z)).sum(0) for z, _ in raw.pieces())
         return raw._replace(mean=mean, scale=(square / count).sqrt() + 1e-6)

@@ -152,14 +152,14 @@ def _sums_before(counts: Tensor) -> Tensor:
     return torch.cat([along.new_zeros(len(along), 1), along], dim=1).T
 
 
-def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray | np.float64:
+def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
     """The mean over an axis of the values that are defined; NaN where none is."""
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis)
+        return np.asarray(np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis))
 
 
-def estimate(value: float, resamples: np.ndarray) -> Estimate:
+def estimate(value: float | np.ndarray, resamples: np.ndarray) -> Estimate:
     """A value with the 95 % percentiles of its resamples."""
     low, high = np.nanpercentile(resamples, [2.5, 97.5]) if np.isfinite(resamples).any() else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))

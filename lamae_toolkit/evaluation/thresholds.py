@@ -1,6 +1,7 @@
 """What a score means in use: curves, and a threshold with its predictive values."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,8 +112,9 @@ def operating_point(
             npv = true / (true + false)
     if prevalence is None:
         prevalence = float(has.mean()) if len(labels) else float("nan")
+    numbers: Any = map(int, confusion[0])
     measures = (estimate(v[0], v[1:]) for v in (sensitivity, specificity, ppv, npv))
-    return OperatingPoint(float(threshold), prevalence, *map(int, confusion[0]), *measures)
+    return OperatingPoint(float(threshold), prevalence, *numbers, *measures)
 
 
 def paired_differences(

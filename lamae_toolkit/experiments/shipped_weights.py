@@ -78,7 +78,8 @@ def train_small(
 ) -> dict:
     """Train `lamae-mini-ptbxl` (its twin: "independent leads") on simulated ECGs and PTB-XL's folds 1 to 8.
 
-    Any of COMPARED_MODELS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not given.
+    Any of COMPARED_MODELS can be trained so, and with any seed, to be compared with those two; train: RECIPE if not
+    given.
 
     Command: `lamae research shipped-weights`. Cost: about 25 minutes on one core. Expected: see the model card,
     `README.md` in the folder

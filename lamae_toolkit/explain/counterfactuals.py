@@ -81,13 +81,15 @@ def electrodes_reversed(recording: Recording, one: str, other: str) -> Recording
             f"The limb leads deviate from Einthoven's relations by {error_mv:.2f} mV, so they were not recorded"
             " together; give an ECG whose leads were not scaled or filtered one by one."
         )
-    weights = [_in_terms_of(formed, wanted) for wanted in reversed_leads]
-    for name, combination in zip(recording.leads, weights, strict=True):
+    weights = []
+    for name, wanted in zip(recording.leads, reversed_leads, strict=True):
+        combination = _in_terms_of(formed, wanted)
         if combination is None:
             raise ECGError(
                 f"Lead {name} with {one} and {other} reversed cannot be derived from {', '.join(recording.leads)};"
                 " give an ECG with leads I and II and the leads of these electrodes."
             )
+        weights.append(combination)
     return replace(recording, signal_mv=(np.stack(weights) @ recording.signal_mv.astype(np.float64)).astype(np.float32))
 
 
@@ -177,8 +179,8 @@ def leads_reconstructed(model: LAMAE, recording: Recording, leads: Sequence[str]
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).select(recording.leads)
     with in_float32(model):
         batch = batch.to(device)
-        shape = tuple(model.patches(batch).shape[:3])
-        reconstructed_mv = model.reconstruct(batch, named_lead_mask(shape, batch.leads, tuple(leads)).to(device))
+        b, l, n, _ = model.patches(batch).shape
+        reconstructed_mv = model.reconstruct(batch, named_lead_mask((b, l, n), batch.leads, tuple(leads)).to(device))
     chosen = torch.tensor([name in leads for name in batch.leads], device=device)[:, None]
     signal_mv = (
         torch.where(chosen, reconstructed_mv[0], batch.signal_mv[0, :, : reconstructed_mv.shape[2]]).cpu().numpy()

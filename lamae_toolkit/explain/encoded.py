@@ -79,8 +79,8 @@ class EncodedECG:
         if self.probe is not None:
             odds = log_odds(embedding, batch, self.probe)[0]
             probabilities = pd.Series(odds.sigmoid().numpy(), index=list(self.probe.codes))
-        arrays = [tensor[0].cpu().numpy() for tensor in (weights, by_layer, *rolled)]
-        return AttentionSummary(self.recording.select(leads), *arrays[:2], probabilities, *arrays[2:])
+        shares, layers, rolled_up, into_heart = (one[0].cpu().numpy() for one in (weights, by_layer, *rolled))
+        return AttentionSummary(self.recording.select(leads), shares, layers, probabilities, rolled_up, into_heart)
 
     def _latents(self, batch: Batch) -> Latents:
         """Those of the leads of a batch, which are part of this ECG."""

@@ -148,7 +148,7 @@ class _Classifier(NamedTuple):
         self, latents: SubsetLatents, there: Bool[Tensor, "s l"], whole: Float[Tensor, "s w"]
     ) -> Float[Tensor, "s c"]:
         odds = self.known + whole.cpu().double() @ self.by_whole
-        if self.average is None:
+        if self.average is None or self.by_lead is None or self.by_spread is None:
             return odds
         for x, weight in ((latents.per_lead, self.by_lead), (latents.spread, self.by_spread)):
             odds += x.flatten(1).cpu().double() @ weight

@@ -62,7 +62,7 @@ def latents_by_cls(model: LAMAE, encoded: Latents, members: Bool[Tensor, "s l"])
     tokens = encoded.tokens[0]
     cls = tokens.new_zeros(len(members), *tokens[:, 0].shape)
     if len(model.latent_attention) == 1:
-        layer = OneLayer.of(model.latent_attention[0], model.norm, tokens[:, :1])
+        layer = OneLayer.of(_only_block(model), model.norm, tokens[:, :1])
         for lead in range(len(tokens)):
             has = members[:, lead].nonzero()[:, 0]
             cls[has, lead] = layer.tokens_of(lead, members[has])[0] * model.norm.weight + model.norm.bias
@@ -145,13 +145,13 @@ class OneLayer(NamedTuple):
         gathered = einsum(value, out, "l m h k e, h e d -> l m h k d")
         # The shares of the first head sum to 1: what a token is without attention goes with them.
         gathered[:, :, 0] += (tokens + attention.out.bias)[:, :, None]
-        gathered = rearrange(_centred(gathered), "l m h k d -> l m (h k) d")
-        first, _, second = block.mlp
+        gathered = rearrange(_centered(gathered), "l m h k d -> l m (h k) d")
+        first, second = (layer for layer in block.mlp if isinstance(layer, nn.Linear))
         into = gathered @ (first.weight * block.norm_mlp.weight).T
         bias = first.weight @ block.norm_mlp.bias + first.bias
         hidden = torch.cat([into, bias.expand(leads, tokens.shape[1], 1, -1)], dim=2)
-        back = _centred(second.weight.T).contiguous()
-        return cls(score[..., None], gathered, hidden, back, _centred(second.bias), block.norm_mlp.eps, norm)
+        back = _centered(second.weight.T).contiguous()
+        return cls(score[..., None], gathered, hidden, back, _centered(second.bias), block.norm_mlp.eps, norm)
 
     def tokens_of(self, lead: int, there: Bool[Tensor, "s k"]) -> Float[Tensor, "m s d"]:
         """The tokens of a lead in each of these subsets, all of which hold it: normed, but for the norm's scale."""
@@ -165,7 +165,14 @@ class OneLayer(NamedTuple):
         return x.mul_(_per_deviation(x, self.norm.eps)[..., None])
 
 
-def _centred(x: Tensor) -> Tensor:
+def _only_block(model: LAMAE) -> Block:
+    """The one block of latent attention of a model that has one of the usual kind."""
+    (block,) = model.latent_attention
+    assert isinstance(block, Block)
+    return block
+
+
+def _centered(x: Tensor) -> Tensor:
     return x - x.mean(dim=-1, keepdim=True)
 
 
@@ -181,7 +188,7 @@ def latents_in_one_layer(model: LAMAE, encoded: Latents, members: Bool[Tensor, "
     """
     tokens = encoded.tokens[0]
     leads, count, width = tokens.shape
-    layer = OneLayer.of(model.latent_attention[0], model.norm, tokens)
+    layer = OneLayer.of(_only_block(model), model.norm, tokens)
     scale, shift = model.norm.weight, model.norm.bias
     for rows, there in blocks_of_subsets(members):
         per_lead, variance = tokens.new_zeros(2, len(rows), leads, width)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +59,9 @@ there is one, is the training log, and `training.pt` the state from which traini
 """
 
 
+Model = TypeVar("Model", bound="PretrainedModel")
+
+
 class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolkit", license="mit", tags=["ecg"]):
     """A model that can be saved to a folder, loaded from it, and shared on the Hugging Face hub.
 
@@ -96,7 +99,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         )
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> "PretrainedModel":
+    def from_pretrained(cls: type[Model], pretrained_model_name_or_path: str | Path, **hub: Any) -> Model:
         """A model from a folder on disk, or of a name in `SHIPPED` (offline), or else from the Hugging Face hub."""
         folder = shipped_or_own(pretrained_model_name_or_path)
         if folder.is_dir():  # checked before the hub's code warns of the same in its own words
@@ -112,7 +115,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
             ) from error
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> "PretrainedModel":
+    def _from_pretrained(cls: type[Model], *, model_id: str, map_location: str = "cpu", **hub: Any) -> Model:
         folder = Path(model_id)
         if not folder.is_dir():
             hub.pop("config", None)

@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -182,6 +183,7 @@ def _colors(trace, which: np.ndarray):
 
 def _dress(ax: Axes, x, y) -> None:
     """Titles, ranges, ticks and grid as the figure has them."""
+    which: Literal["x", "y"]
     for axis, which in ((x, "x"), (y, "y")):
         getattr(ax, f"set_{which}label")(_plain(axis.title.text), fontsize=9)
         if axis.tickvals is not None:
@@ -237,7 +239,7 @@ def _add_shapes(figure: go.Figure, axes: dict[tuple[str, str], Axes]) -> None:
                 zorder=0,
             )
     for words in figure.layout.annotations:
-        ax = by_axis["y"].get((words.yref or "").split()[0] if words.yref else None)
+        ax = by_axis["y"].get((words.yref or " ").split(" ")[0])
         if ax is not None and "domain" not in words.yref and "domain" not in (words.xref or ""):
             ax = axes.get((words.xref, words.yref), ax)
             _write(ax, words.x, words.y, words.text, words.font, words.xanchor, words.yanchor)

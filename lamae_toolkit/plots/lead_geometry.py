@@ -69,15 +69,17 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     ):
         figure.add_scatter(x=x, y=y, mode="lines", line={"color": color, "width": 1.5})
     figure.add_scatter(**_spokes(), mode="lines", line={"color": "#cccccc", "width": 1})
-    x, y = zip(*(POSITIONS[lead] for lead in LEADS), strict=True)
-    figure.add_scatter(x=x, y=y, mode="markers", marker={"opacity": 1.0, "line": {"width": 1}})
-    x, y, held = zip(
+    lead_x, lead_y = zip(*(POSITIONS[lead] for lead in LEADS), strict=True)
+    figure.add_scatter(x=lead_x, y=lead_y, mode="markers", marker={"opacity": 1.0, "line": {"width": 1}})
+    label_x, label_y, held = zip(
         *((x + LABELS[k][0], y + LABELS[k][1], SIDE[LABELS[k][2]]) for k, (x, y) in POSITIONS.items()), strict=True
     )
-    figure.add_scatter(x=x, y=y, textposition=held, mode="text")
-    x, y, sides, held = zip(*SIDES, strict=True)
+    figure.add_scatter(x=label_x, y=label_y, textposition=held, mode="text")
+    side_x, side_y, sides, held = zip(*SIDES, strict=True)
     gray = {"color": "#555555", "size": 12}
-    figure.add_scatter(x=x, y=y, text=sides, textposition=[SIDE[one] for one in held], textfont=gray, mode="text")
+    figure.add_scatter(
+        x=side_x, y=side_y, text=sides, textposition=[SIDE[one] for one in held], textfont=gray, mode="text"
+    )
     figure.update_traces(showlegend=False, hoverinfo="skip")
     figure.data[DISCS].update(hoverinfo="text")
     invisible = {"visible": False, "fixedrange": True}

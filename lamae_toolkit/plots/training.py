@@ -12,6 +12,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import random_mask
 from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
 from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, VERMILION, finish
@@ -49,7 +50,7 @@ class Snapshot:
     error: float
 
 
-def take_snapshot(model: PretrainedModel, watched: MonitoredECG, step: int = 0) -> Snapshot:
+def take_snapshot(model: LAMAE, watched: MonitoredECG, step: int = 0) -> Snapshot:
     """Let the model reconstruct the masked patches as it is now; the model and the random state stay as they were."""
     device, was_training = next(model.parameters()).device, model.training
     batch, mask = watched.batch.to(device), watched.mask.to(device)

@@ -1,7 +1,8 @@
 """All ways of saying where a prediction comes from, and what they would say of a model that forgot what it learned.
 
-`PATCH_ATTRIBUTION` and `LEAD_ATTRIBUTION` map a method's name to a function of model, probe, batch and code; `SUBSET_ATTRIBUTION`
-to one of the log-odds from every subset of the leads. Higher credit says that more of the prediction came from there.
+`PATCH_ATTRIBUTION` and `LEAD_ATTRIBUTION` map a method's name to a function of model, probe, batch and code;
+`SUBSET_ATTRIBUTION` to one of the log-odds from every subset of the leads. Higher credit says that more of the
+prediction came from there.
 """
 
 from collections.abc import Callable, Mapping

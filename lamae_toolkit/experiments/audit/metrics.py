@@ -126,7 +126,7 @@ def localization_auroc(
 
 
 def _both(truth: np.ndarray) -> np.ndarray:
-    return truth.any(axis=1) & ~truth.all(axis=1)
+    return np.asarray(truth.any(axis=1) & ~truth.all(axis=1))
 
 
 def patches_in_spans(

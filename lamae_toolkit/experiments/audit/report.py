@@ -58,8 +58,8 @@ def audit(
 ) -> dict:
     """Audit all explanation methods, and write `out/results.json` and `out/report.html`.
 
-    Command: `lamae research audit`. Cost: about 26 minutes of one core, three pretrainings included. An interrupted audit goes
-    on. Returns the results.
+    Command: `lamae research audit`. Cost: about 26 minutes of one core, three pretrainings included. An interrupted
+    audit goes on. Returns the results.
     """
     audited = run_audit(plan, out, workers=workers, progress=progress)
     results = audit_results(audited, command, n_bootstrap)

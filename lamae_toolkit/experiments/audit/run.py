@@ -84,7 +84,9 @@ def _explain(audited: AuditRun, part: Part) -> None:
     if part.stage == LEARNED:
         said |= _hiding(model, probe, batch, said, ecg, code, part)
     with atomic_write(part.file(audited.out)) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **{name: values.astype(np.float32) for name, values in said.items()})
+        np.savez_compressed(
+            file, allow_pickle=False, **{name: values.astype(np.float32) for name, values in said.items()}
+        )
 
 
 def _attribution(model: LAMAE, probe: Probe, batch: Batch, cases: list[Case], ecg: np.ndarray) -> dict[str, np.ndarray]:
@@ -106,7 +108,7 @@ def _hiding(
 ) -> dict[str, Float[np.ndarray, "b s"]]:
     """Log-odds when the patches with the most credit are hidden, or alone shown; for the floor, some drawn by lot."""
     orders = {name: order_by_attribution(said[f"patch|{name}"].reshape(len(ecg), -1)) for name in PATCH_METHODS}
-    curves = {}
+    curves: dict[str, np.ndarray] = {}
     for name, order in orders.items():
         curves |= _curves(model, probe, batch, order, ecg, code, name)
     random_orders = np.random.default_rng([*part.rows, part.model, 40]).random(

@@ -201,7 +201,7 @@ class Summary:
         """All scores: kind, metric, method, value, low, high, the values model by model, and how many predictions."""
         rows = []
         for (kind, metric, method), values in self.scores.items():
-            found = self.of(kind, metric, method)
+            found = over_patients(_over_models(values), self.weights)
             by_model = [float(np.nanmean(one)) if np.isfinite(one).any() else float("nan") for one in values]
             rows.append(
                 {

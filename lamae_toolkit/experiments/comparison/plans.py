@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.data.datasets.simulated import SILENT_CODES
@@ -33,7 +34,7 @@ class Variant:
     """
 
     model_name: str = "LAMAE"
-    changes: Mapping[str, object] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
     method: str = "probe"
 
     def __post_init__(self) -> None:
@@ -120,7 +121,7 @@ ALL = PRETRAINED | {
     "hand-made features": Variant(method="hand-made"),
 }
 
-OPEN_CHOICES = {
+OPEN_CHOICES: dict[str, dict[str, Any]] = {
     "default": {},
     "tokens: cls": {"tokens": "cls"},
     "tokens: induced": {"tokens": "induced"},
@@ -144,8 +145,8 @@ def ptbxl(store: Store) -> Plan:
     """LAMAE against its rivals on PTB-XL: superclasses and ICD-10 codes with at least 30 positives.
 
     Four rotations: each pair of the folds 1 to 8 is the test set once, the fold after it is for validation, and the
-    other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae research compare ptbxl`. Cost: about
-    75 minutes on two cores for the pretrained models.
+    other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae research compare ptbxl`.
+    Cost: about 75 minutes on two cores for the pretrained models.
     """
     splits, codes = tuple(_rotation(first) for first in (1, 3, 5, 7)), frequent_codes(store)
     if "superclasses" not in store.index or not codes:
@@ -170,7 +171,8 @@ def ablation(store: Store) -> Plan:
     """
     variants = {name: Variant("LAMAE", changes) for name, changes in OPEN_CHOICES.items()}
     if "superclasses" in store.index:
-        tasks, split = {"superclasses": SUPERCLASSES}, _tuning(_rotation(1), held_out=1)
+        tasks: dict[str, tuple[str, ...]] = {"superclasses": SUPERCLASSES}
+        split = _tuning(_rotation(1), held_out=1)
     else:
         split = _tuning(Split.of(store), held_out=2)
         tasks = {"codes": codes_to_predict(store, split)}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ class Ranking:
                 task, representation, fraction, subset = key.split("|")
                 by_seed = found[variant, key] = self.by_seed(variant, key)
                 by_class = self.over_seeds(by_seed)
-                place = {
+                place: dict[str, Any] = {
                     "variant": variant,
                     "task": task,
                     "representation": representation,
@@ -99,11 +100,11 @@ class Ranking:
                         for column, name in enumerate(self.plan.tasks[task])
                     ]
         for row in rows:
-            place = row["task"], row["representation"], row["fraction"], row["leads"]
+            key = score_key(row["task"], row["representation"], row["fraction"], row["leads"])
             beside = "per_lead" if row["representation"] == "trained" else row["representation"]
             ours = found.get((reference, score_key(row["task"], beside, row["fraction"], row["leads"])))
             if ours is not None and row["variant"] != reference:
-                row |= self._difference(reference, ours, row["variant"], found[row["variant"], score_key(*place)])
+                row |= self._difference(reference, ours, row["variant"], found[row["variant"], key])
         return pd.DataFrame(rows), pd.DataFrame(classes)
 
     def _difference(self, reference: str, ours: np.ndarray, variant: str, theirs: np.ndarray) -> dict[str, float]:

@@ -95,7 +95,7 @@ def run_cell(
             model = pretrained(source)
         scores = supervised_scores(plan, store, model, split, cell.seed, device=device, progress=progress)
     with atomic_write(folder / SCORES_FILE) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **scores)
+        np.savez_compressed(file, allow_pickle=False, **scores)
     return scores
 
 

@@ -8,6 +8,7 @@ that each lead's mean is 0: nothing about the hidden lead's offset has to be kno
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,8 @@ def drawn_by_model(
             asked = seen.new_zeros(len(seen), len(task.missing), seen.shape[2])  # the truth stays outside
             lead_mask = torch.ones(len(seen), len(names), dtype=torch.bool)
             batch = Batch(torch.cat([seen, asked], dim=1), lead_mask, names).to(device)
-            mask = named_lead_mask(tuple(model.patches(batch).shape[:3]), names, task.missing).to(device)
+            b, l, n, _ = model.patches(batch).shape
+            mask = named_lead_mask((b, l, n), names, task.missing).to(device)
             parts.append(model(batch, mask).prediction[:, len(task.visible) :].flatten(2).cpu().numpy())
     return np.concatenate(parts).astype(np.float64) * amplitudes.scale_mv(visible_mv)[:, :, None]
 
@@ -191,7 +193,8 @@ def score_table(
     above the rival's on the same ECGs (difference_...): below 0, the method's error is the smaller one.
     """
     rows = []
-    for lead, column in [("all", slice(None)), *((name, [at]) for at, name in enumerate(missing))]:
+    columns: dict[str, Any] = {"all": slice(None)} | {name: [at] for at, name in enumerate(missing)}
+    for lead, column in columns.items():
         for method, measured in scores.items():
             row: dict[str, object] = {"lead": lead, "method": method}
             for measure in MEASURES:
