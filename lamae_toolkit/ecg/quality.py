@@ -23,8 +23,8 @@ REVERSED_CORRELATION, SILENT_SHARE = -0.5, 0.1
 
 def quality_columns(recording: Recording) -> dict[str, str]:
     """The flags of an ECG as the columns of a store's index (`FLAG_COLUMNS`), "" where nothing is suspicious."""
-    found = _found(recording)
-    flagged = {flag: [recording.leads[row] for row in np.flatnonzero(is_so)] for flag, is_so in found.items()}
+    masks = _lead_masks(recording)
+    flagged = {flag: [recording.leads[row] for row in np.flatnonzero(lead_mask)] for flag, lead_mask in masks.items()}
     flagged["nan"] = []
     for lead, flag in recording.flags:
         flagged[flag].append(lead)
@@ -51,14 +51,15 @@ def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
         ecg = lt.simulate_ecg(patient, np.random.default_rng(1)).recording
         lt.quality_flags(ecg)["V1"]  # () if nothing is suspicious
     """
-    found = _found(recording)
+    masks = _lead_masks(recording)
     return {
-        lead: tuple(flag for flag, is_so in found.items() if is_so[row]) for row, lead in enumerate(recording.leads)
+        lead: tuple(flag for flag, lead_mask in masks.items() if lead_mask[row])
+        for row, lead in enumerate(recording.leads)
     }
 
 
-def _found(recording: Recording) -> dict[str, np.ndarray]:
-    """For each flag which leads have it, (l,)."""
+def _lead_masks(recording: Recording) -> dict[str, np.ndarray]:
+    """For each flag a mask of the leads that have it, (l,)."""
     signal_mv, rate_hz = recording.signal_mv, recording.sampling_rate_hz
     return {
         "flat": _flat(signal_mv, round(FLAT_S * rate_hz)),
@@ -143,10 +144,10 @@ def _high_pass(rate_hz: float) -> bytes:
 
 def found_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
     """All quality flags by lead, and under "ECG" a suspected lead reversal."""
-    flags = {lead: list(found) for lead, found in quality_flags(recording).items()}
+    flags = {lead: list(names) for lead, names in quality_flags(recording).items()}
     for lead, flag in recording.flags:
         flags.setdefault(lead, []).append(flag)
     swap = suspected_reversal(recording)
     if swap:
         flags[WHOLE_ECG] = [f"lead reversal {swap}?"]
-    return {lead: tuple(dict.fromkeys(found)) for lead, found in flags.items() if found}
+    return {lead: tuple(dict.fromkeys(names)) for lead, names in flags.items() if names}

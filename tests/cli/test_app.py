@@ -77,7 +77,7 @@ def test_uploads_are_read_and_deleted(tmp_path, monkeypatch):
     files = {"rec.hea": wfdb_header(COUNTS), "rec.dat": wfdb_signals(COUNTS), "C:\\ecg\\one.xml": muse_xml(COUNTS)}
     found = read_uploaded(files)
     assert list(found) == ["one.xml", "rec.hea"] and found["rec.hea"].leads == LEADS
-    with pytest.raises(ECGError, match=r"rec\.dat is missing; put it beside"):
+    with pytest.raises(ECGError, match=r"rec\.dat is missing; put it next to"):
         read_uploaded({"rec.hea": wfdb_header(COUNTS)})
     with pytest.raises(ECGError, match=r"note\.txt"):
         read_uploaded({"note.txt": b"no ECG"})

@@ -162,7 +162,7 @@ def test_real_files(real_data, name):
     assert recording.notes == notes.get(name, (FROM_UV, COMPUTED) if "V1" in list(expected)[2] else (FROM_UV,))
 
 
-def test_all_real_files_are_found_by_content(real_data):
+def test_find_ecgs_recognizes_real_files_by_content(real_data):
     assert [path.name for path in find_ecgs(real_data / "formats")] == sorted(REAL)
 
 
@@ -170,7 +170,7 @@ def test_all_real_files_are_found_by_content(real_data):
 
 
 @pytest.mark.parametrize("kind", VALID)
-def test_the_content_counts_and_not_the_name(tmp_path, kind):
+def test_kind_is_recognized_by_content_whatever_the_name(tmp_path, kind):
     expected = write.ecg_counts()
     unit_mv = 4.88e-3 if kind == "muse" else 5e-3
     # A table without suffix is known by its lead names; only WFDB goes by the name of its header.
@@ -183,7 +183,7 @@ def test_the_content_counts_and_not_the_name(tmp_path, kind):
         (tmp_path / name).unlink()
 
 
-def test_find_ecgs_lists_each_ecg_once_and_nothing_else(tmp_path):
+def test_find_ecgs_lists_each_ecg_once(tmp_path):
     counts = write.ecg_counts(n_samples=50)
     found = []
     for folder, name in ((tmp_path, "rec"), (tmp_path / "segments", "s1"), (tmp_path / "segments", "s2")):
@@ -219,7 +219,7 @@ def test_find_ecgs_lists_each_ecg_once_and_nothing_else(tmp_path):
         find_ecgs(tmp_path / "none")
 
 
-def test_other_xml_is_refused_whatever_its_name(tmp_path):
+def test_xml_of_no_ecg_format_is_refused(tmp_path):
     for content in (b"<svg/>", b"<AnnotatedECG/>", b"<restingecgdata/>", b"<RestingECG", b'<?xml encoding="no"?><a/>'):
         refused(tmp_path, content, "This is XML, but of no ECG that can be read; give a WFDB record")
     with pytest.raises(ECGError, match="This is XML, but of no ECG"):
@@ -227,14 +227,14 @@ def test_other_xml_is_refused_whatever_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["muse", "sierra", "aecg", "dicom", "edf"])
-def test_an_argument_may_not_contradict_the_file(tmp_path, kind):
+def test_argument_that_contradicts_the_file_is_refused(tmp_path, kind):
     refused(tmp_path, VALID[kind], "500 Hz by the file but 250 Hz", sampling_rate_hz=250)
     refused(tmp_path, VALID[kind], "is in uV by the file but in mV by unit=", unit="mV")
     refused(tmp_path, VALID[kind], "names its own leads; leave out the argument leads", leads=LEADS)
     assert read_ecg(tmp_path / "x.bin", sampling_rate_hz=500, unit="uV").sampling_rate_hz == 500
 
 
-def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+def test_file_without_read_permission_is_refused(tmp_path, monkeypatch):
     path = saved(tmp_path, EDF)
 
     def refuse(*_arguments):
@@ -263,7 +263,7 @@ def eight(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["muse", "sierra", "aecg", "dicom", "edf"])
-def test_eight_stored_leads_become_twelve(tmp_path, kind):
+def test_eight_stored_leads_are_completed_to_twelve(tmp_path, kind):
     recording = read_ecg(saved(tmp_path, eight(kind)))
     assert recording.leads == LEADS and recording.notes == (FROM_UV, COMPUTED)
     I, II = (write.ecg_counts()[lead] * 0.005 for lead in ("I", "II"))
@@ -272,12 +272,12 @@ def test_eight_stored_leads_become_twelve(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_a_table_keeps_the_leads_it_has(tmp_path, kind):
+def test_table_of_eight_leads_is_not_completed(tmp_path, kind):
     recording = read_ecg(saved(tmp_path, eight(kind)))
     assert recording.leads == write.EIGHT and not recording.notes
 
 
-def test_only_exactly_eight_leads_are_completed():
+def test_other_sets_of_leads_are_not_completed():
     signals = {lead: np.zeros(3) for lead in write.EIGHT}
     assert tuple(complete_limb_leads(signals)[0]) == LEADS
     for other in ({**signals, "III": np.zeros(3)}, dict(list(signals.items())[1:]), {"I": np.zeros(3)}):
@@ -290,7 +290,7 @@ def test_only_exactly_eight_leads_are_completed():
 MUSE = VALID["muse"]
 
 
-def test_muse_reads_the_rhythm_and_says_if_there_are_two(tmp_path):
+def test_muse_first_of_two_rhythm_waveforms_gets_a_note(tmp_path):
     rhythm = MUSE[MUSE.rindex(b"<Waveform>") : MUSE.rindex(b"</RestingECG>")]
     twice = MUSE.replace(b"</RestingECG>", rhythm + b"</RestingECG>")
     recording = read_ecg(saved(tmp_path, twice))
@@ -337,11 +337,11 @@ def test_muse_electrode_off_other_rate_and_other_leads(tmp_path):
         ("</RestingECG>", "", "damaged or is not MUSE XML"),
     ],
 )
-def test_bad_muse(tmp_path, old, new, message):
+def test_invalid_muse_is_refused(tmp_path, old, new, message):
     refused(tmp_path, swapped(MUSE, old, new, "latin-1"), message)
 
 
-def test_muse_leads_that_start_at_different_times(tmp_path):
+def test_muse_leads_with_different_start_times_are_refused(tmp_path):
     head, _, tail = MUSE.rpartition(b"<LeadTimeOffset>0")
     refused(tmp_path, head + b"<LeadTimeOffset>2500" + tail, "Its leads start at different times")
 
@@ -358,14 +358,14 @@ def test_muse_without_checksum_and_in_millivolts(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
 @pytest.mark.parametrize("compression", ["XLI", "Uncompressed"])
-def test_sierra_compressed_or_not(tmp_path, compression, encoding):
+def test_sierra_compressed_and_uncompressed(tmp_path, compression, encoding):
     content = write.sierra_xml(write.ecg_counts(n_samples=3000), compression, encoding)
     recording = read_ecg(saved(tmp_path, content))
     for lead, counts in write.ecg_counts(n_samples=3000).items():
         np.testing.assert_allclose(recording.lead(lead), counts * 0.005, atol=1e-6)
 
 
-def test_sierra_undoes_any_signal(tmp_path):
+def test_sierra_decompression_of_random_signals(tmp_path):
     """Noise fills the table of 1023 words; a constant makes words of hundreds of bytes."""
     rng = np.random.default_rng(0)
     counts = write.ecg_counts(n_samples=4001)
@@ -412,11 +412,11 @@ SIERRA = write.sierra_xml(write.ecg_counts(), encoding="utf-8")
         ("</restingecgdata>", "", "damaged or is not Sierra XML"),
     ],
 )
-def test_bad_sierra(tmp_path, old, new, message):
+def test_invalid_sierra_is_refused(tmp_path, old, new, message):
     refused(tmp_path, swapped(SIERRA, old, new), message)
 
 
-def test_damaged_sierra_samples(tmp_path):
+def test_damaged_sierra_samples_are_refused(tmp_path):
     start, end = SIERRA.index(b'"16">') + 5, SIERRA.index(b"</parsedwaveforms>")
 
     def with_samples(content: bytes) -> bytes:
@@ -453,7 +453,7 @@ def test_aecg_units_prefixes_and_origin(tmp_path):
     assert read_ecg(saved(tmp_path, swapped(AECG, '0.002" unit="s"', '4" unit="ms"'))).sampling_rate_hz == 250
 
 
-def test_aecg_says_if_there_are_several_rhythms(tmp_path):
+def test_aecg_first_of_several_rhythms_gets_a_note(tmp_path):
     start, end = AECG.index(b"<series>"), AECG.index(b"</series>") + 9
     twice = AECG[:end] + b"</component><component>" + AECG[start:]
     assert read_ecg(saved(tmp_path, twice)).notes == ("Read the first of 2 rhythm recordings.", FROM_UV)
@@ -487,11 +487,11 @@ def test_aecg_says_if_there_are_several_rhythms(tmp_path):
         ("</AnnotatedECG>", "", "damaged or is not aECG XML"),
     ],
 )
-def test_bad_aecg(tmp_path, old, new, message):
+def test_invalid_aecg_is_refused(tmp_path, old, new, message):
     refused(tmp_path, swapped(AECG, old, new), message)
 
 
-def test_leads_of_different_lengths(tmp_path):
+def test_leads_of_different_lengths_are_refused(tmp_path):
     head, _, tail = AECG.rpartition(b"<digits>")
     refused(tmp_path, head + b"<digits>1 2 3 " + tail, "Its leads have 500 to 503 samples, not one length")
 
@@ -545,7 +545,7 @@ def coded(value: str, scheme: str = "UCUM", meaning: str = "") -> list[Dataset]:
         (VALID["dicom"][:300], "damaged|no waveform"),
     ],
 )
-def test_bad_dicom(tmp_path, content, message):
+def test_invalid_dicom_is_refused(tmp_path, content, message):
     refused(tmp_path, content, message)
 
 
@@ -565,7 +565,7 @@ def test_dicom_scale_baseline_and_missing_samples(tmp_path):
     assert recording.flags == (("I", "nan"),)
 
 
-def test_dicom_takes_the_recorded_waveform_with_the_most_leads(tmp_path):
+def test_dicom_reads_original_waveform_with_most_leads(tmp_path):
     counts = write.ecg_counts()
     beats = write.dicom_group(write.ecg_counts(n_samples=60), originality="DERIVED")
     strip, whole = write.dicom_group({"II": counts["II"]}), write.dicom_group(counts)
@@ -575,7 +575,7 @@ def test_dicom_takes_the_recorded_waveform_with_the_most_leads(tmp_path):
     assert read_ecg(saved(tmp_path, write.dicom(beats, whole))).notes == (FROM_UV,)
 
 
-def test_dicom_leads_by_name_where_there_is_no_code(tmp_path):
+def test_dicom_leads_without_code_are_matched_by_name(tmp_path):
     content = changed(of_channel={"ChannelSourceSequence": coded("x", "99PRIVATE", "Lead I (Einthoven)")})
     assert read_ecg(saved(tmp_path, content)).leads == LEADS
     content = changed(11, {"ChannelSourceSequence": coded("5.6.3-9-8", "SCPECG", "Lead V6")})
@@ -590,7 +590,7 @@ def test_dicom_leads_by_name_where_there_is_no_code(tmp_path):
 EDF = VALID["edf"]
 
 
-def test_edf_in_its_variants(tmp_path):
+def test_edf_variants(tmp_path):
     counts = write.ecg_counts()
     for content in (write.edf(counts, prefix="EKG "), write.edf(counts, prefix="")):
         recording = read_ecg(saved(tmp_path, content))
@@ -604,7 +604,7 @@ def test_edf_in_its_variants(tmp_path):
     np.testing.assert_allclose(read_ecg(saved(tmp_path, unknown), unit="uV").lead("I"), counts["I"] * 0.005, atol=1e-6)
 
 
-def test_an_edf_written_by_hand(tmp_path):
+def test_edf_written_byte_by_byte(tmp_path):
     """One record of 0.5 s with 100 samples of lead II, -1 to 1 mV over all of 16 bits."""
     counts = np.arange(-50, 50, dtype="<i2") * 600
     fields = [("ECG II", 16), ("", 80), ("mV", 8), ("-1", 8), ("1", 8), ("-32768", 8), ("32767", 8), ("", 80)]
@@ -644,7 +644,7 @@ PHYSICAL_MIN, PHYSICAL_MAX = 256 + 12 * (16 + 80 + 8), 256 + 12 * (16 + 80 + 16)
         (EDF.replace(b"uV ", b"mg "), "Lead I is in the unit 'mg', which is no voltage"),
     ],
 )
-def test_bad_edf(tmp_path, content, message):
+def test_invalid_edf_is_refused(tmp_path, content, message):
     refused(tmp_path, content, message)
 
 
@@ -672,28 +672,28 @@ LAUGHS = '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' 
         bomb('<!ENTITY a "b">').decode().encode("utf-16"),
     ],
 )
-def test_xml_that_declares_something_is_refused(tmp_path, content):
+def test_xml_with_declarations_is_refused(tmp_path, content):
     tracemalloc.start()
     refused(tmp_path, content, "declares entities or elements of its own, which is unsafe")
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
 
 
-def test_a_named_document_type_is_never_fetched(tmp_path):
+def test_external_document_type_is_never_fetched(tmp_path):
     content = swapped(MUSE, '"restecg.dtd"', '"http://127.0.0.1:9/restecg.dtd"')
     assert read_ecg(saved(tmp_path, content)).leads == LEADS
     content = swapped(MUSE, "<SampleBase>500<", "<SampleBase>&rate;<")
     refused(tmp_path, content, "damaged or is not MUSE XML|unsafe")
 
 
-def test_deep_and_crowded_xml(tmp_path, monkeypatch):
+def test_xml_with_too_many_or_too_deep_elements_is_refused(tmp_path, monkeypatch):
     refused(tmp_path, b"<RestingECG>" + b"<a>" * 1_000_000, "goes deeper than 100 elements, which no ECG does")
     monkeypatch.setattr(safe_xml, "MAX_ELEMENTS", 2000)
     refused(tmp_path, b"<RestingECG>" + b"<a/>" * 2000, "has more than 2000 elements, which no ECG does")
 
 
 @pytest.mark.parametrize(("kind", "mb"), [("muse", 25), ("sierra", 25), ("aecg", 25), ("dicom", 10), ("edf", 100)])
-def test_huge_files_are_refused_unread(tmp_path, kind, mb):
+def test_huge_files_are_refused_without_reading(tmp_path, kind, mb):
     path = saved(tmp_path, VALID[kind])
     with path.open("r+b") as file:
         file.truncate(3_000_000_000)  # a hole, which takes no room on the disk
@@ -703,7 +703,7 @@ def test_huge_files_are_refused_unread(tmp_path, kind, mb):
         read_ecg(path)
 
 
-def test_dicom_of_many_or_deep_items(tmp_path):
+def test_dicom_with_too_many_or_too_deep_items_is_refused(tmp_path):
     head = VALID["dicom"][: VALID["dicom"].index(b"\0\x54\0\x01SQ")]
     items = b"\xfe\xff\0\xe0" + bytes(4)
     crowd = b"\0\x54\0\x01SQ\0\0" + (8 * 100_000).to_bytes(4, "little") + items * 100_000
@@ -713,21 +713,21 @@ def test_dicom_of_many_or_deep_items(tmp_path):
     refused(tmp_path, head + b"\0\x54\0\x01SQ\0\0\xf0\xff\xff\xff" + items, "damaged|no waveform|Unknown lead names")
 
 
-def test_a_zip_bomb_in_a_numpy_file(tmp_path):
+def test_zip_bomb_in_npz_is_refused(tmp_path):
     content = io.BytesIO()
     np.savez_compressed(content, signal=np.zeros((12, 10_000_000), np.int8), leads=list(LEADS))
     assert len(content.getvalue()) < 1_000_000
     refused(tmp_path, content.getvalue(), "It unpacks to 120 MB, far more than an ECG of its size")
 
 
-def test_reading_leaves_the_warning_filters_alone(tmp_path):
+def test_reading_does_not_change_warning_filters(tmp_path):
     before = list(warnings.filters)
     for kind in ("dicom", "edf"):
         read_ecg(saved(tmp_path, VALID[kind]))
     assert warnings.filters == before
 
 
-def test_checksums_are_those_of_the_real_file(real_data):
+def test_muse_checksums_match_the_real_file(real_data):
     """GE's LeadDataCRC32 is the ordinary CRC-32 of the bytes."""
     text = (real_data / "formats" / "guangxi_teaching_sinus_rhythm.xml").read_text(encoding="utf-8")
     pairs = re.findall(r"<LeadDataCRC32>(\d+)</LeadDataCRC32>\s*<WaveFormData>(.*?)</WaveFormData>", text, re.DOTALL)

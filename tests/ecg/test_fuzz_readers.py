@@ -28,12 +28,12 @@ def outcome(path, **arguments) -> str:
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_the_whole_file_is_read(tmp_path, kind):
+def test_undamaged_file_is_read(tmp_path, kind):
     assert outcome(write.write_into(tmp_path, kind, FILES[kind]), **write.ARGUMENTS.get(kind, {})) == ""
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_damaged_file_gives_an_ecg_or_an_ecgerror(tmp_path, kind):
+def test_damaged_file_gives_recording_or_ecgerror(tmp_path, kind):
     @settings(max_examples=200, deadline=5000, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
     @given(EDITS, st.sampled_from(sorted(FILES)), st.binary(max_size=64))
     def check(edits, other, noise):
@@ -45,7 +45,7 @@ def test_a_damaged_file_gives_an_ecg_or_an_ecgerror(tmp_path, kind):
 
 @settings(max_examples=300, deadline=5000, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
 @given(st.binary(max_size=2000), st.sampled_from(["x", "x.csv", "x.npy", "x.hea", "x.dat", "x.xml"]))
-def test_any_bytes_give_an_ecg_or_an_ecgerror(tmp_path_factory, content, name):
+def test_random_bytes_give_recording_or_ecgerror(tmp_path_factory, content, name):
     folder = tmp_path_factory.mktemp("bytes", numbered=True)
     (folder / name).write_bytes(content)
     outcome(folder / name)

@@ -30,7 +30,7 @@ def noise(seed: int = 0, rate_hz: float = 500.0, leads: tuple[str, ...] = LEADS)
 
 @pytest.mark.parametrize("from_hz", RATES_HZ)
 @pytest.mark.parametrize("to_hz", RATES_HZ)
-def test_sines_keep_height_and_time(from_hz, to_hz):
+def test_resampling_keeps_amplitude_and_phase_of_sines(from_hz, to_hz):
     """Of waves of 2 mV, within 0.005 mV, but 0.1 mV in the half second at each end."""
     resampled, expected = resample(sines(from_hz), to_hz), sines(to_hz)
     assert resampled.sampling_rate_hz == to_hz and resampled.leads == ("V3", "II") and resampled.notes == ("a note",)
@@ -43,7 +43,7 @@ def test_sines_keep_height_and_time(from_hz, to_hz):
 
 
 @pytest.mark.parametrize("to_hz", [50, 100, 257, 1000])
-def test_ends_with_an_offset_and_a_slope_do_not_ring(to_hz):
+def test_resampling_offset_and_slope_does_not_ring_at_ends(to_hz):
     time_s = np.arange(5000) / 500
     recording = Recording((300 + 0.2 * time_s)[None], 500.0, ("I",))
     resampled = resample(recording, to_hz)
@@ -51,21 +51,21 @@ def test_ends_with_an_offset_and_a_slope_do_not_ring(to_hz):
     np.testing.assert_allclose(resampled.lead("I"), expected_mv, rtol=0, atol=2e-3)
 
 
-def test_what_the_new_rate_cannot_carry_is_removed_not_folded():
+def test_downsampling_does_not_alias():
     """90 Hz sampled at 100 Hz without a filter would look like 10 Hz."""
     high = sines(500.0, frequencies_hz=(90.0,))
     inner_mv = resample(high, 100).lead("V3")[100:-100]
     assert np.abs(inner_mv).max() < 0.005
 
 
-def test_up_and_back_is_the_same_ecg():
+def test_upsampling_and_downsampling_restore_the_ecg():
     low = sines(100.0)
     np.testing.assert_allclose(
         resample(resample(low, 500), 100).signal_mv[:, 50:-50], low.signal_mv[:, 50:-50], atol=5e-3
     )
 
 
-def test_the_same_rate_changes_nothing():
+def test_resampling_to_the_same_rate_is_identity():
     recording = noise()
     assert resample(recording, 500) is recording
 
@@ -80,12 +80,12 @@ def test_resampling_short_ecgs(n_samples, to_hz):
 
 
 @pytest.mark.parametrize("rate_hz", [0, -100, 49, 2001, float("nan"), float("inf")])
-def test_rates_that_no_ecg_has_are_refused(rate_hz):
+def test_resampling_to_invalid_rate_is_refused(rate_hz):
     with pytest.raises(ECGError, match=r"^An ECG cannot be resampled to .* Hz; choose 50 to 2000 Hz\.$"):
         resample(noise(), rate_hz)
 
 
-def test_resampling_does_not_touch_its_input():
+def test_resampling_does_not_change_its_input():
     recording = noise()
     before = recording.signal_mv.copy()
     for function in (lambda r: resample(r, 100), bandpass, lambda r: crop(r, 1, 2), quality_flags):
@@ -93,7 +93,7 @@ def test_resampling_does_not_touch_its_input():
     np.testing.assert_array_equal(recording.signal_mv, before)
 
 
-def test_leads_do_not_mix():
+def test_preprocessing_treats_leads_independently():
     """Each lead of a shuffled ECG is resampled and filtered as it was in order."""
     recording = noise()
     shuffled = recording.select(LEADS[::-1])
@@ -104,7 +104,7 @@ def test_leads_do_not_mix():
         )
 
 
-def test_ptbxl_at_500_hz_becomes_ptbxl_at_100_hz(real_data):
+def test_resampled_ptbxl_500_hz_matches_published_100_hz(real_data):
     """Our 100 Hz agree with PTB-XL's own in the middle 8 s and the band of 1 to 30 Hz.
 
     PTB-XL's were made by another filter, which leaves transients at the ends and a shift of about 1 ms, so
@@ -128,7 +128,7 @@ def test_ptbxl_at_500_hz_becomes_ptbxl_at_100_hz(real_data):
 
 
 @pytest.mark.parametrize("rate_hz", [100.0, 257.0, 500.0, 2000.0])
-def test_bandpass_keeps_the_band_and_removes_the_rest(rate_hz):
+def test_bandpass_frequency_response(rate_hz):
     kept = sines(rate_hz, 20, (10.0,))
     inner = slice(round(5 * rate_hz), -round(5 * rate_hz))
     np.testing.assert_allclose(bandpass(kept).lead("V3")[inner], kept.lead("V3")[inner], atol=0.01)  # no shift
@@ -139,7 +139,7 @@ def test_bandpass_keeps_the_band_and_removes_the_rest(rate_hz):
         assert np.abs(bandpass(mains).lead("V3")[inner]).max() < 0.01
 
 
-def test_bandpass_removes_an_offset_without_a_transient():
+def test_bandpass_removes_offset_without_transient():
     offset = Recording(np.full((1, 5000), 300.0), 500.0, ("I",))
     assert np.abs(bandpass(offset).signal_mv).max() < 1e-3
 
@@ -151,7 +151,7 @@ def test_bandpass_of_short_ecgs(n_samples):
 
 
 @pytest.mark.parametrize(("low_hz", "high_hz"), [(0, 40), (-1, 40), (40, 40), (40, 0.5), (0.5, 50), (float("nan"), 40)])
-def test_bands_that_do_not_fit_are_refused(low_hz, high_hz):
+def test_invalid_bands_are_refused(low_hz, high_hz):
     with pytest.raises(ECGError, match="does not fit a sampling rate of 100 Hz; keep 0 < low_hz < high_hz < 50"):
         bandpass(noise(rate_hz=100.0), low_hz, high_hz)
 
@@ -159,7 +159,7 @@ def test_bands_that_do_not_fit_are_refused(low_hz, high_hz):
 # ---- Cropping
 
 
-def test_crop_takes_the_stretch_it_is_asked_for():
+def test_crop_returns_the_requested_segment():
     recording = noise()
     part = crop(recording, 2.5, 4)
     np.testing.assert_array_equal(part.signal_mv, recording.signal_mv[:, 1250:3250])
@@ -168,13 +168,13 @@ def test_crop_takes_the_stretch_it_is_asked_for():
 
 
 @pytest.mark.parametrize(("start_s", "duration_s"), [(-1, 2), (9, 2), (0, 10.1), (0, 0), (0, -1), (20, 1)])
-def test_crops_outside_the_ecg_are_refused(start_s, duration_s):
+def test_crop_outside_the_ecg_is_refused(start_s, duration_s):
     with pytest.raises(ECGError, match=r"does not fit an ECG of 10 s; choose a stretch inside it\.$"):
         crop(noise(), start_s, duration_s)
 
 
 @pytest.mark.parametrize(("start_s", "duration_s"), [(float("nan"), 2), (0, float("inf"))])
-def test_crops_are_finite(start_s, duration_s):
+def test_crop_with_nonfinite_bounds_is_refused(start_s, duration_s):
     with pytest.raises(ECGError, match="give finite ones"):
         crop(noise(), start_s, duration_s)
 
@@ -192,7 +192,7 @@ def clean(rate_hz: float) -> Recording:
 
 
 @pytest.mark.parametrize("rate_hz", [100.0, 250.0, 500.0, 1000.0])
-def test_planted_faults_are_flagged_and_only_they(rate_hz):
+def test_quality_flags_of_planted_faults(rate_hz):
     recording = clean(rate_hz)
     assert quality_flags(recording) == {lead: () for lead in recording.leads}
     signal_mv = recording.signal_mv.copy()
@@ -204,14 +204,14 @@ def test_planted_faults_are_flagged_and_only_they(rate_hz):
     assert flags == {"I": (), "II": ("flat",), "V1": ("clipped",), "V6": ("noisy",)}
 
 
-def test_flags_of_constant_and_tiny_ecgs():
+def test_quality_flags_of_constant_and_tiny_ecgs():
     constant = Recording(np.ones((1, 5000)), 500.0, ("I",))
     assert quality_flags(constant) == {"I": ("flat", "clipped")}
     assert quality_flags(Recording(np.ones((1, 1)), 500.0, ("I",))) == {"I": ("flat",)}
     assert quality_flags(Recording(np.array([[0.0, 1.0]]), 50.0, ("I",))) == {"I": ()}
 
 
-def test_few_leads_of_ptbxl_are_flagged(real_data):
+def test_quality_flags_are_rare_in_ptbxl(real_data):
     """A hint that is given for every tenth lead would be no hint."""
     flagged = 0
     for header in sorted((real_data / "ptb-xl" / "records500").rglob("*.hea"))[:200]:

@@ -22,23 +22,23 @@ def real_ecgs(real_data) -> list[Recording]:
     return [read_ecg(file) for file in sorted((real_data / "ptb-xl" / "records100").rglob("*.hea"))[:200]]
 
 
-def test_few_real_ecgs_are_suspected(real_ecgs):
+def test_lead_reversal_is_rarely_suspected_in_real_ecgs(real_ecgs):
     assert sum(suspected_reversal(ecg) is not None for ecg in real_ecgs) <= 4
 
 
 @pytest.mark.parametrize(("electrodes", "share"), [("RA-LA", 0.6), ("RA-LL", 0.75), ("RA-RL", 0.95), ("LA-RL", 0.95)])
-def test_most_exchanged_electrodes_are_found(real_ecgs, electrodes, share):
+def test_lead_reversal_is_detected(real_ecgs, electrodes, share):
     found = [suspected_reversal(exchanged(ecg, electrodes)) for ecg in real_ecgs]
     assert found.count(electrodes) / len(found) > share
     # What is suspected is nearly always the pair that was exchanged.
     assert found.count(electrodes) / sum(swap is not None for swap in found) > 0.9
 
 
-def test_without_the_leads_that_it_takes_nothing_is_suspected(real_ecgs):
+def test_lead_reversal_needs_its_leads(real_ecgs):
     assert suspected_reversal(exchanged(real_ecgs[0], "RA-LA").select(("I", "II", "V6"))) is None
 
 
-def test_flags_of_reader_and_signal_become_columns_in_the_order_of_the_leads(real_ecgs):
+def test_quality_columns_list_leads_in_order(real_ecgs):
     signal_mv = real_ecgs[0].signal_mv.copy()
     signal_mv[LEADS.index("V2")] = 0.3
     ecg = Recording(signal_mv, 100.0, LEADS, flags=(("V6", "nan"), ("I", "nan")))

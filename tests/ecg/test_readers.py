@@ -142,7 +142,7 @@ def test_wfdb_mat_of_the_physionet_challenge(tmp_path):
         same(read_ecg(path), {lead: adc[:, i] / 1000 for i, lead in enumerate(LEADS)})
 
 
-def test_all_ways_to_give_a_path(tmp_path, monkeypatch):
+def test_path_with_any_suffix_or_none(tmp_path, monkeypatch):
     header = write_wfdb(tmp_path)
     expected = read_ecg(header).signal_mv
     monkeypatch.chdir(tmp_path)
@@ -200,7 +200,7 @@ def test_wfdb_flac(tmp_path):
     refused(tmp_path / "rec", "damaged|cut off")
 
 
-def test_several_samples_a_frame_keep_their_rate(tmp_path):
+def test_wfdb_several_samples_per_frame(tmp_path):
     adc = counts(1, 2000)[:, 0]
     (tmp_path / "rec.hea").write_text("rec 1 125 500\nrec.dat 16x4 200/mV 16 0 0 0 0 II\n")
     (tmp_path / "rec.dat").write_bytes(adc.tobytes())
@@ -212,7 +212,7 @@ def test_several_samples_a_frame_keep_their_rate(tmp_path):
 @pytest.mark.parametrize(
     ("gain", "factor"), [("200/uV", 1e-3), ("200/µV", 1e-3), ("200/μV", 1e-3), ("0.5/V", 1e3), ("200/mv", 1)]
 )
-def test_wfdb_units_become_millivolts(tmp_path, gain, factor):
+def test_wfdb_units_are_converted_to_millivolts(tmp_path, gain, factor):
     adc = np.clip(counts(), -200, 200) if factor < 1e3 else (counts() > 0).astype(np.int16) // 5 * 1 + counts() % 2
     adc = adc.astype(np.int16)
     if factor == 1e3:
@@ -223,13 +223,13 @@ def test_wfdb_units_become_millivolts(tmp_path, gain, factor):
     assert any("Converted from" in note for note in recording.notes) == (factor != 1)
 
 
-def test_micro_sign_in_latin1(tmp_path):
+def test_wfdb_micro_sign_in_latin1(tmp_path):
     header = write_wfdb(tmp_path, gain="200/µV")
     header.write_bytes(header.read_text(encoding="utf-8").encode("latin-1"))
     assert read_ecg(header).notes == ("Converted from uV to mV.",)
 
 
-def test_a_wfdb_header_without_unit_needs_the_unit(tmp_path):
+def test_wfdb_without_unit_needs_the_argument(tmp_path):
     header = write_wfdb(tmp_path, gain="200")
     refused(header, 'unit of lead I is not given; .* unit="mV"')
     np.testing.assert_allclose(read_ecg(header, unit="mV").lead("V6"), counts()[:, 11] / 200, atol=1e-6)
@@ -242,7 +242,7 @@ def test_frank_leads_are_dropped_with_a_note(tmp_path):
     assert recording.notes == ("Dropped channels other than the twelve leads: vx, resp, vy.",)
 
 
-def test_segments_are_joined_by_lead_name(tmp_path):
+def test_wfdb_segments_are_joined_by_lead_name(tmp_path):
     first, second = counts(12, 1000), counts(12, 800)
     write_wfdb(tmp_path, "s1", first, LEADS)
     write_wfdb(tmp_path, "s2", second, MIMIC_ORDER, gain="400/mV")
@@ -268,7 +268,7 @@ def test_segments_are_joined_by_lead_name(tmp_path):
         ("long/2 12 500 1000\n", "damaged or is not WFDB|lie in gaps"),
     ],
 )
-def test_bad_segments(tmp_path, master, message):
+def test_invalid_wfdb_segments_are_refused(tmp_path, master, message):
     write_wfdb(tmp_path, "s1")
     write_wfdb(tmp_path, "other", rate="250")
     (tmp_path / "long.hea").write_text(master)
@@ -278,10 +278,10 @@ def test_bad_segments(tmp_path, master, message):
 # ---- Bad WFDB
 
 
-def test_missing_files(tmp_path):
+def test_missing_files_are_refused(tmp_path):
     header = write_wfdb(tmp_path)
     (tmp_path / "rec.dat").rename(tmp_path / "other.dat")
-    refused(header, "signal file rec.dat is missing; put it beside the header")
+    refused(header, "signal file rec.dat is missing; put it next to the header")
     refused(tmp_path / "rec", "signal file rec.dat is missing")
     refused(tmp_path / "other.dat", "WFDB header other.hea is missing")
     refused(tmp_path / "nothing.hea", "There is no such file; check the path")
@@ -292,7 +292,7 @@ def test_missing_files(tmp_path):
 
 
 @pytest.mark.parametrize("bytes_kept", [0, 1, 24, 12000, 23999])
-def test_truncated_dat(tmp_path, bytes_kept):
+def test_truncated_wfdb_signal_file_is_refused(tmp_path, bytes_kept):
     header = write_wfdb(tmp_path)
     content = (tmp_path / "rec.dat").read_bytes()
     assert len(content) == 24000
@@ -300,7 +300,7 @@ def test_truncated_dat(tmp_path, bytes_kept):
     refused(header, f"rec.dat has {bytes_kept} bytes, but the header promises at least 24000, so it is cut off")
 
 
-def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
+def test_wfdb_header_with_too_many_samples_allocates_no_memory(tmp_path):
     header = write_wfdb(tmp_path)
     text = header.read_text()
     header.write_text(text.replace("500 1000", "500 1000000000000"))
@@ -334,7 +334,7 @@ def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
         ({"adc": np.full((1, 12), 7, np.int16)}, "No lead can be used"),
     ],
 )
-def test_bad_headers_and_signals(tmp_path, arguments, message):
+def test_invalid_wfdb_headers_and_signals_are_refused(tmp_path, arguments, message):
     refused(write_wfdb(tmp_path, **arguments), message)
 
 
@@ -355,12 +355,12 @@ def test_bad_headers_and_signals(tmp_path, arguments, message):
         ("%PDF-1.4 \n\x00\x01\n", "damaged or is not WFDB"),
     ],
 )
-def test_bad_header_text(tmp_path, text, message):
+def test_invalid_wfdb_header_text_is_refused(tmp_path, text, message):
     write_wfdb(tmp_path).write_text(text)
     refused(tmp_path / "rec.hea", message)
 
 
-def test_an_argument_may_not_contradict_the_file(tmp_path):
+def test_argument_that_contradicts_the_file_is_refused(tmp_path):
     header = write_wfdb(tmp_path)
     refused(header, "500 Hz by the file but 250 Hz by sampling_rate_hz=; correct one", sampling_rate_hz=250)
     refused(header, "Lead I is in mV by the file but in uV by unit=; correct one", unit="uV")
@@ -369,7 +369,7 @@ def test_an_argument_may_not_contradict_the_file(tmp_path):
     assert read_ecg(header, sampling_rate_hz=500, unit="mV").sampling_rate_hz == 500
 
 
-def test_folders(tmp_path):
+def test_find_ecgs_searches_folders_and_read_ecg_refuses_them(tmp_path):
     refused(tmp_path, "This is a folder; give one file, or list its ECGs with find_ecgs")
     with pytest.raises(ECGError, match=rf"^{tmp_path.name}: The folder holds no ECG; put .* there\.$"):
         find_ecgs(tmp_path)
@@ -384,13 +384,13 @@ def test_folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.hea", "x.csv", "x.txt", "x.npy", "x.npz"])
-def test_empty_files(tmp_path, name):
+def test_empty_files_are_refused(tmp_path, name):
     (tmp_path / name).touch()
     refused(tmp_path / name, "The file is empty")
 
 
 @pytest.mark.parametrize("name", ["x.pdf", "x.xml", "x"])
-def test_files_of_an_unknown_kind(tmp_path, name):
+def test_unknown_kinds_of_files_are_refused(tmp_path, name):
     (tmp_path / name).write_text("hello")
     refused(tmp_path / name, "cannot be read; give a WFDB record")
 
@@ -398,7 +398,7 @@ def test_files_of_an_unknown_kind(tmp_path, name):
 # ---- Flat and missing leads
 
 
-def test_flat_and_missing_leads_are_absent(tmp_path):
+def test_flat_and_missing_leads_are_left_out(tmp_path):
     adc = counts(12, 1000)
     adc[:, 2] = 5  # III flat
     adc[:, 7] = -32768  # V2 missing
@@ -421,7 +421,7 @@ def test_flat_and_missing_leads_are_absent(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_csv_in_any_order_and_case(tmp_path, delimiter):
+def test_csv_columns_in_any_order_and_case(tmp_path, delimiter):
     mv = counts(14, 300) / 200
     columns = ["v6", "AVF", "Resp", "i", "II", "iii", "avr", "aVL", "V1", "v2", "V3", "V4", "V5", "vx"]
     path = write_csv(tmp_path / "ecg.csv", mv, columns, delimiter)
@@ -432,7 +432,7 @@ def test_csv_in_any_order_and_case(tmp_path, delimiter):
 
 
 @pytest.mark.parametrize("columns", [["I_uV", "V1_µV"], ["I (uV)", "V1 [µV]"], ["i uV", "v1(μV)"]])
-def test_csv_with_units_in_its_column_names(tmp_path, columns):
+def test_csv_units_in_column_names(tmp_path, columns):
     uv = counts(2).astype(float)
     recording = read_ecg(write_csv(tmp_path / "ecg.csv", uv, columns), sampling_rate_hz=500)
     same(recording, {"I": uv[:, 0] / 1000, "V1": uv[:, 1] / 1000})
@@ -442,7 +442,7 @@ def test_csv_with_units_in_its_column_names(tmp_path, columns):
 
 @pytest.mark.parametrize(("column", "per_s"), [("time_s", 1), ("Time (s)", 1), ("t_ms", 1000), ("time [ms]", 1000)])
 @pytest.mark.parametrize("rate_hz", [100, 257, 360, 2000])
-def test_csv_with_a_time_column(tmp_path, column, per_s, rate_hz):
+def test_csv_rate_from_time_column(tmp_path, column, per_s, rate_hz):
     mv = counts(1, 2000) / 200
     table = np.column_stack([1.5 * per_s + np.arange(2000) / rate_hz * per_s, mv])
     path = write_csv(tmp_path / "ecg.csv", table, [column, "II"])
@@ -451,7 +451,7 @@ def test_csv_with_a_time_column(tmp_path, column, per_s, rate_hz):
     refused(path, "by the file but", unit="mV", sampling_rate_hz=rate_hz / 2)
 
 
-def test_csv_with_a_time_column_without_unit(tmp_path):
+def test_csv_time_column_without_unit(tmp_path):
     table = np.column_stack([np.arange(1000) / 500, counts(1) / 200])
     path = write_csv(tmp_path / "ecg.csv", table, ["time", "II"])
     refused(path, "name it time_s or time_ms or pass sampling_rate_hz", unit="mV")
@@ -459,7 +459,7 @@ def test_csv_with_a_time_column_without_unit(tmp_path):
     refused(path, "500 Hz by the file but 100 Hz", unit="mV", sampling_rate_hz=100)
 
 
-def test_csv_as_pandas_and_excel_write_it(tmp_path):
+def test_csv_written_by_pandas_and_excel(tmp_path):
     mv = counts(2, 50) / 200
     with_index = tmp_path / "pandas.csv"
     with_index.write_text(",I,V1\n" + "".join(f"{i},{a},{b}\n" for i, (a, b) in enumerate(mv)))
@@ -471,7 +471,7 @@ def test_csv_as_pandas_and_excel_write_it(tmp_path):
         same(read_ecg(path, sampling_rate_hz=100, unit="mV"), {"I": mv[:, 0], "V1": mv[:, 1]})
 
 
-def test_a_gap_in_a_csv_is_filled(tmp_path):
+def test_csv_gap_is_interpolated(tmp_path):
     (tmp_path / "ecg.csv").write_text("I,II\n0,0\n,1\n2,2\n3,3\n4,4\n5,5\n")
     with pytest.warns(LeadWarning, match=r"^ecg.csv: Lead I had gaps, 16.7 % of it"):
         recording = read_ecg(tmp_path / "ecg.csv", sampling_rate_hz=100, unit="mV")
@@ -479,7 +479,7 @@ def test_a_gap_in_a_csv_is_filled(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["I\n0\n\n2\n3\n4\n5\n", "I\tII\n0\t0\n\t\n2\t2\n3\t3\n4\t4\n5\t5\n\n"])
-def test_an_empty_row_is_a_gap_and_shifts_nothing(tmp_path, text):
+def test_csv_empty_row_is_a_gap(tmp_path, text):
     (tmp_path / "ecg.csv").write_text(text)
     with pytest.warns(LeadWarning, match="had gaps"):
         recording = read_ecg(tmp_path / "ecg.csv", sampling_rate_hz=100, unit="mV")
@@ -507,12 +507,12 @@ def test_an_empty_row_is_a_gap_and_shifts_nothing(tmp_path, text):
         ("\x00\x01\x02\n\x03", "Unknown lead names"),
     ],
 )
-def test_bad_csv(tmp_path, text, message):
+def test_invalid_csv_is_refused(tmp_path, text, message):
     (tmp_path / "ecg.csv").write_text(text)
     refused(tmp_path / "ecg.csv", message, sampling_rate_hz=100, unit="mV")
 
 
-def test_csv_does_not_guess_rate_or_unit(tmp_path):
+def test_csv_needs_rate_and_unit(tmp_path):
     path = write_csv(tmp_path / "ecg.csv", counts(2) / 200, ["I", "II"])
     refused(path, "sampling rate is not given; pass for example sampling_rate_hz=500", unit="mV")
     refused(path, "unit of lead I is not given", sampling_rate_hz=500)
@@ -529,7 +529,7 @@ def test_npy(tmp_path, transposed, dtype):
     same(recording, {lead_name(name): uv[i] / 1000 for i, name in enumerate(names) if lead_name(name)})
 
 
-def test_npz_brings_all_it_needs(tmp_path):
+def test_npz_with_leads_rate_and_unit(tmp_path):
     mv = counts(3, 300).T / 200
     path = tmp_path / "ecg.npz"
     np.savez(path, signal=mv, leads=["V1", "ii", "aVL"], sampling_rate_hz=500, unit="mV")
@@ -558,18 +558,18 @@ def test_npz_brings_all_it_needs(tmp_path):
         (np.ones((1, 0)), ("I",), "damaged|No lead can be used"),
     ],
 )
-def test_bad_npy(tmp_path, array, leads, message):
+def test_invalid_npy_is_refused(tmp_path, array, leads, message):
     np.save(tmp_path / "ecg.npy", array, allow_pickle=True)
     refused(tmp_path / "ecg.npy", message, sampling_rate_hz=500, unit="mV", leads=leads)
 
 
-def test_npy_does_not_guess_rate_or_unit(tmp_path):
+def test_npy_needs_rate_and_unit(tmp_path):
     np.save(tmp_path / "ecg.npy", counts(2).T / 200)
     refused(tmp_path / "ecg.npy", "sampling rate is not given", unit="mV", leads=["I", "II"])
     refused(tmp_path / "ecg.npy", "unit of lead I is not given", sampling_rate_hz=500, leads=["I", "II"])
 
 
-def test_damaged_numpy_files(tmp_path):
+def test_damaged_numpy_files_are_refused(tmp_path):
     np.savez(tmp_path / "ecg.npz", other=np.ones((2, 3)))
     refused(tmp_path / "ecg.npz", "no array called 'signal' but other; save it so")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "ecg.npz").read_bytes()[:100])
@@ -597,7 +597,7 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["rec.hea", "ecg.csv", "ecg.npz", "ecg.npy"])
-def test_random_damage_gives_an_ecg_or_an_ecgerror(tmp_path, kind):
+def test_random_damage_gives_recording_or_ecgerror(tmp_path, kind):
     arguments = {"ecg.csv": {"unit": "mV"}, "ecg.npy": {"unit": "mV", "sampling_rate_hz": 500, "leads": ["I", "II"]}}
     write_wfdb(tmp_path, adc=counts(2, 60), leads=("I", "II"))
     table = np.column_stack([np.arange(60) / 500, counts(2, 60) / 200])

@@ -22,25 +22,25 @@ def a_recording(leads: tuple[str, ...] = LEADS, rate_hz: float = 500.0) -> Recor
 
 
 @pytest.mark.parametrize("text", ["aVR", "AVR", "avr", " aVR ", "Lead aVR", "lead_avr", "LEAD AVR"])
-def test_a_lead_is_known_whatever_its_case(text):
+def test_lead_name_ignores_case(text):
     assert lead_name(text) == "aVR"
 
 
 @pytest.mark.parametrize(
     "text", ["", "lead", "vx", "MLII", "V7", "V", "IV", "-aVR", "lead -aVR", "I-", "II III", "resp"]
 )
-def test_what_is_none_of_the_twelve_is_no_lead(text):
+def test_lead_name_of_other_channels_is_none(text):
     assert lead_name(text) is None
 
 
-def test_every_lead_has_its_own_name_and_one_axis():
+def test_leads_are_unique_and_have_one_axis():
     assert [lead_name(lead.upper()) for lead in LEADS] == list(LEADS)
     assert set(FRONTAL_AXIS_DEG) | set(HORIZONTAL_AXIS_DEG) == set(LEADS)
     assert set(FRONTAL_AXIS_DEG) == set(LIMB_LEADS)
     assert all(set(subset) <= set(LEADS) for subset in LEAD_SUBSETS.values())
 
 
-def test_a_recording_is_float32_contiguous_and_knows_its_length():
+def test_recording_is_float32_contiguous_with_duration():
     recording = Recording(np.zeros((200, 3)).T + np.arange(200), 100.0, ("V1", "I", "aVF"))
     assert recording.signal_mv.dtype == np.float32
     assert recording.signal_mv.flags.c_contiguous
@@ -64,18 +64,18 @@ def test_a_recording_is_float32_contiguous_and_knows_its_length():
         (np.array([[0.0, np.inf]]), 500.0, ("I",), "not numbers"),
     ],
 )
-def test_broken_promises_are_refused(signal_mv, rate_hz, leads, message):
+def test_invalid_recording_is_refused(signal_mv, rate_hz, leads, message):
     with pytest.raises(ECGError, match=message) as caught:
         Recording(signal_mv, rate_hz, leads)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rate_hz", [50.0, 257.0, 2000.0])
-def test_rates_from_50_to_2000_hz_are_taken(rate_hz):
+def test_sampling_rates_from_50_to_2000_hz_are_valid(rate_hz):
     assert a_recording(rate_hz=rate_hz).sampling_rate_hz == rate_hz
 
 
-def test_leads_are_picked_by_name_in_any_order():
+def test_select_leads_by_name_in_any_order():
     recording = a_recording()
     picked = recording.select(["V6", "I", "aVF"])
     assert picked.leads == ("V6", "I", "aVF")
@@ -85,13 +85,13 @@ def test_leads_are_picked_by_name_in_any_order():
         recording.select(["I", "II"]).lead("V6")
 
 
-def test_a_note_is_added_to_a_copy():
+def test_with_note_returns_a_copy():
     recording = a_recording()
     assert recording.with_note("one").with_note("two").notes == ("one", "two")
     assert recording.notes == ()
 
 
-def test_check_leads_takes_any_subset_in_any_order():
+def test_check_leads_accepts_any_subset_in_any_order():
     check_leads(("V6", "I"))
     with pytest.raises(ECGError, match="twice"):
         check_leads(("V6", "I", "V6"))
@@ -109,7 +109,7 @@ def limb_leads_of(lead_I: np.ndarray, lead_II: np.ndarray) -> Recording:
     return Recording(np.stack(list(rows.values())), 500.0, tuple(rows))
 
 
-def test_einthoven_holds_for_limb_leads_made_of_two():
+def test_einthoven_holds_for_derived_limb_leads():
     rng = np.random.default_rng(1)
     recording = limb_leads_of(rng.normal(size=500), rng.normal(size=500))
     assert einthoven_error_mv(recording) < 1e-6
@@ -118,7 +118,7 @@ def test_einthoven_holds_for_limb_leads_made_of_two():
 
 
 @pytest.mark.parametrize("lead", LIMB_LEADS)
-def test_einthoven_sees_one_wrong_sample_in_any_limb_lead(lead):
+def test_einthoven_detects_one_wrong_sample(lead):
     rng = np.random.default_rng(2)
     recording = limb_leads_of(rng.normal(size=500), rng.normal(size=500))
     signal_mv = recording.signal_mv.copy()
@@ -126,7 +126,7 @@ def test_einthoven_sees_one_wrong_sample_in_any_limb_lead(lead):
     assert einthoven_error_mv(Recording(signal_mv, 500.0, recording.leads)) == pytest.approx(0.4, abs=1e-5)
 
 
-def test_einthoven_sees_swapped_names():
+def test_einthoven_detects_swapped_lead_names():
     rng = np.random.default_rng(3)
     recording = limb_leads_of(rng.normal(size=500), rng.normal(size=500))
     swapped = Recording(recording.signal_mv, 500.0, ("I", "III", "II", "aVR", "aVL", "aVF"))

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,21 +20,25 @@ MV_PER_UNIT = {"mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3, "V": 1e3, "v": 1e3}
 LeadSignals = dict[str, np.ndarray]
 """Signal of each lead in mV, float64, NaN where a sample is missing."""
 
+Reading = tuple[LeadSignals, float, tuple[str, ...]]
+"""What a format's `read` returns: the signals, the sampling rate in Hz, and notes."""
+
 
 def match_leads(names: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Where each of the twelve leads is among these channel names, and a note on the channels that are dropped."""
-    place: dict[str, int] = {}
+    """The channel index of each of the twelve leads among these names, and a note on the channels that are dropped."""
+    channel_of: dict[str, int] = {}
     for index, name in enumerate(names):
         lead = lead_name(name)
-        if lead in place:
-            raise ECGError(f"Lead {lead} is given twice, as {names[place[lead]]!r} and {name!r}; keep one of the two.")
+        if lead in channel_of:
+            first = names[channel_of[lead]]
+            raise ECGError(f"Lead {lead} is given twice, as {first!r} and {name!r}; keep one of the two.")
         if lead is not None:
-            place[lead] = index
+            channel_of[lead] = index
     others = [str(name)[:20] for name in names if lead_name(name) is None]
-    if not place:
+    if not channel_of:
         listed = ", ".join(map(repr, others[:15])) + (" and more" if len(others) > 15 else "")
         raise ECGError(f"Unknown lead names {listed or '(none given)'}; name the leads {', '.join(LEADS)}.")
-    return place, (f"Dropped channels other than the twelve leads: {', '.join(others)}.",) if others else ()
+    return channel_of, (f"Dropped channels other than the twelve leads: {', '.join(others)}.",) if others else ()
 
 
 def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> float:
@@ -59,10 +64,12 @@ def unit_notes(factors: Sequence[float]) -> tuple[str, ...]:
 
 def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, tolerance: float = 1e-6) -> float:
     """The sampling rate, from the file or the caller; refuses if neither gives it or they contradict each other."""
-    if rate_in_file_hz is None and given_rate_hz is None:
-        raise ECGError("The sampling rate is not given; pass for example sampling_rate_hz=500.")
-    if rate_in_file_hz is None or given_rate_hz is None:
-        return rate_in_file_hz if given_rate_hz is None else given_rate_hz
+    if given_rate_hz is None:
+        if rate_in_file_hz is None:
+            raise ECGError("The sampling rate is not given; pass for example sampling_rate_hz=500.")
+        return rate_in_file_hz
+    if rate_in_file_hz is None:
+        return given_rate_hz
     if not abs(rate_in_file_hz - given_rate_hz) <= tolerance * given_rate_hz:
         raise ECGError(
             f"The sampling rate is {rate_in_file_hz:g} Hz by the file but {given_rate_hz:g} Hz by sampling_rate_hz=;"
@@ -71,7 +78,7 @@ def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, t
     return given_rate_hz
 
 
-def finite_number(value: object, what: str) -> float:
+def finite_number(value: Any, what: str) -> float:
     """A number from a file's header, as a float; refuses what is none or so large that it can only be damage."""
     try:
         number = float(value)

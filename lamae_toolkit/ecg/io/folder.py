@@ -26,11 +26,11 @@ class ECGFolder(Mapping[str, Recording]):
             raise ECGError(f"There is no folder {folder}; check the path.")
         self.root = Path(folder).expanduser().resolve()
         try:
-            found = find_ecgs(self.root)
+            paths = find_ecgs(self.root)
         except ECGError:  # it holds none
-            found = []
-        inside = [path for path in found if self._is_inside(path)]
-        self.left_out = len(found) - len(inside)
+            paths = []
+        inside = [path for path in paths if self._is_inside(path)]
+        self.left_out = len(paths) - len(inside)
         self._paths = {path.relative_to(self.root).as_posix(): path for path in inside}
         self._added: dict[str, Recording] = {}
         self._last: tuple[str, Recording] | None = None
@@ -92,13 +92,13 @@ def read_uploaded(files: Mapping[str, bytes]) -> dict[str, Recording]:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             (Path(folder) / _plain(name)).write_bytes(content)
-        found = ECGFolder(folder)
-        if found.left_out:
+        ecgs = ECGFolder(folder)
+        if ecgs.left_out:
             raise ECGError("A WFDB header names files outside of its folder; upload the record as it was published.")
-        if not found:
+        if not ecgs:
             for name in files:
-                read_ecg(Path(folder) / _plain(name))  # which says what is wrong with it
-        return dict(found)
+                read_ecg(Path(folder) / _plain(name))  # which reports what is wrong with it
+        return dict(ecgs)
 
 
 def _plain(name: str) -> str:

@@ -110,11 +110,11 @@ def find_ecgs(folder: str | Path) -> list[Path]:
     files = [file for file in folder.rglob("*") if file.is_file()]
     headers = {file for file in files if file.suffix.lower() == ".hea"}
     segments = {segment for header in headers for segment in _segments(header)}
-    found = headers - segments
-    found |= {file for file in files if file not in headers and not _has_header(file) and _is_known(file)}
-    if not found:
+    ecgs = headers - segments
+    ecgs |= {file for file in files if file not in headers and not _has_header(file) and _is_known(file)}
+    if not ecgs:
         raise ECGError(f"{folder.name}: The folder holds no ECG; put {KINDS} there.")
-    return sorted(found)
+    return sorted(ecgs)
 
 
 def _has_header(path: Path) -> bool:
@@ -164,7 +164,7 @@ def _kind_of(path: Path) -> tuple[str, Path]:
     if kind is None:
         # A damaged or empty file may still have a name that says what it ought to be.
         if suffix in WFDB_SUFFIXES:
-            raise ECGError(f"Its WFDB header {header.name} is missing; put it beside this file.")
+            raise ECGError(f"Its WFDB header {header.name} is missing; put it next to this file.")
         if suffix not in CSV_SUFFIXES + NUMPY_SUFFIXES:
             raise ECGError(f"Files of the kind {suffix or 'without suffix'} cannot be read; give {KINDS}.")
         kind = "CSV" if suffix in CSV_SUFFIXES else "NumPy"

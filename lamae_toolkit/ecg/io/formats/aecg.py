@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import (
-    LeadSignals,
+    Reading,
     agreed_rate_hz,
     complete_limb_leads,
     finite_number,
@@ -24,11 +24,11 @@ LEAD_CODE = "MDC_ECG_LEAD_"
 S_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """The first set of leads that were recorded together; representative beats are no recording."""
     root = parse(path)
     series = [s for s in root.iter(f"{NAMESPACE}series") if _attribute(s, "code", "code") == "RHYTHM"]
-    sets = [found for one in series for found in one.findall(f"{_path('component')}/{_path('sequenceSet')}")]
+    sets = [leads for one in series for leads in one.findall(f"{_path('component')}/{_path('sequenceSet')}")]
     if not sets:
         raise ECGError("It holds no series with the code RHYTHM; export the ECG with its rhythm.")
     notes = [] if len(sets) == 1 else [f"Read the first of {len(sets)} rhythm recordings."]
@@ -36,10 +36,12 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
     codes = [_attribute(sequence, "code", "code") or "" for sequence in sequences]
     times = [s for s, code in zip(sequences, codes, strict=True) if code in ("TIME_ABSOLUTE", "TIME_RELATIVE")]
     channels = [s for s in sequences if s not in times]
-    place, lead_notes = match_leads([code.removeprefix(LEAD_CODE) for code in codes if not code.startswith("TIME_")])
+    channel_of, lead_notes = match_leads(
+        [code.removeprefix(LEAD_CODE) for code in codes if not code.startswith("TIME_")]
+    )
     rate_hz = agreed_rate_hz(_rate_hz(times[0]) if times else None, given_rate_hz)
     signals_mv, factors = {}, []
-    for lead, index in place.items():
+    for lead, index in channel_of.items():
         signals_mv[lead], factor = _read_lead(channels[index], lead, unit)
         factors.append(factor)
     signals_mv, derived = complete_limb_leads(signals_mv)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import read_text
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """A table with lead names in the first row and one row per sample, separated by comma, semicolon or tab."""
     import pandas as pd
 
@@ -29,8 +29,8 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
     times = [i for i, column in enumerate(columns) if re.fullmatch(r"(?i)(t|time)([ _]*[(\[]?m?s[)\]]?)?", column)]
     counters = [i for i, column in enumerate(columns) if column.lower() in ("", "sample", "index")]
     channels = [i for i in range(len(columns)) if i not in times + counters]
-    place, notes = match_leads([names[i] for i in channels])
-    place = {lead: channels[index] for lead, index in place.items()}
+    channel_of, notes = match_leads([names[i] for i in channels])
+    channel_of = {lead: channels[index] for lead, index in channel_of.items()}
 
     # A decimal comma goes with a semicolon or tab between the columns.
     decimal = "," if delimiter != "," and "," in lines[1] else "."
@@ -39,7 +39,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
             io.StringIO("\n".join(lines[1:])),
             sep=delimiter,
             header=None,
-            usecols=[*place.values(), *times],
+            usecols=[*channel_of.values(), *times],
             dtype=np.float64,
             decimal=decimal,
             skip_blank_lines=False,  # an empty row is a missing sample, and to skip it would shift all that follow
@@ -50,8 +50,9 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
     for column in times:
         rate_hz = _rate_of_times_hz(columns[column], table[column].to_numpy(), rate_hz)
     rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
-    factors = {lead: mv_per_unit(matches[i][2] if matches[i] else None, unit, lead) for lead, i in place.items()}
-    signals_mv = {lead: table[i].to_numpy() * factors[lead] for lead, i in place.items()}
+    units = [match[2] if match else None for match in matches]
+    factors = {lead: mv_per_unit(units[i], unit, lead) for lead, i in channel_of.items()}
+    signals_mv = {lead: table[i].to_numpy() * factors[lead] for lead, i in channel_of.items()}
     return signals_mv, rate_hz, (*notes, *unit_notes(list(factors.values())))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import (
-    LeadSignals,
+    Reading,
     agreed_rate_hz,
     complete_limb_leads,
     finite_number,
@@ -33,7 +33,7 @@ MAX_ITEMS = 20_000
 """Sequence items: an ECG has some hundreds, and each takes far more memory than its 8 bytes in the file."""
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """The recorded waveform with the most leads; waveforms that were computed from it are passed over."""
     with warnings.catch_warnings():
         # pydicom warns of names and dates that are not to the letter of the standard, which nobody reads here.
@@ -41,7 +41,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
         return _read(path, given_rate_hz, unit)
 
 
-def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     groups = _waveforms(path)
     if not groups:
         raise ECGError("This DICOM file holds no waveform, only images or reports; export the ECG as a waveform.")
@@ -50,13 +50,13 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Le
         raise ECGError("Its waveforms are all derived, as median beats are; export the ECG with its rhythm.")
     n_leads = [len(set(map(lead_name, _names(group))) - {None}) for group in originals]
     group = originals[int(np.argmax(n_leads))]
-    place, notes = match_leads(_names(group))
+    channel_of, notes = match_leads(_names(group))
     if sum(n > 0 for n in n_leads) > 1:
         notes = (f"Read one of {len(originals)} waveforms, the first with {max(n_leads)} leads.", *notes)
     rate_hz = agreed_rate_hz(finite_number(group.get("SamplingFrequency"), "The sampling rate"), given_rate_hz)
     counts = _counts(group)
     signals_mv, factors = {}, []
-    for lead, index in place.items():
+    for lead, index in channel_of.items():
         scale, baseline, factor = _scale(group.ChannelDefinitionSequence[index], lead, unit)
         signals_mv[lead] = (counts[:, index] * scale + baseline) * factor
         factors.append(factor)

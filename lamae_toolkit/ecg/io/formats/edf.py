@@ -1,4 +1,4 @@
-"""EDF and EDF+ (16 bits), through edfio, which fills in and shortens where we would rather be told."""
+"""EDF and EDF+ (16 bits), through edfio, which fills in and shortens where we would rather have an error."""
 
 import warnings
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import edfio
 
 from lamae_toolkit.ecg.io.channels import (
-    LeadSignals,
+    Reading,
     agreed_rate_hz,
     complete_limb_leads,
     finite_number,
@@ -17,7 +17,7 @@ from lamae_toolkit.ecg.io.channels import (
 from lamae_toolkit.errors import ECGError
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """The signals that are called after a lead, as "ECG II" or "II"; each has a unit and may have a rate of its own."""
     _check_size(path)
     with warnings.catch_warnings():
@@ -26,13 +26,13 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
         if file.reserved.startswith("EDF+D"):
             raise ECGError("The recording has interruptions (EDF+D), which are not read; export it as one piece.")
         signals = file.signals
-        place, notes = match_leads([_without_prefix(signal.label) for signal in signals])
-        rates_hz = {signals[index].samples_per_data_record / file.data_record_duration for index in place.values()}
+        channel_of, notes = match_leads([_without_prefix(signal.label) for signal in signals])
+        rates_hz = {signals[index].samples_per_data_record / file.data_record_duration for index in channel_of.values()}
         if len(rates_hz) > 1:
             raise ECGError("The leads have different sampling rates; resample them to one rate first.")
         rate_hz = agreed_rate_hz(float(f"{rates_hz.pop():.9g}"), given_rate_hz)
         signals_mv, factors = {}, []
-        for lead, index in place.items():
+        for lead, index in channel_of.items():
             signal = signals[index]
             physical = [finite_number(x, f"The range of lead {lead}") for x in signal.physical_range]
             digital = signal.digital_range
@@ -45,7 +45,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
 
 
 def _without_prefix(label: str) -> str:
-    """EDF+ names a signal by its type and its place, as in "ECG II"."""
+    """EDF+ names a signal by its type and its position, as in "ECG II"."""
     kind, _, lead = label.strip().partition(" ")
     return lead if kind.upper() in ("ECG", "EKG") and lead else label
 

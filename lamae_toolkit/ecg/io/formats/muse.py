@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import (
-    LeadSignals,
+    Reading,
     agreed_rate_hz,
     complete_limb_leads,
     finite_number,
@@ -24,8 +24,8 @@ STARTS = ("LeadTimeOffset", "LeadOffsetFirstSample")
 """Where a lead begins; leads that were recorded together agree in both."""
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
-    """The rhythm waveform; the median beats beside it are made from it and are no recording."""
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+    """The rhythm waveform; the median beats next to it are made from it and are no recording."""
     waveforms = parse(path).findall("Waveform")
     kinds = [text_of(waveform, "WaveformType", "A waveform") for waveform in waveforms]
     rhythms = [w for w, kind in zip(waveforms, kinds, strict=True) if kind.lower() == "rhythm"]
@@ -42,9 +42,9 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
     exponent = finite_number(text_of(rhythm, "SampleExponent", "The rhythm waveform"), "SampleExponent")
     rate_hz = agreed_rate_hz(base * 10.0 ** np.clip(exponent, -9, 9), given_rate_hz)
 
-    found = rhythm.findall("LeadData")
-    place, lead_notes = match_leads([text_of(lead, "LeadID", "A lead") for lead in found])
-    chosen = {lead: found[index] for lead, index in place.items()}
+    elements = rhythm.findall("LeadData")
+    channel_of, lead_notes = match_leads([text_of(lead, "LeadID", "A lead") for lead in elements])
+    chosen = {lead: elements[index] for lead, index in channel_of.items()}
     starts = {tuple(lead.findtext(name, "0").strip() for name in STARTS) for lead in chosen.values()}
     if len(starts) > 1:
         raise ECGError("Its leads start at different times; export an ECG whose leads were recorded together.")
@@ -66,10 +66,10 @@ def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarra
     if size != "2":
         raise ECGError(f"Lead {lead} has samples of {size[:20]!r} bytes, but MUSE means 2; export the ECG again.")
     content = bytes_of_base64(text_of(element, "WaveFormData", where), where)
-    for name, found in (("LeadByteCountTotal", len(content)), ("LeadSampleCountTotal", len(content) / 2)):
+    for name, count in (("LeadByteCountTotal", len(content)), ("LeadSampleCountTotal", len(content) / 2)):
         promised = text_of(element, name, where)
-        if not promised.isdecimal() or int(promised[:20]) != found:
-            raise ECGError(f"Lead {lead} has {found:g} as {name}, but promises {promised[:20]!r}; export it again.")
+        if not promised.isdecimal() or int(promised[:20]) != count:
+            raise ECGError(f"Lead {lead} has {count:g} as {name}, but promises {promised[:20]!r}; export it again.")
     # Anonymisers and converters write 0 where they compute none.
     checksum = element.findtext("LeadDataCRC32", "0").strip()
     if checksum != "0" and checksum != str(zlib.crc32(content)):

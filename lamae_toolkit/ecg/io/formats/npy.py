@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
 from lamae_toolkit.errors import ECGError
 
 MAX_RATIO, MIN_BYTES = 50, 1_000_000
 """No ECG can be compressed 50-fold; so small a file as a million bytes may."""
 
 
-def read(
-    path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None
-) -> tuple[LeadSignals, float, tuple[str, ...]]:
-    """A two-dimensional array; `.npz` may bring its own `leads`, `sampling_rate_hz` and `unit` beside `signal`."""
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
+    """A two-dimensional array; `.npz` may bring its own `leads`, `sampling_rate_hz` and `unit` next to `signal`."""
     rate_in_file_hz, unit_in_file = None, None
     names = None if leads is None else [str(name) for name in leads]
     with path.open("rb") as file:
@@ -53,8 +51,8 @@ def read(
         )
     if signal.shape[0] != len(names):
         signal = signal.T
-    place, notes = match_leads(names)
+    channel_of, notes = match_leads(names)
     rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
-    factor = mv_per_unit(unit_in_file, unit, next(iter(place)))
-    signals_mv = {lead: np.asarray(signal[i], dtype=np.float64) * factor for lead, i in place.items()}
+    factor = mv_per_unit(unit_in_file, unit, next(iter(channel_of)))
+    signals_mv = {lead: np.asarray(signal[i], dtype=np.float64) * factor for lead, i in channel_of.items()}
     return signals_mv, rate_hz, (*notes, *unit_notes([factor]))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import MAX_MISSING, LeadSignals, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
+from lamae_toolkit.ecg.io.channels import (
+    MAX_MISSING,
+    LeadSignals,
+    Reading,
+    agreed_rate_hz,
+    match_leads,
+    mv_per_unit,
+    unit_notes,
+)
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import read_text
@@ -30,9 +38,7 @@ BYTES_PER_SAMPLE = {
 }
 
 
-def read(
-    header_path: Path, given_rate_hz: float | None, unit: str | None
-) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def read(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """A WFDB record of one or several segments.
 
     Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
@@ -51,13 +57,14 @@ def read(
     if n_missing >= n_samples or n_missing > MAX_MISSING * n_samples:
         raise ECGError(f"Of {n_samples} samples, {n_missing} lie in gaps between segments; choose single segments.")
     parts: list[LeadSignals] = []
-    rates_hz, notes = set(), {}
+    rates_hz: set[float] = set()
+    notes: dict[str, None] = {}
     for name, length in segments:
-        signals_mv = {}
+        signals_mv: LeadSignals = {}
         if name != "~":
             segment_path = header_path.with_name(f"{name}.hea")
             if not segment_path.is_file():
-                raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} beside it.")
+                raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} next to it.")
             segment = wfdb.rdheader(str(segment_path.with_suffix("")))
             signals_mv, rate_hz, segment_notes = _read_segment(segment_path, segment, given_rate_hz, unit)
             if {len(signal_mv) for signal_mv in signals_mv.values()} != {length}:
@@ -77,9 +84,7 @@ def read(
     return joined, rates_hz.pop(), (*notes, f"Joined {len(segments)} segments.")
 
 
-def _read_plain(
-    header_path: Path, header: str, given_rate_hz: float | None, unit: str | None
-) -> tuple[LeadSignals, float, tuple[str, ...]] | None:
+def _read_plain(header_path: Path, header: str, given_rate_hz: float | None, unit: str | None) -> Reading | None:
     """One file of 16-bit samples, every gain written out; None if the header describes anything else.
 
     MIMIC-IV-ECG, PTB-XL and most other archives look like this. The package wfdb takes twenty times longer, which
@@ -87,31 +92,31 @@ def _read_plain(
     """
     lines = [line.strip() for line in header.splitlines() if line.strip() and line.strip()[0] != "#"]
     first = RECORD_LINE.fullmatch(lines[0]) if lines else None
-    channels = [SIGNAL_LINE.fullmatch(line) for line in lines[1:]]
-    if first is None or not channels or None in channels or len({channel["file"] for channel in channels}) > 1:
+    channels = [channel for line in lines[1:] if (channel := SIGNAL_LINE.fullmatch(line))]
+    if first is None or len({channel["file"] for channel in channels}) != 1:
         return None
     n_signals, n_samples = int(first[2]), int(first[4])
     gains = [float(channel["gain"]) for channel in channels]
-    if n_signals != len(channels) or not n_samples or not all(gains):
+    if not n_signals == len(channels) == len(lines) - 1 or not n_samples or not all(gains):
         return None
     rate_hz = agreed_rate_hz(float(first[3]), given_rate_hz)
-    place, notes = match_leads([channel["name"] for channel in channels])
-    factors = {lead: mv_per_unit(channels[i]["unit"], unit, lead) for lead, i in place.items()}
+    channel_of, notes = match_leads([channel["name"] for channel in channels])
+    factors = {lead: mv_per_unit(channels[i]["unit"], unit, lead) for lead, i in channel_of.items()}
     raw = _samples(header_path.with_name(channels[0]["file"]), n_samples, n_signals)
-    rows = list(place.values())
+    rows = list(channel_of.values())
     picked = raw.T[rows]
-    scale = np.array([factors[lead] / gains[i] for lead, i in place.items()], dtype=np.float32)[:, None]
+    scale = np.array([factors[lead] / gains[i] for lead, i in channel_of.items()], dtype=np.float32)[:, None]
     baseline = [float(channels[i]["baseline"] or channels[i]["zero"]) for i in rows]
     signal_mv = (picked - np.array(baseline, dtype=np.float32)[:, None]) * scale
     if picked.min() == INVALID:
         signal_mv[picked == INVALID] = np.nan
-    return dict(zip(place, signal_mv, strict=True)), rate_hz, (*notes, *unit_notes(list(factors.values())))
+    return dict(zip(channel_of, signal_mv, strict=True)), rate_hz, (*notes, *unit_notes(list(factors.values())))
 
 
 def _samples(path: Path, n_samples: int, n_signals: int) -> np.ndarray:
     """The samples, one row per time step; refused if the file is missing or not as long as the header says."""
     if not path.is_file():
-        raise ECGError(f"Its signal file {path.name} is missing; put it beside the header.", "signal file missing")
+        raise ECGError(f"Its signal file {path.name} is missing; put it next to the header.", "signal file missing")
     size, promised = path.stat().st_size, 2 * n_samples * n_signals
     if size < promised:
         raise ECGError(
@@ -130,7 +135,7 @@ def _samples(path: Path, n_samples: int, n_signals: int) -> np.ndarray:
 
 def _read_segment(
     header_path: Path, record: "wfdb.Record | wfdb.MultiRecord", given_rate_hz: float | None, unit: str | None
-) -> tuple[LeadSignals, float, tuple[str, ...]]:
+) -> Reading:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
 
     wfdb silently assumes 250 Hz, a gain of 200 and mV where a header says nothing, and reads "µV" as "V".
@@ -144,19 +149,19 @@ def _read_segment(
     if rate_hz is not None and not math.isclose(rate_hz, record.fs, rel_tol=1e-6):
         raise ECGError(f"The sampling rate {lines[0][2]!r} in the header cannot be understood; write it as a number.")
     rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
-    place, notes = match_leads([name or "" for name in record.sig_name])
+    channel_of, notes = match_leads([name or "" for name in record.sig_name])
     factors = {}
-    for lead, channel in place.items():
+    for lead, channel in channel_of.items():
         gain, slash, unit_in_file = (lines[channel + 1] + [""])[2].partition("/")
         # A wrong gain is as bad as a wrong unit, so the assumed 200 units per mV is not good enough.
         if not gain or not float(gain.split("(")[0] or 0) == record.adc_gain[channel] != 0:
             raise ECGError(f"Lead {lead} has no gain, so its size in mV is unknown; write the gain into the header.")
         factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
     _check_sizes(header_path, record)
-    record = wfdb.rdrecord(str(header_path.with_suffix("")), channels=sorted(place.values()), smooth_frames=False)
+    record = wfdb.rdrecord(str(header_path.with_suffix("")), channels=sorted(channel_of.values()), smooth_frames=False)
     # wfdb returns the channels in ascending order; a channel may have several samples a frame.
-    signals = dict(zip(sorted(place.values()), record.e_p_signal, strict=True))
-    signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in place.items()}
+    signals = dict(zip(sorted(channel_of.values()), record.e_p_signal, strict=True))
+    signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in channel_of.items()}
     lengths = {len(signal) for signal in signals_mv.values()}
     if len(lengths) > 1 or lengths == {0}:
         raise ECGError("The leads are empty or have different sampling rates; resample them to one rate first.")
@@ -168,7 +173,7 @@ def _check_sizes(header_path: Path, record: "wfdb.Record") -> None:
     for name in dict.fromkeys(record.file_name):
         signal_path = header_path.with_name(name)
         if not signal_path.is_file():
-            raise ECGError(f"Its signal file {name} is missing; put it beside the header.", "signal file missing")
+            raise ECGError(f"Its signal file {name} is missing; put it next to the header.", "signal file missing")
         channels = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
         bytes_per_sample = BYTES_PER_SAMPLE[record.fmt[channels[0]]]
         samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in channels)

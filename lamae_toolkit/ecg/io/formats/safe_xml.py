@@ -26,8 +26,8 @@ def root_tag(head: bytes) -> str:
     """The first tag of XML that begins with these bytes, as `{namespace}name`, or "" if it comes later."""
     try:
         _loaded(_Parser(target=_FirstTag(), forbid_dtd=True), head)
-    except _TagFoundError as found:
-        return str(found)
+    except _TagFoundError as tag:
+        return str(tag)
     except ECGError:
         raise
     except Exception:  # an encoding unknown to Python raises LookupError, and damage nearly any other

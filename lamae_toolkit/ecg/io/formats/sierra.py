@@ -11,6 +11,7 @@ import numpy as np
 
 from lamae_toolkit.ecg.io.channels import (
     LeadSignals,
+    Reading,
     agreed_rate_hz,
     complete_limb_leads,
     finite_number,
@@ -30,7 +31,7 @@ MAX_SAMPLES = 1_000_000
 CODE_BITS, STOP_CODE = 10, 1023
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[LeadSignals, float, tuple[str, ...]]:
+def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """The rhythm of a resting ECG; its representative beats are made from it and are no recording."""
     root = parse(path)
     waveforms = list(root.iter(f"{NAMESPACE}parsedwaveforms"))
@@ -39,11 +40,11 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
     waveform = waveforms[0]
     device = next(root.iter(f"{NAMESPACE}signalcharacteristics"), Element("none"))
 
-    def said(attribute: str, element: str) -> str | None:
-        """What the waveform says of itself or, in older files, what is said of the whole acquisition."""
+    def setting(attribute: str, element: str) -> str | None:
+        """An attribute of the waveform or, in older files, an element of the complete acquisition."""
         return waveform.get(attribute, device.findtext(f"{NAMESPACE}{element}"))
 
-    rate_in_file = said("samplespersecond", "samplingrate")
+    rate_in_file = setting("samplespersecond", "samplingrate")
     rate_in_file_hz = None if rate_in_file is None else finite_number(rate_in_file, "The sampling rate")
     duration_s = finite_number(waveform.get("durationperchannel"), "durationperchannel") / 1000
     rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
@@ -52,17 +53,18 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Lea
     names = names[: int(finite_number(waveform.get("numberofleads", len(names)), "numberofleads"))]
     if not 0 < n_samples <= MAX_SAMPLES:
         raise ECGError(f"It promises {n_samples} samples a lead, which no resting ECG has; export the ECG again.")
-    if (said("bitspersample", "bitspersample"), (said("signalsigned", "signalsigned") or "").lower()) != ("16", "true"):
+    bits, signed = setting("bitspersample", "bitspersample"), setting("signalsigned", "signalsigned") or ""
+    if bits != "16" or signed.lower() != "true":
         raise ECGError("Its samples are not of 16 bits with a sign, or it does not say so; export the ECG again.")
-    place, notes = match_leads(names)
+    channel_of, notes = match_leads(names)
     # The schema gives resolution in microvolts per count, and signaloffset as the count of 0 mV.
-    resolution = finite_number(said("resolution", "resolution"), "The resolution")
-    offset = finite_number(said("signaloffset", "signaloffset") or 0, "signaloffset")
+    resolution = finite_number(setting("resolution", "resolution"), "The resolution")
+    offset = finite_number(setting("signaloffset", "signaloffset") or 0, "signaloffset")
     if resolution <= 0:
         raise ECGError("Its resolution is not above zero, so its size in mV is unknown; export the ECG again.")
     counts = _counts(waveform, [lead_name(name) or name for name in names], n_samples)
-    factors = {lead: mv_per_unit("uV", unit, lead) for lead in place}
-    signals_mv = {lead: (counts[i] - offset) * resolution * factors[lead] for lead, i in place.items()}
+    factors = {lead: mv_per_unit("uV", unit, lead) for lead in channel_of}
+    signals_mv = {lead: (counts[i] - offset) * resolution * factors[lead] for lead, i in channel_of.items()}
     signals_mv, pulse = _without_calibration(signals_mv, rate_hz)
     signals_mv, derived = complete_limb_leads(signals_mv)
     return signals_mv, rate_hz, (*notes, *unit_notes(list(factors.values())), *pulse, *derived)
@@ -117,8 +119,8 @@ def _undo_lzw(content: bytes, n_bytes: int) -> bytes:
     """LZW (Welch 1984) with codes of 10 bits, the highest bit first, and a table that stays when it is full."""
     content = content[: (n_bytes + 2) * CODE_BITS // 8]  # at worst, each byte takes a code
     bits = np.unpackbits(np.frombuffer(content, np.uint8))
-    bits = bits[: len(bits) // CODE_BITS * CODE_BITS].reshape(-1, CODE_BITS)
-    codes = bits.astype(np.int64) @ (1 << np.arange(CODE_BITS)[::-1])
+    words = bits[: len(bits) // CODE_BITS * CODE_BITS].reshape(-1, CODE_BITS)
+    codes = words.astype(np.int64) @ (1 << np.arange(CODE_BITS)[::-1])
     table = [bytes([byte]) for byte in range(256)]
     parts, length, before = [], 0, b""
     for code in codes.tolist():

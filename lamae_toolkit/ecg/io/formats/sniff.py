@@ -1,4 +1,4 @@
-"""Which kind of file this is, told from its first bytes: names lie, and hospitals export without any suffix."""
+"""Which kind of file this is, recognized by its first bytes: names lie, and hospitals export without any suffix."""
 
 import re
 from pathlib import Path
