@@ -61,6 +61,8 @@ assert lt.name_of("I48.91").startswith("I48.91")
 from lamae_toolkit.cli.main import main
 assert main(["simulate", "--out", "second", "--ecgs", "20"]) == 0
 assert main(["embed", "record.hea", "--checkpoint", "run/checkpoint", "--device", "cpu"]) == 0
+words = "evaluate --store store --checkpoint run/checkpoint --device cpu --n-bootstrap 20 --min-records-per-code 5"
+assert main(words.split()) == 0
 print("finished")
 """
 

@@ -160,7 +160,7 @@ def _embed_one(model: LAMAE, recording: Recording, device: str) -> Embedding:
 
 
 def explain_command(arguments: argparse.Namespace) -> None:
-    from lamae_toolkit.experiments.demo import explanation_sections
+    from lamae_toolkit.experiments.demo_report import explanation_sections
     from lamae_toolkit.plots.report import write_report
 
     model = _model(arguments.checkpoint)

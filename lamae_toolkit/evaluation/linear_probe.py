@@ -29,6 +29,13 @@ REPRESENTATIONS = ("heart", "summary", "per_lead")
 """What the features of a probe are: the pooled heart token; the summary of the latents by mean and standard deviation
 over leads and time; or the latents of all leads next to each other, each with its standard deviation over time, and
 the summary. The first two do not depend on how many leads there are or in which order."""
+REPRESENTATION_NAMES = {
+    "per_lead": "all lead latents",
+    "summary": "summary of the latents",
+    "heart": "heart token",
+    "trained": "trained on labels",
+}
+"""What a probe reads, or that a model was trained on the labels instead."""
 
 
 def features(embedding: Embedding, representation: str = "heart") -> Float[np.ndarray, "b d"]:

@@ -1,15 +1,12 @@
-"""Recipes: each function is a complete run, from data to result."""
+"""The demo: a complete run, from simulated ECGs to ICD-10 codes of unseen patients and a report."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import (
     Evaluation,
@@ -20,18 +17,10 @@ from lamae_toolkit.evaluation.evaluate import (
     macro_differences,
     random_encoder,
 )
-from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.explain.encoded import attention_summary
+from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
 from lamae_toolkit.files import write_json
-from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.masking import named_lead_mask, random_mask
-from lamae_toolkit.plots.comparison import REPRESENTATION_NAMES
-from lamae_toolkit.plots.ecg import lead_attention_figure, lead_bar_figure, lead_weight_figure, reconstruction_figure
-from lamae_toolkit.plots.evaluation import auroc_figure
-from lamae_toolkit.plots.report import Section, write_report
-from lamae_toolkit.plots.training import learning_curve_figure
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 
 METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
@@ -51,8 +40,11 @@ def demo(
     Command: `lamae demo`. Cost: about 4.5 minutes on two cores. Expected on the unseen patients with seed 0: macro
     AUROC about 0.91 for the heart token (random encoder: 0.82), 0.96 for the summary (random encoder: 0.90).
     Writes `out/store`, `out/checkpoint`, `out/log.jsonl`, `out/metrics.json` and `out/report.html`; a run that was
-    interrupted goes on from its last checkpoint. Returns the metrics.
+    interrupted resumes from its last checkpoint. Returns the metrics.
     """
+    # Its figures need plotly: without it, this fails now and not after the training.
+    from lamae_toolkit.experiments.demo_report import write_demo_report
+
     out = Path(out)
     store = _cohort(out / "store", ecgs, seed, progress)
     split = Split()
@@ -73,7 +65,7 @@ def demo(
         "lamae_minus_random": macro_differences(evaluations[0], evaluations[1]),
     }
     write_json(out / METRICS_FILE, metrics)
-    _demo_report(out, model, store, split, evaluations)
+    write_demo_report(out, model, store, split, evaluations)
     return metrics
 
 
@@ -116,21 +108,8 @@ def evaluate_beside_random(
     return [evaluations[name, representation] for representation in representations for name in models]
 
 
-def explanation_sections(explanation: AttentionSummary, heading: str, text: str) -> list[Section]:
-    """The part of a report that shows one ECG: lead weights over the ECG, latent attention, chances of codes."""
-    content = [
-        lead_weight_figure(explanation, "Each trace in the color of its lead's weight"),
-        lead_bar_figure(explanation),
-        lead_attention_figure(explanation),
-    ]
-    if explanation.probabilities is not None:
-        best = explanation.probabilities.sort_values(ascending=False).head(8)
-        content.insert(1, best.rename(index=name_of).to_frame("chance"))
-    return [Section(heading, text, content)]
-
-
 def _cohort(folder: Path, ecgs: int, seed: int, progress: bool) -> Store:
-    """The simulated cohort in `folder`: taken up if it is the same, refused if it is another."""
+    """The simulated cohort in `folder`: used if it is the same, refused if it is another."""
     if not folder.exists():
         return simulate_store(folder, ecgs, seed, progress=progress)
     store = Store.open(folder)
@@ -140,84 +119,3 @@ def _cohort(folder: Path, ecgs: int, seed: int, progress: bool) -> Store:
             " choose another folder."
         )
     return store
-
-
-def _demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluations: list[Evaluation]) -> None:
-    lamae, untrained = evaluations[:2]
-    difference = macro_differences(lamae, untrained)["macro_auroc_difference"]
-    test = store.rows(split.test)
-    chosen, first = _three_ecgs(store, test), int(test[0])
-    macro = pd.DataFrame(
-        {
-            "macro AUROC (95 %)": [str(evaluation.auroc.macro()) for evaluation in evaluations] + ["0.5"],
-            "macro AUPRC (95 %)": [str(evaluation.auprc.macro()) for evaluation in evaluations]
-            + [f"{lamae.prevalence.mean():.3f}, the prevalence"],
-        },
-        index=[evaluation.name for evaluation in evaluations] + ["guessing"],
-    )
-    sections = [
-        Section(
-            "What the model was asked to do",
-            f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
-            f" In each lead, {model.config.mask_ratio:.0%} of the patches are hidden (gray), and the model draws them"
-            " (red) from what it sees; below, two leads are hidden altogether. It draws shapes: the height of a hidden"
-            " lead is scaled to that of the recorded one. This patient was not in its training.",
-            [_reconstruction(model, store, first, None), _reconstruction(model, store, first, ("V3", "aVF"))],
-        ),
-        Section(
-            "How it learned",
-            "The loss is the squared error on the hidden patches, where 1 is what guessing each lead's mean gives.",
-            [learning_curve_figure({"LAMAE": read_log(out)})],
-        ),
-        Section(
-            "ICD-10 codes of unseen patients",
-            f"The model is frozen, and a logistic regression on it predicts each code. {lamae.test_ecgs} ECGs of"
-            f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
-            " from a bootstrap over patients. LAMAE's heart token is above the random encoder's by"
-            f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC.",
-            [macro, auroc_figure([lamae, untrained]), lamae.table().rename(index=name_of).rename_axis(None)],
-        ),
-    ]
-    for row, what in chosen:
-        truth = ", ".join(name_of(code) for code in store.index.codes.iloc[row]) or "no code (normal)"
-        explanation = attention_summary(model, store.recording(row), lamae.probe)
-        text = (
-            f"Programmed: {truth}. Each trace is colored by its lead's weight in the heart token (bright is"
-            " more). Weights and attention show what the model combined, not yet proof of why it predicted a code."
-        )
-        sections += explanation_sections(explanation, f"Lead weights: {what}", text)
-    write_report(
-        out / REPORT_FILE,
-        "LAMAE on a simulated cohort",
-        f"{len(store)} simulated 12-lead ECGs of {store.index.patient_id.nunique()} patients. All numbers below are of"
-        " simulated patients: they show that the pipeline works, not how it would do in a clinic.",
-        sections,
-    )
-
-
-def _three_ecgs(store: Store, rows: np.ndarray) -> list[tuple[int, str]]:
-    """Three test ECGs to look at: an inferior infarction, a left bundle-branch block and a normal one, if there are."""
-    chosen: list[tuple[int, str]] = []
-    for code, what in (("I21.19", "inferior infarction"), ("I44.7", "left bundle-branch block"), (None, "normal ECG")):
-        codes = store.index.codes.iloc[rows]
-        fits = [len(lead_mask) == 0 if code is None else code in lead_mask for lead_mask in codes]
-        if any(fits):
-            chosen.append((int(rows[int(np.argmax(fits))]), what))
-    return chosen
-
-
-@torch.inference_mode()
-def _reconstruction(model: LAMAE, store: Store, row: int, masked_leads: tuple[str, ...] | None):
-    """One ECG and its reconstruction, with random patches hidden, or these whole leads."""
-    batch = store.batch([row])
-    shape = (1, len(batch.leads), model.config.max_patches)
-    if masked_leads is None:
-        mask = random_mask(shape, model.config.mask_ratio, torch.Generator().manual_seed(0))
-        title = f"{model.config.mask_ratio:.0%} of the patches of every lead hidden"
-    else:
-        mask, title = named_lead_mask(shape, batch.leads, masked_leads), f"{' and '.join(masked_leads)} hidden"
-    drawn = model.eval().reconstruct(batch, mask)[0].numpy()
-    recording = store.recording(row)
-    reconstruction = Recording(drawn, store.sampling_rate_hz, batch.leads).select(recording.leads)
-    there = [batch.leads.index(name) for name in recording.leads]
-    return reconstruction_figure(recording, reconstruction, mask[0, there].numpy(), title)

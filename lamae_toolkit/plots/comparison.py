@@ -4,15 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
 from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, MANY, ORANGE, SKY, error_bars, finish
-
-REPRESENTATION_NAMES = {
-    "per_lead": "all lead latents",
-    "summary": "summary of the latents",
-    "heart": "heart token",
-    "trained": "trained on labels",
-}
-"""What a probe reads, or that a model was trained on the labels instead."""
 
 REPRESENTATION_MARKS = {
     "per_lead": (BLUE, "circle"),
