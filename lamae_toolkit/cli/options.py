@@ -89,21 +89,10 @@ def _add_setting(group: argparse._ArgumentGroup, field: "Field[Any]") -> None:
     common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if field.type is bool:
         group.add_argument(option, action="store_true", **common)
-    elif choices := _choices(field):
-        group.add_argument(option, choices=choices, **common)
+    elif get_origin(field.type) is Literal:
+        group.add_argument(option, choices=get_args(field.type), **common)
     else:
         group.add_argument(option, type=field.type, **common)
-
-
-def _choices(field: "Field[Any]") -> tuple[str, ...]:
-    """The words that a setting admits, or nothing if it is a number."""
-    if get_origin(field.type) is Literal:
-        return get_args(field.type)
-    from lamae_toolkit.model.config import CHOICES
-    from lamae_toolkit.model.precision import PRECISIONS
-    from lamae_toolkit.training.loader import DATA
-
-    return (CHOICES | {"precision": PRECISIONS, "data": DATA}).get(field.name, ())
 
 
 def evaluate(sub: argparse.ArgumentParser) -> None:

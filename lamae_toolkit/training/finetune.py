@@ -16,25 +16,25 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, chosen_latents
 from lamae_toolkit.evaluation.metrics import auroc
+from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.patches import lead_statistics
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches, sent
-from lamae_toolkit.training.trainer import check_above_zero
 
 
 @dataclass(frozen=True)
 class SupervisedConfig:
     """How labels are learned: AdamW under a one-cycle schedule; the epoch that is best on validation is kept."""
 
-    epochs: int = 15
-    batch_size: int = 32
-    learning_rate: float = 3e-3
+    epochs: int = setting(15, "passes over all ECGs", at_least=1)
+    batch_size: int = setting(32, "ECGs per step", at_least=1)
+    learning_rate: float = setting(3e-3, "peak learning rate", above=0)
     weight_decay: float = 0.01
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_above_zero(self, "supervised training", ("epochs", "batch_size", "learning_rate"))
+        check_settings(self, "supervised training")
 
 
 class XResNet1d(nn.Module):

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from lamae_toolkit.data.store import Store, unpacked
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.training.distributed import DistributedContext
 
-DATA = ("auto", "resident", "streamed")
+DataLocation = Literal["auto", "resident", "streamed"]
+"""Where the ECGs are in training: on the device, streamed to it, or what fits."""
 READ_AHEAD = 3
 """Batches that are read ahead when streamed: two would do if the disk always took as long."""
 LOADED_AT_ONCE = 4096

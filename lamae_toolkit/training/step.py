@@ -1,7 +1,7 @@
 """One training step: the gradients of a whole batch, in however many parts and processes it is computed."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.model.precision import autocast, check_precision
+from lamae_toolkit.model.config import check_settings, setting
+from lamae_toolkit.model.precision import Precision, autocast
 from lamae_toolkit.model.pretrained import PretrainedModel
 from lamae_toolkit.training.distributed import DistributedContext, apart
-from lamae_toolkit.training.loader import DATA
+from lamae_toolkit.training.loader import DataLocation
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,17 @@ class Compute:
     are "resident" on the device, "streamed" to it, or what fits ("auto", see `load_batches`); all give the same bits.
     """
 
-    accumulation: int = field(
-        default=1,
-        metadata={
-            "help": "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory"
-        },
+    accumulation: int = setting(
+        1, "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory", at_least=1
     )
-    precision: str = field(
-        default="float32", metadata={"help": "precision of matrix products; parameters stay in float32"}
-    )
-    compile: bool = field(default=False, metadata={"help": "compile the model by torch.compile first"})
-    data: str = field(
-        default="auto",
-        metadata={"help": "where the ECGs are: resident on the device, streamed to it, or what fits (auto)"},
+    precision: Precision = setting("float32", "precision of matrix products; parameters stay in float32")
+    compile: bool = setting(False, "compile the model by torch.compile first")
+    data: DataLocation = setting(
+        "auto", "where the ECGs are: resident on the device, streamed to it, or what fits (auto)"
     )
 
     def __post_init__(self) -> None:
-        if self.accumulation < 1:
-            raise ECGError(f"The accumulation is {self.accumulation}, but a batch is computed in 1 part or more.")
-        check_precision(self.precision)
-        if self.data not in DATA:
-            raise ECGError(f"The data are {self.data!r}; choose from {', '.join(DATA)}.")
+        check_settings(self, "computation")
 
     def check(self, model: PretrainedModel, batch_size: int, processes: int) -> None:
         """Refuse a batch that cannot be cut into equal parts, and a loss that does not follow from parts (ECGError)."""

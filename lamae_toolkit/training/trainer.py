@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import distributed_training
@@ -30,8 +31,9 @@ from lamae_toolkit.training.validation import ValidationLoss
 class TrainConfig:
     """How a model is pretrained: AdamW, linear warm-up then cosine decay, gradients clipped at norm 1.
 
-    The last four change every ECG at random (see `augment`): a stretch of `crop_patches` is taken, larger or smaller by
-    up to the share `scale_jitter`, each lead left out by the chance `lead_dropout`, and `noise_mv` added; 0 is off.
+    The last four change every ECG at random (see `augment`): a segment of `crop_patches` patches is taken and scaled by
+    up to `scale_jitter`, each lead is left out with the probability `lead_dropout`, and noise of `noise_mv` is added;
+    0 is off.
 
     Example:
         import lamae_toolkit as lt
@@ -39,41 +41,29 @@ class TrainConfig:
         config = lt.TrainConfig(steps=200, batch_size=16, scale_jitter=0.1)
     """
 
-    steps: int = field(default=1000, metadata={"help": "training steps"})
-    batch_size: int = field(default=32, metadata={"help": "ECGs per step"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "peak learning rate"})
-    warmup_steps: int = field(default=50, metadata={"help": "steps over which the learning rate rises"})
-    weight_decay: float = field(default=0.05, metadata={"help": "weight decay of AdamW"})
-    clip_norm: float = field(default=1.0, metadata={"help": "largest gradient norm"})
-    seed: int = field(default=0, metadata={"help": "random seed"})
-    log_every: int = field(default=10, metadata={"help": "steps between rows of the log"})
-    save_every: int = field(default=200, metadata={"help": "steps between checkpoints"})
-    validate_every: int = field(default=200, metadata={"help": "steps between validation losses"})
-    crop_patches: int = field(
-        default=0, metadata={"help": "patches of the random crop of each ECG; 0 takes the complete ECG"}
-    )
-    scale_jitter: float = field(
-        default=0.0, metadata={"help": "largest relative change of amplitude, random for each ECG"}
-    )
-    lead_dropout: float = field(default=0.0, metadata={"help": "probability with which each lead is left out"})
-    noise_mv: float = field(default=0.0, metadata={"help": "standard deviation of the noise that is added, in mV"})
+    steps: int = setting(1000, "training steps", at_least=1)
+    batch_size: int = setting(32, "ECGs per step", at_least=1)
+    learning_rate: float = setting(1e-3, "peak learning rate", above=0)
+    warmup_steps: int = setting(50, "steps over which the learning rate rises")
+    weight_decay: float = setting(0.05, "weight decay of AdamW")
+    clip_norm: float = setting(1.0, "largest gradient norm", above=0)
+    seed: int = setting(0, "random seed")
+    log_every: int = setting(10, "steps between rows of the log", at_least=1)
+    save_every: int = setting(200, "steps between checkpoints", at_least=1)
+    validate_every: int = setting(200, "steps between validation losses", at_least=1)
+    crop_patches: int = setting(0, "patches of the random crop of each ECG; 0 takes the complete ECG")
+    scale_jitter: float = setting(0.0, "largest relative change of amplitude, random for each ECG")
+    lead_dropout: float = setting(0.0, "probability with which each lead is left out")
+    noise_mv: float = setting(0.0, "standard deviation of the noise that is added, in mV")
 
     def __post_init__(self) -> None:
-        names = ("steps", "batch_size", "learning_rate", "clip_norm", "log_every", "save_every", "validate_every")
-        check_above_zero(self, "training", names)
+        check_settings(self, "training")
         _ = self.augmentation
 
     @property
     def augmentation(self) -> Augmentation:
         """What is changed at random in the ECGs; ECGError if it makes no sense."""
         return Augmentation(self.crop_patches, self.scale_jitter, self.lead_dropout, self.noise_mv)
-
-
-def check_above_zero(config: object, what: str, names: tuple[str, ...]) -> None:
-    """Refuse a configuration of which one of these numbers is not above 0 (ECGError)."""
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ECGError(f"The {what}'s {name} is {getattr(config, name)}, but it must be above 0.")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -233,8 +233,8 @@ def test_bad_input_gets_one_sentence(model):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mask_ratio": 0.0, "masked_leads": 0}, "hides nothing"),
-        ({"latent_depth": -1}, "must be 0 or more"),
+        ({"mask_ratio": 0.0, "masked_leads": 0}, "masks nothing"),
+        ({"latent_depth": -1}, "must be at least 0"),
         ({"pooling": "max"}, "choose from attention, mean"),
         ({"width": 32}, "cannot be shared by 3 heads"),
         ({"tokens": "some"}, "choose from all, cls"),

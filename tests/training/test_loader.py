@@ -93,7 +93,7 @@ def test_a_cpu_reads_batches_when_they_are_due_unless_told_otherwise(cohort, mon
     for free_bytes, how in ((2 * size, "resident"), (2 * size - 1, "streamed")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_bytes: (free, 10 * size))
         assert data_location(cohort, shuffle, gpu, "auto") == how
-    with pytest.raises(ECGError, match="data are 'disk'; choose from auto, resident, streamed"):
+    with pytest.raises(ECGError, match="data is 'disk'; choose from auto, resident, streamed"):
         Compute(data="disk")
 
 
