@@ -61,6 +61,7 @@ class Store:
 
     signals: (b, l, t), memory-mapped. An absent lead is a row of the value -32768. folds: (b,), the patient-wise fold
         of each ECG.
+    meta: what `store.json` holds: the source of the ECGs, their number, samples, sampling rate in Hz and more.
     index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, and the quality flags
         `FLAG_COLUMNS`, row by row with the signals; read when it is first asked for, so that a store of 800,000 ECGs
         opens at once.

@@ -290,9 +290,10 @@ def evaluate(
     """Fit a probe on the training patients, choose its penalty on the validation patients, score the test patients.
 
     embedding: the ECGs as from `embed_rows`, or their features alone, (b, d), as from `embed_features`. index: their
-    rows of the store's index, in the same order. codes: the ICD-10 codes to predict. split: which folds do what; the
-    usual one if None. representation: what the probe gets, "heart", "summary" or "per_lead". Intervals are 95 %
-    percentiles over `n_bootstrap` bootstrap resamples of test patients. device, memory_bytes: where probe and scores
+    rows of the store's index, in the same order. codes: the ICD-10 codes to predict. name: of the model, for tables
+    and figures. split: which folds do what; the usual one if None. representation: what the probe gets, "heart",
+    "summary" or "per_lead". Intervals are 95 % percentiles over `n_bootstrap` bootstrap resamples of test patients, for
+    which `seed` is the random seed. device, memory_bytes: where probe and scores
     are computed, and about how much memory they take next to the features; see `fit_probe`. Raises ECGError if a part
     of the split has no ECG, or if a code cannot be learned or scored.
 

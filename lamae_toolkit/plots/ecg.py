@@ -105,7 +105,7 @@ def reconstruction_figure(
     """An ECG, its masked patches (shaded), and the reconstruction of the masked patches.
 
     recording: the ECG in mV. reconstruction: the same leads, as a model reconstructs them. mask: (leads, patches), True
-    where masked, a row for each lead of the recording.
+    where masked, a row for each lead of the recording. title: above the figure.
 
     Example:
         import lamae_toolkit as lt

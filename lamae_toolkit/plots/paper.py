@@ -53,9 +53,10 @@ def paper_figure(
     layout: "3x4" (with a rhythm strip), "6x2", "12x1" or "cabrera". mm_per_s: 25 or 50. mm_per_mv: 5, 10 or 20.
     overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over
     the overlay's length (or the ECG's), one row per lead of the recording; the overlay is then drawn there only.
-    flags: what to write beside a lead's name; what `found_flags` finds if None, {} for nothing. start_s: where the
-    page of 10 s begins. calipers: a measurement, as `Calipers`. view: the part of the page that is shown, as left,
-    top, width and height in mm. The axes are in millimetres; each lead's median lies on its row's baseline.
+    flags: what to write next to a lead's name; what `found_flags` finds if None, {} for nothing. start_s: where the
+    page of 10 s begins. calipers: a measurement, as `Calipers`. rate_bpm: a heart rate for the footer. title: above
+    the page. view: the part of the page that is shown, as left, top, width and height in mm. The axes are in
+    millimeters; each lead's median lies on its row's baseline.
     Raises ECGError for anything else.
 
     Example:

@@ -124,6 +124,7 @@ def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learnin
 
     logs: from the name of a run to its rows, each with "step" and "loss" (in units of the variance of each lead), as
     from `lt.read_log`. Where rows have a "validation_loss", the run has a second line for it, dashed.
+    title: above the figure.
 
     Example:
         import lamae_toolkit as lt
