@@ -27,7 +27,8 @@ def attribution_figure(
 
     attribution: Shapley values of one ECG, in log-odds, as from `attribute_leads`; the bars add up to the prediction
     exactly, in any order. code: one that the probe predicts. summary: of the same ECG, for the pooling weights, which
-    are no attribution. title: above the figure. ECGError if the two are of different leads, or if the probe does not predict the code.
+    are no attribution. title: above the figure. ECGError if the two are of different leads, or if the probe does not
+    predict the code.
 
     Example:
         import lamae_toolkit as lt
