@@ -50,7 +50,8 @@ def imported_packages(path: Path) -> set[str]:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-    return {name.split(".")[1] for name in names if name.startswith("lamae_toolkit.")}
+    # The version belongs to the package itself.
+    return {name.split(".")[1] for name in names if name.startswith("lamae_toolkit.")} - {"__version__"}
 
 
 def test_every_package_has_its_place_in_the_order():
