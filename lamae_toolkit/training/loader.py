@@ -1,4 +1,4 @@
-"""The batch of every step, there when it is due: held where the model computes, sent ahead to it, or read on time."""
+"""The batch of every training step: gathered on the device, read ahead by a thread, or read when it is due."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -26,9 +26,9 @@ LOADED_AT_ONCE = 4096
 
 
 class Shuffle:
-    """Which ECGs each step takes: every epoch is a new shuffle of all rows, known from the seed and the step alone.
+    """Which ECGs each step takes: every epoch is a new shuffle of all rows, given by the seed and the step alone.
 
-    That is why a run can go on at any step. The last rows of an epoch that fill no batch are left out.
+    That is why a run can resume at any step. The last rows of an epoch that fill no batch are left out.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
@@ -38,9 +38,9 @@ class Shuffle:
             raise ECGError(f"{len(rows)} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
         self._kept: tuple[int, np.ndarray] | None = None
 
-    def places(self, epoch: int) -> Int64[np.ndarray, "step b"]:
-        """The places in `rows` of the ECGs of each step of an epoch; shuffled once and kept until another is asked."""
-        kept = self._kept  # replaced as a whole, since a thread that reads ahead may ask as well
+    def positions(self, epoch: int) -> Int64[np.ndarray, "step b"]:
+        """The positions in `rows` of the ECGs of each step of an epoch; kept until another epoch is asked for."""
+        kept = self._kept  # replaced in one assignment, since the thread that reads ahead calls this as well
         if kept is None or kept[0] != epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
             used = order[: self.steps_per_epoch * self.batch_size].astype(np.int64, copy=False)
@@ -49,8 +49,8 @@ class Shuffle:
 
     def rows_of(self, step: int) -> Int64[np.ndarray, " b"]:
         """The rows of one step."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return self.rows[self.places(epoch)[place]]
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        return self.rows[self.positions(epoch)[step_in_epoch]]
 
 
 @contextmanager
@@ -66,9 +66,9 @@ def load_batches(
     """The batches of these steps, one after the other; of each the share that this process computes, on its device.
 
     data: "resident": all ECGs are copied to the device first, as the int16 of the store, and batches are gathered
-    there. "streamed": a thread reads batches ahead and sends them. "auto": on a CUDA GPU resident if the ECGs take up
+    there. "streamed": a thread reads batches ahead. "auto": on a CUDA GPU resident if the ECGs take up
     to half of the memory that is free, the rest being the model's, else streamed; elsewhere each batch is read when it
-    is due, which costs next to nothing beside the step. The batches are the same in all cases, bit for bit.
+    is due, which costs next to nothing compared with the step. The batches are the same in all cases, bit for bit.
     """
     device = processes.device
     how = data_location(store, shuffle, device, data) if steps else "when due"
@@ -125,12 +125,12 @@ def _resident(
     stored: Int16[Tensor, "b 12 t"], shuffle: Shuffle, steps: range, processes: DistributedContext
 ) -> Generator[Batch, None, None]:
     """Gather each batch where all ECGs are."""
-    epoch, places = -1, torch.empty(0)
+    epoch, positions = -1, torch.empty(0)
     for step in steps:
-        now, place = divmod(step, shuffle.steps_per_epoch)
+        now, step_in_epoch = divmod(step, shuffle.steps_per_epoch)
         if now != epoch:
-            epoch, places = now, sent(processes.share(shuffle.places(now).T).T, stored.device)
-        yield unpacked(stored.index_select(0, places[place]))
+            epoch, positions = now, sent(processes.share(shuffle.positions(now).T).T, stored.device)
+        yield unpacked(stored.index_select(0, positions[step_in_epoch]))
 
 
 def sent(values: np.ndarray, device: torch.device) -> Tensor:
@@ -144,69 +144,29 @@ def sent(values: np.ndarray, device: torch.device) -> Tensor:
 def _streamed(
     store: Store, shuffle: Shuffle, steps: range, processes: DistributedContext
 ) -> Generator[Batch, None, None]:
-    """Have a thread read batches ahead, in turn into one of a few slots."""
-    device = processes.device
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-    shape = (shuffle.batch_size // processes.count, *store.signals.shape[1:])
-    slots = [_Slot(shape, device, stream) for _ in range(READ_AHEAD)]
+    """Have a thread read batches ahead.
 
-    def read(slot: _Slot, step: int) -> _Slot:
-        slot.fill(store, processes.share(shuffle.rows_of(step)))
-        return slot
+    A thread, not the worker process of a DataLoader: reading lets other threads run, and a process that is spawned (on
+    macOS and Windows) would be sent a copy of all signals.
+    """
+    device, is_cuda = processes.device, processes.device.type == "cuda"
 
-    def begin() -> None:
-        if stream is not None:
-            torch.cuda.set_device(stream.device)  # each thread has its own; without it every process would use GPU 0
+    def read(step: int) -> Int16[Tensor, "b 12 t"]:
+        packed = torch.from_numpy(store.packed(processes.share(shuffle.rows_of(step))))
+        return packed.pin_memory() if is_cuda else packed
 
-    with ThreadPoolExecutor(1, "reads-ecgs-ahead", begin) as thread:
+    def start_thread() -> None:
+        if is_cuda:
+            torch.cuda.set_device(device)  # each thread has its own; without it every process would use GPU 0
+
+    with ThreadPoolExecutor(1, "reads-ecgs-ahead", start_thread) as thread:
         try:
-            coming = deque(thread.submit(read, slot, step) for slot, step in zip(slots, steps, strict=False))
+            pending = deque(thread.submit(read, step) for step in steps[:READ_AHEAD])
             for step in steps:
-                slot = coming.popleft().result()  # what went wrong in the thread is raised here
-                batch = slot.batch()
+                packed = pending.popleft().result()  # an error in the thread is raised here
                 if step + READ_AHEAD in steps:
-                    coming.append(thread.submit(read, slot, step + READ_AHEAD))
-                yield batch
+                    pending.append(thread.submit(read, step + READ_AHEAD))
+                # Not waited for: torch keeps pinned memory until it has been copied.
+                yield unpacked(packed.to(device, non_blocking=True))
         finally:
             thread.shutdown(cancel_futures=True)
-            if stream is not None:
-                stream.synchronize()  # no copy may still be under way into memory that is given back
-
-
-class _Slot:
-    """Room for a batch on its way: `host`, into which it is read, and `there`, on the device, from where it is taken.
-
-    On a CUDA GPU copies run beside the computation, on a stream of their own. Two events keep them in order:
-    `copied`, before which `host` is not filled again and the batch is not taken, and `used`, by which the batch has
-    been taken from `there`, and before which the next one is not copied.
-    """
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device, stream: torch.cuda.Stream | None) -> None:
-        self.device, self.stream = device, stream
-        self.host = torch.empty(shape, dtype=torch.int16, pin_memory=stream is not None)
-        if stream is not None:
-            self.there = torch.empty(shape, dtype=torch.int16, device=device)
-            self.copied, self.used = torch.cuda.Event(blocking=True), torch.cuda.Event()
-            self.used.record(torch.cuda.current_stream(device))  # after whatever still uses that memory
-
-    def fill(self, store: Store, rows: Int64[np.ndarray, " b"]) -> None:
-        """Read these ECGs and send them off; called in the thread."""
-        if self.stream is None:
-            store.packed(rows, out=self.host.numpy())
-            return
-        self.copied.synchronize()  # the thread waits, not the loop
-        store.packed(rows, out=self.host.numpy())
-        with torch.cuda.stream(self.stream):
-            self.stream.wait_event(self.used)
-            self.there.copy_(self.host, non_blocking=True)
-            self.copied.record(self.stream)
-
-    def batch(self) -> Batch:
-        """The batch that was sent; called in the loop, which waits for nothing: the GPU keeps the order."""
-        if self.stream is None:
-            return unpacked(self.host.to(self.device))
-        computing = torch.cuda.current_stream(self.device)
-        computing.wait_event(self.copied)
-        batch = unpacked(self.there)
-        self.used.record(computing)
-        return batch

@@ -1,4 +1,4 @@
-"""However a batch reaches the model it is the same, bit for bit, and the thread that reads ahead ends with the loop."""
+"""Batches have the same bits wherever the ECGs are, and the thread that reads ahead ends with the training loop."""
 
 import threading
 from contextlib import nullcontext
@@ -10,7 +10,7 @@ import torch
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
-from lamae_toolkit.training import loader as feed_module
+from lamae_toolkit.training import loader
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, data_location, load, load_batches
@@ -20,8 +20,8 @@ from test_trainer import SMALL, TEN, run, same_bits, without_speed
 
 CPU = torch.device("cpu")
 ALONE = DistributedContext(0, 1, CPU)
-WAYS = ("auto", "resident", "streamed")
-no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU is here")
+LOCATIONS = ("auto", "resident", "streamed")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_steps_take_the_rows_that_they_took_in_published_runs(ecgs, batch_size):
         assert (shuffle.rows_of(step) == in_the_order_of_published_runs(rows, batch_size, 3, step)).all()
 
 
-def test_every_epoch_shuffles_all_rows_anew_and_only_once(monkeypatch):
+def test_every_epoch_shuffles_all_rows_once(monkeypatch):
     shuffle = Shuffle(np.arange(100, 132), 8, 0)
     drawn, draw = [], np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or draw(seed))
@@ -63,12 +63,12 @@ def test_every_epoch_shuffles_all_rows_anew_and_only_once(monkeypatch):
         Shuffle(np.arange(32), 64, 0)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("location", LOCATIONS)
 @pytest.mark.parametrize("processes", [ALONE, DistributedContext(1, 2, CPU)])
-def test_batches_are_those_of_the_store(gappy, way, processes):
+def test_batches_are_those_of_the_store(gappy, location, processes):
     rows = np.arange(5, 42)[::-1].copy()
     shuffle, steps = Shuffle(rows, 8, 2), range(2, 11)  # from within the first epoch into the third
-    with load_batches(gappy, shuffle, steps, processes, way, progress=False) as batches:
+    with load_batches(gappy, shuffle, steps, processes, location, progress=False) as batches:
         fed = list(batches)
     assert len(fed) == len(steps)
     for step, batch in zip(steps, fed, strict=True):
@@ -77,15 +77,15 @@ def test_batches_are_those_of_the_store(gappy, way, processes):
         assert torch.equal(batch.lead_mask, plain.lead_mask) and torch.equal(batch.signal_mv, plain.signal_mv)
 
 
-@pytest.mark.parametrize("way", ["resident", "streamed"])
-def test_a_run_has_the_same_bits_whichever_way_its_ecgs_come(cohort, tmp_path, way):
+@pytest.mark.parametrize("location", ["resident", "streamed"])
+def test_a_run_has_the_same_bits_for_every_data_location(cohort, tmp_path, location):
     plain = run(cohort, tmp_path / "plain")
-    run(cohort, tmp_path / way, compute=Compute(data=way), stop_after=3)
-    fed = run(cohort, tmp_path / way, compute=Compute(data=way))
-    assert same_bits(plain, fed) and without_speed(tmp_path / "plain") == without_speed(tmp_path / way)
+    run(cohort, tmp_path / location, compute=Compute(data=location), stop_after=3)
+    fed = run(cohort, tmp_path / location, compute=Compute(data=location))
+    assert same_bits(plain, fed) and without_speed(tmp_path / "plain") == without_speed(tmp_path / location)
 
 
-def test_a_cpu_reads_batches_when_they_are_due_unless_told_otherwise(cohort, monkeypatch):
+def test_automatic_data_location(cohort, monkeypatch):
     shuffle = Shuffle(np.arange(40), 8, 0)
     assert data_location(cohort, shuffle, CPU, "auto") == "when due"
     assert data_location(cohort, shuffle, CPU, "resident") == "resident"
@@ -97,9 +97,9 @@ def test_a_cpu_reads_batches_when_they_are_due_unless_told_otherwise(cohort, mon
         Compute(data="disk")
 
 
-def test_a_user_is_told_that_ecgs_which_do_not_fit_are_streamed(cohort, monkeypatch, capsys):
+def test_a_message_reports_that_ecgs_which_do_not_fit_are_streamed(cohort, monkeypatch, capsys):
     shuffle = Shuffle(np.arange(40), 8, 0)
-    monkeypatch.setattr(feed_module, "data_location", lambda *_: "streamed")
+    monkeypatch.setattr(loader, "data_location", lambda *_: "streamed")
     for progress, told in ((True, "0.0 GB of ECGs are more than half of what cpu has free"), (False, "")):
         with load_batches(cohort, shuffle, range(3), ALONE, progress=progress):
             said = capsys.readouterr()
@@ -112,7 +112,7 @@ def test_ecgs_that_do_not_fit_are_refused_at_once(cohort):
 
 
 def test_ecgs_are_loaded_piece_by_piece_with_progress(cohort, monkeypatch, capsys):
-    monkeypatch.setattr(feed_module, "LOADED_AT_ONCE", 16)
+    monkeypatch.setattr(loader, "LOADED_AT_ONCE", 16)
     read, packed = [], cohort.packed
     monkeypatch.setattr(cohort, "packed", lambda rows: read.append(len(rows)) or packed(rows))
     rows = np.arange(100, 63, -1)
@@ -122,7 +122,7 @@ def test_ecgs_are_loaded_piece_by_piece_with_progress(cohort, monkeypatch, capsy
 
 
 def test_nothing_is_loaded_for_no_steps(cohort, monkeypatch):
-    monkeypatch.setattr(feed_module, "load", None)
+    monkeypatch.setattr(loader, "load", None)
     with load_batches(cohort, Shuffle(np.arange(40), 8, 0), range(5, 5), ALONE, "resident") as batches:
         assert list(batches) == []
 
@@ -132,7 +132,7 @@ def reading_threads() -> list[str]:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, None])
-def test_the_thread_ends_with_the_loop_however_that_ends(cohort, stop):
+def test_the_reading_thread_ends_with_the_loop(cohort, stop):
     shuffle = Shuffle(np.arange(40), 8, 0)
     expected = nullcontext() if stop is None else pytest.raises(stop)
     with expected, load_batches(cohort, shuffle, range(100), ALONE, "streamed") as batches:
@@ -145,7 +145,7 @@ def test_the_thread_ends_with_the_loop_however_that_ends(cohort, stop):
     assert reading_threads() == []
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_in_the_loop(cohort, monkeypatch):
+def test_an_error_in_the_reading_thread_is_raised_in_the_loop(cohort, monkeypatch):
     read, packed = [], cohort.packed
 
     def fails_at_the_fifth(rows, out=None):
@@ -165,28 +165,29 @@ def test_what_goes_wrong_in_the_thread_is_raised_in_the_loop(cohort, monkeypatch
     assert reading_threads() == []
 
 
-def test_a_killed_streamed_run_goes_on_exactly(cohort, tmp_path, monkeypatch):
-    whole, original = run(cohort, tmp_path / "whole"), feed_module._Slot.batch
+def test_an_interrupted_streamed_run_resumes_exactly(cohort, tmp_path, monkeypatch):
+    whole, original = run(cohort, tmp_path / "whole"), loader.unpacked
     taken = []
 
-    def interrupted_in_step_7(slot):
+    def interrupted_in_step_7(packed):
         taken.append(1)
         if len(taken) == 7:
             raise KeyboardInterrupt
-        return original(slot)
+        return original(packed)
 
-    monkeypatch.setattr(feed_module._Slot, "batch", interrupted_in_step_7)
-    with pytest.raises(KeyboardInterrupt):
-        run(cohort, tmp_path / "killed", compute=Compute(data="streamed"))
+    with monkeypatch.context() as patch:
+        patch.setattr(loader, "unpacked", interrupted_in_step_7)
+        with pytest.raises(KeyboardInterrupt):
+            run(cohort, tmp_path / "killed", compute=Compute(data="streamed"))
     assert read_log(tmp_path / "killed")[-1]["step"] == 6 and reading_threads() == []
     assert same_bits(run(cohort, tmp_path / "killed", compute=Compute(data="streamed")), whole)
 
 
-@no_gpu
-@pytest.mark.parametrize("way", ["resident", "streamed"])
-def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, way):
+@needs_gpu
+@pytest.mark.parametrize("location", ["resident", "streamed"])
+def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, location):
     shuffle, steps, gpu = Shuffle(np.arange(45), 8, 2), range(2, 30), DistributedContext(0, 1, torch.device("cuda"))
-    with load_batches(gappy, shuffle, steps, gpu, way, progress=False) as batches:
+    with load_batches(gappy, shuffle, steps, gpu, location, progress=False) as batches:
         fed = list(batches)
     for step, batch in zip(steps, fed, strict=True):
         plain = gappy.batch(shuffle.rows_of(step))
@@ -194,17 +195,17 @@ def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, way):
         assert torch.equal(batch.lead_mask.cpu(), plain.lead_mask)
 
 
-@no_gpu
-@pytest.mark.parametrize("way", ["resident", "streamed"])
+@needs_gpu
+@pytest.mark.parametrize("location", ["resident", "streamed"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_no_step_waits_for_the_gpu(gappy, way, precision):
+def test_no_step_waits_for_the_gpu(gappy, location, precision):
     gpu = DistributedContext(0, 1, torch.device("cuda"))
     model = random_encoder(SMALL).to(gpu.device).train()
     optim, generator = optimizer(model, TEN), torch.Generator(gpu.device).manual_seed(0)
     augment = Augmentation(crop_patches=20, scale_jitter=0.2, lead_dropout=0.2, noise_mv=0.02)
     compute = Compute(accumulation=2, precision=precision)
     losses = []
-    with load_batches(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, way, progress=False) as batches:
+    with load_batches(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, location, progress=False) as batches:
         try:
             for batch in batches:
                 optim.zero_grad(set_to_none=True)
