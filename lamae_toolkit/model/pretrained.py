@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,7 +17,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
 
-CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
+FILES = CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("lamae-mini-ptbxl", "lamae-mini-ptbxl-independent")
@@ -99,33 +99,37 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         )
 
     @classmethod
-    def from_pretrained(cls: type[Model], pretrained_model_name_or_path: str | Path, **hub: Any) -> Model:
-        """A model from a folder on disk, or of a name in `SHIPPED` (offline), or else from the Hugging Face hub."""
+    def from_pretrained(
+        cls: type[Model], pretrained_model_name_or_path: str | Path, *, map_location: str = "cpu", **hub: Any
+    ) -> Model:
+        """A trained model, in evaluation mode.
+
+        pretrained_model_name_or_path: the folder of a checkpoint, a name in `SHIPPED` (offline), or else a model's name
+        on the Hugging Face hub. map_location: the device of the weights. hub: for the download, such as revision and
+        token. Raises ECGError if there is no such model, or if its files are missing, damaged or of another version.
+        """
         folder = shipped_or_own(pretrained_model_name_or_path)
-        if folder.is_dir():  # checked before the hub's code warns of the same in its own words
-            for name in (CONFIG_FILE, WEIGHTS_FILE):
-                if not (folder / name).is_file():
-                    raise ECGError(f"{folder} is not a checkpoint: it has no {name}; give the folder of a model.")
-        try:
-            return super().from_pretrained(folder if folder.is_dir() else pretrained_model_name_or_path, **hub)
-        except (HFValidationError, OSError) as error:
-            raise ECGError(
-                f"{folder} is neither a folder here nor a model that the Hugging Face hub gives"
-                f" ({type(error).__name__}); check the path."
-            ) from error
+        if not folder.is_dir():
+            try:
+                folder = Path(snapshot_download(str(folder), allow_patterns=list(FILES), **hub))
+            except (HFValidationError, OSError) as error:
+                raise ECGError(
+                    f"{folder} is neither a folder here nor a model that the Hugging Face hub gives"
+                    f" ({type(error).__name__}); check the path."
+                ) from error
+        return cls._from_folder(folder, map_location)
 
     @classmethod
-    def _from_pretrained(cls: type[Model], *, model_id: str, map_location: str = "cpu", **hub: Any) -> Model:
-        folder = Path(model_id)
-        if not folder.is_dir():
-            hub.pop("config", None)
-            return super()._from_pretrained(model_id=model_id, map_location=map_location, **hub)
+    def _from_folder(cls: type[Model], folder: Path, map_location: str) -> Model:
         config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        for path in (config, weights):
+            if not path.is_file():
+                raise ECGError(f"{folder} is not a checkpoint: it has no {path.name}; give the folder of a model.")
         try:
             values = json.loads(config.read_text(encoding="utf-8"))
             state = load_file(weights, device=map_location)
         except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-            raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it anew.") from error
+            raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it again.") from error
         written = values.pop("format", 1)
         if written != FORMAT and written != 1:
             raise ECGError(

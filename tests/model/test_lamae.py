@@ -290,9 +290,3 @@ def test_ecgs_with_few_leads_can_be_learned_from(leads):
     loss, _, mask = random_encoder(replace(SMALL, masked_leads=3)).train()(Batch(signal_mv, lead_mask))
     assert torch.isfinite(loss)
     assert (~mask[lead_mask].reshape(8, len(leads), -1)).any(dim=2).any(dim=1).all()
-
-
-@pytest.mark.parametrize("name", ["lamae-small", "lamae-small-independent"])
-def test_an_old_name_of_shipped_weights_is_answered_with_the_new_one(name):
-    with pytest.raises(ECGError, match=f"weights {name} are now called {name.replace('small', 'mini-ptbxl')}; use"):
-        LAMAE.from_pretrained(name)
