@@ -32,7 +32,7 @@ class MissingExtraError(ImportError):
 
 
 def missing_extra(wanted: str, error: ModuleNotFoundError) -> MissingExtraError:
-    """What to tell a user who wanted something that needs a package which is not installed."""
+    """The error for something that needs a package which is not installed; its message has the pip command."""
     package = (error.name or "").split(".")[0]
     extra = EXTRAS.get(package)
     way = f"pip install 'lamae-toolkit[{extra}]'" if extra else f"pip install {package}"

@@ -1,4 +1,4 @@
-"""Writing that leaves either the whole thing or nothing behind."""
+"""Writing files that are either complete or absent."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from lamae_toolkit.errors import ECGError
 def atomic_write(target: Path | str, replaces: str | None = None) -> Iterator[Path]:
     """A temporary path to write a file or folder to; it takes the target's name only when all went well.
 
-    A folder that is there already is replaced only if it is empty or holds the file named by `replaces`,
-    by which we know it for one of ours; any other is refused (ECGError): it may hold what somebody needs.
+    An existing folder is replaced only if it is empty or holds the file named by `replaces`, by which one of ours is
+    recognized; any other is refused (ECGError), as it may hold what somebody needs.
 
-    On any error or interruption what was half-written is removed and the target stays as it was. A full
-    disk and a folder that may not be written to become an ECGError that says so.
+    On any error or interruption the partial file is removed and the target stays as it was. A full disk and a folder
+    without write permission raise an ECGError.
     """
     target = Path(target).absolute()
     check_replaceable(target, replaces)
@@ -43,13 +43,13 @@ def check_replaceable(target: Path, replaces: str | None = None) -> None:
 
 
 def replace_atomically(finished: Path, target: Path) -> None:
-    """Give what was finished under a temporary name its own name, in place of what has that name now."""
+    """Rename a finished temporary file or folder to its target, replacing what is there."""
     if not (finished.is_dir() and target.exists()):
         os.replace(finished, target)
         return
     if not target.is_dir():
         raise ECGError(f"{target} is a file, where a folder was to be written; choose another name.")
-    # A folder cannot replace a folder in one step: the old one steps aside, and comes back if need be.
+    # A folder cannot replace a folder in one step: the old one is moved aside, and moved back on an error.
     aside = target.with_name(f"{target.name}.{os.getpid()}.old")
     os.replace(target, aside)
     try:
@@ -69,7 +69,7 @@ def _remove(path: Path) -> None:
 
 
 def write_json(path: Path, values: dict) -> None:
-    """Write results as JSON, whole or not at all."""
+    """Write results as JSON, completely or not at all."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
@@ -84,7 +84,7 @@ def read_text(path: Path) -> str:
 
 
 def picture_ending(path: Path | str) -> str:
-    """By the ending of its name, what a view is to be kept as: ".html", ".png" or ".svg"; ECGError for another one."""
+    """The format of a figure by the suffix of its file: ".html", ".png" or ".svg"; ECGError for any other."""
     ending = Path(path).suffix.lower()
     if ending not in (".html", ".png", ".svg"):
         raise ECGError(f"{Path(path).name} ends in none of .html, .png and .svg; give it one of these endings.")

@@ -92,17 +92,17 @@ print(main(["app", "ecgs"]), main(["demo"]))
 
 def closure(names: list[str]) -> set[str]:
     """The distributions that these need, themselves included."""
-    found, open_names = set(), [normal(name) for name in names]
+    needed, open_names = set(), [normal(name) for name in names]
     while open_names:
         name = open_names.pop()
-        if name in found:
+        if name in needed:
             continue
-        found.add(name)
+        needed.add(name)
         for text in requires(name) or []:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 open_names.append(normal(requirement.name))
-    return found
+    return needed
 
 
 def normal(name: str) -> str:
@@ -112,7 +112,7 @@ def normal(name: str) -> str:
 def run_with_core_only(code: str, folder: Path) -> subprocess.CompletedProcess:
     core = closure([Requirement(text).name for text in PROJECT["dependencies"]]) | {"lamae-toolkit"}
     distributions = packages_distributions()
-    blocked = {name for name, found in distributions.items() if not {normal(one) for one in found} & core}
+    blocked = {name for name, owners in distributions.items() if not {normal(one) for one in owners} & core}
     assert {"plotly", "wfdb", "pydicom", "matplotlib", "anywidget", "defusedxml"} <= blocked
     code = f"BLOCKED = {blocked!r}\n{BLOCK}\n{code}"
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)

@@ -21,8 +21,8 @@ NAMES = sorted(set(lt.__all__) - set(PACKAGES) - {"LEADS"})
 
 def example_of(value: object) -> str | None:
     """The code below `Example:` in a docstring."""
-    found = re.search(r"^Example:\n((?:    .*\n|\n)+)", inspect.getdoc(value) + "\n", flags=re.MULTILINE)
-    return textwrap.dedent(found[1]) if found else None
+    match = re.search(r"^Example:\n((?:    .*\n|\n)+)", inspect.getdoc(value) + "\n", flags=re.MULTILINE)
+    return textwrap.dedent(match[1]) if match else None
 
 
 def test_import_loads_neither_torch_nor_numpy():

@@ -1,6 +1,6 @@
 """What each command of `lamae` does with its parsed arguments: a few lines over the library.
 
-Figures are imported where they are drawn, so that the other commands run without the packages that they need.
+Figures are imported in the commands that draw them, so that the others run without the packages that they need.
 """
 
 import argparse
