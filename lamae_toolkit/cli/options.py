@@ -4,7 +4,7 @@ import argparse
 import os
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from lamae_toolkit.errors import ECGError
 
@@ -89,8 +89,8 @@ def _add_setting(group: argparse._ArgumentGroup, field: "Field[Any]") -> None:
     common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if field.type is bool:
         group.add_argument(option, action="store_true", **common)
-    elif get_origin(field.type) is Literal:
-        group.add_argument(option, choices=get_args(field.type), **common)
+    elif field.metadata["choices"]:
+        group.add_argument(option, choices=field.metadata["choices"], **common)
     else:
         group.add_argument(option, type=field.type, **common)
 

@@ -1,23 +1,29 @@
 """The sizes and open choices of a LAMAE, as one value that checks itself."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, cast
 
 from lamae_toolkit.errors import ECGError
 
 
-def setting(default: Any, text: str, *, at_least: int | None = None, above: int | None = None) -> Any:
-    """A field of a configuration: its default, its help on the command line, and its lower limit."""
-    return field(default=default, metadata={"help": text, "at_least": at_least, "above": above})
+def setting(
+    default: Any, text: str, *, choices: tuple[str, ...] = (), at_least: int | None = None, above: int | None = None
+) -> Any:
+    """A field of a configuration: its default, its help on the command line, and its choices or its lower limit.
+
+    Choices are not a Literal type: the type checker of the tests would answer before `check_settings` does.
+    """
+    metadata = {"help": text, "choices": choices, "at_least": at_least, "above": above}
+    return field(default=default, metadata=metadata)
 
 
 def check_settings(config: Any, what: str) -> None:
-    """Refuse a setting that is none of its words or beyond its limit (ECGError); what: what the configuration is of."""
+    """Refuse a setting that is none of its choices or below its limit (ECGError); what: a word for the messages."""
     for one in fields(config):
-        value, least, above = getattr(config, one.name), one.metadata.get("at_least"), one.metadata.get("above")
-        if get_origin(one.type) is Literal and value not in get_args(one.type):
-            choices = ", ".join(get_args(one.type))
-            raise ECGError(f"The {what}'s {one.name} is {value!r}; choose from {choices}.")
+        value, choices = getattr(config, one.name), one.metadata.get("choices")
+        least, above = one.metadata.get("at_least"), one.metadata.get("above")
+        if choices and value not in choices:
+            raise ECGError(f"The {what}'s {one.name} is {value!r}; choose from {', '.join(choices)}.")
         if least is not None and not value >= least:
             raise ECGError(f"The {what}'s {one.name} is {value}, but it must be at least {least}.")
         if above is not None and not value > above:
@@ -50,23 +56,29 @@ class LAMAEConfig:
     decoder_width: int = setting(64, "embedding dimension of the decoder", at_least=1)
     decoder_heads: int = setting(2, "attention heads of the decoder", at_least=1)
     decoder_depth: int = setting(1, "transformer blocks that reconstruct the masked patches", at_least=1)
-    tokens: Literal["all", "cls", "induced"] = setting(
-        "all", "latents in latent attention: all, one per lead (cls), or all through a few (induced)"
+    tokens: str = setting(
+        "all",
+        "latents in latent attention: all, one per lead (cls), or all through a few (induced)",
+        choices=("all", "cls", "induced"),
     )
     """Which latents take part in latent attention: "all", "cls" (one per lead), or "induced" (all, by way of a few)."""
     induced_latents: int = setting(16, "number of learned latents between the leads, with --tokens induced", at_least=1)
     """How many learned latents read all leads and are read back, with tokens "induced"."""
-    pooling: Literal["attention", "mean"] = setting("attention", "how leads are pooled: by attention, or by their mean")
+    pooling: str = setting(
+        "attention", "how leads are pooled: by attention, or by their mean", choices=("attention", "mean")
+    )
     """How leads are pooled: by weights that depend on the ECG ("attention"), or by their mean ("mean")."""
-    heart: Literal["token", "time_steps"] = setting(
-        "time_steps", "what the decoder reads of the other leads: one heart token, or one per time step"
+    heart: str = setting(
+        "time_steps",
+        "what the decoder reads of the other leads: one heart token, or one per time step",
+        choices=("token", "time_steps"),
     )
     """What the decoder reads of the other leads: "token" (one pooled heart token) or "time_steps" (and the leads
     pooled at each patch with the same weights)."""
     lead_embedding: bool = setting(False, "give the lead encoder an embedding of the lead's name")
     """Whether the lead encoder gets an embedding of the lead's name."""
-    normalization: Literal["lead", "record"] = setting(
-        "lead", "divide by the standard deviation of each lead, or of the complete record"
+    normalization: str = setting(
+        "lead", "divide by the standard deviation of each lead, or of the complete record", choices=("lead", "record")
     )
     """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
     amplitude_input: bool = setting(False, "give the lead encoder the amplitude of the lead in mV")
@@ -111,7 +123,7 @@ class LAMAEConfig:
             )
         for one in fields(cls):
             value = values.get(one.name, one.default)
-            kind = str if get_origin(one.type) is Literal else cast(type, one.type)
+            kind = cast(type, one.type)
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise ECGError(f"The configuration's {one.name} is {value!r}, but it must be of type {kind.__name__}.")
         return cls(**values)

@@ -1,13 +1,10 @@
 """The precision of matrix products: 32 bits, or 16 where a model may round for speed."""
 
-from typing import Literal, get_args
-
 import torch
 
 from lamae_toolkit.errors import ECGError
 
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS = get_args(Precision)
+PRECISIONS = ("float32", "bfloat16")
 
 
 def check_precision(precision: str) -> None:

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from lamae_toolkit.data.store import Store, unpacked
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.training.distributed import DistributedContext
 
-DataLocation = Literal["auto", "resident", "streamed"]
+DATA_LOCATIONS = ("auto", "resident", "streamed")
 """Where the ECGs are in training: on the device, streamed to it, or what fits."""
 READ_AHEAD = 3
 """Batches that are read ahead when streamed: two would do if the disk always took as long."""

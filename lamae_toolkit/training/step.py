@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import check_settings, setting
-from lamae_toolkit.model.precision import Precision, autocast
+from lamae_toolkit.model.precision import PRECISIONS, autocast
 from lamae_toolkit.model.pretrained import PretrainedModel
 from lamae_toolkit.training.distributed import DistributedContext, apart
-from lamae_toolkit.training.loader import DataLocation
+from lamae_toolkit.training.loader import DATA_LOCATIONS
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class Compute:
     accumulation: int = setting(
         1, "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory", at_least=1
     )
-    precision: Precision = setting("float32", "precision of matrix products; parameters stay in float32")
+    precision: str = setting("float32", "precision of matrix products; parameters stay in float32", choices=PRECISIONS)
     compile: bool = setting(False, "compile the model by torch.compile first")
-    data: DataLocation = setting(
-        "auto", "where the ECGs are: resident on the device, streamed to it, or what fits (auto)"
+    data: str = setting(
+        "auto",
+        "where the ECGs are: resident on the device, streamed to it, or what fits (auto)",
+        choices=DATA_LOCATIONS,
     )
 
     def __post_init__(self) -> None:

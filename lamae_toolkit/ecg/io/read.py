@@ -145,6 +145,7 @@ def _kind_of(path: Path) -> tuple[str, Path]:
         raise ECGError("The path contains '::', by which wfdb means a remote file; rename the file or folder.")
     if path.is_dir():
         raise ECGError("This is a folder; give one file, or list its ECGs with find_ecgs.")
+    kind: str | None
     suffix = path.suffix.lower()
     header = path.with_suffix(".hea") if suffix in WFDB_SUFFIXES else path.with_name(path.name + ".hea")
     if suffix not in CSV_SUFFIXES + NUMPY_SUFFIXES and header.is_file():
