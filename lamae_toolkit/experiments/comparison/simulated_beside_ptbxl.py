@@ -1,6 +1,6 @@
 """Simulated ECGs beside PTB-XL records of the same finding, to be looked at, with a table of summary statistics.
 
-    python benchmarks/simulated_beside_ptbxl.py --ptbxl PTB-XL --out beside.png [--rows 2]
+    python -m lamae_toolkit.experiments.comparison.simulated_beside_ptbxl --ptbxl PTB-XL --out beside.png [--rows 2]
 
 The table compares amplitudes of R, S and T by lead, the share of power above 20 Hz, baseline wander,
 and cross-lead redundancy: the variance of the eight independent leads that three principal components hold.
@@ -10,19 +10,17 @@ import argparse
 import ast
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import wfdb
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
 from lamae_toolkit.ecg.leads import lead_name
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.simulate.simulator import simulate_ecg, simulate_patients
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 # What to match: title -> (codes to simulate with a range of severity, SCP statements, old infarction's wall).
@@ -104,7 +102,7 @@ def statistics_table(real: list[Recording], simulated: list[Recording]) -> pd.Da
     return pd.DataFrame(columns).round(3)
 
 
-def draw(ax: plt.Axes, recording: Recording, title: str, seconds: float = 2.5) -> None:
+def draw(ax: Axes, recording: Recording, title: str, seconds: float = 2.5) -> None:
     """A 12-lead ECG in the usual three rows by four columns with lead II below, on ECG paper."""
     rate = recording.sampling_rate_hz
     rows = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
@@ -134,9 +132,8 @@ def main() -> None:
     table, records = read_ptbxl(args.ptbxl)
     rng = np.random.default_rng(args.seed)
     names = args.only or list(MATCHES)
-    fig, axes = plt.subplots(
-        len(names) * args.rows, 2, figsize=(17, 4.0 * len(names) * args.rows), squeeze=False, layout="constrained"
-    )
+    fig = Figure(figsize=(17, 4.0 * len(names) * args.rows), layout="constrained")
+    axes = fig.subplots(len(names) * args.rows, 2, squeeze=False)
     for k, name in enumerate(names):
         codes, statements, wall = MATCHES[name]
         ids = [i for i, has in table.statements.items() if has & set(statements)]

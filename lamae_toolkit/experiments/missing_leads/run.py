@@ -1,6 +1,6 @@
 """Missing leads drawn from the others by LAMAE and its rivals, in mV, and whether P, QRS and T survive.
 
-    python benchmarks/missing_leads.py --ptbxl PTB-XL --ludb LUDB --seed 0 --out missing_leads.json
+    python -m lamae_toolkit.experiments.missing_leads.run --ptbxl PTB-XL --ludb LUDB --seed 0 --out missing_leads.json
 
 Three cohorts, all band-passed from 0.5 to 40 Hz and resampled to 100 Hz: simulated patients (regressions fitted on
 folds 0 to 13, scored on 16 to 19; other patients than those of the shipped weights), PTB-XL (fitted on folds 1 to 8,
@@ -218,7 +218,8 @@ def main() -> None:
         command = shlex.join(
             [
                 "python",
-                "benchmarks/missing_leads.py",
+                "-m",
+                "lamae_toolkit.experiments.missing_leads.run",
                 "--ptbxl",
                 "PTB-XL",
                 "--ludb",

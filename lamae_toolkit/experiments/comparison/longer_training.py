@@ -1,6 +1,6 @@
 """Does LAMAE stay above its rivals when all are trained fourteen times longer than in the comparison?
 
-    python benchmarks/longer_training.py --store runs/ptbxl/store --out runs/longer
+    python -m lamae_toolkit.experiments.comparison.longer_training --store runs/ptbxl/store --out runs/longer
 
 Takes models that were trained by the recipe of the shipped weights (10,000 steps on the same ECGs; those of seed 0 are
 the shipped ones, the others are trained first, 20 minutes of one core each) and an untrained LAMAE, and probes them in
@@ -63,7 +63,7 @@ def main() -> None:
                 pretrained=lambda source: trained_long(whole, store, chosen.out, source),
             )
     if not chosen.no_table:
-        command = f"python {shlex.join(['benchmarks/longer_training.py', *sys.argv[1:]])}"
+        command = f"python {shlex.join(['-m', 'lamae_toolkit.experiments.comparison.longer_training', *sys.argv[1:]])}"
         ranking = Ranking(plan, store, chosen.out)
         results = ranking.to_dict(command) | {"missing_cells": len(set(cells) & set(ranking.missing))}
         write_json(chosen.out / RESULTS_FILE, results)
