@@ -20,6 +20,7 @@ EXTRAS = {
     "plotly": "notebooks",
     "pooch": "examples",
     "pydicom": "formats",
+    "requests": "examples",
     "traitlets": "notebooks",
     "voila": "notebooks",
     "wfdb": "formats",
