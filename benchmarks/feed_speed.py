@@ -35,7 +35,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.presets import SIZES
-from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.step import RuntimeConfig
 from measuring import idle_share, machine, median_and_range, tiled_store, trace, training_step, wait
 
 AGAIN, DUE = "the same again", "read when due"
@@ -86,7 +86,7 @@ def trained(config: LAMAEConfig, here: DistributedContext) -> Callable[[Batch], 
     """A function that trains a new model for one step; in half precision on a GPU."""
     torch.manual_seed(0)
     model = LAMAE(config).to(here.device).train()
-    return training_step(model, here, Compute(precision="bfloat16" if here.device.type == "cuda" else "float32"))
+    return training_step(model, here, RuntimeConfig(precision="bfloat16" if here.device.type == "cuda" else "float32"))
 
 
 def opened(folder: Path, cold: bool) -> Store:

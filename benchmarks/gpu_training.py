@@ -30,7 +30,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.training.distributed import DistributedContext, distributed_training
 from lamae_toolkit.training.presets import SIZES, Size
-from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.trainer import TrainConfig
 from measuring import in_turns, machine, median_and_range, spent
 from training_ways import FAST, PLAIN, Training, Way, batches, cohort, ecgs_per_s, idle_share, parts_ms, ways
@@ -40,7 +40,7 @@ PARTS = ("data", "mask", "forward", "backward", "optimizer")
 QUICK = Size(
     LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16),
     TrainConfig(batch_size=8),
-    Compute(),
+    RuntimeConfig(),
 )
 
 
@@ -68,7 +68,7 @@ def fitted(size: Size, batch: Batch, way: Way, processes: DistributedContext) ->
             training.step(batch)
             return training
         except torch.OutOfMemoryError:
-            if 2 * way.accumulation > len(batch) or processes.count > 1:
+            if 2 * way.accumulation > len(batch) or processes.world_size > 1:
                 raise
         training = None
         torch.cuda.empty_cache()
@@ -96,7 +96,7 @@ def recipe_rows(
         ecgs_per_s(training, fed, total, 2)
         rates = [ecgs_per_s(training, fed, total, steps) for _ in range(rounds)]
         parts, idle = parts_ms(training, fed, steps), idle_share(training, fed, steps)
-    rate, gpus = statistics.median(rates), processes.count
+    rate, gpus = statistics.median(rates), processes.world_size
     reached = rate * size.gflop_per_ecg * 1e9
     eight = f"{size.hours(8 * rate):.3g}" if gpus == 1 else "-"
     speed = (
@@ -132,7 +132,7 @@ def recipes(
     processes: DistributedContext,
 ) -> None:
     """Print the two tables of recipes, each row of the first as soon as it is there: a GPU's time may end before."""
-    on = "this GPU" if processes.count == 1 else f"these {processes.count}"
+    on = "this GPU" if processes.world_size == 1 else f"these {processes.world_size}"
     speed = (
         "recipe",
         "M parameters",
@@ -219,7 +219,7 @@ def _survived(
     try:
         return function(*arguments)
     except Exception as error:
-        if processes.count > 1:  # the others would wait for this one for ever
+        if processes.world_size > 1:  # the others would wait for this one for ever
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -230,7 +230,7 @@ def _survived(
 @contextmanager
 def _only(processes: DistributedContext):
     """One process speaks."""
-    if processes.first:
+    if processes.is_main:
         yield
     else:
         with redirect_stdout(StringIO()):
@@ -265,13 +265,13 @@ def main(arguments: list[str] | None = None) -> None:
     backend = "aot_eager" if chosen.quick and not on_gpu else "inductor"
     ecgs = max(20_000 if on_gpu and not chosen.quick else 64, 4 * batch)
     with distributed_training(chosen.device) as processes, _only(processes), tempfile.TemporaryDirectory() as folder:
-        print(f"{machine(processes.device, chosen.threads)}, {processes.count} process(es)")
+        print(f"{machine(processes.device, chosen.threads)}, {processes.world_size} process(es)")
         store = cohort(Path(folder), chosen.store, ecgs)
         ceiling = ceilings(processes.device, chosen.quick, min(seconds, 1.0))
         # On a CPU the recipes are computed in float32, and no compiler is waited for.
         way = FAST if on_gpu else replace(PLAIN, fused_attention=True)
         recipes(made, store, ceiling, way, steps, rounds, processes)
-        if processes.count == 1:
+        if processes.world_size == 1:
             choices(one, store, backend, rounds, seconds, processes)
 
 

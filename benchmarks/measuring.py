@@ -24,7 +24,7 @@ from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext
-from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import TrainConfig, optimizer
 
 
@@ -142,13 +142,13 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def training_step(model: LAMAE, processes: DistributedContext, compute: Compute) -> Callable[[Batch], Tensor]:
+def training_step(model: LAMAE, processes: DistributedContext, runtime: RuntimeConfig) -> Callable[[Batch], Tensor]:
     """A function that trains a model for one step, as `lt.pretrain` does; it returns the loss."""
     optim, generator = optimizer(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
 
     def step(batch: Batch) -> Tensor:
         optim.zero_grad(set_to_none=True)
-        loss = gradients(model, model, batch, generator, compute, processes)
+        loss = gradients(model, model, batch, generator, runtime, processes)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optim.step()
         return loss

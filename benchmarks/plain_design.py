@@ -41,7 +41,7 @@ from lamae_toolkit.model.masking import random_mask, visible_patches
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle
 from lamae_toolkit.training.presets import MINI
-from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.trainer import TrainConfig, optimizer
 from measuring import flop, in_turns, machine, median_and_range, training_step
 
@@ -153,7 +153,7 @@ def plain_step(model: PlainMAE, rows: Callable[[], np.ndarray], read: Callable[[
 
 def our_step(model: LAMAE, rows: Callable[[], np.ndarray], read: Callable[[np.ndarray], Batch]):
     """The same for LAMAE, by the toolkit's own step (`lamae_toolkit.training.step.gradients`)."""
-    step = training_step(model, DistributedContext(0, 1, torch.device("cpu")), Compute())
+    step = training_step(model, DistributedContext(0, 1, torch.device("cpu")), RuntimeConfig())
     return lambda: step(read(rows()))
 
 

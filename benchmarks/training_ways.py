@@ -19,7 +19,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.presets import Size
-from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import optimizer
 from measuring import peak_bytes, tiled_store, trace, wait
 
@@ -120,13 +120,13 @@ class Training:
             group["fused"] = way.fused_optimiser or None  # False would turn off PyTorch's own choice, too
         self.generator = torch.Generator(device=self.device)
         self.generator.manual_seed(0)
-        self.compute = Compute(way.accumulation, "bfloat16" if way.half else "float32")
+        self.runtime = RuntimeConfig(way.accumulation, "bfloat16" if way.half else "float32")
         mode = "reduce-overhead" if way.graphs else None
         model = self.model
         if way.compiled:
             model = torch.compile(model, dynamic=False, mode=mode, backend=way.backend)
         self.marked = _Marked(model)
-        self.prepared = processes.joined(self.marked)
+        self.prepared = processes.wrap_ddp(self.marked)
 
     def _attention(self) -> AbstractContextManager:
         return nullcontext() if self.way.fused_attention else sdpa_kernel(SDPBackend.MATH)
@@ -139,7 +139,7 @@ class Training:
         self.marked.mark = mark
         mark("mask")
         with self._attention():
-            return gradients(self.prepared, self.model, batch, self.generator, self.compute, self.processes)
+            return gradients(self.prepared, self.model, batch, self.generator, self.runtime, self.processes)
 
     def update(self) -> None:
         """Clipping and AdamW."""
@@ -180,7 +180,7 @@ def batches(store: Store, batch_size: int, processes: DistributedContext, data: 
         with load_batches(store, shuffle, steps, processes, data, progress=False) as fed:
             yield fed
         return
-    batch = store.batch(processes.share(shuffle.rows_of(0)), processes.device)
+    batch = store.batch(processes.shard(shuffle.rows_of(0)), processes.device)
     yield (batch for _ in steps)
 
 

@@ -31,7 +31,7 @@ from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.model.pretrained import WEIGHTS
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
-from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
 
@@ -64,7 +64,7 @@ def pretrain_command(arguments: argparse.Namespace) -> None:
         arguments.out,
         size.train,
         validation_rows=None if arguments.no_validation else store.rows(split.validation),
-        compute=size.compute,
+        runtime=size.runtime,
         device=arguments.device,
     )
     if is_main_process():
@@ -80,12 +80,12 @@ def _size(arguments: argparse.Namespace, ecgs: int) -> Size:
     elif arguments.epochs:
         raise ECGError("--epochs needs a --size; give one, or give --steps instead.")
     else:
-        size = Size(LAMAEConfig(), TrainConfig(), Compute())
+        size = Size(LAMAEConfig(), TrainConfig(), RuntimeConfig())
 
     def changed(config):
         return replace(config, **{field.name: given[field.name] for field in fields(config) if field.name in given})
 
-    return Size(changed(size.model), changed(size.train), changed(size.compute))
+    return Size(changed(size.model), changed(size.train), changed(size.runtime))
 
 
 def _model(folder: Path) -> LAMAE:

@@ -112,6 +112,7 @@ RENAMED_OPTIONS = {
     "--minimum": "--min-records-per-code",
     "--replicates": "--n-bootstrap",
     "--data": "--data-location",
+    "--accumulation": "--gradient-accumulation-steps",
     "--variants": "--variant, given once for each row of the table",
 }
 RENAMED_SIZES = {"lamae_tiny": "small", "lamae_small": "base", "lamae_base": "large"}

@@ -13,9 +13,6 @@ DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
 
 WORKERS = os.cpu_count() or 1
 
-OPTION_NAMES = {"data": "--data-location"}
-"""Options that are not called like their setting."""
-
 
 def demo(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, default=Path("lamae_demo"), help="folder for the results")
@@ -56,7 +53,7 @@ def simulate(sub: argparse.ArgumentParser) -> None:
 def pretrain(sub: argparse.ArgumentParser) -> None:
     from lamae_toolkit.model.config import LAMAEConfig
     from lamae_toolkit.training.presets import SIZES
-    from lamae_toolkit.training.step import Compute
+    from lamae_toolkit.training.step import RuntimeConfig
     from lamae_toolkit.training.trainer import TrainConfig
 
     sub.add_argument("--store", type=Path, required=True, help="folder of the store")
@@ -74,7 +71,7 @@ def pretrain(sub: argparse.ArgumentParser) -> None:
         help="leave out the loss on the store's validation patients, which is logged next to that of training",
     )
     _add_device(sub)
-    for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (Compute, "hardware")):
+    for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (RuntimeConfig, "hardware")):
         group = sub.add_argument_group(title)
         for field in fields(config):
             _add_setting(group, field)
@@ -82,7 +79,7 @@ def pretrain(sub: argparse.ArgumentParser) -> None:
 
 def _add_setting(group: argparse._ArgumentGroup, field: "Field[Any]") -> None:
     """One setting of a configuration; what is not given comes from the size, if there is one, or else its default."""
-    option = OPTION_NAMES.get(field.name, f"--{field.name.replace('_', '-')}")
+    option = f"--{field.name.replace('_', '-')}"
     text = field.metadata["help"]
     if field.default is not MISSING and field.default is not None and field.type is not bool:
         text += f" (default: {field.default})"

@@ -22,34 +22,34 @@ class DistributedContext:
     """How many processes train the model, which of them this is (`rank`, from 0), and the device it computes on."""
 
     rank: int
-    count: int
+    world_size: int
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that logs, shows progress and saves."""
         return self.rank == 0
 
-    def share(self, rows: np.ndarray) -> np.ndarray:
+    def shard(self, rows: np.ndarray) -> np.ndarray:
         """What this process computes of a batch, which is cut into as many equal pieces as there are processes."""
-        return np.split(rows, self.count)[self.rank]
+        return np.split(rows, self.world_size)[self.rank]
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a value over all processes, known to all of them."""
-        if self.count == 1:
+        if self.world_size == 1:
             return value
         value = value.clone()
         dist.all_reduce(value)
-        return value / self.count
+        return value / self.world_size
 
-    def joined(self, model: nn.Module) -> nn.Module:
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """The model, whose gradients are averaged over all processes in every backward pass."""
         # gradient_as_bucket_view: gradients are sent from where they are, without a second copy in memory.
-        return model if self.count == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
+        return model if self.world_size == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
-def apart(model: nn.Module) -> AbstractContextManager:
-    """Within it, the gradients of a joined model stay in each process."""
+def no_sync(model: nn.Module) -> AbstractContextManager:
+    """A context within which the gradients of a model from `wrap_ddp` are not averaged over the processes."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 

@@ -79,7 +79,7 @@ def load_batches(
             tqdm.write(f"{size / 1e9:.1f} GB of ECGs are more than half of what {device} has free: they are streamed.")
         batches = _streamed(store, shuffle, steps, processes)
     else:
-        batches = (store.batch(processes.share(shuffle.rows_of(step)), device) for step in steps)
+        batches = (store.batch(processes.shard(shuffle.rows_of(step)), device) for step in steps)
     with closing(batches):  # ends the thread and frees the memory, however the loop ends
         yield batches
 
@@ -109,8 +109,8 @@ def load(
         stored = torch.empty((len(rows), *store.signals.shape[1:]), dtype=torch.int16, device=device)
     except RuntimeError as error:
         raise ECGError(
-            f"{size / 1e9:.1f} GB of ECGs do not fit into the free memory of {device}; choose data = 'streamed', or"
-            " train on fewer ECGs."
+            f"{size / 1e9:.1f} GB of ECGs do not fit into the free memory of {device}; choose data_location ="
+            " 'streamed', or train on fewer ECGs."
         ) from error
     with tqdm(total=size, desc=f"ECGs to {device}", unit="B", unit_scale=True, disable=not progress) as bar:
         for first in range(0, len(rows), LOADED_AT_ONCE):
@@ -128,7 +128,7 @@ def _resident(
     for step in steps:
         now, step_in_epoch = divmod(step, shuffle.steps_per_epoch)
         if now != epoch:
-            epoch, positions = now, sent(processes.share(shuffle.positions(now).T).T, stored.device)
+            epoch, positions = now, sent(processes.shard(shuffle.positions(now).T).T, stored.device)
         yield unpacked(stored.index_select(0, positions[step_in_epoch]))
 
 
@@ -151,7 +151,7 @@ def _streamed(
     device, is_cuda = processes.device, processes.device.type == "cuda"
 
     def read(step: int) -> Int16[Tensor, "b 12 t"]:
-        packed = torch.from_numpy(store.packed(processes.share(shuffle.rows_of(step))))
+        packed = torch.from_numpy(store.packed(processes.shard(shuffle.rows_of(step))))
         return packed.pin_memory() if is_cuda else packed
 
     def start_thread() -> None:

@@ -11,7 +11,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.trainer import TrainConfig
 
 
@@ -21,7 +21,7 @@ class Size:
 
     model: LAMAEConfig
     train: TrainConfig
-    compute: Compute
+    runtime: RuntimeConfig
 
     @cached_property
     def parameters(self) -> int:
@@ -100,11 +100,11 @@ def small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Siz
     `lamae pretrain --size small --store STORE --out RUN`; in a notebook:
 
         size = small(len(rows))
-        pretrain(LAMAE(size.model), store, rows, out, size.train, compute=size.compute, device="cuda")
+        pretrain(LAMAE(size.model), store, rows, out, size.train, runtime=size.runtime, device="cuda")
 
-    `Size.hours` gives the hours at a measured throughput, `replace(size.compute, accumulation=4)` a quarter of a batch
-    at once. No such model has been trained here: sizes follow vision transformers, rate and epochs He et al.
-    (arXiv 2111.06377), and none of it is tuned. There is no expected score yet.
+    `Size.hours` gives the hours at a measured throughput, `replace(size.runtime, gradient_accumulation_steps=4)` a
+    quarter of a batch at once. No such model has been trained here: sizes follow vision transformers, rate and epochs
+    He et al. (arXiv 2111.06377), and none of it is tuned. There is no expected score yet.
 
     Measured on a CPU: a step of 2 ECGs takes 0.13 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
     measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.8 hours.
@@ -136,7 +136,7 @@ def _size(model: LAMAEConfig, ecgs: int, epochs: int, batch_size: int) -> Size:
         raise ECGError(f"{ecgs} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
     steps, rate = epochs * (ecgs // batch_size), 1.5e-4 * batch_size / 256
     train = TrainConfig(steps=steps, batch_size=batch_size, learning_rate=rate, warmup_steps=steps // 20)
-    return Size(model, train, Compute(precision="bfloat16"))
+    return Size(model, train, RuntimeConfig(precision="bfloat16"))
 
 
 SIZES = {"mini": mini, "small": small, "base": base, "large": large}

@@ -22,7 +22,7 @@ from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.run import CHECKPOINT as CHECKPOINT
 from lamae_toolkit.training.run import Run, ecgs_named
 from lamae_toolkit.training.run import read_log as read_log
-from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.tensorboard import tensorboard_scalars
 from lamae_toolkit.training.validation import ValidationLoss
 
@@ -97,7 +97,7 @@ def pretrain(
     config: TrainConfig,
     *,
     validation_rows: np.ndarray | None = None,
-    compute: Compute | None = None,
+    runtime: RuntimeConfig | None = None,
     stop_after: int | None = None,
     watch: Callable[[int, dict | None], bool] | None = None,
     device: torch.device | str = "cpu",
@@ -106,7 +106,7 @@ def pretrain(
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
 
     If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit as if it had not
-    (on CPU); one of another configuration is refused (ECGError). compute: how steps are computed, and where the ECGs
+    (on CPU); one of another configuration is refused (ECGError). runtime: how steps are computed, and where the ECGs
     wait for them. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`:
     called after every step with the number of steps done and the row of the log, None where none is due; it may look at
     the model, and if it returns True, the run pauses there as with `stop_after`.
@@ -134,39 +134,41 @@ def pretrain(
         config = lt.TrainConfig(steps=2, batch_size=8)
         lt.pretrain(model, store, rows, "run", config, validation_rows=validation_rows, progress=False)
     """
-    folder, compute, augment = Path(folder), compute or Compute(), config.augmentation
+    folder, runtime, augment = Path(folder), runtime or RuntimeConfig(), config.augmentation
     check_rate(model, store.sampling_rate_hz)
     augment.check(model.config, store.signals.shape[2])
     shuffle = Shuffle(rows, config.batch_size, config.seed)
     with distributed_training(device) as processes:
-        compute.check(model, config.batch_size, processes.count)
+        runtime.check(model, config.batch_size, processes.world_size)
         validation_loss = validation_rows is not None and ValidationLoss(
             store,
             validation_rows,
             rows,
             batch_size=config.batch_size,
-            parts=compute.accumulation * processes.count,
+            parts=runtime.gradient_accumulation_steps * processes.world_size,
             seed=config.seed,
         )
-        if watch is not None and processes.count > 1:
+        if watch is not None and processes.world_size > 1:
             raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
         device = processes.device
         model.to(device).train()
         optim = optimizer(model, config)
         generator = torch.Generator(device=device)
         generator.manual_seed(config.seed)
-        run = Run(folder, processes.first, model, optim, generator, config, compute.precision, ecgs_named(store, rows))
+        run = Run(
+            folder, processes.is_main, model, optim, generator, config, runtime.precision, ecgs_named(store, rows)
+        )
         first = run.resume()
         if processes.mean(torch.tensor(float(first), device=device)) != first:
             raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
-        prepared = compute.prepared(model, processes)
+        wrapped_model = runtime.wrap_model(model, processes)
         last = config.steps if stop_after is None else min(stop_after, config.steps)
-        steps, show = range(first, last), progress and processes.first
+        steps, show = range(first, last), progress and processes.is_main
         with (
             run.interruption_told(),
-            load_batches(store, shuffle, steps, processes, compute.data, progress=show) as batches,
+            load_batches(store, shuffle, steps, processes, runtime.data_location, progress=show) as batches,
             tensorboard_scalars(folder, first + 1)
-            if steps and processes.first
+            if steps and processes.is_main
             else nullcontext(lambda row: None) as write_scalars,
             tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not show) as bar,
         ):
@@ -178,7 +180,7 @@ def pretrain(
                 optim.zero_grad(set_to_none=True)
                 at = processes.rank * len(batch)
                 batch = augment(batch, generator, model.config.patch_samples, of=config.batch_size, first=at)
-                loss = gradients(prepared, model, batch, generator, compute, processes)
+                loss = gradients(wrapped_model, model, batch, generator, runtime, processes)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
                 optim.step()
                 done, row = step + 1, None
@@ -196,7 +198,7 @@ def pretrain(
                     run.refuse_infinite(row["loss"], row["gradient_norm"], done)
                     if validate:
                         began = time.perf_counter()
-                        row["validation_loss"] = validation_loss(model, processes, compute.precision)
+                        row["validation_loss"] = validation_loss(model, processes, runtime.precision)
                         start += time.perf_counter() - began  # ecgs_per_s is the speed of training
                     run.log(row)
                     write_scalars(row)

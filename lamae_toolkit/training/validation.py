@@ -36,7 +36,7 @@ class ValidationLoss:
         error = masked_patches = torch.zeros((), device=processes.device)
         model.eval()
         try:
-            for first in range(processes.rank * self.part, len(self.rows), processes.count * self.part):
+            for first in range(processes.rank * self.part, len(self.rows), processes.world_size * self.part):
                 number, offset = divmod(first, self.batch_size)
                 batch_rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
                 batch = self.store.batch(batch_rows[offset : offset + self.part], processes.device)

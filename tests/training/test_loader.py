@@ -14,7 +14,7 @@ from lamae_toolkit.training import loader
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, data_location, load, load_batches
-from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import optimizer, read_log
 from test_trainer import SMALL, TEN, run, same_bits, without_speed
 
@@ -72,16 +72,16 @@ def test_batches_are_those_of_the_store(gappy, location, processes):
         fed = list(batches)
     assert len(fed) == len(steps)
     for step, batch in zip(steps, fed, strict=True):
-        plain = gappy.batch(processes.share(in_the_order_of_published_runs(rows, 8, 2, step)))
-        assert len(plain) == 8 // processes.count and not plain.lead_mask.all()
+        plain = gappy.batch(processes.shard(in_the_order_of_published_runs(rows, 8, 2, step)))
+        assert len(plain) == 8 // processes.world_size and not plain.lead_mask.all()
         assert torch.equal(batch.lead_mask, plain.lead_mask) and torch.equal(batch.signal_mv, plain.signal_mv)
 
 
 @pytest.mark.parametrize("location", ["resident", "streamed"])
 def test_a_run_has_the_same_bits_for_every_data_location(cohort, tmp_path, location):
     plain = run(cohort, tmp_path / "plain")
-    run(cohort, tmp_path / location, compute=Compute(data=location), stop_after=3)
-    fed = run(cohort, tmp_path / location, compute=Compute(data=location))
+    run(cohort, tmp_path / location, runtime=RuntimeConfig(data_location=location), stop_after=3)
+    fed = run(cohort, tmp_path / location, runtime=RuntimeConfig(data_location=location))
     assert same_bits(plain, fed) and without_speed(tmp_path / "plain") == without_speed(tmp_path / location)
 
 
@@ -93,8 +93,8 @@ def test_automatic_data_location(cohort, monkeypatch):
     for free_bytes, how in ((2 * size, "resident"), (2 * size - 1, "streamed")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_bytes: (free, 10 * size))
         assert data_location(cohort, shuffle, gpu, "auto") == how
-    with pytest.raises(ECGError, match="data is 'disk'; choose from auto, resident, streamed"):
-        Compute(data="disk")
+    with pytest.raises(ECGError, match="data_location is 'disk'; choose from auto, resident, streamed"):
+        RuntimeConfig(data_location="disk")
 
 
 def test_a_message_reports_that_ecgs_which_do_not_fit_are_streamed(cohort, monkeypatch, capsys):
@@ -107,7 +107,9 @@ def test_a_message_reports_that_ecgs_which_do_not_fit_are_streamed(cohort, monke
 
 
 def test_ecgs_that_do_not_fit_are_refused_at_once(cohort):
-    with pytest.raises(ECGError, match=r"240000\.0 GB of ECGs do not fit into the free memory of cpu; choose data ="):
+    with pytest.raises(
+        ECGError, match=r"240000\.0 GB of ECGs do not fit into the free memory of cpu; choose data_location ="
+    ):
         load(cohort, np.broadcast_to(np.int64(0), 10**13 // 1000), CPU)
 
 
@@ -178,9 +180,9 @@ def test_an_interrupted_streamed_run_resumes_exactly(cohort, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(loader, "unpacked", interrupted_in_step_7)
         with pytest.raises(KeyboardInterrupt):
-            run(cohort, tmp_path / "killed", compute=Compute(data="streamed"))
+            run(cohort, tmp_path / "killed", runtime=RuntimeConfig(data_location="streamed"))
     assert read_log(tmp_path / "killed")[-1]["step"] == 6 and reading_threads() == []
-    assert same_bits(run(cohort, tmp_path / "killed", compute=Compute(data="streamed")), whole)
+    assert same_bits(run(cohort, tmp_path / "killed", runtime=RuntimeConfig(data_location="streamed")), whole)
 
 
 @needs_gpu
@@ -203,14 +205,14 @@ def test_no_step_waits_for_the_gpu(gappy, location, precision):
     model = random_encoder(SMALL).to(gpu.device).train()
     optim, generator = optimizer(model, TEN), torch.Generator(gpu.device).manual_seed(0)
     augment = Augmentation(crop_patches=20, scale_jitter=0.2, lead_dropout=0.2, noise_mv=0.02)
-    compute = Compute(accumulation=2, precision=precision)
+    runtime = RuntimeConfig(gradient_accumulation_steps=2, precision=precision)
     losses = []
     with load_batches(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, location, progress=False) as batches:
         try:
             for batch in batches:
                 optim.zero_grad(set_to_none=True)
                 batch = augment(batch, generator, SMALL.patch_samples)
-                losses.append(gradients(model, model, batch, generator, compute, gpu))
+                losses.append(gradients(model, model, batch, generator, runtime, gpu))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optim.step()
                 torch.cuda.set_sync_debug_mode("error")  # from the second step on, whatever waits fails

@@ -13,7 +13,7 @@ from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext, distributed_training
-from lamae_toolkit.training.step import Compute, gradients
+from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import TrainConfig, pretrain, read_log
 from test_lamae import SMALL, VARIANTS, some_ecgs
 
@@ -29,10 +29,12 @@ def uneven_ecgs(records: int = 8) -> Batch:
     return Batch(batch.signal_mv, lead_mask)
 
 
-def step(model: LAMAE, batch: Batch, compute: Compute, processes: DistributedContext = ALONE) -> tuple[float, dict]:
+def step(
+    model: LAMAE, batch: Batch, runtime: RuntimeConfig, processes: DistributedContext = ALONE
+) -> tuple[float, dict]:
     generator = torch.Generator().manual_seed(5)
     model.zero_grad()
-    loss = gradients(model, model, batch, generator, compute, processes)
+    loss = gradients(model, model, batch, generator, runtime, processes)
     return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()} | {"next": generator.get_state()}
 
 
@@ -46,10 +48,10 @@ def baseline(name: str) -> LAMAE:
 @pytest.mark.parametrize("name", ["LAMAE", "alignment, MSE", "alignment, cosine"])
 def test_parts_have_the_loss_and_the_gradients_of_the_whole(name):
     model, batch = baseline(name), uneven_ecgs()
-    loss, gradient = step(model, batch, Compute())
+    loss, gradient = step(model, batch, RuntimeConfig())
     assert loss == model(batch, generator=torch.Generator().manual_seed(5)).loss.item()
     for parts in (2, 8):
-        again, in_parts = step(model, batch, Compute(accumulation=parts))
+        again, in_parts = step(model, batch, RuntimeConfig(gradient_accumulation_steps=parts))
         assert again == pytest.approx(loss, rel=1e-6)
         for key in gradient:
             torch.testing.assert_close(in_parts[key], gradient[key], atol=1e-6, rtol=1e-4, msg=key)
@@ -115,8 +117,8 @@ def test_within_a_step_no_value_is_asked_for(name):
 def test_half_precision_is_near_and_leaves_parameters_whole(name, masked_leads):
     torch.manual_seed(0)
     model, batch = COMPARED_MODELS[name](replace(SMALL, masked_leads=masked_leads)), some_ecgs(4)
-    loss, gradient = step(model, batch, Compute())
-    near, rounded = step(model, batch, Compute(precision="bfloat16"))
+    loss, gradient = step(model, batch, RuntimeConfig())
+    near, rounded = step(model, batch, RuntimeConfig(precision="bfloat16"))
     assert near != loss and near == pytest.approx(loss, rel=1e-2)
     assert all(value.dtype == torch.float32 for key, value in rounded.items() if key != "next")
     flat, other = (torch.cat([g[k].flatten() for k in gradient if k != "next"]) for g in (gradient, rounded))
@@ -126,29 +128,29 @@ def test_half_precision_is_near_and_leaves_parameters_whole(name, masked_leads):
 def test_a_run_in_parts_has_the_losses_of_one_whole_and_another_precision_is_refused(cohort, tmp_path):
     config, rows = replace(SMALL, masked_leads=1, encoder_depth=1, latent_depth=1), np.arange(40)
 
-    def run(folder, compute, **options):
+    def run(folder, runtime, **options):
         model = random_encoder(config)
-        pretrain(model, cohort, rows, tmp_path / folder, CONFIG, compute=compute, progress=False, **options)
+        pretrain(model, cohort, rows, tmp_path / folder, CONFIG, runtime=runtime, progress=False, **options)
         return [row["loss"] for row in read_log(tmp_path / folder)]
 
     whole = run("whole", None)
-    assert run("parts", Compute(accumulation=4)) == pytest.approx(whole, rel=1e-5)
-    run("half", Compute(precision="bfloat16"), stop_after=2)
+    assert run("parts", RuntimeConfig(gradient_accumulation_steps=4)) == pytest.approx(whole, rel=1e-5)
+    run("half", RuntimeConfig(precision="bfloat16"), stop_after=2)
     with pytest.raises(ECGError, match="holds a run with precision = 'bfloat16', not 'float32'"):
-        run("half", Compute())
-    assert run("half", Compute(precision="bfloat16")) == pytest.approx(whole, rel=1e-2)
+        run("half", RuntimeConfig())
+    assert run("half", RuntimeConfig(precision="bfloat16")) == pytest.approx(whole, rel=1e-2)
 
 
 def test_what_cannot_be_cut_is_refused(cohort, tmp_path, monkeypatch):
     with pytest.raises(ECGError, match=r"batch of 9 ECGs cannot be shared by 2 processes in 2 parts.*multiple of 4"):
-        Compute(accumulation=2).check(baseline("LAMAE"), 9, processes=2)
+        RuntimeConfig(gradient_accumulation_steps=2).check(baseline("LAMAE"), 9, processes=2)
     with pytest.raises(ECGError, match="compares the ECGs of a batch with each other"):
-        Compute(accumulation=2).check(baseline("alignment, InfoNCE"), 8, processes=1)
-    Compute().check(baseline("alignment, InfoNCE"), 9, processes=1)
-    with pytest.raises(ECGError, match="accumulation is 0"):
-        Compute(accumulation=0)
+        RuntimeConfig(gradient_accumulation_steps=2).check(baseline("alignment, InfoNCE"), 8, processes=1)
+    RuntimeConfig().check(baseline("alignment, InfoNCE"), 9, processes=1)
+    with pytest.raises(ECGError, match="gradient_accumulation_steps is 0"):
+        RuntimeConfig(gradient_accumulation_steps=0)
     with pytest.raises(ECGError, match="choose from float32, bfloat16"):
-        Compute(precision="float16")
+        RuntimeConfig(precision="float16")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ECGError, match="start with torchrun"), distributed_training("cpu"):

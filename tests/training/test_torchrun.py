@@ -24,7 +24,7 @@ OPTIONS = """
 """.split()  # noqa: SIM905
 
 CHANGES = """
---steps 3 --crop-patches 20 --amplitude-spread 0.2 --lead-dropout 0.3 --noise-mv 0.05
+--steps 3 --crop-patches 20 --scale-jitter 0.2 --lead-dropout 0.3 --noise-mv 0.05
 """.split()  # noqa: SIM905
 
 TWO_RUNS = """

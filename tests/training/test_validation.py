@@ -11,7 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.plots.training import learning_curve_figure, progress_figure
 from lamae_toolkit.training.distributed import DistributedContext
-from lamae_toolkit.training.step import Compute
+from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.tensorboard import TENSORBOARD
 from lamae_toolkit.training.trainer import TrainConfig, read_log
 from lamae_toolkit.training.validation import ValidationLoss
@@ -117,5 +117,5 @@ def test_without_tensorboard_a_run_is_silent_and_complete(cohort, tmp_path, monk
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run(cohort, tmp_path, CONFIG, validation_rows=VALIDATION, compute=Compute())
+        run(cohort, tmp_path, CONFIG, validation_rows=VALIDATION, runtime=RuntimeConfig())
     assert len(read_log(tmp_path)) == 7 and not (tmp_path / TENSORBOARD).exists()
