@@ -60,7 +60,9 @@ class IndependentMAE(LAMAE):
     def pool_time_steps(self, latents: Latents, weights: Float[Tensor, "b 1 l"], n: int) -> None:
         """Nothing: no lead hears of another at any time step."""
 
-    def decode(self, latents: Latents, heart: Tensor, time_steps: None, batch: Batch) -> Float[Tensor, "b l n p"]:
+    def decode(
+        self, latents: Latents, heart: Tensor | None, time_steps: Tensor | None, batch: Batch
+    ) -> Float[Tensor, "b l n p"]:
         """Reconstruct each lead from its own latents alone."""
         return super().decode(latents, None, None, batch)
 
@@ -73,6 +75,7 @@ class AlignmentMAE(IndependentMAE):
     """
 
     align: Callable[[Tensor, Tensor], Tensor]
+    beta: Tensor
 
     def __init__(self, config: LAMAEConfig) -> None:
         super().__init__(config)

@@ -120,8 +120,8 @@ def _hooked(model: nn.Module, hooks: Mapping[str, AttentionHook]) -> Iterator[No
             attentions[name].hook = _chained(former[name], hook)
         yield
     finally:
-        for name, hook in former.items():
-            attentions[name].hook = hook
+        for name, previous in former.items():
+            attentions[name].hook = previous
 
 
 def _chained(first: AttentionHook | None, second: AttentionHook) -> AttentionHook:

@@ -45,6 +45,9 @@ class LAMAE(PretrainedModel):
         embedding.heart.shape, embedding.lead_weights.shape  # (1, 144), (1, 3, 12)
     """
 
+    encoder_pos_embed: Tensor
+    decoder_pos_embed: Tensor
+
     def __init__(self, config: LAMAEConfig) -> None:
         super().__init__()
         self.config = config
