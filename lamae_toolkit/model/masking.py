@@ -1,4 +1,4 @@
-"""Masks: which patches the model must not see. True means hidden; randomness comes in as an argument."""
+"""Masks: which patches the model must not see. True means masked; the random generator is an argument."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,9 +39,9 @@ def random_mask(
 
 
 def visible_patches(patches: int, ratio: float) -> int:
-    """How many of a lead's patches stay visible at this mask ratio; at least one, and at least one hidden."""
+    """How many of a lead's patches stay visible at this mask ratio; at least one, and at least one masked."""
     if not 0.0 < ratio < 1.0:
-        raise ECGError(f"The mask ratio is {ratio:g}, but it is a share of the patches between 0 and 1.")
+        raise ECGError(f"The mask ratio is {ratio:g}, but it is a fraction of the patches between 0 and 1.")
     return min(max(patches - round(patches * ratio), 1), patches - 1)
 
 
@@ -52,19 +52,19 @@ def whole_lead_mask(
     device: torch.device | str = "cpu",
     lead_mask: Bool[Tensor, "b l"] | None = None,
 ) -> Mask:
-    """Hide some leads altogether, drawn anew for every ECG: the model must infer them from the others.
+    """Mask some leads completely, chosen at random for every ECG: the model must infer them from the others.
 
-    present: which leads were recorded, if not all: only these are hidden, and one of them always stays visible.
+    lead_mask: True for recorded leads, if not all are: only these are masked, and one of them always stays visible.
     """
     records, leads, patches = shape
     if not 0 <= masked_leads < leads:
-        raise ECGError(f"{masked_leads} of {leads} leads cannot be hidden: at least one must stay visible.")
-    chance = torch.rand((records, leads), generator=generator, device=device)
+        raise ECGError(f"{masked_leads} of {leads} leads cannot be masked: at least one must stay visible.")
+    noise = torch.rand((records, leads), generator=generator, device=device)
     limit = torch.full((records, 1), masked_leads, device=device)
     if lead_mask is not None:
-        chance = chance.masked_fill(~lead_mask, 2.0)  # last in line
+        noise = noise.masked_fill(~lead_mask, 2.0)  # ranked last
         limit = limit.minimum(lead_mask.sum(dim=1, keepdim=True) - 1)
-    rank = chance.argsort(dim=-1).argsort(dim=-1)
+    rank = noise.argsort(dim=-1).argsort(dim=-1)
     return (rank < limit)[:, :, None].expand(-1, -1, patches)
 
 
@@ -82,7 +82,7 @@ def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden:
     """
     unknown = [name for name in hidden if name not in leads]
     if unknown:
-        raise ECGError(f"Lead {unknown[0]} cannot be hidden: it is not among {', '.join(leads)}.")
+        raise ECGError(f"Lead {unknown[0]} cannot be masked: it is not among {', '.join(leads)}.")
     row = torch.tensor([name in hidden for name in leads])
     return row[None, :, None].expand(shape)
 
@@ -90,12 +90,12 @@ def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden:
 def range_mask(
     shape: tuple[int, int, int], leads: tuple[str, ...], hidden: Mapping[str, Sequence[tuple[int, int]]]
 ) -> Mask:
-    """Hide stretches of patches of the leads named in `hidden`, as (first, end) counted from 0, without the end."""
+    """Mask ranges of patches of the leads named in `hidden`, as (first, end) counted from 0, end excluded."""
     mask = torch.zeros(shape, dtype=torch.bool)
-    for name, stretches in hidden.items():
+    for name, ranges in hidden.items():
         if name not in leads:
-            raise ECGError(f"Lead {name} cannot be hidden: it is not among {', '.join(leads)}.")
-        for first, end in stretches:
+            raise ECGError(f"Lead {name} cannot be masked: it is not among {', '.join(leads)}.")
+        for first, end in ranges:
             if not 0 <= first < end <= shape[2]:
                 raise ECGError(f"Patches {first} to {end} of lead {name} are not among the patches 0 to {shape[2]}.")
             mask[:, leads.index(name), first:end] = True
@@ -103,7 +103,7 @@ def range_mask(
 
 
 def masked_ranges(mask: Bool[np.ndarray, "l n"], leads: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
-    """What a mask hides as stretches of patches by lead, from which `range_mask` makes it again."""
+    """The masked patches of each lead as (first, end) ranges, from which `range_mask` makes the same mask."""
     steps = np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1))), axis=1)
     edges = {name: np.flatnonzero(row).reshape(-1, 2).tolist() for name, row in zip(leads, steps, strict=True)}
     return {name: [(first, end) for first, end in pairs] for name, pairs in edges.items() if pairs}
