@@ -22,7 +22,7 @@ class Augmentation:
     """Which changes are made, and how large they are; by default none.
 
     crop_patches: of `random_crop`, in the model's patches. scale_jitter: of `random_amplitude`. lead_dropout: the
-    chance of `random_lead_dropout`. noise_mv: of `random_noise`.
+    probability of `random_lead_dropout`. noise_mv: of `random_noise`.
     """
 
     crop_patches: int = 0
@@ -70,46 +70,46 @@ def random_crop(
     It begins anywhere from which `samples` samples are left; ECGError if the ECGs are shorter. Source: He et al.,
     arXiv 2111.06377, where masked autoencoding does well with cropping alone.
     """
-    there = batch.signal_mv.shape[2]
-    if not 0 < samples <= there:
-        raise ECGError(f"{samples} samples cannot be cropped from ECGs of {there}; choose a shorter crop.")
+    available = batch.signal_mv.shape[2]
+    if not 0 < samples <= available:
+        raise ECGError(f"{samples} samples cannot be cropped from ECGs of {available}; choose a shorter crop.")
     device = batch.signal_mv.device
-    start = torch.randint(there - samples + 1, (of or len(batch),), generator=generator, device=device)
+    start = torch.randint(available - samples + 1, (of or len(batch),), generator=generator, device=device)
     time_steps = start[first : first + len(batch), None, None] + torch.arange(samples, device=device)
     return replace(batch, signal_mv=batch.signal_mv.gather(2, time_steps.expand(-1, len(batch.leads), -1)))
 
 
 def random_amplitude(
-    batch: Batch, spread: float, generator: Generator = None, *, of: int | None = None, first: int = 0
+    batch: Batch, jitter: float, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
     """Each ECG larger or smaller as a whole, as it is in slender and heavy patients, its leads in proportion.
 
-    By one factor per ECG, uniform from 1 - spread to 1 + spread. A model that divides each lead or record by its own
-    spread notices it only with `amplitude_input`. Source: Mehari and Strodthoff, arXiv 2103.12676.
+    By one factor per ECG, uniform from 1 - jitter to 1 + jitter. A model that divides each lead or record by its own
+    std notices it only with `amplitude_input`. Source: Mehari and Strodthoff, arXiv 2103.12676.
     """
-    factor = 1 + spread * (2 * _uniform((of or len(batch), 1, 1), batch, generator) - 1)
+    factor = 1 + jitter * (2 * _uniform((of or len(batch), 1, 1), batch, generator) - 1)
     return replace(batch, signal_mv=batch.signal_mv * factor[first : first + len(batch)])
 
 
 def random_lead_dropout(
-    batch: Batch, chance: float, generator: Generator = None, *, of: int | None = None, first: int = 0
+    batch: Batch, probability: float, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
     """Leads taken away as if they had not been recorded, so that the model gets used to devices with fewer leads.
 
-    Each lead of each ECG with this chance; one that the ECG has always stays. Unlike the leads that the mask hides,
-    these need not be drawn. Source: random lead masking, Oh et al., arXiv 2203.06889.
+    Each lead of each ECG with this probability; at least one always stays. Unlike leads that the mask covers,
+    these need not be reconstructed. Source: random lead masking, Oh et al., arXiv 2203.06889.
     """
     drawn = _uniform((of or len(batch), len(batch.leads)), batch, generator)[first : first + len(batch)]
     drawn = drawn.masked_fill(~batch.lead_mask, -1.0)
     last = drawn == drawn.amax(dim=1, keepdim=True)
-    lead_mask = batch.lead_mask & ((drawn >= chance) | last)
+    lead_mask = batch.lead_mask & ((drawn >= probability) | last)
     return replace(batch, signal_mv=batch.signal_mv * lead_mask[:, :, None], lead_mask=lead_mask)
 
 
 def random_noise(
     batch: Batch, noise_mv: float, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
-    """Noise on every lead that is there, as muscles and amplifiers add it: each sample on its own, normal.
+    """Noise on every recorded lead, as muscles and amplifiers add it: each sample on its own, normal.
 
     noise_mv: its standard deviation. Source: Mehari and Strodthoff, arXiv 2103.12676.
     """

@@ -42,7 +42,7 @@ class Run:
     saved: int = 0
 
     @contextmanager
-    def interruption_told(self) -> Iterator[None]:
+    def report_interruption(self) -> Iterator[None]:
         """Say where an interrupted run goes on: the step under way when the key was pressed is done again."""
         try:
             yield

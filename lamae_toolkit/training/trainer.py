@@ -165,7 +165,7 @@ def pretrain(
         last = config.steps if stop_after is None else min(stop_after, config.steps)
         steps, show = range(first, last), progress and processes.is_main
         with (
-            run.interruption_told(),
+            run.report_interruption(),
             load_batches(store, shuffle, steps, processes, runtime.data_location, progress=show) as batches,
             tensorboard_scalars(folder, first + 1)
             if steps and processes.is_main
