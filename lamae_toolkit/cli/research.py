@@ -11,10 +11,10 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.experiments.audit.plan import AuditPlan
 from lamae_toolkit.experiments.audit.report import audit, readable_scores
-from lamae_toolkit.experiments.audit.verdict import METHODS
+from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS
 from lamae_toolkit.experiments.comparison.plans import PLANS
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
-from lamae_toolkit.experiments.demo import REPORT_FILE
+from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.experiments.shipped_weights import train_small
 
 OTHER_COHORT = 1000
@@ -46,7 +46,8 @@ def compare_command(arguments: argparse.Namespace) -> None:
         print(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
     if results["missing_cells"]:
         print(f"\n{results['missing_cells']} cells are still missing; the same command resumes with them.")
-    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {(arguments.out / REPORT_FILE).resolve()} in a browser.")
+    report = (arguments.out / HTML_REPORT_FILE).resolve()
+    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {report} in a browser.")
 
 
 def _comparison_store(arguments: argparse.Namespace) -> Store:
@@ -85,12 +86,13 @@ def audit_command(arguments: argparse.Namespace) -> None:
         workers=arguments.workers,
         n_bootstrap=arguments.n_bootstrap,
     )
-    for kind in METHODS:
+    for kind in JUDGED_METHODS:
         print(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")
     print(f"\n{results['rule']}\n")
     for verdict in results["verdicts"]:
         print(verdict["sentence"])
-    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {(arguments.out / REPORT_FILE).resolve()} in a browser.")
+    report = (arguments.out / HTML_REPORT_FILE).resolve()
+    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {report} in a browser.")
 
 
 def shipped_weights_command(arguments: argparse.Namespace) -> None:

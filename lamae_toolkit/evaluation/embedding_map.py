@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from lamae_toolkit.errors import ECGError
 
-METHODS = ("pca", "t-sne")
+MAP_METHODS = ("pca", "t-sne")
 FEWEST, MOST_AXES, PERPLEXITY = 4, 50, 30.0
 EXACT = "covariance_eigh"
 """The way to principal components that is exact, without random numbers, and quickest for few latents."""
@@ -30,8 +30,8 @@ def map_positions(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 
     not shown (`variance_shown`). "t-sne": neighbors stay together; distances between groups mean nothing (van der
     Maaten and Hinton, JMLR 2008), here of the first 50 principal components, from the places of the PCA.
     """
-    if method not in METHODS:
-        raise ECGError(f"There is no map by {method!r}; choose from {', '.join(METHODS)}.")
+    if method not in MAP_METHODS:
+        raise ECGError(f"There is no map by {method!r}; choose from {', '.join(MAP_METHODS)}.")
     if len(x) < FEWEST:
         raise ECGError(f"A map needs at least {FEWEST} ECGs, but there are {len(x)}; choose more rows of the store.")
     z = standardized(x)

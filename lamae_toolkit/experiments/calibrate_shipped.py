@@ -1,10 +1,10 @@
-"""How far the chances of the shipped probe came true: writes calibration.json beside it.
+"""How well the probabilities of the shipped probe are calibrated: writes calibration.json next to it.
 
     python -m lamae_toolkit.experiments.calibrate_shipped --ptbxl PTB-XL \\
         --out lamae_toolkit/model/weights/lamae-mini-ptbxl
 
-Scored on PTB-XL's folds 9 and 10, which neither the weights nor the probe have seen, in groups of similar chance.
-There is nothing random in it. What the lead explorer draws as intervals of the chances is read from this file.
+Scored on PTB-XL's folds 9 and 10, which neither the weights nor the probe have seen, in groups of similar
+probability. Nothing in it is random. The lead explorer reads the intervals of the probabilities from this file.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 
-METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+METRICS_FILE, HTML_REPORT_FILE = "metrics.json", "report.html"
 
 
 def demo(

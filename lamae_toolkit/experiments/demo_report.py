@@ -9,7 +9,7 @@ import torch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.evaluation.evaluate import Evaluation, Split, macro_differences
-from lamae_toolkit.experiments.demo import REPORT_FILE
+from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.icd10 import name_of
@@ -80,7 +80,7 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
         )
         sections += explanation_sections(explanation, f"Lead weights: {what}", text)
     write_report(
-        out / REPORT_FILE,
+        out / HTML_REPORT_FILE,
         "LAMAE on a simulated cohort",
         f"{len(store)} simulated 12-lead ECGs of {store.index.patient_id.nunique()} patients. All numbers below are of"
         " simulated patients: they show that the pipeline works, not how it would do in a clinic.",

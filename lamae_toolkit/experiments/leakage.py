@@ -32,25 +32,25 @@ def mean_beats(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b d"]:
     before, after, step = round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz), max(1, round(rate_hz / BEAT_HZ))
     beats = np.full((len(rows), len(LEADS), len(range(0, before + after, step))), np.nan)
     for start, signal_mv, lead_mask in in_parts(store, rows):
-        for number, (ecg, there) in enumerate(zip(signal_mv, lead_mask, strict=True), start):
+        for number, (ecg, valid) in enumerate(zip(signal_mv, lead_mask, strict=True), start):
             slope = np.linalg.norm(np.gradient(ecg, axis=1), axis=0)
             slope = np.convolve(slope, np.ones(max(1, round(0.08 * rate_hz))), "same")
             peaks, _ = find_peaks(slope, distance=round(0.3 * rate_hz), height=0.5 * np.quantile(slope, 0.98))
-            cut = [ecg[there, peak - before : peak + after] for peak in peaks if before <= peak < len(slope) - after]
+            cut = [ecg[valid, peak - before : peak + after] for peak in peaks if before <= peak < len(slope) - after]
             if cut:
                 beat = np.median(cut, axis=0)
-                beats[number, there] = (beat - beat.mean(axis=1, keepdims=True))[:, ::step]
+                beats[number, valid] = (beat - beat.mean(axis=1, keepdims=True))[:, ::step]
     flat = beats.reshape(len(rows), -1)
-    known = np.isfinite(flat)
-    filling = np.where(known, flat, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return np.where(known, flat, filling)
+    valid = np.isfinite(flat)
+    filling = np.where(valid, flat, 0.0).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
+    return np.where(valid, flat, filling)
 
 
 @dataclass(frozen=True)
 class Leak:
-    """What it does to a score if the ECGs of one patient are on both sides of a split.
+    """How a score changes if the ECGs of one patient are on both sides of a split.
 
-    with_mate: with folds by ECG, the share of test ECGs of a patient who is in training, too. recognised: of these,
+    with_mate: with folds by ECG, the share of test ECGs of a patient who is in training, too. recognized: of these,
     the share whose nearest training ECG is of the same patient; by_chance: what a random training ECG would give.
     table: for each label the AUROC by_ecg and by_patient and the difference, with _low and _high, 95 % intervals.
     """
@@ -73,21 +73,21 @@ def leak_experiment(
 ) -> Leak:
     """Predict labels by the most similar training ECGs, once with folds by ECG and once with folds by patient.
 
-    The chance of a label is its share among the `neighbors` nearest ECGs (Euclidean distance of x) of the other
-    folds: each ECG is predicted once, by ECGs it is not among. Everything is repeated with `seeds` drawings of folds
-    and averaged; intervals are from a bootstrap over patients. labels: a column of 0 and 1 for each label; COIN
-    is added, which every patient draws anew with each seed, so that no ECG can show it. Where each patient has one
-    ECG, both divisions are the same.
+    The probability of a label is its share among the `neighbors` nearest ECGs (Euclidean distance of x) of the other
+    folds: each ECG is predicted once, by ECGs it is not among. Everything is repeated with `seeds` random divisions
+    into folds and averaged; intervals are from a bootstrap over patients. labels: a column of 0 and 1 for each label;
+    COIN is added, which is sampled for every patient again with each seed, so that no ECG can show it. Where each
+    patient has one ECG, both divisions are the same.
     """
     _, first, patient = np.unique(patient_ids, return_index=True, return_inverse=True)
     if len(x) > 10_000 or len(first) < 4 * folds:
         raise ECGError(
             f"The experiment takes 10,000 ECGs at most, of {4 * folds} patients at least, but here are {len(x)} of"
-            f" {len(first)}; draw some with some_rows(index, 3000)."
+            f" {len(first)}; sample some with some_rows(index, 3000)."
         )
     constant = [name for name in labels if labels[name].nunique() < 2]
     if constant:
-        raise ECGError(f"Every ECG has the same answer to {constant[0]}, so it cannot be predicted; leave it out.")
+        raise ECGError(f"Every ECG has the same value of {constant[0]}, so it cannot be predicted; leave it out.")
     x = (x - x.mean(axis=0)).astype(np.float32)
     size = (x**2).sum(axis=1)
     distance = size[:, None] + size[None] - 2 * x @ x.T
@@ -144,7 +144,7 @@ def _leak_table(names: list[str], by_ecg: CodeScores, by_patient: CodeScores) ->
 def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient") -> go.Figure:
     """What each division of the same ECGs makes of each label, with 95 % intervals; 0.5 is guessing."""
     figure = go.Figure()
-    places = np.arange(len(leak.table))
+    positions = np.arange(len(leak.table))
     looks = {
         "by_ecg": ("by ECG (leaks)", VERMILION, "square", 0.12),
         "by_patient": ("by patient", BLUE, "circle", -0.12),
@@ -153,7 +153,7 @@ def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient
         value, low, high = (leak.table[f"{column}{end}"] for end in ("", "_low", "_high"))
         figure.add_scatter(
             x=value,
-            y=places + shift,
+            y=positions + shift,
             mode="markers",
             name=name,
             marker={"color": color, "symbol": symbol, "size": 9},
@@ -168,6 +168,6 @@ def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient
             hovertemplate=f"{name}: %{{x:.3f}} (%{{customdata[0]:.3f}} to %{{customdata[1]:.3f}})<extra></extra>",
         )
     figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing")
-    figure.update_yaxes(tickvals=places, ticktext=[_short(name) for name in leak.table.index], autorange="reversed")
+    figure.update_yaxes(tickvals=positions, ticktext=[_short(name) for name in leak.table.index], autorange="reversed")
     figure.update_xaxes(title_text="AUROC of the nearest ECGs, 95 % interval")
-    return finish(figure, title, height=42 * len(places) + 150)
+    return finish(figure, title, height=42 * len(positions) + 150)

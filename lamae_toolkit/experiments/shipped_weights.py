@@ -36,7 +36,7 @@ SHIPPED = {"LAMAE": "lamae-mini-ptbxl", "independent leads": "lamae-mini-ptbxl-i
 
 SHIPPED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE, PROBE_FILE, METRICS_FILE, "README.md")
 
-CARD = """---
+SHIPPED_CARD = """---
 license: cc-by-4.0
 library_name: lamae_toolkit
 tags: [ecg, masked-autoencoder, research]
@@ -53,12 +53,12 @@ public: this is a reconstruction from its abstract). **For research and teaching
 pretraining. Folds 9 and 10 were used for nothing but the scores below.
 **Recipe.** `lamae research shipped-weights`, {steps:,} steps of {batch} ECGs, seed {seed}; {machine}.
 **Probe.** `probe.json` predicts {codes} ICD-10-CM codes, which a map of ours makes of PTB-XL's SCP statements: a
-statement about one ECG, not a coded discharge diagnosis. It learned from folds 1 to 7; fold 8 chose its penalty.
-**Scores** on the {test_ecgs} ECGs of {test_patients} patients of folds 9 and 10 that were at hand, macro AUROC with
+statement about one ECG, not a coded discharge diagnosis. It learned from folds 1 to 7; C was chosen on fold 8.
+**Scores** on the {test_ecgs} ECGs of {test_patients} patients of folds 9 and 10 that were available, macro AUROC with
 95 % intervals over patients, logistic regression on the frozen model's lead latents: superclasses {superclasses},
 ICD-10 codes {icd10}. So few ECGs give wide intervals; the comparison in the repository rests on all eight other folds.
 **Limits.** Recordings of 1989 to 1996 with devices of one maker, 100 Hz, ECGs of 10 s, shapes in units of each lead's
-spread. Its chances are not calibrated for other patients, and lead weights are not evidence.
+standard deviation. Its probabilities are not calibrated for other patients, and lead weights are not evidence.
 
 **Attribution.** PTB-XL, a large publicly available electrocardiography dataset (Wagner et al., Sci Data 7:154, 2020,
 doi 10.1038/s41597-020-0495-6; PhysioNet), CC BY 4.0. The signals were band-passed from 0.5 to 40 Hz, resampled to 100
@@ -84,7 +84,7 @@ def train_small(
     Command: `lamae research shipped-weights`. Cost: about 25 minutes on one core. Expected: see the model card,
     `README.md` in the folder
     of the weights. Writes `out/store`, `out/checkpoint` and `out/shipped`, the folder that is copied into the
-    package. An interrupted run goes on. Returns the scores on folds 9 and 10, which nothing else has seen.
+    package. An interrupted run resumes. Returns the scores on folds 9 and 10, which nothing else has seen.
     """
     out, train = Path(out), train or RECIPE
     cohort = Store.open(out / "store") if (out / "store").exists() else _cohort(out, ptbxl, simulated_ecgs, progress)
@@ -99,7 +99,7 @@ def train_small(
 
 
 def _cohort(out: Path, ptbxl: Store, simulated_ecgs: int, progress: bool) -> Store:
-    """PTB-XL's folds 1 to 8 and simulated patients in one store; whoever is in fold 9 or 10 is not there."""
+    """PTB-XL's folds 1 to 8 and simulated patients in one store; patients of folds 9 and 10 are left out."""
     simulated = simulate_store(out / "simulated", simulated_ecgs, seed=0, progress=progress)
 
     def entries() -> Iterator[Record]:
@@ -142,13 +142,13 @@ def _probe(model: LAMAE, ptbxl: Store, checkpoint: Path, device: torch.device | 
 
 
 def _ship(out: Path, model: LAMAE, cohort: Store, metrics: dict) -> None:
-    """Copy what goes into the package, with a model card that speaks from the metrics."""
+    """Copy what goes into the package, with a model card filled from the metrics."""
     interval = {
         task: "{value:.3f} ({low:.3f} to {high:.3f})".format(**metrics[f"{task}, per_lead"])
         for task in ("superclasses", "codes")
     }
     simulated = int((cohort.index.patient_id >= 1_000_000).sum())
-    card = CARD.format(
+    card = SHIPPED_CARD.format(
         name=SHIPPED.get(metrics["model_name"], str(out / "shipped")),
         model_name=metrics["model_name"],
         parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -17,7 +17,7 @@ from lamae_toolkit.plots.ecg import ecg_figure
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
 BEHIND = [[0.0, "rgba(230,159,0,0)"], [0.5, "rgba(230,159,0,0.6)"], [1.0, "rgba(213,94,0,0.9)"]]
 
-METHODS = {
+SALIENCY_METHODS = {
     "attention_rollout": (
         "Attention rollout: pieces with more (orange) or less (blue) than an even share in the heart token,"
         " whatever the code",
@@ -50,11 +50,11 @@ def saliency_figure(
     value of this ECG, so they show where it counts, not how much: the color bar does. A rollout is drawn as multiples
     of an even share.
     """
-    if method not in METHODS:
-        raise ECGError(f"There is no saliency {method!r}; choose from {', '.join(METHODS)}.")
+    if method not in SALIENCY_METHODS:
+        raise ECGError(f"There is no saliency {method!r}; choose from {', '.join(SALIENCY_METHODS)}.")
     if len(saliency) != len(recording.leads):
         raise ECGError(f"The saliency has {len(saliency)} leads, but the ECG has {len(recording.leads)}.")
-    sentence, unit = METHODS[method]
+    sentence, unit = SALIENCY_METHODS[method]
     sentence = sentence.format(code="the code" if code is None else name_of(code))
     shown = saliency * saliency.size if method == "attention_rollout" else saliency
     figure = ecg_figure(recording)

@@ -205,7 +205,7 @@ def test_no_leak_if_patients_cannot_be_recognized():
 
 def test_leak_experiment_refuses_unsuitable_cohorts():
     x, patient = persons(50, 2, day_to_day=0.1)
-    with pytest.raises(ECGError, match="Every ECG has the same answer to I10"):
+    with pytest.raises(ECGError, match="Every ECG has the same value of I10"):
         leak_experiment(x, patient, pd.DataFrame({"I10": np.ones(100, dtype=int)}))
     with pytest.raises(ECGError, match="20 patients at least, but here are 10 of 5"):
         leak_experiment(x[:10], patient[:10], pd.DataFrame())

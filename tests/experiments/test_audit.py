@@ -20,12 +20,7 @@ from lamae_toolkit.experiments.audit.methods import (
     SUBSET_ATTRIBUTION,
     randomized,
 )
-from lamae_toolkit.experiments.audit.occlusion import (
-    hiding_curves,
-    masked_time_steps,
-    visible_log_odds,
-    without_the_first,
-)
+from lamae_toolkit.experiments.audit.occlusion import mask_first, masked_time_steps, masking_curves, visible_log_odds
 from lamae_toolkit.experiments.audit.plan import AuditPlan, load_audit_run, prepare_audit
 from lamae_toolkit.experiments.audit.plots import (
     curves_figure,
@@ -44,7 +39,7 @@ from lamae_toolkit.experiments.audit.scores import (
     Summary,
     another_patient,
 )
-from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS, RESTS, SHOWS, Verdict, verdicts
+from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE, RESTS, SHOWS, Verdict, verdicts
 from lamae_toolkit.experiments.comparison.report import published_results
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.simulate.conditions import CONDITIONS
@@ -111,11 +106,11 @@ def test_the_moments_of_all_leads_lie_side_by_side_whatever_is_hidden(cohort):
 def test_hiding_follows_the_order_of_credit(cohort, probe):
     model, batch = random_encoder(TINY), cohort.batch([0, 1])
     order = torch.stack([torch.randperm(480, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
-    mask = without_the_first(order, (0.25, 0.5), 12)
+    mask = mask_first(order, (0.25, 0.5), 12)
     assert mask.sum(dim=(2, 3)).tolist() == [[120, 240], [120, 240]]
     assert mask[1, 0].flatten()[order[1, :120]].all()
-    assert (without_the_first(order, (0.25,), 12, only=True) == ~mask[:, :1]).all()
-    hidden, shown = hiding_curves(model, probe, batch, order, (0.25, 0.5))
+    assert (mask_first(order, (0.25,), 12, only=True) == ~mask[:, :1]).all()
+    hidden, shown = masking_curves(model, probe, batch, order, (0.25, 0.5))
     for said, masks in ((hidden, mask), (shown, ~mask)):
         expected = log_odds(model.embed(batch, masks[:, 1]), batch, probe)
         torch.testing.assert_close(said[:, 1], expected, atol=1e-4, rtol=1e-4)
@@ -192,7 +187,7 @@ def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
     folder, results = tiny
     assert results["ecgs"] == 2 and results["predictions"] >= 2 and results["models"] == ["seed 0", "seed 1"]
     assert {(one["kind"], one["method"]) for one in results["verdicts"]} == {
-        (kind, method) for kind, methods in METHODS.items() for method in methods
+        (kind, method) for kind, methods in JUDGED_METHODS.items() for method in methods
     }
     scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
     assert scores.value[LEAD_KIND, "rank with Shapley", "Shapley"] == pytest.approx(1)
@@ -207,11 +202,11 @@ def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
     assert all(one["sentence"] in page.replace("&#x27;", "'") for one in results["verdicts"])
     frame, codes = pd.DataFrame(results["scores"]), pd.DataFrame(results["by_code"])
     overview = overview_figure(frame, PATCH_KIND)
-    assert {name for trace in overview.data for name in trace.y} >= set(METHODS[PATCH_KIND])
-    assert len(randomization_figure(frame).data) == len(METHODS[LEAD_KIND]) + len(METHODS[PATCH_KIND]) + 2
+    assert {name for trace in overview.data for name in trace.y} >= set(JUDGED_METHODS[PATCH_KIND])
+    assert len(randomization_figure(frame).data) == len(JUDGED_METHODS[LEAD_KIND]) + len(JUDGED_METHODS[PATCH_KIND]) + 2
     shown = curves_figure(results["curves"], results["shares"]).data[0]
     assert list(shown.y) == results["curves"]["leads taken away"]["lead weights"]
-    assert localization_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(METHODS[PATCH_KIND]) + 1
+    assert localization_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(JUDGED_METHODS[PATCH_KIND]) + 1
 
 
 def test_an_audit_explains_patients_whom_no_model_saw_with_the_truth_of_the_simulator(tiny, tiny_plan):
@@ -252,8 +247,8 @@ def summary_of(rows: dict, patients: int) -> Summary:
 def test_the_rule_of_the_verdict():
     def judged(patients: int = 30, **given) -> Verdict:
         shapley = {"deletion": 1.0, "insertion": 1.0, "localisation": 0.8, LAST_STAGE: 0.1, AGREES: 0.6, OTHER_ECG: 0.2}
-        rows = {(kind, "localisation", method): 0.7 for kind, methods in METHODS.items() for method in methods}
-        rows |= {(kind, "localisation", SIGNAL): 0.6 for kind in METHODS}
+        rows = {(kind, "localisation", method): 0.7 for kind, methods in JUDGED_METHODS.items() for method in methods}
+        rows |= {(kind, "localisation", SIGNAL): 0.6 for kind in JUDGED_METHODS}
         rows |= {
             (LEAD_KIND, metric, "Shapley"): value for metric, value in (shapley | given).items() if value is not None
         }
@@ -286,7 +281,7 @@ def test_what_cannot_be_audited_is_refused_in_one_sentence(tmp_path, capsys):
         assert main(["research", "audit", "--out", str(tmp_path / "run"), *words]) == 2
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ECGError, match="A model is there twice"):
+    with pytest.raises(ECGError, match="A model was given twice"):
         AuditPlan(seeds=(1, 1))
 
 

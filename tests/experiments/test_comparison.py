@@ -16,7 +16,7 @@ from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.experiments.comparison.methods import handmade_scores, probe_scores
 from lamae_toolkit.experiments.comparison.plans import ALL, PLANS, Cell, Plan, Variant, score_key
 from lamae_toolkit.experiments.comparison.report import (
-    GOLDEN,
+    PUBLISHED,
     compare_methods,
     joined,
     main_rows,
@@ -215,7 +215,7 @@ ONE_LONG_SEED = ("independent leads", "convolutional network", "LAMAE, fine-tune
 
 
 @pytest.mark.parametrize(
-    "name", [path.stem for path in sorted(GOLDEN.glob("*.json")) if "macro" in json.loads(path.read_text())]
+    "name", [path.stem for path in sorted(PUBLISHED.glob("*.json")) if "macro" in json.loads(path.read_text())]
 )
 def test_finished_results_say_where_they_come_from_and_add_up(name):
     results = published_results(name)

@@ -24,9 +24,9 @@ from lamae_toolkit.experiments.missing_leads.methods import (
     Amplitudes,
     Task,
     apply,
-    drawn_by_model,
     lead_scores,
     linear_regression,
+    reconstructed_by_model,
     score_table,
     through_dipole,
 )
@@ -130,41 +130,41 @@ def test_amplitudes_are_learned_from_others_and_follow_the_visible_leads(ecgs_mv
 def test_a_model_never_sees_the_lead_that_it_draws(ecgs_mv):
     model, task = random_encoder(SMALL), Task(("I", "II", "V2"), ("V1", "V6"))
     amplitudes = Amplitudes.fit(ecgs_mv[:40], LEADS, task)
-    drawn = drawn_by_model(model, amplitudes, ecgs_mv[40:44], LEADS)
+    drawn = reconstructed_by_model(model, amplitudes, ecgs_mv[40:44], LEADS)
     other = ecgs_mv[40:44].copy()
     other[:, [LEADS.index(name) for name in task.missing]] = 1e3
-    np.testing.assert_array_equal(drawn_by_model(model, amplitudes, other, LEADS), drawn)
+    np.testing.assert_array_equal(reconstructed_by_model(model, amplitudes, other, LEADS), drawn)
     absent = of(other, task.visible)
-    np.testing.assert_array_equal(drawn_by_model(model, amplitudes, absent, task.visible), drawn)
+    np.testing.assert_array_equal(reconstructed_by_model(model, amplitudes, absent, task.visible), drawn)
     # It does see the others, and the leads that are neither are not there at all.
     other[:, LEADS.index("V5")] = 1e3
-    np.testing.assert_array_equal(drawn_by_model(model, amplitudes, other, LEADS), drawn)
+    np.testing.assert_array_equal(reconstructed_by_model(model, amplitudes, other, LEADS), drawn)
     other[:, LEADS.index("II")] = ecgs_mv[:4, LEADS.index("II")]
-    assert np.abs(drawn_by_model(model, amplitudes, other, LEADS) - drawn).max() > 1e-4
+    assert np.abs(reconstructed_by_model(model, amplitudes, other, LEADS) - drawn).max() > 1e-4
     assert drawn.shape == (4, 2, 1000)
     for nothing in (
-        lambda: drawn_by_model(model, amplitudes, ecgs_mv[:0], LEADS),
+        lambda: reconstructed_by_model(model, amplitudes, ecgs_mv[:0], LEADS),
         lambda: linear_regression(ecgs_mv[:0], LEADS, task),
     ):
-        with pytest.raises(ECGError, match="There is no ECG to learn or draw from"):
+        with pytest.raises(ECGError, match="There is no ECG to learn or reconstruct from"):
             nothing()
     by_record = random_encoder(LAMAEConfig(**{**SMALL.to_dict(), "normalization": "record"}))
     with pytest.raises(ECGError, match="normalization is 'lead'"):
-        drawn_by_model(by_record, amplitudes, ecgs_mv[:1], LEADS)
+        reconstructed_by_model(by_record, amplitudes, ecgs_mv[:1], LEADS)
 
 
 def test_the_ecgs_go_where_the_model_is(ecgs_mv, monkeypatch):
     """No GPU is needed to see it: what is not taken to the model's device stays where it is."""
     taken, task = [], Task(("I", "II", "V2"), ("V1",))
     monkeypatch.setattr(Batch, "to", lambda batch, device: taken.append(device) or batch)
-    drawn_by_model(random_encoder(SMALL), Amplitudes.fit(ecgs_mv[:40], LEADS, task), ecgs_mv[:20], LEADS)
+    reconstructed_by_model(random_encoder(SMALL), Amplitudes.fit(ecgs_mv[:40], LEADS, task), ecgs_mv[:20], LEADS)
     assert taken == [torch.device("cpu")] * 2, "each of the two batches"
 
 
 def test_the_independent_twin_draws_the_same_shape_for_everybody(ecgs_mv):
     torch.manual_seed(0)
     model, task = IndependentMAE(SMALL), Task(("I", "II", "V2"), ("V1", "V6"))
-    drawn = drawn_by_model(model, Amplitudes.fit(ecgs_mv[:40], LEADS, task), ecgs_mv[40:44], LEADS)
+    drawn = reconstructed_by_model(model, Amplitudes.fit(ecgs_mv[:40], LEADS, task), ecgs_mv[40:44], LEADS)
     shape = drawn / drawn.std(axis=2, keepdims=True)
     np.testing.assert_allclose(shape[1:], np.repeat(shape[:1], 3, axis=0), atol=1e-4)
 

@@ -11,7 +11,7 @@ from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.explain.saliency import attention_rollout
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.plots.attention import METHODS, roll_up_figure, saliency_figure
+from lamae_toolkit.plots.attention import SALIENCY_METHODS, roll_up_figure, saliency_figure
 
 SMALL = LAMAEConfig(width=32, heads=4, pooling_heads=4, decoder_width=16, decoder_heads=4, encoder_depth=1)
 
@@ -51,7 +51,7 @@ def test_saliency_figure_takes_less_than_half_a_megabyte():
     """12 leads of 10 s at 500 Hz as HTML, without plotly.js."""
     rng = np.random.default_rng(0)
     recording = Recording(rng.standard_normal((12, 5000)).astype(np.float32), 500.0, LEADS)
-    for method in METHODS:
+    for method in SALIENCY_METHODS:
         figure = saliency_figure(recording, rng.standard_normal((12, 40)), method)
         assert len(figure.to_html(include_plotlyjs=False)) < 500_000
 

@@ -144,8 +144,8 @@ def test_comparisons_and_audits_of_a_version_without_changes_go_on(cohort, tmp_p
     comparison, audit = simulated(cohort), audit_plan.AuditPlan()
     (tmp_path / "audit").mkdir()
     for keep, file in [
-        (lambda: compare._keep_plan(comparison, cohort, tmp_path), tmp_path / compare.PLAN_FILE),
-        (lambda: audit_plan._keep_plan(audit, tmp_path / "audit"), tmp_path / "audit" / audit_plan.PLAN_FILE),
+        (lambda: compare._keep_plan(comparison, cohort, tmp_path), tmp_path / compare.COMPARISON_PLAN_FILE),
+        (lambda: audit_plan._keep_plan(audit, tmp_path / "audit"), tmp_path / "audit" / audit_plan.AUDIT_PLAN_FILE),
     ]:
         keep()
         now = json.loads(file.read_text())

@@ -1,8 +1,8 @@
-"""All ways of saying where a prediction comes from, and what they would say of a model that forgot what it learned.
+"""All methods that attribute a prediction to leads or patches, and the parameter randomization that tests them.
 
 `PATCH_ATTRIBUTION` and `LEAD_ATTRIBUTION` map a method's name to a function of model, probe, batch and code;
-`SUBSET_ATTRIBUTION` to one of the log-odds from every subset of the leads. Higher credit says that more of the
-prediction came from there.
+`SUBSET_ATTRIBUTION` to one of the log-odds from every subset of the leads. A higher attribution means that more
+of the prediction came from there.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,13 +25,13 @@ from lamae_toolkit.explain.shapley import shapley_values
 from lamae_toolkit.model.lamae import LAMAE
 
 SIGNAL, RANDOM = "signal height", "random"
-"""Two pictures that ask no model: how high the ECG stands there, and numbers by lot."""
+"""Two baselines that use no model: the amplitude of the ECG in each patch, and random numbers."""
 
 
 def signal_amplitude(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
-    """How high the ECG stands in each patch of each lead: the sum of (signal - the lead's mean)^2, in mV^2.
+    """The amplitude of the ECG in each patch of each lead: the sum of (signal - the lead's mean)^2, in mV^2.
 
-    No model is asked. A method that finds the place no better than this finds where the ECG is high.
+    No model is used. A method that localizes no better than this finds where the amplitude is high.
     """
     n, p = model.patches(batch).shape[2:]
     cut = batch.signal_mv[:, :, : n * p]
@@ -60,11 +60,11 @@ PATCH_ATTRIBUTION: Mapping[str, Method] = {
     "gradient x input": gradient_input,
     SIGNAL: signal_amplitude,
 }
-"""Credit for each patch of each lead, (b, l, n). The first is the same for all codes; `gradient x input` is signed."""
+"""Attribution to each patch of each lead, (b, l, n). The first ignores the code; `gradient x input` is signed."""
 
 
 def over_time(method: Method, model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
-    """The credit of a lead: that of its patches added up."""
+    """The attribution to a lead: that to its patches added up."""
     return method(model, probe, batch, code).sum(dim=2)
 
 
@@ -73,16 +73,16 @@ LEAD_ATTRIBUTION: Mapping[str, Method] = {
     "latent attention": _latent_attention,
     **{name: partial(over_time, method) for name, method in PATCH_ATTRIBUTION.items()},
 }
-"""Credit for each lead, (b, l). Of "latent attention" it is what reaches the heart token, all layers rolled up."""
+"""Attribution to each lead, (b, l). For "latent attention" it is what reaches the heart token, all layers rolled up."""
 
 
 def leave_one_lead_out(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
-    """By how much the log-odds fall if only this lead is taken away: v(all) - v(all without it)."""
+    """By how much the log-odds fall if only this lead is removed: v(all) - v(all without it)."""
     return values[:, -1:] - values[:, values.shape[1] - 1 - _bits(values)]
 
 
 def single_lead(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
-    """By how much the log-odds rise from knowing nothing if only this lead is there: v(it) - v(none)."""
+    """By how much the log-odds rise from no lead at all if only this lead is visible: v(it) - v(none)."""
     return values[:, _bits(values)] - values[:, :1]
 
 
@@ -100,7 +100,7 @@ SUBSET_ATTRIBUTION: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "one lead alone": single_lead,
     "Shapley": shapley,
 }
-"""Credit for each lead from the log-odds of all subsets of the leads, (b, 2^l) to (b, l); signed, in log-odds."""
+"""Attribution to each lead from the log-odds of all subsets of the leads, (b, 2^l) to (b, l); signed, in log-odds."""
 
 LEAD_METHODS = (*LEAD_ATTRIBUTION, *SUBSET_ATTRIBUTION, RANDOM)
 PATCH_METHODS = (*PATCH_ATTRIBUTION, RANDOM)
@@ -110,15 +110,15 @@ STAGES = {
     "and latent attention": ("latent_attention.", "norm."),
     "and encoder": ("encoder.", "patch_embed.", "lead_"),
 }
-"""The parts of a model from the top down, which lose what they learned one after the other."""
+"""The parts of a model from the top down, which are randomized one after the other."""
 
 
 def randomized(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[LAMAE, Probe]:
     """The model and its probe with new random weights from the top down to this stage; the rest stays.
 
-    A picture that looks the same for a model that has forgotten what it learned does not show what the model learned.
-    The probe's new weights are normal, of the same size for each code. Source: the cascading randomisation of Adebayo
-    et al., arXiv 1810.03292.
+    A map that looks the same for a randomized model does not show what the model learned. The probe's new weights are
+    normal, of the same size for each code. Source: the cascading parameter randomization test of Adebayo et al., arXiv
+    1810.03292.
     """
     if stage not in STAGES:
         raise ECGError(f"There is no stage {stage!r}; choose from {', '.join(STAGES)}.")
@@ -128,5 +128,5 @@ def randomized(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[L
     fresh.load_state_dict(
         {name: value if name.startswith(randomized) else learned[name] for name, value in fresh.state_dict().items()}
     )
-    drawn = np.random.default_rng([seed, 1]).normal(size=probe.weight.shape)
-    return fresh, replace(probe, weight=drawn * probe.weight.std(axis=1, keepdims=True))
+    sampled = np.random.default_rng([seed, 1]).normal(size=probe.weight.shape)
+    return fresh, replace(probe, weight=sampled * probe.weight.std(axis=1, keepdims=True))

@@ -1,9 +1,9 @@
-"""Whether an explanation tells the truth: scores for the credit that a method gives to leads or patches.
+"""Whether an explanation is right: scores for the attribution of a method to leads or patches.
 
-Credit is what an explanation says: a number for each lead or patch of an ECG, more where it says that more of the
-prediction came from. Two questions are asked of it. Is it faithful: does the prediction fall when what has the credit
-is taken away (deletion, insertion)? And does it find the place: is the credit where the simulated condition shows
-(pointing game, AUROC)? Everything here is arithmetic on arrays: one row per explained prediction, an ECG and a code.
+An attribution is a number for each lead or patch of an ECG, higher where more of the prediction is said to come from.
+Two questions are asked. Is it faithful: does the prediction fall when leads or patches with a high attribution are
+removed (deletion, insertion)? And does it localize: is it high where the simulated condition shows (pointing game,
+AUROC)? Everything here is arithmetic on arrays: one row per explained prediction, an ECG and a code.
 """
 
 from collections.abc import Sequence
@@ -14,31 +14,31 @@ from scipy.stats import rankdata
 
 
 def order_by_attribution(attribution: Float[np.ndarray, "b k"], seed: int = 0) -> Int[np.ndarray, "b k"]:
-    """Which lead or patch comes first, second and so on: the highest credit first, equal ones by lot."""
+    """Which lead or patch comes first, second and so on: the highest attribution first, equal ones in random order."""
     random_order = np.random.default_rng(seed).random(attribution.shape)
     return np.lexsort((random_order, -attribution), axis=1)
 
 
 def deletion_curve(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, "b k"]:
-    """The log-odds after the first 0, 1, ... l leads of the order are taken away; a faithful credit makes them fall.
+    """The log-odds after the first 0, 1, ... l leads of the order are removed; a faithful attribution makes them fall.
 
-    values: the log-odds from every set of leads, s = 2^l, where bit i of a set's number says that lead i is there.
+    values: the log-odds from every set of leads, s = 2^l, where bit i of a set's number says that lead i is in it.
     Source: Samek et al., arXiv 1509.06321; over sets of features, Petsiuk et al., arXiv 1806.07421.
     """
-    gone = np.cumsum(1 << order, axis=1)
-    left = values.shape[1] - 1 - np.concatenate([np.zeros_like(gone[:, :1]), gone], axis=1)
+    removed = np.cumsum(1 << order, axis=1)
+    left = values.shape[1] - 1 - np.concatenate([np.zeros_like(removed[:, :1]), removed], axis=1)
     return np.take_along_axis(values, left, axis=1)
 
 
 def insertion_curve(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, "b k"]:
-    """The log-odds when only the first 0, 1, ... l leads of the order are there; a faithful credit makes them rise."""
+    """The log-odds when only the first 0, 1, ... l leads of the order are visible; if faithful, they rise."""
     return deletion_curve(values[:, ::-1], order)
 
 
 def random_curve(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b k"]:
-    """The insertion curve of an order by lot, exactly: the mean log-odds over all sets of 0, 1, ... l leads.
+    """The insertion curve of a random order, exactly: the mean log-odds over all sets of 0, 1, ... l leads.
 
-    Read from its end, it is the deletion curve of an order by lot.
+    Read from its end, it is the deletion curve of a random order.
     """
     size = _sizes(values)
     return np.stack([values[:, size == k].mean(axis=1) for k in range(size.max() + 1)], axis=1)
@@ -47,18 +47,18 @@ def random_curve(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b k"]:
 def curve_area(curve: Float[np.ndarray, "b k"], floor: Float[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
     """By how much a curve lies above another, as a mean over its points without the first and the last.
 
-    Those two are the same for all orders: nothing taken away, and everything.
+    Those two are the same for all orders: nothing removed, and everything.
     """
     return (curve - floor)[:, 1:-1].mean(axis=1)
 
 
 def deletion_area(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, " b"]:
-    """By how much log-odds fall faster than when leads are taken away by lot; 0 is guessing, more is better."""
+    """By how much log-odds fall faster than when leads are removed in random order; 0 is guessing, more is better."""
     return -curve_area(deletion_curve(values, order), random_curve(values)[:, ::-1])
 
 
 def insertion_area(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, " b"]:
-    """By how much log-odds rise faster than when leads are added by lot; 0 is guessing, more is better."""
+    """By how much log-odds rise faster than when leads are added in random order; 0 is guessing, more is better."""
     return curve_area(insertion_curve(values, order), random_curve(values))
 
 
@@ -92,7 +92,7 @@ def _best_chain(values: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
-    """Whether two credits put the leads or patches of each ECG in the same order: Spearman's rho, 1 if so, 0 by chance.
+    """Whether two attributions rank the leads or patches of each ECG alike: Spearman's rho, 1 if so, 0 if unrelated.
 
     NaN where one of them makes no difference between them at all.
     """
@@ -103,9 +103,9 @@ def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b 
 
 
 def pointing_game(attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
-    """Whether the highest credit is at a true place: 1 or 0, or the share of true ones among equal highest credits.
+    """Whether the highest attribution is at a true position: 1 or 0, or the share of true ones among equals.
 
-    NaN where all places or none are true. Source: Zhang et al., arXiv 1608.00507.
+    NaN where all positions or none are true. Source: Zhang et al., arXiv 1608.00507.
     """
     top = attribution == attribution.max(axis=1, keepdims=True)
     return np.where(_both(truth), (top & truth).sum(axis=1) / top.sum(axis=1), np.nan)
@@ -114,14 +114,14 @@ def pointing_game(attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray,
 def localization_auroc(
     attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]
 ) -> Float[np.ndarray, " b"]:
-    """The chance that a true place has more credit than another place of the same ECG; 0.5 is guessing, ties half.
+    """The probability that a true position has a higher attribution than another of the same ECG; 0.5 is guessing.
 
-    NaN where all places or none are true.
+    NaN where all positions or none are true.
     """
-    places = truth.sum(axis=1)
+    positives = truth.sum(axis=1)
     ranks = (rankdata(attribution, axis=1) * truth).sum(axis=1)
-    pairs = places * (truth.shape[1] - places)
-    above = ranks - places * (places + 1) / 2
+    pairs = positives * (truth.shape[1] - positives)
+    above = ranks - positives * (positives + 1) / 2
     return np.divide(above, pairs, out=np.full(len(attribution), np.nan), where=pairs > 0)
 
 

@@ -30,23 +30,23 @@ def visible_log_odds(
 
 
 def masked_time_steps(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "b n c"]:
-    """How much the log-odds of each code fall when one patch of time is hidden in all leads: the worth of the moment.
+    """How much the log-odds of each code fall when one patch of time is masked in all leads.
 
-    worth(n) = log-odds(whole ECG) - log-odds(without patch n).
+    fall(n) = log-odds(complete ECG) - log-odds(without patch n).
     """
     b, l, n, _ = model.patches(batch).shape
     mask = repeat(torch.eye(n, dtype=torch.bool, device=batch.lead_mask.device), "k n -> (b k) l n", b=b, l=l)
     without = visible_log_odds(model, probe, _each(batch, n), mask)
-    whole = visible_log_odds(model, probe, batch, torch.zeros_like(mask[:b]))
-    return whole[:, None] - rearrange(without, "(b k) c -> b k c", b=b)
+    complete = visible_log_odds(model, probe, batch, torch.zeros_like(mask[:b]))
+    return complete[:, None] - rearrange(without, "(b k) c -> b k c", b=b)
 
 
-def without_the_first(
+def mask_first(
     order: Int[Tensor, "b k"], shares: tuple[float, ...], leads: int, only: bool = False
 ) -> Bool[Tensor, "b s l n"]:
-    """Masks that hide the first patches of an order, one for each share of all patches.
+    """Masks of the first patches of an order, one for each share of all patches.
 
-    order: the patches of all leads, lead by lead, the first one first. only: hide all others instead.
+    order: the patches of all leads, lead by lead, the first one first. only: mask all others instead.
     """
     rank = order.argsort(dim=1)
     count = torch.tensor([round(share * order.shape[1]) for share in shares], device=order.device)
@@ -54,15 +54,15 @@ def without_the_first(
     return rearrange(~first if only else first, "b s (l n) -> b s l n", l=leads)
 
 
-def hiding_curves(
+def masking_curves(
     model: LAMAE, probe: Probe, batch: Batch, order: Int[Tensor, "b k"], shares: tuple[float, ...]
 ) -> tuple[Float[Tensor, "b s c"], Float[Tensor, "b s c"]]:
-    """The log-odds after these shares of the patches are hidden in this order, and when only these are visible."""
+    """The log-odds after these shares of the patches are masked in this order, and when only these are visible."""
     curves = []
     for only in (False, True):
-        mask = rearrange(without_the_first(order, shares, len(batch.leads), only), "b s l n -> (b s) l n")
-        said = visible_log_odds(model, probe, _each(batch, len(shares)), mask)
-        curves.append(rearrange(said, "(b s) c -> b s c", b=len(batch)))
+        mask = rearrange(mask_first(order, shares, len(batch.leads), only), "b s l n -> (b s) l n")
+        predicted = visible_log_odds(model, probe, _each(batch, len(shares)), mask)
+        curves.append(rearrange(predicted, "(b s) c -> b s c", b=len(batch)))
     return curves[0], curves[1]
 
 

@@ -29,9 +29,9 @@ from lamae_toolkit.simulate.simulator import simulate_patients
 from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
-PLAN_FILE, CASES_FILE, PROBES_FILE = "plan.json", "cases.json", "probes.json"
+AUDIT_PLAN_FILE, CASES_FILE, PROBES_FILE = "plan.json", "cases.json", "probes.json"
 LEARNED = "learned"
-"""The stage of a model that has forgotten nothing."""
+"""The stage of a model as it was trained."""
 ECGS_PER_PART = 4
 
 
@@ -40,7 +40,7 @@ class AuditPlan:
     """What is audited: with which models, on which ECGs.
 
     checkpoints: folders of pretrained models; none to pretrain one for each of `seeds`. cohort_seed: whose patients.
-    ecgs: how many ECGs of test patients are explained; randomized_ecgs: how many of them also by models that forget.
+    ecgs: how many ECGs of test patients are explained; randomized_ecgs: how many of them also with randomized models.
     least_auroc: a code is explained if all models predict it better than that.
     """
 
@@ -62,7 +62,7 @@ class AuditPlan:
         if not self.names:
             raise ECGError("An audit needs a model: give one seed or more, or checkpoints.")
         if len(set(self.names)) < len(self.names):
-            raise ECGError("A model is there twice; give each once.")
+            raise ECGError("A model was given twice; give each once.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class AuditPlan:
 
 @dataclass(frozen=True)
 class Case:
-    """A prediction to explain: a row of the store, one of its true codes, and where the simulator put the evidence."""
+    """A prediction to explain: a row of the store, one of its true codes, leads and times of the simulated evidence."""
 
     row: int
     code: str
@@ -92,11 +92,11 @@ class AuditRun:
     probes: dict
 
     def parts(self) -> Iterator["Part"]:
-        """All parts, the models as they are before those that forget."""
+        """All parts, trained models before randomized ones."""
         rows = list(dict.fromkeys(case.row for case in self.cases))
         for stage in (LEARNED, *STAGES):
             chosen = rows if stage == LEARNED else rows[: self.plan.randomized_ecgs]
-            # All models in turn, so that an audit that is cut short has treated them alike.
+            # All models in sequence, so that an audit that is cut short has treated them alike.
             for start in range(0, len(chosen), ECGS_PER_PART):
                 for number in range(len(self.plan.names)) if stage == LEARNED else (0,):
                     yield Part(number, stage, start // ECGS_PER_PART, tuple(chosen[start : start + ECGS_PER_PART]))
@@ -104,7 +104,7 @@ class AuditRun:
 
 @dataclass(frozen=True)
 class Part:
-    """A few ECGs explained with one model, as it learned or after it forgot."""
+    """A few ECGs explained with one model, as trained or randomized."""
 
     model: int
     stage: str
@@ -112,23 +112,23 @@ class Part:
     rows: tuple[int, ...]
 
     def file(self, out: Path) -> Path:
-        """Where what was said is kept."""
+        """The file in which the attributions are kept."""
         return out / "parts" / f"model{self.model}" / self.stage.replace(" ", "_") / f"{self.number:03d}.npz"
 
 
 def prepare_audit(plan: AuditPlan, out: Path, *, workers: int = 1, progress: bool = True) -> AuditRun:
-    """Simulate the cohort, pretrain and probe the models and draw the cases, each if it is not there yet."""
+    """Simulate the cohort, pretrain and probe the models and choose the cases, each if it is missing."""
     _keep_plan(plan, out)
     store = _cohort(plan, out, progress)
     if not plan.checkpoints:
         jobs = [(plan, out, seed, progress and workers == 1) for seed in plan.seeds]
         with tqdm(total=len(jobs), desc="models", unit="model", disable=not progress) as bar:
-            side_by_side(_pretrain, jobs, workers, bar, out)
+            in_parallel(_pretrain, jobs, workers, bar, out)
     probes = _probes(plan, store, out, progress)
     return AuditRun(plan, out, store, _cases(plan, store, out, probes, progress), probes)
 
 
-def side_by_side(function: Callable, jobs: Sequence[tuple], workers: int, bar: tqdm, out: Path) -> None:
+def in_parallel(function: Callable, jobs: Sequence[tuple], workers: int, bar: tqdm, out: Path) -> None:
     """Call a function for each of the jobs, several at a time; what it keeps in `out` stays after an interruption."""
     if workers == 1:
         for job in jobs:
@@ -143,7 +143,7 @@ def side_by_side(function: Callable, jobs: Sequence[tuple], workers: int, bar: t
 
 def _keep_plan(plan: AuditPlan, out: Path) -> None:
     """Write the plan into the folder; refuse a folder that holds another audit."""
-    now, path = json.loads(json.dumps(asdict(plan))), out / PLAN_FILE
+    now, path = json.loads(json.dumps(asdict(plan))), out / AUDIT_PLAN_FILE
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
@@ -188,11 +188,11 @@ def _probes(plan: AuditPlan, store: Store, out: Path, progress: bool) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     split = Split.of(store)
     rows, codes = store.rows(split.folds), codes_to_predict(store, split)
-    found: dict[str, list[float]] = {code: [] for code in codes}
+    aurocs_by_code: dict[str, list[float]] = {code: [] for code in codes}
     models = [load_model(plan, out, number) for number in range(len(plan.names))]
     shapes = {(model.config.max_patches, model.config.patch_samples) for model in models}
     if len(shapes) > 1:
-        raise ECGError("The checkpoints cut the ECG into different patches, so their pictures cannot be compared.")
+        raise ECGError("The checkpoints cut the ECG into different patches, so their attributions cannot be compared.")
     for number, model in enumerate(models):
         embedding = embed_rows(model, store, rows, progress=progress)
         evaluation = evaluate(
@@ -202,43 +202,45 @@ def _probes(plan: AuditPlan, store: Store, out: Path, progress: bool) -> dict:
         folder.mkdir(parents=True, exist_ok=True)
         evaluation.probe.save(folder)
         for code, auroc in zip(codes, evaluation.auroc.value, strict=True):
-            found[code].append(float(auroc))
-    write_json(path, found)
-    return found
+            aurocs_by_code[code].append(float(auroc))
+    write_json(path, aurocs_by_code)
+    return aurocs_by_code
 
 
 def _cases(plan: AuditPlan, store: Store, out: Path, probes: dict, progress: bool) -> tuple[Case, ...]:
-    """Test ECGs with all twelve leads, drawn by lot, and those of their true codes that all models predict.
+    """Test ECGs with all twelve leads, chosen at random, and those of their true codes that all models predict.
 
-    The store does not hold where the evidence is, so the same patients are simulated once more.
+    The store does not hold the evidence, so the same patients are simulated once more.
     """
     path = out / CASES_FILE
     if not path.is_file():
-        write_json(path, {"cases": [asdict(case) for case in _draw_cases(plan, store, probes, progress)]})
+        write_json(path, {"cases": [asdict(case) for case in _choose_cases(plan, store, probes, progress)]})
     return tuple(
         Case(**case | {"leads": tuple(case["leads"]), "spans_s": tuple(map(tuple, case["spans_s"]))})
         for case in json.loads(path.read_text(encoding="utf-8"))["cases"]
     )
 
 
-def _draw_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -> list[Case]:
+def _choose_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -> list[Case]:
     predicted = {code for code, aurocs in probes.items() if min(aurocs) > plan.least_auroc}
-    whole = store.batch(np.arange(len(store))).lead_mask.all(dim=1).numpy()
+    complete = store.batch(np.arange(len(store))).lead_mask.all(dim=1).numpy()
     rows = [
-        row for row in store.rows(Split.of(store).test) if whole[row] and predicted & set(store.index.codes.iloc[row])
+        row
+        for row in store.rows(Split.of(store).test)
+        if complete[row] and predicted & set(store.index.codes.iloc[row])
     ]
     if not rows:
         raise ECGError(
             f"No test ECG has a code that all models predict with an AUROC above {plan.least_auroc:g}; use better"
             " models or a larger cohort."
         )
-    drawn = np.random.default_rng([plan.cohort_seed, 20]).permutation(rows)[: plan.ecgs].tolist()
+    chosen = np.random.default_rng([plan.cohort_seed, 20]).permutation(rows)[: plan.ecgs].tolist()
     simulated = simulate_patients(len(store), plan.cohort_seed, sampling_rate_hz=store.sampling_rate_hz)
     bar = tqdm(simulated, total=len(store), desc="simulating once more", unit="ECG", disable=not progress)
-    truths = {row: ecg.truth for row, ecg in enumerate(bar) if row in set(drawn)}
+    truths = {row: ecg.truth for row, ecg in enumerate(bar) if row in set(chosen)}
     return [
         Case(row, code, int(store.index.patient_id.iloc[row]), truth.evidence_leads[code], truth.evidence_spans_s[code])
-        for row, truth in ((row, truths[row]) for row in drawn)
+        for row, truth in ((row, truths[row]) for row in chosen)
         for code in truth.codes
         if code in predicted
     ]

@@ -1,4 +1,4 @@
-"""Pictures of an audit: every method on every test, the curves behind deletion and insertion, and localisation."""
+"""Figures of an audit: every method on every test, the curves behind deletion and insertion, and localization."""
 
 from collections.abc import Sequence
 
@@ -9,36 +9,36 @@ from plotly.subplots import make_subplots
 
 from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL, STAGES
 from lamae_toolkit.experiments.audit.scores import AGREES, BEST, CHANCE, LEAD_KIND, OTHER_ECG, PATCH_KIND, RANDOMIZED
-from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS
+from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLUE, GRAY, MANY, VERMILION
 
 TITLES = {
-    "deletion": "deletion: log-odds lost<br>beyond chance",
-    "insertion": "insertion: log-odds won<br>beyond chance",
+    "deletion": "deletion: log-odds lost<br>beyond a random order",
+    "insertion": "insertion: log-odds won<br>beyond a random order",
     "localisation": "localisation:<br>AUROC",
-    LAST_STAGE: "like the picture of a<br>model that forgot",
-    AGREES: "like the picture of<br>another seed",
+    LAST_STAGE: "similarity to the map of a<br>randomized model",
+    AGREES: "similarity to the map of<br>another seed",
 }
-JUDGED = tuple(dict.fromkeys(name for methods in METHODS.values() for name in methods))
+JUDGED = tuple(dict.fromkeys(name for methods in JUDGED_METHODS.values() for name in methods))
 LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GRAY), strict=False)) | {
     SIGNAL: (GRAY, "square-open"),
     RANDOM: (GRAY, "circle-open"),
     CHANCE: (GRAY, "line-ew"),
 }
-"""Color and mark of each method in all figures; what asks no model is gray."""
+"""Color and mark of each method in all figures; baselines without a model are gray."""
 FLOORS = {"deletion": 0.0, "insertion": 0.0, "localisation": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
 
 
 def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
-    """Every method on every test: dots with 95 % intervals, chance as a dotted line.
+    """Every method on every test: dots with 95 % intervals, guessing as a dotted line.
 
-    scores: the rows of an audit's results. Hollow dots: for agreement, the picture of another patient's ECG; controls
-    that ask no model are gray.
+    scores: the rows of an audit's results. Hollow dots: for agreement, the map of another patient's ECG; baselines
+    without a model are gray.
     """
     rows = scores[scores.kind == kind]
     metrics = [metric for metric in TITLES if metric in set(rows.metric)]
-    methods = [*METHODS[kind], SIGNAL, RANDOM][::-1]
+    methods = [*JUDGED_METHODS[kind], SIGNAL, RANDOM][::-1]
     figure = make_subplots(
         rows=1,
         cols=len(metrics),
@@ -47,8 +47,8 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
         subplot_titles=[TITLES[metric] for metric in metrics],
     )
     for column, metric in enumerate(metrics, start=1):
-        beside = OTHER_ECG if metric == AGREES else None
-        for name, hollow in ((metric, False), (beside, True)):
+        control = OTHER_ECG if metric == AGREES else None
+        for name, hollow in ((metric, False), (control, True)):
             some = rows[(rows.metric == name) & rows.method.isin(methods)]
             color = [GRAY if method in (SIGNAL, RANDOM) else BLUE for method in some.method]
             figure.add_scatter(
@@ -71,10 +71,10 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
 
 
 def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[float], title: str = "") -> go.Figure:
-    """Mean log-odds as leads, in the order of their credit, are taken away or added, and as patches are hidden."""
+    """Mean log-odds as leads, in the order of their attribution, are removed or added, and as patches are masked."""
     figure = make_subplots(rows=2, cols=2, subplot_titles=list(curves), vertical_spacing=0.16, horizontal_spacing=0.09)
     for panel, (what, of_method) in enumerate(curves.items()):
-        place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
+        cell = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         leads = what.startswith("leads")
         for name, curve in of_method.items():
             color, symbol = LOOK[name]
@@ -88,20 +88,20 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
                 marker={"size": 6, "color": color, "symbol": symbol},
                 line={"color": color, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
-                **place,
+                **cell,
             )
-        figure.update_xaxes(title_text="leads" if leads else "share of the patches", **place)
+        figure.update_xaxes(title_text="leads" if leads else "share of the patches", **cell)
         if not leads:
-            figure.update_xaxes(tickformat=".0%", **place)
-        figure.update_yaxes(title_text="log-odds of the code", **place)
+            figure.update_xaxes(tickformat=".0%", **cell)
+        figure.update_yaxes(title_text="log-odds of the code", **cell)
     figure = finish(figure, title, 760)
     return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
 
 
 def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
-    """Localisation AUROC of every method, code by code; 0.5, the middle of the scale, is guessing."""
+    """Localization AUROC of every method, code by code; 0.5, the middle of the scale, is guessing."""
     rows = by_code[(by_code.kind == kind) & (by_code.metric == "localisation")]
-    methods = [*METHODS[kind], SIGNAL]
+    methods = [*JUDGED_METHODS[kind], SIGNAL]
     table = rows.pivot_table(index="code", columns="method", values="value").reindex(columns=methods)
     count = rows.groupby("code").predictions.first()
     figure = go.Figure(
@@ -124,11 +124,11 @@ def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str
 
 
 def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
-    """How alike each method's picture stays as the model forgets from the top down, with 95 % intervals."""
+    """How similar each method's map stays as the model is randomized from the top down, with 95 % intervals."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=[LEAD_KIND, PATCH_KIND])
     stages = list(STAGES)
     for column, kind in enumerate((LEAD_KIND, PATCH_KIND), start=1):
-        for number, name in enumerate((*METHODS[kind], SIGNAL)):
+        for number, name in enumerate((*JUDGED_METHODS[kind], SIGNAL)):
             rows = scores[(scores.kind == kind) & (scores.method == name)].set_index("metric")
             rows = rows.reindex([f"{RANDOMIZED} {stage}" for stage in stages])
             color, symbol = LOOK[name]
@@ -138,7 +138,7 @@ def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
                 error_y=_bars(rows),
                 name=name,
                 legendgroup=name,
-                showlegend=column == 1 or name not in (*METHODS[LEAD_KIND], SIGNAL),
+                showlegend=column == 1 or name not in (*JUDGED_METHODS[LEAD_KIND], SIGNAL),
                 mode="lines+markers",
                 marker={"size": 8, "color": color, "symbol": symbol},
                 line={"width": 1.5},
@@ -147,7 +147,7 @@ def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
             )
         figure.update_xaxes(tickvals=np.arange(len(stages)), ticktext=stages, row=1, col=column)
-    figure.update_yaxes(title_text="rank correlation with the learned picture", row=1, col=1)
+    figure.update_yaxes(title_text="rank correlation with the map of the trained model", row=1, col=1)
     figure = finish(figure, title, 480)
     return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
 

@@ -15,7 +15,7 @@ from lamae_toolkit.experiments.audit.plots import (
     overview_figure,
     randomization_figure,
 )
-from lamae_toolkit.experiments.audit.run import SHARES, run_audit
+from lamae_toolkit.experiments.audit.run import MASKED_SHARES, run_audit
 from lamae_toolkit.experiments.audit.scores import (
     AGREES,
     BEST,
@@ -28,22 +28,22 @@ from lamae_toolkit.experiments.audit.scores import (
     by_code,
     curves,
 )
-from lamae_toolkit.experiments.audit.verdict import LAST_STAGE, METHODS, RESTS, RULE, SHOWS, verdicts
+from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE, RESTS, RULE, SHOWS, verdicts
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE
-from lamae_toolkit.experiments.demo import REPORT_FILE
+from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.files import write_json
 from lamae_toolkit.parallel import machine
 from lamae_toolkit.plots.report import Section, write_report
 
 CAVEATS = (
-    "Deletion, insertion and the rank with Shapley are asked of the table of 4,096 sets of leads from which Shapley,"
-    " one lead away and one lead alone are made, too: these three have the advantage of the question. Localisation is"
-    " asked of the leads where a reader looks, for conditions that change the shape of QRS, ST or T; a model may well"
+    "Deletion, insertion and the rank with Shapley are computed from the table of 4,096 sets of leads from which"
+    " Shapley, one lead away and one lead alone are computed, too: these three have an advantage. Localization is"
+    " scored on the leads where a reader looks, for conditions that change the shape of QRS, ST or T; a model may well"
     " read another lead, since every lead sees the whole heart, and the six limb leads are two leads written six ways."
-    " Patches repeat each other, lead by lead and beat by beat, so hiding them by lot costs little. When the"
+    " Patches repeat each other, lead by lead and beat by beat, so masking them at random costs little. When the"
     " probe reads the summary, the pooling is not on the way from the ECG to the prediction: neither are the lead"
     " weights, nor the last step of the two roll-ups, which ends in the heart token. Intervals are over patients, for"
-    " these models; forgetting is tried on the first model alone."
+    " these models; randomization is tested on the first model alone."
 )
 
 
@@ -59,12 +59,12 @@ def audit(
     """Audit all explanation methods, and write `out/results.json` and `out/report.html`.
 
     Command: `lamae research audit`. Cost: about 26 minutes of one core, three pretrainings included. An interrupted
-    audit goes on. Returns the results.
+    audit resumes. Returns the results.
     """
     audited = run_audit(plan, out, workers=workers, progress=progress)
     results = audit_results(audited, command, n_bootstrap)
     write_json(audited.out / RESULTS_FILE, results)
-    audit_report(results, audited.out / REPORT_FILE)
+    audit_report(results, audited.out / HTML_REPORT_FILE)
     return results
 
 
@@ -103,7 +103,7 @@ def audit_results(audited: AuditRun, command: str = "", n_bootstrap: int = 1000)
         "scores": _rounded_rows(summary.table().to_dict("records")),
         "differences": _differences(summary),
         "by_code": _rounded_rows(by_code(audited, scores)),
-        "shares": list(SHARES),
+        "shares": list(MASKED_SHARES),
         "curves": {
             what: {name: _rounded(curve) for name, curve in of_method.items()}
             for what, of_method in curves(audited).items()
@@ -112,7 +112,7 @@ def audit_results(audited: AuditRun, command: str = "", n_bootstrap: int = 1000)
 
 
 def _rounded(value):
-    """Numbers to four places; not a number as None, which JSON knows."""
+    """Numbers to four digits; NaN as None, which JSON can hold."""
     if isinstance(value, list):
         return [_rounded(one) for one in value]
     return (round(value, 4) if np.isfinite(value) else None) if isinstance(value, float) else value
@@ -123,23 +123,23 @@ def _rounded_rows(rows: list[dict]) -> list[dict]:
 
 
 def _differences(summary: Summary) -> list[dict]:
-    """Every method against the signal's height and, in deletion and insertion, leads against Shapley; agreement
-    against the agreement of different patients' pictures. Paired."""
+    """Every method against the signal's amplitude and, in deletion and insertion, leads against Shapley; agreement
+    against the agreement of different patients' maps. Paired."""
     rows = []
-    for kind, methods in METHODS.items():
-        asked = [
+    for kind, methods in JUDGED_METHODS.items():
+        pairs = [
             ((metric, method), (metric, SIGNAL))
             for metric in ("deletion", "insertion", "localisation")
             for method in methods
         ]
-        asked += [
+        pairs += [
             ((metric, method), (metric, "Shapley"))
             for metric in ("deletion", "insertion", "localisation")
             for method in (*methods, SIGNAL)
             if method != "Shapley"
         ]
-        asked += [((AGREES, method), (OTHER_ECG, method)) for method in methods]
-        for one, other in asked:
+        pairs += [((AGREES, method), (OTHER_ECG, method)) for method in methods]
+        for one, other in pairs:
             found = summary.difference(kind, one, other)
             if found is not None:
                 rows.append(
@@ -155,7 +155,7 @@ def readable_scores(results: dict, kind: str) -> pd.DataFrame:
     scores = scores[scores.kind == kind]
     second = "rank with Shapley" if kind == LEAD_KIND else "rank with one moment away"
     columns = ("deletion", "insertion", second, "localisation", "pointing", LAST_STAGE, AGREES, OTHER_ECG)
-    names = [*METHODS[kind], SIGNAL, RANDOM, CHANCE, BEST]
+    names = [*JUDGED_METHODS[kind], SIGNAL, RANDOM, CHANCE, BEST]
     table = pd.DataFrame(
         "",
         index=pd.Index([name for name in names if name in set(scores.method)], name="method"),
@@ -175,10 +175,10 @@ def audit_report(results: dict, path: Path | str) -> Path:
     """Write the report of an audit; returns its path."""
     scores, codes = pd.DataFrame(results["scores"]), pd.DataFrame(results["by_code"])
     tests = list(results["verdicts"][0]["passes"])
-    told = {True: "passes", False: "fails", None: "not tried"}
+    outcome = {True: "passes", False: "fails", None: "not tested"}
     passes = pd.DataFrame(
         [
-            {test: told[one["passes"][test]] for test in tests}
+            {test: outcome[one["passes"][test]] for test in tests}
             | {f"trust it for {use}": _trust(one, use) for use in (RESTS, SHOWS)}
             for one in results["verdicts"]
         ],
@@ -189,14 +189,14 @@ def audit_report(results: dict, path: Path | str) -> Path:
         Section("The rule", results["rule"]),
         Section(
             "Which leads",
-            "95 % intervals over patients; dotted is chance, dashed the best that any order of leads"
-            " reaches, hollow the picture of another patient's ECG.",
+            "95 % intervals over patients; dotted is guessing, dashed the best that any order of leads"
+            " reaches, hollow the map of another patient's ECG.",
             [overview_figure(scores, LEAD_KIND), readable_scores(results, LEAD_KIND)],
         ),
         Section(
-            "Which moments and patches",
-            "Localisation in time adds up a picture over the leads. Deletion hides the"
-            " patches with the most credit and predicts from the rest, as in pretraining; insertion shows them"
+            "Which time steps and patches",
+            "Localization in time adds up a map over the leads. Deletion masks the"
+            " patches with the highest attribution and predicts from the rest, as in pretraining; insertion shows them"
             " alone.",
             [overview_figure(scores, PATCH_KIND), readable_scores(results, PATCH_KIND)],
         ),
@@ -206,14 +206,13 @@ def audit_report(results: dict, path: Path | str) -> Path:
             [curves_figure(results["curves"], results["shares"])],
         ),
         Section(
-            "Localisation code by code",
+            "Localization code by code",
             "Number of predictions in brackets.",
             [localization_figure(codes, LEAD_KIND, "Leads"), localization_figure(codes, PATCH_KIND, "Time")],
         ),
         Section(
-            "A model that forgets",
-            "From the top down the model loses what it learned; a picture that stays the"
-            " same does not show what was learned.",
+            "Parameter randomization test",
+            "The model is randomized from the top down; a map that stays the same does not show what was learned.",
             [randomization_figure(scores)],
         ),
         Section("What these numbers do not say", results["caveats"]),

@@ -1,4 +1,4 @@
-"""The long half of an audit: what every method says of every prediction, kept in parts.
+"""The long half of an audit: the attributions of every method for every prediction, kept in parts.
 
 A part is one model and a few ECGs, so that an interrupted audit goes on.
 """
@@ -23,30 +23,30 @@ from lamae_toolkit.experiments.audit.methods import (
     randomized,
 )
 from lamae_toolkit.experiments.audit.metrics import order_by_attribution
-from lamae_toolkit.experiments.audit.occlusion import hiding_curves, masked_time_steps
+from lamae_toolkit.experiments.audit.occlusion import masked_time_steps, masking_curves
 from lamae_toolkit.experiments.audit.plan import (
     LEARNED,
     AuditPlan,
     AuditRun,
     Case,
     Part,
+    in_parallel,
     load_audit_run,
     prepare_audit,
-    side_by_side,
 )
 from lamae_toolkit.explain.lead_subsets import subset_log_odds
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 
-SHARES = (0.1, 0.25, 0.5)
-"""The shares of all patches that are hidden, or shown alone, in the order of their credit."""
+MASKED_SHARES = (0.1, 0.25, 0.5)
+"""The shares of all patches that are masked, or shown alone, in the order of their attribution."""
 RANDOM_ORDERS = 2
 
 
 def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: bool = True) -> AuditRun:
-    """Compute all that is not there yet; after an interruption the same call goes on.
+    """Compute all that is missing; after an interruption the same call goes on.
 
-    workers: models pretrained, and parts explained, side by side, each on one thread if there are several.
+    workers: models pretrained, and parts explained, in parallel, each on one thread if there are several.
     """
     audited = prepare_audit(plan, Path(out), workers=workers, progress=progress)
     out, every = audited.out, list(audited.parts())
@@ -55,7 +55,7 @@ def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: b
     with tqdm(
         total=len(every), initial=len(every) - len(todo), desc="explaining", unit="part", disable=not progress
     ) as bar:
-        side_by_side(_job, jobs, workers, bar, out)
+        in_parallel(_job, jobs, workers, bar, out)
     return audited
 
 
@@ -64,7 +64,7 @@ def _job(plan: AuditPlan, out: Path, cases: tuple[Case, ...], probes: dict, part
 
 
 def _explain(audited: AuditRun, part: Part) -> None:
-    """Ask every method about the cases of a part, and keep the answers."""
+    """Compute every method's attributions for the cases of a part, and keep them."""
     model, probe = load_audit_run(audited, part.model)
     if part.stage != LEARNED:
         model, probe = randomized(model, probe, part.stage, seed=1000 + part.model)
@@ -72,42 +72,42 @@ def _explain(audited: AuditRun, part: Part) -> None:
     cases = [case for case in audited.cases if case.row in part.rows]
     ecg = np.array([part.rows.index(case.row) for case in cases])
     code = np.array([probe.codes.index(case.code) for case in cases])
-    said = {"values": subset_log_odds(model, probe, batch).numpy()[ecg, :, code]}
-    said |= _attribution(model, probe, batch, cases, ecg)
+    attributions = {"values": subset_log_odds(model, probe, batch).numpy()[ecg, :, code]}
+    attributions |= _attribution(model, probe, batch, cases, ecg)
     stage = (LEARNED, *STAGES).index(part.stage)
-    drawn = [np.random.default_rng([case.row, place, part.model, stage, 30]) for place, case in enumerate(cases)]
-    said[f"lead|{RANDOM}"] = np.stack([random.random(len(LEADS)) for random in drawn])
-    said[f"patch|{RANDOM}"] = np.stack(
-        [random.random(said[f"patch|{next(iter(PATCH_ATTRIBUTION))}"].shape[1:]) for random in drawn]
+    drawn = [np.random.default_rng([case.row, index, part.model, stage, 30]) for index, case in enumerate(cases)]
+    attributions[f"lead|{RANDOM}"] = np.stack([random.random(len(LEADS)) for random in drawn])
+    attributions[f"patch|{RANDOM}"] = np.stack(
+        [random.random(attributions[f"patch|{next(iter(PATCH_ATTRIBUTION))}"].shape[1:]) for random in drawn]
     )
-    said["time_steps"] = masked_time_steps(model, probe, batch).numpy()[ecg, :, code]
+    attributions["time_steps"] = masked_time_steps(model, probe, batch).numpy()[ecg, :, code]
     if part.stage == LEARNED:
-        said |= _hiding(model, probe, batch, said, ecg, code, part)
+        attributions |= _masking(model, probe, batch, attributions, ecg, code, part)
     with atomic_write(part.file(audited.out)) as partial, open(partial, "wb") as file:
         np.savez_compressed(
-            file, allow_pickle=False, **{name: values.astype(np.float32) for name, values in said.items()}
+            file, allow_pickle=False, **{name: values.astype(np.float32) for name, values in attributions.items()}
         )
 
 
 def _attribution(model: LAMAE, probe: Probe, batch: Batch, cases: list[Case], ecg: np.ndarray) -> dict[str, np.ndarray]:
-    """What the methods say that look at the model; the ECGs of one code together."""
-    said: dict[str, list] = {f"lead|{name}": [None] * len(cases) for name in LEAD_ATTRIBUTION}
-    said |= {f"patch|{name}": [None] * len(cases) for name in PATCH_ATTRIBUTION}
+    """The attributions of the methods that run the model; the ECGs of one code together."""
+    attributions: dict[str, list] = {f"lead|{name}": [None] * len(cases) for name in LEAD_ATTRIBUTION}
+    attributions |= {f"patch|{name}": [None] * len(cases) for name in PATCH_ATTRIBUTION}
     for code in dict.fromkeys(case.code for case in cases):
-        places = [place for place, case in enumerate(cases) if case.code == code]
-        some = Batch(batch.signal_mv[ecg[places]], batch.lead_mask[ecg[places]], batch.leads)
+        indices = [index for index, case in enumerate(cases) if case.code == code]
+        some = Batch(batch.signal_mv[ecg[indices]], batch.lead_mask[ecg[indices]], batch.leads)
         for kind, methods in (("lead", LEAD_ATTRIBUTION), ("patch", PATCH_ATTRIBUTION)):
             for name, method in methods.items():
-                for place, attribution in zip(places, method(model, probe, some, code).numpy(), strict=True):
-                    said[f"{kind}|{name}"][place] = attribution
-    return {name: np.stack(attribution) for name, attribution in said.items()}
+                for index, attribution in zip(indices, method(model, probe, some, code).numpy(), strict=True):
+                    attributions[f"{kind}|{name}"][index] = attribution
+    return {name: np.stack(attribution) for name, attribution in attributions.items()}
 
 
-def _hiding(
-    model: LAMAE, probe: Probe, batch: Batch, said: dict, ecg: np.ndarray, code: np.ndarray, part: Part
+def _masking(
+    model: LAMAE, probe: Probe, batch: Batch, attributions: dict, ecg: np.ndarray, code: np.ndarray, part: Part
 ) -> dict[str, Float[np.ndarray, "b s"]]:
-    """Log-odds when the patches with the most credit are hidden, or alone shown; for the floor, some drawn by lot."""
-    orders = {name: order_by_attribution(said[f"patch|{name}"].reshape(len(ecg), -1)) for name in PATCH_METHODS}
+    """Log-odds when the patches with the highest attribution are masked, or shown alone; for the floor, random ones."""
+    orders = {name: order_by_attribution(attributions[f"patch|{name}"].reshape(len(ecg), -1)) for name in PATCH_METHODS}
     curves: dict[str, np.ndarray] = {}
     for name, order in orders.items():
         curves |= _curves(model, probe, batch, order, ecg, code, name)
@@ -124,9 +124,9 @@ def _hiding(
 def _curves(
     model: LAMAE, probe: Probe, batch: Batch, order: np.ndarray, ecg: np.ndarray, code: np.ndarray, name: str
 ) -> dict[str, np.ndarray]:
-    """The curves of these cases; an order that several codes of an ECG share is gone through once."""
+    """The curves of these cases; an order that several codes of an ECG share is computed once."""
     _, first, which = np.unique(np.column_stack([ecg, order]), axis=0, return_index=True, return_inverse=True)
     which = which.reshape(-1)
     some = Batch(batch.signal_mv[ecg[first]], batch.lead_mask[ecg[first]], batch.leads)
-    hidden, shown = hiding_curves(model, probe, some, torch.from_numpy(order[first]), SHARES)
-    return {f"hidden|{name}": hidden.numpy()[which, :, code], f"shown|{name}": shown.numpy()[which, :, code]}
+    masked, shown = masking_curves(model, probe, some, torch.from_numpy(order[first]), MASKED_SHARES)
+    return {f"hidden|{name}": masked.numpy()[which, :, code], f"shown|{name}": shown.numpy()[which, :, code]}

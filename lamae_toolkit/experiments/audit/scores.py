@@ -1,8 +1,8 @@
-"""The short half of an audit: from what the methods said to scores with intervals, and whether to trust them.
+"""The short half of an audit: from the attributions to scores with intervals, and whether to trust them.
 
-Every score is computed for each explained prediction, averaged over the models, and only then over predictions, with
-95 % intervals from a bootstrap over patients. They hold for these models: what other seeds would do is told by the
-values of each model, beside.
+Every score is computed for each explained prediction, averaged over the models, and only then over predictions, with 95
+% intervals from a bootstrap over patients. They hold for these models: the values of each model, next to them, show how
+seeds differ.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from lamae_toolkit.simulate.conditions import CONDITIONS
 
 LEAD_KIND, PATCH_KIND = "leads", "patches"
 TIME_STEP = "one moment away"
-"""The log-odds that are lost when a patch of time is hidden in all leads: of patches, but never tried on them."""
+"""The log-odds that are lost when a patch of time is masked in all leads: for patches, but never tested on them."""
 BEST, CHANCE = "best possible", "chance"
 RANDOMIZED, OTHER_ECG, AGREES = "forgetting", "another ECG's picture", "agreement of seeds"
 SHAPED = ("QRS", "ST", "T")
@@ -44,8 +44,8 @@ Scores = dict[tuple[str, str, str], Float[np.ndarray, "m b"]]
 """From (kind, metric, method) to a value for each model and explained prediction; NaN where undefined."""
 
 
-class Said:
-    """What all methods said of all cases, for one model as it learned or after it forgot: its parts put together."""
+class Attributions:
+    """The attributions of all methods for all cases, for one model as trained or randomized: its parts put together."""
 
     def __init__(self, audited: AuditRun, model: int, stage: str = LEARNED) -> None:
         files = [part.file(audited.out) for part in audited.parts() if (part.model, part.stage) == (model, stage)]
@@ -54,29 +54,29 @@ class Said:
         self.values = self.arrays["values"]
 
     def leads(self) -> Iterator[tuple[str, Float[np.ndarray, "b l"]]]:
-        """Each method's credit for the leads."""
+        """Each method's attribution to the leads."""
         for name in LEAD_METHODS:
             of_subsets = SUBSET_ATTRIBUTION.get(name)
             yield name, self.arrays[f"lead|{name}"] if of_subsets is None else of_subsets(self.values)
 
     def patches(self) -> Iterator[tuple[str, Float[np.ndarray, "b k"]]]:
-        """Each method's picture of lead and time, one row per case; of "one moment away" of time only."""
+        """Each method's map of lead and time, one row per case; "one moment away" is a map of time only."""
         for name in PATCH_METHODS:
             yield name, rearrange(self.arrays[f"patch|{name}"], "b l n -> b (l n)")
         yield TIME_STEP, self.arrays["time_steps"]
 
-    def moments(self) -> Iterator[tuple[str, Float[np.ndarray, "b n"]]]:
-        """Each method's credit for the moments, that of all leads added up."""
+    def time_steps(self) -> Iterator[tuple[str, Float[np.ndarray, "b n"]]]:
+        """Each method's attribution to the time steps, summed over the leads."""
         for name, attribution in self.patches():
             yield name, attribution if name == TIME_STEP else self.arrays[f"patch|{name}"].sum(axis=1)
 
-    def pictures(self, kind: str) -> dict[str, np.ndarray]:
-        """Each method's picture of the leads, or of lead and time."""
+    def maps(self, kind: str) -> dict[str, np.ndarray]:
+        """Each method's map of the leads, or of lead and time."""
         return dict(self.leads() if kind == LEAD_KIND else self.patches())
 
 
 def true_leads(audited: AuditRun) -> Bool[np.ndarray, "b l"]:
-    """The leads that show each case's condition; none where its place is no matter of leads."""
+    """The leads that show each case's condition; none where a condition is not confined to some leads."""
     return np.array(
         [
             [lead in case.leads and CONDITIONS[case.code].evidence_wave in SHAPED for lead in LEADS]
@@ -92,12 +92,12 @@ def true_time_steps(audited: AuditRun, patches: int, patch_s: float) -> Bool[np.
 
 def all_scores(audited: AuditRun, patch_s: float) -> Scores:
     """All scores of all methods, for each model and case."""
-    models = [Said(audited, number) for number in range(len(audited.plan.names))]
+    models = [Attributions(audited, number) for number in range(len(audited.plan.names))]
     leads = true_leads(audited)
     time_steps = true_time_steps(audited, models[0].arrays["time_steps"].shape[1], patch_s)
     found: dict[tuple[str, str, str], list] = {}
-    for said in models:
-        for key, values in (*_lead_scores(said, leads), *_patch_scores(said, time_steps)):
+    for attributions in models:
+        for key, values in (*_lead_scores(attributions, leads), *_patch_scores(attributions, time_steps)):
             found.setdefault(key, []).append(values)
     scores = {key: np.stack(values) for key, values in found.items()}
     for kind in (LEAD_KIND, PATCH_KIND):
@@ -106,67 +106,70 @@ def all_scores(audited: AuditRun, patch_s: float) -> Scores:
     return scores
 
 
-def _lead_scores(said: Said, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    reference = SUBSET_ATTRIBUTION["Shapley"](said.values)
-    for name, attribution in said.leads():
+def _lead_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
+    reference = SUBSET_ATTRIBUTION["Shapley"](attributions.values)
+    for name, attribution in attributions.leads():
         order = order_by_attribution(attribution)
-        yield (LEAD_KIND, "deletion", name), deletion_area(said.values, order)
-        yield (LEAD_KIND, "insertion", name), insertion_area(said.values, order)
+        yield (LEAD_KIND, "deletion", name), deletion_area(attributions.values, order)
+        yield (LEAD_KIND, "insertion", name), insertion_area(attributions.values, order)
         yield (LEAD_KIND, "rank with Shapley", name), rank_correlation(attribution, reference)
         yield (LEAD_KIND, "localisation", name), localization_auroc(attribution, truth)
         yield (LEAD_KIND, "pointing", name), pointing_game(attribution, truth)
-    for metric, best in zip(("deletion", "insertion"), best_areas(said.values), strict=True):
+    for metric, best in zip(("deletion", "insertion"), best_areas(attributions.values), strict=True):
         yield (LEAD_KIND, metric, BEST), best
     yield (LEAD_KIND, "pointing", CHANCE), pointing_game(np.zeros(truth.shape), truth)
 
 
-def _patch_scores(said: Said, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    for name, attribution in said.moments():
-        yield (PATCH_KIND, "rank with one moment away", name), rank_correlation(attribution, said.arrays["time_steps"])
+def _patch_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
+    for name, attribution in attributions.time_steps():
+        yield (
+            (PATCH_KIND, "rank with one moment away", name),
+            rank_correlation(attribution, attributions.arrays["time_steps"]),
+        )
         yield (PATCH_KIND, "localisation", name), localization_auroc(attribution, truth)
         yield (PATCH_KIND, "pointing", name), pointing_game(attribution, truth)
     for name in PATCH_METHODS:
         for metric, curve, sign in (("deletion", "hidden", -1), ("insertion", "shown", 1)):
-            above = said.arrays[f"{curve}|{name}"] - said.arrays[f"{curve}|floor"]
+            above = attributions.arrays[f"{curve}|{name}"] - attributions.arrays[f"{curve}|floor"]
             yield (PATCH_KIND, metric, name), sign * above.mean(axis=1)
     yield (PATCH_KIND, "pointing", CHANCE), pointing_game(np.zeros(truth.shape), truth)
 
 
-def _agreement(models: list[Said], kind: str, audited: AuditRun) -> Scores:
-    """How alike the pictures of two models are, of the same ECG and code, and of another patient's ECG.
+def _agreement(models: list[Attributions], kind: str, audited: AuditRun) -> Scores:
+    """How alike the maps of two models are, for the same ECG and code, and for another patient's ECG.
 
     The second is what alike means if a method always shows about the same: only what is above it is about this ECG.
     """
     if len(models) < 2:
         return {}
     other = another_patient(np.array([case.patient_id for case in audited.cases]))
-    pictures = [said.pictures(kind) for said in models]
+    maps = [attributions.maps(kind) for attributions in models]
     found: Scores = {}
-    for name in pictures[0]:
-        pairs = [(one[name], two[name]) for one, two in combinations(pictures, 2)]
+    for name in maps[0]:
+        pairs = [(one[name], two[name]) for one, two in combinations(maps, 2)]
         found[kind, AGREES, name] = np.stack([rank_correlation(one, two) for one, two in pairs])
         found[kind, OTHER_ECG, name] = np.stack([rank_correlation(one, two[other]) for one, two in pairs])
     return found
 
 
 def another_patient(patients: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
-    """For each case the place of a case of another patient, half the cases away."""
-    places = np.arange(len(patients))
+    """For each case the index of a case of another patient, half the cases away."""
+    indices = np.arange(len(patients))
     for step in range(len(patients)):
-        shifted = (places + len(patients) // 2 + step) % len(patients)
+        shifted = (indices + len(patients) // 2 + step) % len(patients)
         if (patients[shifted] != patients).all():
             return shifted
-    return places
+    return indices
 
 
-def _randomization(audited: AuditRun, learned: Said, kind: str) -> Scores:
-    """How alike the pictures of the first model are before and after it forgot, stage by stage."""
+def _randomization(audited: AuditRun, learned: Attributions, kind: str) -> Scores:
+    """How alike the maps of the first model are before and after randomization, stage by stage."""
     found: Scores = {}
-    before = learned.pictures(kind)
+    before = learned.maps(kind)
     if not audited.plan.randomized_ecgs:
         return found
     for stage in STAGES:
-        for name, after in Said(audited, 0, stage).pictures(kind).items():
+        for name, after in Attributions(audited, 0, stage).maps(kind).items():
             alike = np.full((1, len(audited.cases)), np.nan)
             alike[0, : len(after)] = rank_correlation(before[name][: len(after)], after)
             found[kind, f"{RANDOMIZED} {stage}", name] = alike
@@ -174,19 +177,19 @@ def _randomization(audited: AuditRun, learned: Said, kind: str) -> Scores:
 
 
 class Summary:
-    """Scores as numbers with intervals; differences are paired over the same predictions and draws of patients."""
+    """Scores as numbers with intervals; differences are paired over the same predictions and resamples of patients."""
 
     def __init__(self, patients: Int[np.ndarray, " b"], scores: Scores, n_bootstrap: int = 1000, seed: int = 0) -> None:
         self.scores, self.patients = scores, patients
         self.weights = patient_bootstrap(patients, n_bootstrap, seed)
 
     def of(self, kind: str, metric: str, method: str) -> Estimate | None:
-        """A score of a method, or None if it was not tried."""
+        """A score of a method, or None if it was not tested."""
         values = self.scores.get((kind, metric, method))
         return None if values is None else over_patients(_over_models(values), self.weights)
 
     def tried_on(self, kind: str, metric: str, method: str) -> int:
-        """On how many patients a score of a method is defined; 0 if it was not tried."""
+        """On how many patients a score of a method is defined; 0 if it was not tested."""
         values = self.scores.get((kind, metric, method))
         return 0 if values is None else len(np.unique(self.patients[np.isfinite(values).any(axis=0)]))
 
@@ -226,21 +229,23 @@ def _over_models(values: Float[np.ndarray, "m b"]) -> Float[np.ndarray, " b"]:
 
 
 def curves(audited: AuditRun) -> dict[str, dict[str, list[float]]]:
-    """Mean log-odds over all predictions and models as leads are taken away or added, and as patches are hidden."""
+    """Mean log-odds over all predictions and models as leads are removed or added, and as patches are masked."""
     found: dict[str, dict[str, list]] = {}
-    models = [Said(audited, number) for number in range(len(audited.plan.names))]
-    for said in models:
-        for name, attribution in said.leads():
+    models = [Attributions(audited, number) for number in range(len(audited.plan.names))]
+    for attributions in models:
+        for name, attribution in attributions.leads():
             order = order_by_attribution(attribution)
-            found.setdefault("leads taken away", {}).setdefault(name, []).append(deletion_curve(said.values, order))
-            found.setdefault("leads added", {}).setdefault(name, []).append(insertion_curve(said.values, order))
-        random_order = random_curve(said.values)
+            found.setdefault("leads taken away", {}).setdefault(name, []).append(
+                deletion_curve(attributions.values, order)
+            )
+            found.setdefault("leads added", {}).setdefault(name, []).append(insertion_curve(attributions.values, order))
+        random_order = random_curve(attributions.values)
         found["leads taken away"].setdefault(CHANCE, []).append(random_order[:, ::-1])
         found["leads added"].setdefault(CHANCE, []).append(random_order)
         for what, curve in (("patches hidden", "hidden"), ("patches shown", "shown")):
             for name in (*PATCH_METHODS, "floor"):
                 found.setdefault(what, {}).setdefault(CHANCE if name == "floor" else name, []).append(
-                    said.arrays[f"{curve}|{name}"]
+                    attributions.arrays[f"{curve}|{name}"]
                 )
     return {
         what: {name: np.concatenate(values).mean(axis=0).tolist() for name, values in of_method.items()}
@@ -255,9 +260,9 @@ def by_code(audited: AuditRun, scores: Scores) -> list[dict]:
     for (kind, metric, method), values in scores.items():
         if metric in ("deletion", "localisation") and method not in (RANDOM, BEST):
             for code in np.unique(codes):
-                here = values[:, codes == code]
-                if np.isfinite(here).any():
-                    value = float(np.nanmean(here))
+                of_code = values[:, codes == code]
+                if np.isfinite(of_code).any():
+                    value = float(np.nanmean(of_code))
                     rows.append(
                         {
                             "kind": kind,

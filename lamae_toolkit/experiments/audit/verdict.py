@@ -15,7 +15,7 @@ from lamae_toolkit.experiments.audit.scores import (
 )
 
 ALIKE = 0.5
-"""A picture that keeps a rank correlation of this much with the learned one shows too little of what was learned."""
+"""A map whose rank correlation with that of the trained model is this high shows too little of what was learned."""
 FEWEST_PATIENTS = 10
 """An interval over fewer patients is no ground for a verdict."""
 LAST_STAGE = f"{RANDOMIZED} {list(STAGES)[-1]}"
@@ -32,16 +32,16 @@ RULE = (
 )
 RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
 NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "beyond height", "forgetting")}
-METHODS = {
+JUDGED_METHODS = {
     LEAD_KIND: tuple(name for name in LEAD_METHODS if name not in (SIGNAL, RANDOM)),
     PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), TIME_STEP),
 }
-"""The methods that are judged; the signal's height and chance are what they are judged by."""
+"""The methods that are judged; the signal's amplitude and random numbers are the baselines."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a method passed (None: not tried), and what it is trusted for."""
+    """What a method passed (None: not tested), and what it is trusted for."""
 
     kind: str
     method: str
@@ -54,7 +54,7 @@ class Verdict:
 
     @property
     def untested_for(self) -> tuple[str, ...]:
-        """What it might be trusted for: it fails no test, but was not tried on all."""
+        """What it might be trusted for: it fails no test, but was not tested on all."""
         outcomes = {use: [self.passes[test] for test in tests] for use, tests in NEEDS.items()}
         return tuple(use for use, passed in outcomes.items() if None in passed and False not in passed)
 
@@ -76,7 +76,9 @@ class Verdict:
 def verdicts(summary: Summary) -> list[Verdict]:
     """The verdict on every method, by `RULE`."""
     return [
-        Verdict(kind, method, _passes(summary, kind, method)) for kind, methods in METHODS.items() for method in methods
+        Verdict(kind, method, _passes(summary, kind, method))
+        for kind, methods in JUDGED_METHODS.items()
+        for method in methods
     ]
 
 
@@ -84,7 +86,7 @@ def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
     def enough(metric: str, found: Estimate | None) -> Estimate | None:
         return found if summary.tried_on(kind, metric, method) >= FEWEST_PATIENTS else None
 
-    deletion, insertion, place, randomized = (
+    deletion, insertion, localization, randomized = (
         enough(metric, summary.of(kind, metric, method))
         for metric in ("deletion", "insertion", "localisation", LAST_STAGE)
     )
@@ -93,7 +95,7 @@ def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
     return {
         "deletion": _above(deletion, 0),
         "insertion": _above(insertion, 0),
-        "localisation": _above(place, 0.5),
+        "localisation": _above(localization, 0.5),
         "beyond height": _above(enough("localisation", beyond_amplitude), 0),
         "forgetting": None if randomized is None else randomized.high < ALIKE,
         "agreement": _above(enough(AGREES, about_this_ecg), 0),
@@ -101,5 +103,5 @@ def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
 
 
 def _above(found: Estimate | None, bound: float) -> bool | None:
-    """Whether the whole interval lies above; None if the test was not tried."""
+    """Whether the complete interval lies above; None if it was not tested."""
     return None if found is None else found.low > bound

@@ -1,4 +1,4 @@
-"""Hand-made features: the intervals, axes and wave heights that a cardiologist measures, by NeuroKit2."""
+"""Hand-made features: the intervals, axes and wave amplitudes that a cardiologist measures, by NeuroKit2."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 
 RHYTHM_LEADS = ("II", "I", "V5", "V2", *LEADS)
-"""Where beats and intervals are looked for: in the first of these that the ECG has."""
+"""Where beats and intervals are detected: in the first of these that the ECG has."""
 
 WINDOWS_MS = {"P": (-260, -70), "Q": (-60, 0), "R": (-60, 60), "S": (0, 80), "ST": (80, 110), "T": (120, 420)}
 """Where each wave of the mean beat lies, in ms around the R peak."""
@@ -21,9 +21,9 @@ BASELINE_MS = (-90, -60)
 
 
 def handmade_features(recording: Recording) -> dict[str, float]:
-    """Rate and its variation, P, PR, QRS, QT and QTc in ms, wave heights in every lead, and axes in degrees.
+    """Rate and its variation, P, PR, QRS, QT and QTc in ms, wave amplitudes in every lead, and axes in degrees.
 
-    Beats, onsets and ends are NeuroKit2's (discrete wavelet method) in one lead; heights are measured in each
+    Beats, onsets and ends are NeuroKit2's (discrete wavelet method) in one lead; amplitudes are measured in each
     lead's mean beat, above the level just before QRS, in the units of the recording. NaN is what could not be
     measured. Source: Makowski et al., Behav Res 53:1689 (2021), for the delineation.
     """
@@ -34,7 +34,7 @@ def handmade_features(recording: Recording) -> dict[str, float]:
     beats = {name: _mean_beat(recording.lead(name), peaks, rate_hz) for name in recording.leads}
     for name in LEADS:
         for wave in WINDOWS_MS:
-            features[f"{wave}_{name}"] = _height(beats[name], wave, rate_hz) if name in beats else np.nan
+            features[f"{wave}_{name}"] = _amplitude(beats[name], wave, rate_hz) if name in beats else np.nan
     for wave in ("P", "R", "T"):
         x, y = features[f"{wave}_I"], features[f"{wave}_aVF"]
         features[f"{wave}_axis_deg"] = float(np.degrees(np.arctan2(y, x)))
@@ -104,7 +104,7 @@ def _mean_beat(lead_mv: np.ndarray, peaks: np.ndarray, rate_hz: float) -> np.nda
     return np.median([lead_mv[peak - before : peak + after] for peak in inside], axis=0) if inside else None
 
 
-def _height(beat: np.ndarray | None, wave: str, rate_hz: float) -> float:
+def _amplitude(beat: np.ndarray | None, wave: str, rate_hz: float) -> float:
     """The largest excursion in the wave's window (the mean, for ST) above the level before QRS."""
     if beat is None:
         return float("nan")

@@ -1,13 +1,13 @@
-"""Does LAMAE stay above its rivals when all are trained fourteen times longer than in the comparison?
+"""Does LAMAE stay above its baselines when all are trained fourteen times longer than in the comparison?
 
     python -m lamae_toolkit.experiments.comparison.longer_training --store runs/ptbxl/store --out runs/longer
 
 Takes models that were trained by the recipe of the shipped weights (10,000 steps on the same ECGs; those of seed 0 are
 the shipped ones, the others are trained first, 20 minutes of one core each) and an untrained LAMAE, and probes them in
-the four rotations of the comparison, beside what learns from labels alone and the shipped LAMAE fine-tuned. Models were
-pretrained on all folds 1 to 8 *without labels*, so here, unlike in the comparison, pretraining has seen the signals of
-the test ECGs, of all models alike; probes, their penalties and all that learns from labels have not. What is computed
-is kept in --out; the same command goes on. A seed or a row that is not asked for is left out of the table.
+the four rotations of the comparison, next to what learns from labels alone and the shipped LAMAE fine-tuned. Models
+were pretrained on all folds 1 to 8 *without labels*, so here, unlike in the comparison, pretraining has seen the
+signals of the test ECGs, of all models alike; probes, their penalties and all that learns from labels have not. What is
+computed is kept in --out; the same command resumes. A seed or a row that is not asked for is left out of the table.
 """
 
 import argparse
@@ -44,23 +44,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for models and scores")
     parser.add_argument("--variants", default=";".join(SEEDS), help="the rows of the table, separated by semicolons")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="the seeds, of a row as many as it has")
-    parser.add_argument("--no-table", action="store_true", help="only compute: for several commands side by side")
+    parser.add_argument("--no-table", action="store_true", help="only compute: for several commands in parallel")
     chosen = parser.parse_args()
     store = Store.open(chosen.store)
-    whole = replace(PLANS["ptbxl"](store), name="longer", train=RECIPE, subsets=("12 leads",))
-    variants = {name: whole.variants[name] for name in chosen.variants.split(";")}
-    plan = replace(whole, variants=variants, seeds=tuple(chosen.seeds))
+    full_plan = replace(PLANS["ptbxl"](store), name="longer", train=RECIPE, subsets=("12 leads",))
+    variants = {name: full_plan.variants[name] for name in chosen.variants.split(";")}
+    plan = replace(full_plan, variants=variants, seeds=tuple(chosen.seeds))
     cells = [cell for cell in plan.cells() if cell.seed < SEEDS[cell.variant]]
     for cell in cells:
         if not (cell.folder(chosen.out) / SCORES_FILE).is_file():
             # Fine-tuning with all labels alone: the most that a model can do, and all that there is time for.
             fine_tuned = plan.variants[cell.variant].method == "fine-tune"
             run_cell(
-                replace(whole, fractions=(1.0,)) if fine_tuned else whole,
+                replace(full_plan, fractions=(1.0,)) if fine_tuned else full_plan,
                 store,
                 chosen.out,
                 cell,
-                pretrained=lambda source: trained_long(whole, store, chosen.out, source),
+                pretrained=lambda source: trained_long(full_plan, store, chosen.out, source),
             )
     if not chosen.no_table:
         command = f"python {shlex.join(['-m', 'lamae_toolkit.experiments.comparison.longer_training', *sys.argv[1:]])}"
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def trained_long(plan: Plan, store: Store, out: Path, cell: Cell) -> LAMAE:
-    """The shipped weights, or weights of another seed or rival that were trained as they were."""
+    """The shipped weights, or weights of another seed or baseline that were trained as they were."""
     model_name, seed = plan.variants[cell.variant].model_name, cell.seed
     if model_name == "random encoder":
         return random_encoder(plan.model, seed)

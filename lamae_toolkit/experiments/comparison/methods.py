@@ -42,8 +42,8 @@ class _Parts:
         """The training ECGs of this share of the patients; a smaller share is part of a larger one."""
         patients = self.index.patient_id.to_numpy()[self.train]
         unique = np.unique(patients)
-        drawn = np.random.default_rng(seed).permutation(unique)[: max(1, round(fraction * len(unique)))]
-        return self.train[np.isin(patients, drawn)]
+        sampled = np.random.default_rng(seed).permutation(unique)[: max(1, round(fraction * len(unique)))]
+        return self.train[np.isin(patients, sampled)]
 
 
 def _learnable(labels: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def probe_scores(
 ) -> dict[str, np.ndarray]:
     """The log-odds of the test ECGs for every task, representation, label fraction and lead set of the plan.
 
-    Label fractions are probed on the full lead set, lead sets with all labels. A class of which the labelled
+    Label fractions are probed on the full lead set, lead sets with all labels. A class of which the labeled
     ECGs have none, or nothing else, cannot be learned: its score is 0 for all, an AUROC of 0.5.
     """
     parts = _Parts.of(store, split)
@@ -168,12 +168,12 @@ def measured(plan: Plan, store: Store, out: Path, progress: bool = True) -> pd.D
 
 
 def _labels_of_all_tasks(plan: Plan, index: pd.DataFrame) -> np.ndarray:
-    """The classes of all tasks side by side."""
+    """The classes of all tasks, concatenated."""
     return np.concatenate([labels_of(index, task, classes) for task, classes in plan.tasks.items()], axis=1)
 
 
 def _by_task(plan: Plan, logits: np.ndarray, fraction: float) -> dict[str, np.ndarray]:
-    """The columns of all tasks, handed back to their tasks."""
+    """The columns of all tasks, split by task."""
     ends = np.cumsum([len(classes) for classes in plan.tasks.values()])[:-1]
     columns = np.split(logits, ends, axis=1)
     return {

@@ -1,4 +1,4 @@
-"""What is compared with what: plans of rivals, patients and budgets, and the comparisons that the toolkit offers."""
+"""What is compared with what: plans of models, patients and budgets, and the comparisons that the toolkit offers."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.trainer import TrainConfig
 
 CELLS = "cells"
-METHODS = ("probe", "fine-tune", "network", "hand-made")
+VARIANT_METHODS = ("probe", "fine-tune", "network", "hand-made")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Variant:
     method: str = "probe"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS or self.model_name not in COMPARED_MODELS:
+        if self.method not in VARIANT_METHODS or self.model_name not in COMPARED_MODELS:
             raise ECGError(f"There is no variant of {self.model_name!r} by {self.method!r}.")
 
     def model(self, config: LAMAEConfig) -> LAMAE:
@@ -69,7 +69,7 @@ class Plan:
     network: SupervisedConfig = field(default_factory=SupervisedConfig)
 
     def pretrained(self, variant: str) -> str:
-        """The variant whose pretraining this one takes over: fine-tuning goes on from a probed model."""
+        """The variant whose pretraining this one takes over: fine-tuning continues from a probed model."""
         wanted = replace(self.variants[variant], method="probe")
         names = [name for name, other in self.variants.items() if other == wanted]
         if not names:
@@ -142,7 +142,7 @@ OPEN_CHOICES: dict[str, dict[str, Any]] = {
 
 
 def ptbxl(store: Store) -> Plan:
-    """LAMAE against its rivals on PTB-XL: superclasses and ICD-10 codes with at least 30 positives.
+    """LAMAE against its baselines on PTB-XL: superclasses and ICD-10 codes with at least 30 positives.
 
     Four rotations: each pair of the folds 1 to 8 is the test set once, the fold after it is for validation, and the
     other five are for pretraining and probes. Folds 9 and 10 are in none. Command: `lamae research compare ptbxl`.
@@ -157,7 +157,7 @@ def ptbxl(store: Store) -> Plan:
 
 
 def simulated(store: Store) -> Plan:
-    """LAMAE against its rivals on simulated patients, with codes that are visible in the ECG and codes that are not."""
+    """LAMAE against its baselines on simulated patients, with codes that show in the ECG and codes that do not."""
     split = Split()
     tasks = {"codes": codes_to_predict(store, split), "silent_codes": SILENT_CODES}
     return Plan("simulated", ALL, tasks, (split,), MINI, BUDGET)

@@ -11,22 +11,22 @@ from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
 from lamae_toolkit.experiments.comparison.plans import Plan
 from lamae_toolkit.experiments.comparison.results import Ranking
 from lamae_toolkit.experiments.comparison.run import run_cells
-from lamae_toolkit.experiments.demo import REPORT_FILE
+from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.comparison import along_figure, difference_figure, ranking_figure
 from lamae_toolkit.plots.report import Section, write_report
 
 RESULTS_FILE = "results.json"
-GOLDEN = Path(__file__).parents[1] / "results"
+PUBLISHED = Path(__file__).parents[1] / "results"
 """The finished results that come with the toolkit, one JSON file per comparison, with command, machine and date."""
 
 
 def published_results(name: str = "ptbxl") -> dict:
     """The finished results of a comparison: what `lamae research compare` wrote, with machine and date."""
-    path = GOLDEN / f"{name}.json"
+    path = PUBLISHED / f"{name}.json"
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in GOLDEN.glob("*.json")))
+        names = ", ".join(sorted(file.stem for file in PUBLISHED.glob("*.json")))
         raise ECGError(f"There are no finished results of {name!r}; choose from {names}.")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -36,12 +36,12 @@ def joined(results: dict, *more: dict) -> dict:
     for other in more:
         if results["plan"]["splits"] != other["plan"]["splits"] or results["plan"]["tasks"] != other["plan"]["tasks"]:
             raise ECGError("These results are of different comparisons: their patients or classes are not the same.")
-        there = results["plan"]["variants"]
-        new = {name: variant for name, variant in other["plan"]["variants"].items() if name not in there}
+        variants = results["plan"]["variants"]
+        new = {name: variant for name, variant in other["plan"]["variants"].items() if name not in variants}
         rows = {
             part: results[part] + [row for row in other[part] if row["variant"] in new] for part in ("macro", "classes")
         }
-        results = results | rows | {"plan": results["plan"] | {"variants": there | new}}
+        results = results | rows | {"plan": results["plan"] | {"variants": variants | new}}
     return results
 
 
@@ -67,7 +67,7 @@ def compare_methods(
     n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> dict:
-    """Compute the cells of a comparison that are not there yet, and write `out/results.json` and `out/report.html`.
+    """Compute the missing cells of a comparison, and write `out/results.json` and `out/report.html`.
 
     Returns the results. The first variant of the plan is what the others are compared with. command: how this was
     called, to be kept with the results. See `run_cells` for the rest.
@@ -76,7 +76,7 @@ def compare_methods(
     run_cells(plan, store, out, workers=workers, device=device, stop_after=stop_after, progress=progress)
     results = Ranking(plan, store, out, n_bootstrap).to_dict(command, next(iter(plan.variants)))
     write_json(out / RESULTS_FILE, results)
-    comparison_report(results, out / REPORT_FILE)
+    comparison_report(results, out / HTML_REPORT_FILE)
     return results
 
 
@@ -146,7 +146,7 @@ def comparison_report(results: dict, path: Path | str) -> Path:
             sections.append(Section("Fewer labels", f"{TASK_NAMES.get(task, task)}: the encoders stay.", [figure]))
         if some.leads.nunique() > 1:
             figure = along_figure(some[(some.fraction == most) & (some.representation == "per_lead")], "leads")
-            text = f"{TASK_NAMES.get(task, task)}: the probes are fitted anew on each lead set."
+            text = f"{TASK_NAMES.get(task, task)}: the probes are fitted again on each lead set."
             sections.append(Section("Fewer leads", text, [figure]))
         per_class = classes[(classes.task == task) & classes.representation.isin(MAIN)].copy()
         per_class["class"] = per_class["class"].map(name_of) + " (" + per_class.positives.astype(str) + ")"
@@ -157,4 +157,4 @@ def comparison_report(results: dict, path: Path | str) -> Path:
         " per seed by models that have not seen the patient."
         f" {results['date']}, {results['machine']}."
     )
-    return write_report(path, f"LAMAE and its rivals: {results['plan']['name']}", introduction, sections)
+    return write_report(path, f"LAMAE and its baselines: {results['plan']['name']}", introduction, sections)

@@ -22,9 +22,9 @@ class Ranking:
     """The scores of all finished cells of a comparison, and what follows from them.
 
     An AUROC is computed in each rotation and seed on the test ECGs alone and averaged: log-odds of probes that
-    learned from different patients are never mixed. A resample of the bootstrap draws patients, the same ones for
-    all variants, and seeds. A seed of a variant counts when all its rotations are there: `seeds` says which do, and
-    `missing` what is not there yet. A difference is taken over the seeds that both variants have.
+    learned from different patients are never mixed. A resample of the bootstrap samples patients, the same ones for
+    all variants, and seeds. A seed of a variant counts when all its rotations are finished: `seeds` says which do, and
+    `missing` what is not finished yet. A difference is taken over the seeds that both variants have.
     """
 
     def __init__(self, plan: Plan, store: Store, out: Path | str, n_bootstrap: int = 1000, seed: int = 0) -> None:
@@ -41,18 +41,20 @@ class Ranking:
         }
         self.seeds = {name: seeds for name, seeds in complete.items() if seeds}
         if not self.seeds:
-            raise ECGError(f"{out} has no variant with all its rotations yet; let `lamae research compare` go on.")
+            raise ECGError(
+                f"{out} has no variant with all its rotations yet; run the same `lamae research compare` again."
+            )
         tested = np.unique(np.concatenate([scores["rows"] for scores in self.scores.values()]))
         self.labels = {task: labels_of(store.index, task, classes) for task, classes in plan.tasks.items()}
         self.column = {row: position for position, row in enumerate(tested)}
         self.patients = store.index.patient_id.to_numpy()[tested]
         self.weights = patient_bootstrap(self.patients, n_bootstrap, seed)
-        self.drawn = np.random.default_rng([seed, 1]).random((n_bootstrap, len(plan.seeds)))
+        self.sampled = np.random.default_rng([seed, 1]).random((n_bootstrap, len(plan.seeds)))
 
     def over_seeds(self, by_seed: Float[np.ndarray, "s r c"]) -> Float[np.ndarray, "r c"]:
-        """The mean over seeds: all of them once in the first row, as many drawn with replacement in each resample."""
+        """The mean over seeds: all of them once in the first row, as many sampled with replacement in each resample."""
         count = len(by_seed)
-        choice = (self.drawn[:, :count] * count).astype(int)
+        choice = (self.sampled[:, :count] * count).astype(int)
         times = np.stack([(choice == seed).sum(axis=1) for seed in range(count)], axis=1)
         return np.einsum("rs,src->rc", np.vstack([np.ones(count), times]) / count, by_seed)
 
@@ -76,7 +78,7 @@ class Ranking:
 
         The first has a row per variant, task, representation, label fraction and lead set: auroc, low, high (95 %),
         by_seed, and difference, difference_low, difference_high of the reference minus that variant, both with the
-        same task, fraction and leads, and with the same representation ("trained" ones beside all lead latents).
+        same task, fraction and leads, and with the same representation ("trained" ones next to all lead latents).
         """
         rows, classes, found = [], [], {}
         for variant, seeds in self.seeds.items():
@@ -84,7 +86,7 @@ class Ranking:
                 task, representation, fraction, subset = key.split("|")
                 by_seed = found[variant, key] = self.by_seed(variant, key)
                 by_class = self.over_seeds(by_seed)
-                place: dict[str, Any] = {
+                key_columns: dict[str, Any] = {
                     "variant": variant,
                     "task": task,
                     "representation": representation,
@@ -92,17 +94,17 @@ class Ranking:
                     "leads": subset,
                 }
                 macro = {"by_seed": mean_of_defined(by_seed[:, 0], axis=1).tolist(), "seeds": len(seeds)}
-                rows.append(place | _interval(mean_of_defined(by_class, axis=1)) | macro)
+                rows.append(key_columns | _interval(mean_of_defined(by_class, axis=1)) | macro)
                 if float(fraction) == max(self.plan.fractions) and subset == self.plan.subsets[0]:
                     positives = self._positives(task)
                     classes += [
-                        place | {"class": name, "positives": positives[name]} | _interval(by_class[:, column])
+                        key_columns | {"class": name, "positives": positives[name]} | _interval(by_class[:, column])
                         for column, name in enumerate(self.plan.tasks[task])
                     ]
         for row in rows:
             key = score_key(row["task"], row["representation"], row["fraction"], row["leads"])
-            beside = "per_lead" if row["representation"] == "trained" else row["representation"]
-            ours = found.get((reference, score_key(row["task"], beside, row["fraction"], row["leads"])))
+            compared = "per_lead" if row["representation"] == "trained" else row["representation"]
+            ours = found.get((reference, score_key(row["task"], compared, row["fraction"], row["leads"])))
             if ours is not None and row["variant"] != reference:
                 row |= self._difference(reference, ours, row["variant"], found[row["variant"], key])
         return pd.DataFrame(rows), pd.DataFrame(classes)
@@ -120,7 +122,7 @@ class Ranking:
         return dict(zip(("difference", "difference_low", "difference_high"), interval.values(), strict=True))
 
     def to_dict(self, command: str, reference: str = "LAMAE") -> dict:
-        """All results as plain values for JSON, with what one needs to get them again."""
+        """All results as plain values for JSON, with what is needed to reproduce them."""
         table, classes = self.tables(reference)
         return {
             "command": command,
@@ -151,7 +153,7 @@ def _interval(values: Float[np.ndarray, " r"]) -> dict[str, float]:
 
 
 def _records(table: pd.DataFrame) -> list[dict]:
-    """Rows as plain values; what is not there is left out."""
+    """Rows as plain values; what is undefined is left out."""
     return [
         {
             name: round(value, 5) if isinstance(value, float) else value

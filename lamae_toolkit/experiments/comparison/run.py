@@ -1,4 +1,4 @@
-"""Running a comparison: each cell of rival, rotation and seed is computed once, however often it is interrupted."""
+"""Running a comparison: each cell of model, rotation and seed is computed once, however often it is interrupted."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.parallel import worker_pool
 from lamae_toolkit.training.trainer import TrainConfig, pretrain
 
-PLAN_FILE, SCORES_FILE = "plan.json", "scores.npz"
+COMPARISON_PLAN_FILE, SCORES_FILE = "plan.json", "scores.npz"
 
 
 def run_cells(
@@ -33,7 +33,7 @@ def run_cells(
     stop_after: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Compute all cells that are not there yet, several at a time; after an interruption the same call goes on.
+    """Compute all missing cells, several at a time; after an interruption the same call resumes.
 
     Each worker computes on one thread when there are several. stop_after: so many new cells at most.
     Raises ECGError if `out` holds another comparison.
@@ -51,7 +51,7 @@ def run_cells(
             return
         if any(plan.variants[cell.variant].method == "hand-made" for cell in cells):
             measured(plan, store, out, progress)  # once, not in every worker
-        # Fine-tuning comes last: it goes on from what the others pretrain.
+        # Fine-tuning comes last: it continues from what the others pretrain.
         last = [cell for cell in cells if plan.variants[cell.variant].method == "fine-tune"]
         with worker_pool(workers, f"finished cells are in {out}") as pool:
             for wave in ([cell for cell in cells if cell not in last], last):
@@ -109,14 +109,14 @@ def _pretrained(plan: Plan, store: Store, out: Path, cell: Cell, device: str, pr
 
 
 def _keep_plan(plan: Plan, store: Store, out: Path) -> None:
-    """Write the plan beside its cells; refuse a folder that holds another one."""
+    """Write the plan next to its cells; refuse a folder that holds another one."""
     now = plan.to_dict() | {"data": f"{store.meta['source']}, {len(store)} ECGs"}
-    path = out / PLAN_FILE
+    path = out / COMPARISON_PLAN_FILE
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
         for name in now:
-            # More seeds and more variants may be added to a comparison; what is there stays as it is.
+            # More seeds and more variants may be added to a comparison; what was computed stays as it is.
             if name not in ("seeds", "variants") and kept.get(name) != now[name]:
                 raise ECGError(f"{out} holds a comparison with another {name}; choose another folder.")
         for name, variant in now["variants"].items():

@@ -1,6 +1,6 @@
-"""Simulated ECGs beside PTB-XL records of the same finding, to be looked at, with a table of summary statistics.
+"""Simulated ECGs next to PTB-XL records of the same finding, as a figure, with a table of summary statistics.
 
-    python -m lamae_toolkit.experiments.comparison.simulated_beside_ptbxl --ptbxl PTB-XL --out beside.png [--rows 2]
+    python -m lamae_toolkit.experiments.comparison.simulated_beside_ptbxl --ptbxl PTB-XL --out both.png [--rows 2]
 
 The table compares amplitudes of R, S and T by lead, the share of power above 20 Hz, baseline wander,
 and cross-lead redundancy: the variance of the eight independent leads that three principal components hold.
@@ -43,7 +43,7 @@ MATCHES = {
 
 
 def read_ptbxl(folder: Path, rate: int = 500) -> tuple[pd.DataFrame, dict[int, Recording]]:
-    """The records whose waveforms are there, with their SCP statements."""
+    """The records whose waveforms are present, with their SCP statements."""
     table = pd.read_csv(folder / "ptbxl_database.csv", index_col="ecg_id")
     table["statements"] = [set(ast.literal_eval(text)) for text in table.scp_codes]
     records = {}
@@ -93,7 +93,7 @@ def summary(recording: Recording) -> dict[str, float]:
 
 
 def statistics_table(real: list[Recording], simulated: list[Recording]) -> pd.DataFrame:
-    """Median and quartiles of every summary, real and simulated side by side."""
+    """Median and quartiles of every summary, real next to simulated."""
     columns = {}
     for name, recordings in (("PTB-XL", real), ("simulated", simulated)):
         frame = pd.DataFrame([summary(r) for r in recordings])

@@ -1,9 +1,9 @@
-"""Leads that were not recorded, drawn from those that were: by LAMAE, by linear regression, and by a dipole's field.
+"""Missing leads, reconstructed from those that were recorded: by LAMAE, linear regression, and a dipole's field.
 
-All methods read the same visible leads and are scored in mV against the lead that was hidden. What they need to know
-beforehand (a regression, the amplitude of a hidden lead) is learned from other patients.
-Arrays of ECGs are (b, l, t) in mV with lead names beside them. They must be band-passed alike (0.5 to 40 Hz here), so
-that each lead's mean is 0: nothing about the hidden lead's offset has to be known.
+All methods read the same visible leads and are scored in mV against the masked lead. What they need to know
+beforehand (a regression, the amplitude of a masked lead) is learned from other patients.
+Arrays of ECGs are (b, l, t) in mV with lead names next to them. They must be band-passed alike (0.5 to 40 Hz here), so
+that each lead's mean is 0: nothing about the masked lead's offset has to be known.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask
 
 MIN_SCALE_MV = 0.01
-MEASURES = ("rmse_mv", "relative_rmse", "correlation")
+LEAD_MEASURES = ("rmse_mv", "relative_rmse", "correlation")
 
 _I, _II = np.array([0.632, -0.235, -0.059]), DOWER[1]  # lead I is the one in which the simulator departs from Dower
 
@@ -38,7 +38,7 @@ takes as (0.720, -0.100, -0.059), and it turns and scales the field for each pat
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be drawn from what: the leads that were recorded, and those that are missing."""
+    """What is to be reconstructed from what: the leads that were recorded, and those that are missing."""
 
     visible: tuple[str, ...]
     missing: tuple[str, ...]
@@ -64,13 +64,13 @@ SCENARIOS: dict[str, tuple[Task, ...]] = {
 """Lead sets in use, and each lead on its own. With I and II the other four limb leads are known, too (Einthoven)."""
 
 
-# Three linear methods: a matrix (missing, visible), the same for every ECG and every moment.
+# Three linear methods: a matrix (missing, visible), the same for every ECG and every sample.
 
 
 def linear_regression(
     train_mv: Float[np.ndarray, "b l t"], leads: Sequence[str], task: Task
 ) -> Float[np.ndarray, "m v"]:
-    """The usual rival: each missing lead as the weighted sum of the visible leads that fits the training ECGs best.
+    """The usual baseline: each missing lead as the weighted sum of the visible leads that fits the training ECGs best.
 
     W = argmin sum over ECGs and samples of |missing - W visible|^2, sample by sample, without intercept (the means are
     0). Of visible leads that follow from one another the shortest solution is taken.
@@ -88,8 +88,10 @@ def through_dipole(task: Task) -> Float[np.ndarray, "m v"]:
     missing = D_missing D_visible^+ visible, with Dower's lead vectors D. Six limb leads see two of the dipole's three
     directions; of the third, least squares takes the smallest that fits, so V1 to V3 must come out too small.
     """
-    seen, asked = (LEAD_VECTORS[[LEADS.index(name) for name in names]] for names in (task.visible, task.missing))
-    return asked @ np.linalg.pinv(seen, rcond=1e-6)
+    visible_part, missing_part = (
+        LEAD_VECTORS[[LEADS.index(name) for name in names]] for names in (task.visible, task.missing)
+    )
+    return missing_part @ np.linalg.pinv(visible_part, rcond=1e-6)
 
 
 def apply(
@@ -104,7 +106,7 @@ def apply(
 
 @dataclass(frozen=True)
 class Amplitudes:
-    """How high a missing lead is, inferred from how high the visible ones are.
+    """The amplitude of a missing lead, inferred from those of the visible ones.
 
     log s_missing = weight . log s_visible + bias, with s a lead's standard deviation over the ECG (0.01 mV added in
     quadrature, as the model normalizes), fitted by least squares on training ECGs.
@@ -130,30 +132,34 @@ class Amplitudes:
 
 
 @torch.inference_mode()
-def drawn_by_model(
+def reconstructed_by_model(
     model: LAMAE,
     amplitudes: Amplitudes,
     signal_mv: Float[np.ndarray, "b l t"],
     leads: Sequence[str],
     batch_size: int = 16,
 ) -> Float[np.ndarray, "b m t"]:
-    """The missing leads in mV as the model draws them from the visible ones, of which it sees every patch.
+    """The missing leads in mV as the model reconstructs them from every patch of the visible ones.
 
-    `LAMAE.reconstruct` takes mean and scale of a hidden lead from that lead. Here nothing is taken from it, and it may
-    be absent: shape (in units of the lead's spread) by the model, scale by `amplitudes`, mean 0. Samples beyond
-    the model's last whole patch are not drawn. ECGError for a model that normalizes all leads by one scale.
+    `LAMAE.reconstruct` takes mean and scale of a masked lead from that lead. Here nothing is taken from it, and it may
+    be absent: shape (in units of the lead's standard deviation) by the model, scale by `amplitudes`, mean 0. Samples
+    beyond the model's last complete patch are not reconstructed. ECGError for a model that normalizes all leads by one
+    scale.
     """
     task = amplitudes.task
     if model.config.normalization != "lead":
-        raise ECGError("This model draws all leads in units of one scale; give one whose normalization is 'lead'.")
+        raise ECGError(
+            "This model reconstructs all leads in units of one scale; give one whose normalization is 'lead'."
+        )
     visible_mv = _rows(signal_mv, leads, task.visible)
     names, device, parts = (*task.visible, *task.missing), next(model.parameters()).device, []
     with in_float32(model):
         for start in range(0, len(visible_mv), batch_size):
-            seen = torch.from_numpy(visible_mv[start : start + batch_size].astype(np.float32))
-            asked = seen.new_zeros(len(seen), len(task.missing), seen.shape[2])  # the truth stays outside
-            lead_mask = torch.ones(len(seen), len(names), dtype=torch.bool)
-            batch = Batch(torch.cat([seen, asked], dim=1), lead_mask, names).to(device)
+            # The truth stays outside: the missing leads are zeros.
+            visible_part = torch.from_numpy(visible_mv[start : start + batch_size].astype(np.float32))
+            missing_part = visible_part.new_zeros(len(visible_part), len(task.missing), visible_part.shape[2])
+            lead_mask = torch.ones(len(visible_part), len(names), dtype=torch.bool)
+            batch = Batch(torch.cat([visible_part, missing_part], dim=1), lead_mask, names).to(device)
             b, l, n, _ = model.patches(batch).shape
             mask = named_lead_mask((b, l, n), names, task.missing).to(device)
             parts.append(model(batch, mask).prediction[:, len(task.visible) :].flatten(2).cpu().numpy())
@@ -164,20 +170,20 @@ def drawn_by_model(
 
 
 def lead_scores(
-    drawn_mv: Float[np.ndarray, "b m t"], true_mv: Float[np.ndarray, "b m t"]
+    reconstructed_mv: Float[np.ndarray, "b m t"], true_mv: Float[np.ndarray, "b m t"]
 ) -> dict[str, Float[np.ndarray, "b m"]]:
-    """How far each drawn lead is from the true one, per ECG: each of `MEASURES`.
+    """How far each reconstructed lead is from the true one, per ECG: each of `LEAD_MEASURES`.
 
-    rmse_mv = sqrt(mean over samples of (drawn - true)^2); relative_rmse = rmse / standard deviation of the true
-    lead (1 is what drawing a flat line gives); correlation = Pearson's, undefined (NaN) where a lead is flat.
+    rmse_mv = sqrt(mean over samples of (reconstructed - true)^2); relative_rmse = rmse / standard deviation of the true
+    lead (1 is what a flat line gives); correlation = Pearson's, undefined (NaN) where a lead is flat.
     """
-    error = np.sqrt(np.square(drawn_mv - true_mv).mean(axis=2))
-    drawn, true = (signal - signal.mean(axis=2, keepdims=True) for signal in (drawn_mv, true_mv))
-    spread, true_spread = (np.sqrt(np.square(signal).mean(axis=2)) for signal in (drawn, true))
-    flat = (spread < 1e-6) | (true_spread < 1e-6)
+    error = np.sqrt(np.square(reconstructed_mv - true_mv).mean(axis=2))
+    reconstructed, true = (signal - signal.mean(axis=2, keepdims=True) for signal in (reconstructed_mv, true_mv))
+    std, true_std = (np.sqrt(np.square(signal).mean(axis=2)) for signal in (reconstructed, true))
+    flat = (std < 1e-6) | (true_std < 1e-6)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = np.where(flat, np.nan, (drawn * true).mean(axis=2) / (spread * true_spread))
-        relative = np.where(true_spread < 1e-6, np.nan, error / true_spread)
+        correlation = np.where(flat, np.nan, (reconstructed * true).mean(axis=2) / (std * true_std))
+        relative = np.where(true_std < 1e-6, np.nan, error / true_std)
     return {"rmse_mv": error, "relative_rmse": relative, "correlation": correlation}
 
 
@@ -190,14 +196,14 @@ def score_table(
     """One row per method and missing lead, and one for their mean ("all"): the measures with 95 % intervals.
 
     scores: from `lead_scores`, by method. Columns: each measure with _low and _high, and by how much the method's is
-    above the rival's on the same ECGs (difference_...): below 0, the method's error is the smaller one.
+    above the baseline's on the same ECGs (difference_...): below 0, the method's error is the smaller one.
     """
     rows = []
     columns: dict[str, Any] = {"all": slice(None)} | {name: [at] for at, name in enumerate(missing)}
     for lead, column in columns.items():
         for method, measured in scores.items():
             row: dict[str, object] = {"lead": lead, "method": method}
-            for measure in MEASURES:
+            for measure in LEAD_MEASURES:
                 ours = mean_of_leads(measured[measure][:, column])
                 row |= named(measure, over_patients(ours, weights))
                 if method != baseline:
@@ -222,7 +228,7 @@ def _rows(signal_mv: np.ndarray, leads: Sequence[str], names: Sequence[str]) -> 
     if absent:
         raise ECGError(f"Lead {absent[0]} is not among {', '.join(leads)}; choose another set of leads.")
     if not len(signal_mv):
-        raise ECGError("There is no ECG to learn or draw from; give at least one that has all these leads.")
+        raise ECGError("There is no ECG to learn or reconstruct from; give at least one that has all these leads.")
     return signal_mv[:, [list(leads).index(name) for name in names]].astype(np.float64)
 
 

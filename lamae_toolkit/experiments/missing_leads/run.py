@@ -1,4 +1,4 @@
-"""Missing leads drawn from the others by LAMAE and its rivals, in mV, and whether P, QRS and T survive.
+"""Missing leads reconstructed by LAMAE and its baselines, in mV, and whether P, QRS and T survive.
 
     python -m lamae_toolkit.experiments.missing_leads.run --ptbxl PTB-XL --ludb LUDB --seed 0 --out missing_leads.json
 
@@ -33,9 +33,9 @@ from lamae_toolkit.experiments.missing_leads.methods import (
     Amplitudes,
     Task,
     apply,
-    drawn_by_model,
     lead_scores,
     linear_regression,
+    reconstructed_by_model,
     score_table,
     through_dipole,
 )
@@ -59,7 +59,7 @@ class Cohort:
 
     def __post_init__(self) -> None:
         if set(self.train_patients) & set(self.test_patients):
-            raise SystemExit(f"A patient of {self.name} is on both sides.")
+            raise SystemExit(f"A patient of {self.name} is in training and test.")
 
     def about(self) -> dict:
         return {
@@ -75,9 +75,9 @@ def simulated_cohort(folder: Path, ecgs: int, seed: int) -> Cohort:
     store, split = simulate_store(folder / "simulated", ecgs, seed=1000 + seed, progress=False), Split()
     parts = {}
     for part, folds in (("train", split.train), ("test", split.test)):
-        whole = [row for row in store.rows(folds) if len(store.recording(row).leads) == len(LEADS)]
-        parts[f"{part}_mv"] = np.stack([filtered(store.recording(row)).signal_mv for row in whole])
-        parts[f"{part}_patients"] = store.index.patient_id.to_numpy()[whole]
+        complete = [row for row in store.rows(folds) if len(store.recording(row).leads) == len(LEADS)]
+        parts[f"{part}_mv"] = np.stack([filtered(store.recording(row)).signal_mv for row in complete])
+        parts[f"{part}_patients"] = store.index.patient_id.to_numpy()[complete]
     return Cohort("simulated", **parts)
 
 
@@ -87,9 +87,9 @@ def ptbxl_cohort(folder: Path, root: Path) -> Cohort:
     for part, folds in (("train", SPLIT["train"]), ("test", [*SPLIT["validation"], *SPLIT["test"]])):
         rows = store.rows(folds)
         batch = store.batch(rows)
-        whole = batch.lead_mask.all(dim=1).numpy()
-        parts[f"{part}_mv"] = batch.signal_mv.numpy()[whole]
-        parts[f"{part}_patients"] = store.index.patient_id.to_numpy()[rows[whole]]
+        complete = batch.lead_mask.all(dim=1).numpy()
+        parts[f"{part}_mv"] = batch.signal_mv.numpy()[complete]
+        parts[f"{part}_patients"] = store.index.patient_id.to_numpy()[rows[complete]]
     return Cohort("PTB-XL", **parts)
 
 
@@ -104,17 +104,17 @@ def ludb_cohort(root: Path, ptbxl: Cohort) -> Cohort:
     )
 
 
-def draw(cohort: Cohort, task: Task, models: dict[str, LAMAE]) -> dict[str, np.ndarray]:
+def reconstruct(cohort: Cohort, task: Task, models: dict[str, LAMAE]) -> dict[str, np.ndarray]:
     """The missing leads of the test ECGs by each method."""
     amplitudes = Amplitudes.fit(cohort.train_mv, LEADS, task)
     linear = linear_regression(cohort.train_mv, LEADS, task)
-    drawn = {
-        "LAMAE": drawn_by_model(models["LAMAE"], amplitudes, cohort.test_mv, LEADS),
+    reconstructed = {
+        "LAMAE": reconstructed_by_model(models["LAMAE"], amplitudes, cohort.test_mv, LEADS),
         "linear regression": apply(linear, cohort.test_mv, LEADS, task),
         "dipole (Dower)": apply(through_dipole(task), cohort.test_mv, LEADS, task),
-        "independent leads": drawn_by_model(models["independent leads"], amplitudes, cohort.test_mv, LEADS),
+        "independent leads": reconstructed_by_model(models["independent leads"], amplitudes, cohort.test_mv, LEADS),
     }
-    return drawn | {"flat line": np.zeros_like(drawn["LAMAE"])}
+    return reconstructed | {"flat line": np.zeros_like(reconstructed["LAMAE"])}
 
 
 def score(cohort: Cohort, scenario: str, models: dict[str, LAMAE], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -124,10 +124,10 @@ def score(cohort: Cohort, scenario: str, models: dict[str, LAMAE], seed: int) ->
     waves: dict[str, list] = {}
     for task in SCENARIOS[scenario]:
         true = cohort.test_mv[:, [LEADS.index(name) for name in task.missing]].astype(np.float64)
-        for method, drawn in draw(cohort, task, models).items():
-            by_task.setdefault(method, []).append(lead_scores(drawn, true))
+        for method, reconstructed in reconstruct(cohort, task, models).items():
+            by_task.setdefault(method, []).append(lead_scores(reconstructed, true))
             for ecg, marks in enumerate(cohort.marks):
-                found = record_scores(marks, drawn[ecg], true[ecg], task.missing, RATE_HZ)
+                found = record_scores(marks, reconstructed[ecg], true[ecg], task.missing, RATE_HZ)
                 waves.setdefault(method, []).append(found.assign(ecg=ecg))
     scores = {
         method: {measure: np.concatenate([part[measure] for part in parts], axis=1) for measure in parts[0]}

@@ -1,4 +1,4 @@
-"""Do P, QRS and T survive in a drawn lead? Wave by wave, in the spans that cardiologists marked in the true lead."""
+"""Do P, QRS and T survive in a reconstructed lead? Wave by wave, in the spans marked by cardiologists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ WAVE_MEASURES = ("survives", "correlation", "amplitude_ratio", "polarity_right")
 
 @dataclass(frozen=True)
 class WaveScore:
-    """How one drawn wave compares with the true one, both within the span of the mark, onset to end.
+    """How one reconstructed wave compares with the true one, both within the span of the mark, onset to end.
 
-    correlation: Pearson's; NaN where the drawing is flat. amplitude_ratio: peak to peak, drawn / true; 0 where flat.
-    polarity_right: whether the main deflection (largest distance from the line from onset to end) has the true sign.
-    survives: correlation of 0.7 or more, and amplitude within a factor of 2. A flat drawing has no wave, no polarity.
+    correlation: Pearson's; NaN where the reconstruction is flat. amplitude_ratio: peak to peak, reconstructed / true; 0
+    where flat. polarity_right: whether the main deflection (largest distance from the line from onset to end) has the
+    true sign. survives: correlation of 0.7 or more, and amplitude within a factor of 2. A flat reconstruction has no
+    wave, no polarity.
     """
 
     correlation: float
@@ -31,15 +32,15 @@ class WaveScore:
     survives: bool
 
 
-def wave_score(drawn_mv: Float[np.ndarray, " t"], true_mv: Float[np.ndarray, " t"]) -> WaveScore:
-    """Compare the samples of one wave, drawn and true."""
-    height, true_amplitude = float(np.ptp(drawn_mv)), float(np.ptp(true_mv))
-    ratio = height / max(true_amplitude, 1e-6)
-    if height < 1e-6 or true_amplitude < 1e-6:
+def wave_score(reconstructed_mv: Float[np.ndarray, " t"], true_mv: Float[np.ndarray, " t"]) -> WaveScore:
+    """Compare the samples of one wave, reconstructed and true."""
+    amplitude, true_amplitude = float(np.ptp(reconstructed_mv)), float(np.ptp(true_mv))
+    ratio = amplitude / max(true_amplitude, 1e-6)
+    if amplitude < 1e-6 or true_amplitude < 1e-6:
         return WaveScore(float("nan"), ratio, False, False)
-    drawn, true = drawn_mv - drawn_mv.mean(), true_mv - true_mv.mean()
-    correlation = float(drawn @ true / np.sqrt((drawn @ drawn) * (true @ true)))
-    same_sign = main_deflection(drawn_mv) * main_deflection(true_mv) > 0
+    reconstructed, true = reconstructed_mv - reconstructed_mv.mean(), true_mv - true_mv.mean()
+    correlation = float(reconstructed @ true / np.sqrt((reconstructed @ reconstructed) * (true @ true)))
+    same_sign = main_deflection(reconstructed_mv) * main_deflection(true_mv) > 0
     within = 1 / SURVIVES_FACTOR <= ratio <= SURVIVES_FACTOR
     return WaveScore(correlation, ratio, bool(same_sign), bool(correlation >= SURVIVES_CORRELATION and within))
 
@@ -52,7 +53,7 @@ def main_deflection(wave_mv: Float[np.ndarray, " t"]) -> float:
 
 def record_scores(
     marks: Sequence[Mark],
-    drawn_mv: Float[np.ndarray, "m t"],
+    reconstructed_mv: Float[np.ndarray, "m t"],
     true_mv: Float[np.ndarray, "m t"],
     missing: Sequence[str],
     sampling_rate_hz: float | int,
@@ -60,7 +61,7 @@ def record_scores(
     """All marked waves of one ECG's missing leads: wave, lead, and the fields of `WaveScore`.
 
     A span is taken from the sample before its onset to the sample after its end; waves of fewer than four samples, or
-    that reach beyond what was drawn, are left out.
+    that reach beyond what was reconstructed, are left out.
     """
     rows = []
     for mark in marks:
@@ -68,9 +69,9 @@ def record_scores(
             continue
         at = list(missing).index(mark.lead)
         span = slice(int(np.floor(mark.onset_s * sampling_rate_hz)), int(np.ceil(mark.end_s * sampling_rate_hz)) + 1)
-        if span.stop - span.start < LEAST_SAMPLES or span.stop > drawn_mv.shape[1]:
+        if span.stop - span.start < LEAST_SAMPLES or span.stop > reconstructed_mv.shape[1]:
             continue
-        score = wave_score(drawn_mv[at, span], true_mv[at, span])
+        score = wave_score(reconstructed_mv[at, span], true_mv[at, span])
         rows.append({"wave": mark.wave, "lead": mark.lead} | vars(score))
     return pd.DataFrame(rows, columns=["wave", "lead", *WaveScore.__dataclass_fields__])
 
@@ -82,7 +83,8 @@ def wave_table(
 
     waves: for each method the tables of `record_scores` under one another, with the column `ecg`, the row of `weights`'
     columns. An ECG counts once, by the mean over its waves (the geometric mean of the amplitude ratio, of waves that
-    are not flat), and not at all where it has none. difference_survives: the share minus the rival's, on the same ECGs.
+    are not flat), and not at all where it has none. difference_survives: the share minus the baseline's, on the same
+    ECGs.
     """
     rows = []
     for wave in ("P", "QRS", "T"):
