@@ -171,6 +171,7 @@ def explain_command(arguments: argparse.Namespace) -> None:
     print()
     print(explanation.attention_table().to_string(float_format="{:.2f}".format))
     print()
+    assert explanation.probabilities is not None  # since there is a probe
     for code, probability in explanation.probabilities.sort_values(ascending=False).head(5).items():
         print(f"{probability:6.1%}  {name_of(code)}")
     notes = " ".join(recording.notes)

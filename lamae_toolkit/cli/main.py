@@ -85,7 +85,7 @@ COMMANDS = {
     ),
 }
 
-RESEARCH = {
+RESEARCH: dict[str, Command] = {
     "compare": Command(
         "Pretrain LAMAE and its baselines with several seeds, probe them, and write a table with intervals.",
         "lamae research compare simulated --out runs/simulated --variant LAMAE --variant 'independent leads'",

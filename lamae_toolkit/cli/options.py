@@ -31,7 +31,8 @@ def explain(sub: argparse.ArgumentParser) -> None:
 
 
 def app(sub: argparse.ArgumentParser) -> None:
-    sub.description += " It listens on 127.0.0.1 only and asks for the token of the address that it prints."
+    safety = "It listens on 127.0.0.1 only and asks for the token of the address that it prints."
+    sub.description = f"{sub.description or ''} {safety}"
     sub.add_argument("folder", type=Path, help="folder of ECG files; nothing outside of it is read")
     _add_checkpoint(sub)
     sub.add_argument("--port", type=int, default=8866, help="port to listen on; 0 takes a free one")

@@ -92,6 +92,8 @@ class FineTuned(nn.Module):
     arXiv 2202.10054).
     """
 
+    average: Tensor
+
     def __init__(self, model: LAMAE, probe: Probe) -> None:
         super().__init__()
         self.model, self.representation = copy.deepcopy(model), probe.representation

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import check_settings, setting
+from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.precision import PRECISIONS, autocast
-from lamae_toolkit.model.pretrained import PretrainedModel
 from lamae_toolkit.training.distributed import DistributedContext, no_sync
 from lamae_toolkit.training.loader import DATA_LOCATIONS
 
@@ -41,7 +42,7 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         check_settings(self, "computation")
 
-    def check(self, model: PretrainedModel, batch_size: int, processes: int) -> None:
+    def check(self, model: LAMAE, batch_size: int, processes: int) -> None:
         """Refuse a batch that cannot be cut into equal parts, and a loss that does not follow from parts (ECGError)."""
         parts = self.gradient_accumulation_steps * processes
         if batch_size % parts:
@@ -55,14 +56,15 @@ class RuntimeConfig:
                 " parts; train it in one process without gradient accumulation."
             )
 
-    def wrap_model(self, model: PretrainedModel, processes: DistributedContext) -> nn.Module:
+    def wrap_model(self, model: LAMAE, processes: DistributedContext) -> nn.Module:
         """The model as it is called in training: compiled if asked for, gradients averaged over the processes."""
-        return processes.wrap_ddp(torch.compile(model, dynamic=False) if self.compile else model)
+        compiled: Any = torch.compile(model, dynamic=False) if self.compile else model  # of the type of the model
+        return processes.wrap_ddp(compiled)
 
 
 def gradients(
     wrapped_model: nn.Module,
-    model: PretrainedModel,
+    model: LAMAE,
     batch: Batch,
     generator: torch.Generator,
     runtime: RuntimeConfig,

@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import check_settings, setting
-from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import check_rate
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import distributed_training
 from lamae_toolkit.training.loader import Shuffle, load_batches
@@ -90,7 +91,7 @@ def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def pretrain(
-    model: PretrainedModel,
+    model: LAMAE,
     store: Store,
     rows: np.ndarray,
     folder: Path | str,
@@ -102,7 +103,7 @@ def pretrain(
     watch: Callable[[int, dict | None], bool] | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
-) -> PretrainedModel:
+) -> LAMAE:
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
 
     If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit as if it had not
@@ -140,13 +141,17 @@ def pretrain(
     shuffle = Shuffle(rows, config.batch_size, config.seed)
     with distributed_training(device) as processes:
         runtime.check(model, config.batch_size, processes.world_size)
-        validation_loss = validation_rows is not None and ValidationLoss(
-            store,
-            validation_rows,
-            rows,
-            batch_size=config.batch_size,
-            parts=runtime.gradient_accumulation_steps * processes.world_size,
-            seed=config.seed,
+        validation_loss = (
+            None
+            if validation_rows is None
+            else ValidationLoss(
+                store,
+                validation_rows,
+                rows,
+                batch_size=config.batch_size,
+                parts=runtime.gradient_accumulation_steps * processes.world_size,
+                seed=config.seed,
+            )
         )
         if watch is not None and processes.world_size > 1:
             raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
@@ -184,7 +189,7 @@ def pretrain(
                 norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
                 optim.step()
                 done, row = step + 1, None
-                validate = validation_loss and (done % config.validate_every == 0 or done == config.steps)
+                validate = validation_loss is not None and (done % config.validate_every == 0 or done == config.steps)
                 if done % config.log_every == 0 or done == config.steps or validate:
                     row = {
                         "step": done,
@@ -196,7 +201,7 @@ def pretrain(
                     ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                     row["ecgs_per_s"] = round(ecgs_per_s, 1)
                     run.refuse_infinite(row["loss"], row["gradient_norm"], done)
-                    if validate:
+                    if validation_loss is not None and validate:
                         began = time.perf_counter()
                         row["validation_loss"] = validation_loss(model, processes, runtime.precision)
                         start += time.perf_counter() - began  # ecgs_per_s is the speed of training

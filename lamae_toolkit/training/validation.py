@@ -5,8 +5,8 @@ import torch
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.precision import autocast
-from lamae_toolkit.model.pretrained import PretrainedModel
 from lamae_toolkit.training.distributed import DistributedContext
 
 
@@ -30,7 +30,7 @@ class ValidationLoss:
             raise ECGError(f"{common} ECGs are both trained on and validated on; give each ECG to one of the two.")
 
     @torch.no_grad()
-    def __call__(self, model: PretrainedModel, processes: DistributedContext, precision: str = "float32") -> float:
+    def __call__(self, model: LAMAE, processes: DistributedContext, precision: str = "float32") -> float:
         """Compute it, each process a share of the parts; the model is in training mode afterwards if it was before."""
         was_training, generator = model.training, torch.Generator(device=processes.device)
         error = masked_patches = torch.zeros((), device=processes.device)

@@ -50,7 +50,7 @@ def read_ptbxl(folder: Path, rate: int = 500) -> tuple[pd.DataFrame, dict[int, R
     for ecg_id, name in table["filename_hr" if rate == 500 else "filename_lr"].items():
         if (folder / f"{name}.dat").exists():
             record = wfdb.rdrecord(str(folder / name))
-            leads = tuple(lead_name(n) for n in record.sig_name)
+            leads = tuple(lead_name(n) or n for n in record.sig_name)
             records[ecg_id] = Recording(record.p_signal.T.astype(np.float32), record.fs, leads)
     return table.loc[list(records)], records
 

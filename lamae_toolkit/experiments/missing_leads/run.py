@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ class Cohort:
 def simulated_cohort(folder: Path, ecgs: int, seed: int) -> Cohort:
     # The shipped weights learned from patients of seed 0.
     store, split = simulate_store(folder / "simulated", ecgs, seed=1000 + seed, progress=False), Split()
-    parts = {}
+    parts: dict[str, Any] = {}
     for part, folds in (("train", split.train), ("test", split.test)):
         complete = [row for row in store.rows(folds) if len(store.recording(row).leads) == len(LEADS)]
         parts[f"{part}_mv"] = np.stack([filtered(store.recording(row)).signal_mv for row in complete])
@@ -83,7 +84,7 @@ def simulated_cohort(folder: Path, ecgs: int, seed: int) -> Cohort:
 
 def ptbxl_cohort(folder: Path, root: Path) -> Cohort:
     store = ptbxl_store(folder / "ptbxl", root, progress=False)
-    parts = {}
+    parts: dict[str, Any] = {}
     for part, folds in (("train", SPLIT["train"]), ("test", [*SPLIT["validation"], *SPLIT["test"]])):
         rows = store.rows(folds)
         batch = store.batch(rows)
@@ -184,7 +185,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ptbxl = ptbxl_cohort(Path(folder), args.ptbxl)
         cohorts = (simulated_cohort(Path(folder), args.simulated_ecgs, args.seed), ptbxl, ludb_cohort(args.ludb, ptbxl))
-    lead_tables, wave_tables = [], []
+    lead_tables: list[pd.DataFrame] = []
+    wave_tables: list[pd.DataFrame] = []
     for cohort, scenario in tqdm([(cohort, scenario) for cohort in cohorts for scenario in SCENARIOS]):
         leads, waves = score(cohort, scenario, models, args.seed)
         for found, tables in ((leads, lead_tables), (waves, wave_tables)):
