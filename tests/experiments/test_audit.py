@@ -103,7 +103,7 @@ def test_the_moments_of_all_leads_lie_side_by_side_whatever_is_hidden(cohort):
 
 
 @torch.inference_mode()
-def test_hiding_follows_the_order_of_credit(cohort, probe):
+def test_masking_follows_the_order_of_attribution(cohort, probe):
     model, batch = random_encoder(TINY), cohort.batch([0, 1])
     order = torch.stack([torch.randperm(480, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
     mask = mask_first(order, (0.25, 0.5), 12)
@@ -123,7 +123,7 @@ def test_hiding_follows_the_order_of_credit(cohort, probe):
     )
 
 
-def test_credit_from_subsets_of_leads():
+def test_attribution_from_subsets_of_leads():
     worth = np.array([[1.0, 10.0, -5.0]])
     sets = (np.arange(8)[:, None] >> np.arange(3)) & 1
     for method in SUBSET_ATTRIBUTION.values():
@@ -147,7 +147,7 @@ def test_every_method_speaks_of_every_lead_and_patch(cohort, probe):
     torch.testing.assert_close(height, ((lead - lead.mean())[150:175] ** 2).sum())
 
 
-def test_a_model_forgets_from_the_top_down(probe):
+def test_parameters_are_randomized_from_the_top_down(probe):
     model = random_encoder(TINY, seed=3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     changed = []

@@ -71,7 +71,7 @@ def test_the_true_credit_reaches_the_ceiling_and_chance_the_floor(random):
         assert (area(values, order[:, ::-1]) <= 1e-9).all() and (best >= area(values, random_order) - 1e-9).all()
 
 
-def test_equal_credit_is_ordered_by_lot():
+def test_equal_attributions_are_ordered_at_random():
     order = order_by_attribution(np.zeros((2000, 4)))
     assert np.abs(np.bincount(order[:, 0], minlength=4) / 2000 - 0.25).max() < 0.05
     assert (np.sort(order, axis=1) == np.arange(4)).all()

@@ -127,7 +127,7 @@ def test_amplitudes_are_learned_from_others_and_follow_the_visible_leads(ecgs_mv
         Amplitudes.fit(made[:4], LEADS, task)
 
 
-def test_a_model_never_sees_the_lead_that_it_draws(ecgs_mv):
+def test_reconstruction_never_reads_the_masked_lead(ecgs_mv):
     model, task = random_encoder(SMALL), Task(("I", "II", "V2"), ("V1", "V6"))
     amplitudes = Amplitudes.fit(ecgs_mv[:40], LEADS, task)
     drawn = reconstructed_by_model(model, amplitudes, ecgs_mv[40:44], LEADS)
@@ -199,7 +199,7 @@ def test_the_table_pairs_differences_by_ecg():
     assert np.isnan(table.loc[("all", "linear regression")].difference_rmse_mv)
 
 
-def test_a_wave_survives_by_shape_and_height():
+def test_a_wave_survives_by_shape_and_amplitude():
     wave = np.sin(np.linspace(0, np.pi, 12))
     assert wave_score(0.6 * wave + 3, wave).survives, "an offset is no matter within the span"
     low, turned, flat = wave_score(0.4 * wave, wave), wave_score(-wave, wave), wave_score(0 * wave, wave)

@@ -88,7 +88,7 @@ def test_every_subset_is_as_if_the_model_had_run_on_it(tokens, depth, pooling):
 
 
 @pytest.mark.parametrize("baseline", COMPARED_MODELS)
-def test_the_rivals_too(baseline):
+def test_every_subset_of_the_baselines(baseline):
     assert_subsets_are_as_one_by_one(stirred(COMPARED_MODELS[baseline](TINY)), some_ecgs(ecgs=2, absent=("I", "V6")))
 
 
@@ -159,7 +159,7 @@ def test_bits_follow_the_order_of_the_batch():
     torch.testing.assert_close(turned[reversed_bits], table, atol=1e-5, rtol=1e-5)
 
 
-def test_what_cannot_be_answered_is_said():
+def test_unanswerable_batches_and_probes_are_refused():
     model, batch = random_encoder(TINY).train(), some_ecgs(ecgs=2)
     with pytest.raises(ECGError, match="different leads"):
         mixed = Batch(batch.signal_mv, torch.tensor([[True] * 5, [True] * 4 + [False]]), batch.leads)

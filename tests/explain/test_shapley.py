@@ -117,7 +117,7 @@ def probe() -> Probe:
     return Probe(("I10", "I48.91"), "per_lead", mean, scale, rng.normal(size=(2, features)) / 10, rng.normal(size=2), 1)
 
 
-def test_the_credit_of_leads_adds_up_to_the_prediction(cohort, model, probe):
+def test_lead_attributions_add_up_to_the_prediction(cohort, model, probe):
     recording = cohort.recording(1).select(("V2", "II", "aVR", "V5", "I"))
     attribution = attribute_leads(model, probe, recording)
     assert attribution.leads == ("I", "II", "aVR", "V2", "V5"), "in the order of LEADS, whatever the file's order"
@@ -144,7 +144,7 @@ def test_the_credit_of_leads_adds_up_to_the_prediction(cohort, model, probe):
         attribution.table("J45")
 
 
-def test_a_lead_that_is_not_there_gets_nothing(cohort, model, probe):
+def test_an_absent_lead_has_no_attribution(cohort, model, probe):
     batch = cohort.batch([1, 2]).select(("V2", "II", "I", "aVF"))
     lead_mask = torch.tensor([[True, True, False, True], [True, False, True, True]])
     batch = Batch(batch.signal_mv, lead_mask, batch.leads)
@@ -162,7 +162,7 @@ def test_a_lead_that_is_not_there_gets_nothing(cohort, model, probe):
     np.testing.assert_allclose(attribution[0, [0, 1, 3]], by_orders(by_hand), atol=1e-5)
 
 
-def test_pictures_of_credit_show_what_they_are_given(cohort, model, probe):
+def test_attribution_figures_show_their_values(cohort, model, probe):
     recording = cohort.recording(1)
     attribution, explanation = attribute_leads(model, probe, recording), attention_summary(model, recording, probe)
     picture = attribution_figure(attribution, "I10", explanation)
