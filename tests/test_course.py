@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -18,7 +19,7 @@ from PIL import Image
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
 
 import course
-from course_page import LIVE, PLOTLY, STATE, VIEW, Pictures, linked, page
+from course_page import LIVE, PLOTLY, STATE, VIEW, Pictures, page
 from course_pictures import MAX_BYTES, WIDTH_PX, plotly_in_chromium, small_png
 from lamae_toolkit.errors import ECGError
 
@@ -240,11 +241,13 @@ def test_page_matches_its_notebook(name):
     assert written.exists(), again
     text = written.read_text(encoding="utf-8")
     assert f"](../../notebooks/{name}.ipynb)" in text, again
-    for cell in nbformat.read(course.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
-        expected = (
-            f"```python\n{cell.source}\n```" if cell.cell_type == "code" else linked(cell.source).partition("\n")[0]
-        )
-        assert expected in text, f"{again} (its cell {cell.id} is another)"
+    differing = course.differing_cell(course.NOTEBOOKS / f"{name}.ipynb", text)
+    if course.OLDER in text:  # allowed between releases, for a page of an earlier version that says so
+        runs = json.loads((course.COURSE / "runs.json").read_text(encoding="utf-8"))
+        assert f"{course.OLDER} {runs[name]['version']}." in text and runs[name]["version"] != version("lamae-toolkit")
+        assert differing is not None, f"docs/course/{name}.md is of this notebook and says that it is not"
+    else:
+        assert differing is None, f"{again} (its cell {differing} is another)"
 
 
 def test_course_has_one_page_per_notebook_from_full_runs():

@@ -3,6 +3,7 @@
     python tools/course.py                     all notebooks, in their order, in one folder: about half an hour
     python tools/course.py 35_baselines           only this notebook; the pages of the others stay
     python tools/course.py --fast              the tiny run that only checks that every cell works
+    python tools/course.py --mark-older        run nothing: pages of a notebook that has changed since say so
 
 Notebooks are kept without results. This runs them and writes `docs/course/NN_name.md` with a folder of pictures, and an
 index, `docs/course/README.md`. The old pages stay until the new ones are complete. Needs Chromium.
@@ -34,6 +35,7 @@ from lamae_toolkit.parallel import machine
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS, COURSE = ROOT / "notebooks", ROOT / "docs" / "course"
 INDEX, RUNS = "README.md", "runs.json"
+OLDER = "The notebook has changed since version"
 CELL_TIMEOUT_S = 3600
 HEAD = """# The course, after a run
 
@@ -48,7 +50,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="notebooks, such as 35_baselines; by default all of them")
     parser.add_argument("--fast", action="store_true", help="the tiny run, whose numbers are meaningless")
+    parser.add_argument("--mark-older", action="store_true", help="run nothing, say in old pages that they are old")
     chosen = parser.parse_args()
+    if chosen.mark_older:
+        mark_older(NOTEBOOKS, COURSE)
+        return
     try:
         write_course(NOTEBOOKS, COURSE, chosen.names, fast=chosen.fast)
     except ECGError as error:
@@ -84,6 +90,26 @@ def write_course(notebooks: Path, course: Path, names: list[str], *, fast: bool 
             for name, notebook in ran.items():
                 write_page(partial, name, notebook, runs[name], draw, neutral)
             finish(partial, paths, {name: runs[name] for name in paths if name in runs})
+
+
+def differing_cell(path: Path, text: str) -> str | None:
+    """The first cell of a notebook that its page does not show as it is now, by its id; None if all are there."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        shown = f"```python\n{cell.source}\n```" if cell.cell_type == "code" else linked(cell.source).partition("\n")[0]
+        if shown not in text:
+            return cell.id
+    return None
+
+
+def mark_older(notebooks: Path, course: Path) -> None:
+    """Let each page whose notebook has changed since say of which version it is."""
+    runs = json.loads((course / RUNS).read_text(encoding="utf-8"))
+    for name, facts in runs.items():
+        page_path = course / f"{name}.md"
+        text = page_path.read_text(encoding="utf-8")
+        if OLDER not in text and differing_cell(notebooks / f"{name}.ipynb", text) is not None:
+            end = f" [All pages]({INDEX})"
+            page_path.write_text(text.replace(end, f" **{OLDER} {facts['version']}.**{end}", 1), encoding="utf-8")
 
 
 def run(path: Path, folder: Path, *, fast: bool) -> NotebookNode:
