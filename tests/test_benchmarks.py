@@ -19,11 +19,10 @@ import plain_design
 import scaling
 import training_ways
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.experiments.comparison.plans import SMALL
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext
-from lamae_toolkit.training.presets import Size, small
+from lamae_toolkit.training.presets import MINI, Size, small
 
 BENCHMARKS = Path(training_ways.__file__).parent
 
@@ -77,7 +76,7 @@ def test_filtering_at_access_and_once_give_the_same_ecgs(cohort, tmp_path):
 @pytest.mark.parametrize("pair", plain_design.PAIRS)
 def test_both_designs_cost_the_same_operations(pair):
     ours, plain = plain_design.PAIRS[pair]
-    assert ours in (LAMAEConfig(), SMALL) and ours.width == plain.width
+    assert ours in (LAMAEConfig(), MINI) and ours.width == plain.width
     signal = torch.randn(1, 12, 1000)
     model = LAMAE(ours)
     batch = Batch(signal, torch.ones(1, 12, dtype=torch.bool))

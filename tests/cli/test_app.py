@@ -96,7 +96,7 @@ def test_app_shows_first_readable_ecg_then_uploads(folder, checkpoint):
     probe_of().save(checkpoint)
     app = ECGApp(folder, checkpoint)
     assert app.explorer.view.name == "one.xml" and app.explorer.view.recorded is not None
-    assert "nobody has compared" in app.explorer._notes.value
+    assert "without a calibration" in app.explorer._notes.value
     app.explorer.controls.ecg.value = "broken.xml"
     assert "broken.xml" in app.explorer._message.value and app.explorer.view.name == "one.xml"
     app._uploaded({"note.txt": b"no ECG"})

@@ -46,7 +46,8 @@ def refused(capsys, *words: str) -> str:
 
 
 def test_demo_writes_store_checkpoint_metrics_and_report(run):
-    assert {path.name for path in run.iterdir()} == {"store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}
+    written = {path.name for path in run.iterdir()} - {"tensorboard"}  # which is there where TensorBoard is installed
+    assert written == {"store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}
     metrics = json.loads((run / "metrics.json").read_text())
     assert [e["name"] for e in metrics["evaluations"]] == [
         f"{model}, {reads}"

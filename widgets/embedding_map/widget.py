@@ -31,11 +31,13 @@ class EmbeddingMap(Shell):
     Example:
         import tempfile
 
+        import numpy as np
+
         import lamae_toolkit as lt
 
         with tempfile.TemporaryDirectory() as folder:
             store = lt.simulate_store(f"{folder}/store", 12, progress=False)
-            model, rows = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), range(12)
+            model, rows = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), np.arange(12)
             widget = lt.EmbeddingMap(store, rows, lt.embed_rows(model, store, rows, progress=False))
             print(widget.describe())
     """

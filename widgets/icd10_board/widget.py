@@ -48,12 +48,14 @@ class ICD10Board(Shell):
     Example:
         import tempfile
 
+        import numpy as np
+
         import lamae_toolkit as lt
 
         with tempfile.TemporaryDirectory() as folder:
             store = lt.simulate_store(f"{folder}/store", 80, progress=False)
             model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
-            embedding = lt.embed_rows(model, store, range(80), progress=False)
+            embedding = lt.embed_rows(model, store, np.arange(80), progress=False)
             codes = store.index.codes.explode().value_counts().index[:2].tolist()
             evaluation = lt.evaluate(embedding, store.index, codes, n_bootstrap=50)
             print(lt.ICD10Board(store, evaluation, n_bootstrap=50).describe())

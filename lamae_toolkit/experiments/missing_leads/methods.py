@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import DOWER, LEADS, LIMB_LEADS, PRECORDIAL_LEADS, check_leads
@@ -190,7 +190,7 @@ def lead_scores(
 def score_table(
     scores: dict[str, dict[str, Float[np.ndarray, "b m"]]],
     missing: Sequence[str],
-    weights: Float[np.ndarray, "r b"],
+    weights: Real[np.ndarray, "r b"],
     baseline: str = "linear regression",
 ) -> pd.DataFrame:
     """One row per method and missing lead, and one for their mean ("all"): the measures with 95 % intervals.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from lamae_toolkit.data.datasets.ludb import Mark
 from lamae_toolkit.evaluation.metrics import Estimate, over_patients
@@ -77,7 +77,7 @@ def record_scores(
 
 
 def wave_table(
-    waves: dict[str, pd.DataFrame], weights: Float[np.ndarray, "r b"], baseline: str = "linear regression"
+    waves: dict[str, pd.DataFrame], weights: Real[np.ndarray, "r b"], baseline: str = "linear regression"
 ) -> pd.DataFrame:
     """One row per method and wave: each of `WAVE_MEASURES` with its 95 % interval over patients.
 
