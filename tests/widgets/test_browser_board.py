@@ -119,7 +119,7 @@ def test_the_monitor(notebook, lab):  # first, for its training takes the comput
     expect(monitor.locator(".js-plotly-plot").first.locator(".js-line").first).to_be_visible()
 
     stop.press("Enter")
-    expect(monitor).to_contain_text("Paused; the checkpoint is whole")
+    expect(monitor).to_contain_text("Paused; the checkpoint is complete")
     step = stopped_at(lab)
     stop.click()
     expect(monitor).to_contain_text("Training. Step")
@@ -128,7 +128,7 @@ def test_the_monitor(notebook, lab):  # first, for its training takes the comput
         assert time.monotonic() < end, "training does not go on"
         time.sleep(0.1)
     stop.click()
-    expect(monitor).to_contain_text("Paused; the checkpoint is whole")
+    expect(monitor).to_contain_text("Paused; the checkpoint is complete")
     assert stopped_at(lab) > step
     screenshot(monitor, "training_monitor.png")
 
