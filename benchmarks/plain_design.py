@@ -116,7 +116,7 @@ class PlainMAE(nn.Module):
 
 
 def filtered_at_access(store: Store, rows: np.ndarray) -> Tensor:
-    """These ECGs (b, l, t), each filtered, brought to 100 Hz and normalized by numpy and scipy anew."""
+    """These ECGs (b, l, t), each filtered, brought to 100 Hz and normalized by numpy and scipy at every access."""
     signals = []
     for row in rows.tolist():
         signal = resample(bandpass(store.recording(row)), 100.0).signal_mv

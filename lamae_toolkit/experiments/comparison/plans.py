@@ -30,7 +30,7 @@ class Variant:
 
     method: "probe", a frozen model and linear read-outs; "fine-tune", the same trained on labels; "network", a
     convolutional network trained on labels from scratch; "hand-made", measured features and boosted trees.
-    rival: the model, from COMPARED_MODELS. changes: the choices of its configuration that differ from the plan's.
+    model_name: the model, from COMPARED_MODELS. changes: the choices of its configuration that differ from the plan's.
     """
 
     model_name: str = "LAMAE"
