@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+import lamae_toolkit as lt
 from lab import browser_page, run_all_cells, screenshot
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.plots import paper_layout as paper
@@ -146,7 +147,7 @@ def test_the_paper_in_jupyterlab(lab, chromium):
         assert colored(canvas, 0, 114, 178) == 0
         page.get_by_role("button", name="Hide").click()
         expect(canvas).to_have_attribute("aria-label", re.compile("50% of the patches are masked"))
-        expect(said).to_contain_text("overlay=overlay, mask=hidden")
+        expect(said).to_contain_text("overlay=overlay, mask=mask")
         page.wait_for_timeout(100)  # a frame
         assert colored(canvas, 0, 114, 178) > 500
         screenshot(root, "paper_masked.png")
@@ -185,7 +186,7 @@ def test_a_saved_page_works_without_python(chromium, tmp_path):
         expect(status).to_have_text(re.compile(r"^\w+: \d+ ms"))
         line = root.locator(".ecg-paper-code").text_content()
         assert "start_s=10" in line and "calipers=" in line
-        again = eval(line, {"ECGPaper": ECGPaper, "recording": recording})
+        again = eval(line, {"lt": lt, "recording": recording})
         assert again.code() == line and again.figure().data
 
         files = {}
