@@ -1,7 +1,7 @@
 """What the channels of a file mean: lead names, units, sampling rates and gaps, alike for every format."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,22 @@ def complete_limb_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[str
     return {lead: both[lead] for lead in LEADS}, (
         "Leads III, aVR, aVL and aVF were computed from I and II, as the file stores only eight leads.",
     )
+
+
+def read_leads(
+    channel_of: dict[str, int],
+    rate_hz: float,
+    notes: Iterable[str],
+    read_lead: Callable[[int, str], tuple[np.ndarray, float]],
+) -> Reading:
+    """The reading of a device's file, lead by lead.
+
+    channel_of: from `match_leads`. read_lead: gives, for a channel and the lead that it is, the signal in mV and the
+    factor from the file's unit to millivolts.
+    """
+    read = {lead: read_lead(channel, lead) for lead, channel in channel_of.items()}
+    signals_mv, derived = complete_limb_leads({lead: signal_mv for lead, (signal_mv, _) in read.items()})
+    return signals_mv, rate_hz, (*notes, *unit_notes([factor for _, factor in read.values()]), *derived)
 
 
 def usable_leads(

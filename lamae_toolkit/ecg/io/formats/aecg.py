@@ -6,15 +6,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import (
-    Reading,
-    agreed_rate_hz,
-    complete_limb_leads,
-    finite_number,
-    match_leads,
-    mv_per_unit,
-    unit_notes,
-)
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
 from lamae_toolkit.ecg.io.formats.safe_xml import parse
 from lamae_toolkit.errors import ECGError
 
@@ -40,12 +32,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
         [code.removeprefix(LEAD_CODE) for code in codes if not code.startswith("TIME_")]
     )
     rate_hz = agreed_rate_hz(_rate_hz(times[0]) if times else None, given_rate_hz)
-    signals_mv, factors = {}, []
-    for lead, index in channel_of.items():
-        signals_mv[lead], factor = _read_lead(channels[index], lead, unit)
-        factors.append(factor)
-    signals_mv, derived = complete_limb_leads(signals_mv)
-    return signals_mv, rate_hz, (*notes, *lead_notes, *unit_notes(factors), *derived)
+    return read_leads(channel_of, rate_hz, (*notes, *lead_notes), lambda i, lead: _read_lead(channels[i], lead, unit))
 
 
 def _path(name: str) -> str:

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import (
-    Reading,
-    agreed_rate_hz,
-    complete_limb_leads,
-    finite_number,
-    match_leads,
-    mv_per_unit,
-    unit_notes,
-)
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
 from lamae_toolkit.ecg.leads import LIMB_LEADS, PRECORDIAL_LEADS, lead_name
 from lamae_toolkit.errors import ECGError
 
@@ -55,13 +47,12 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
         notes = (f"Read one of {len(originals)} waveforms, the first with {max(n_leads)} leads.", *notes)
     rate_hz = agreed_rate_hz(finite_number(group.get("SamplingFrequency"), "The sampling rate"), given_rate_hz)
     counts = _counts(group)
-    signals_mv, factors = {}, []
-    for lead, index in channel_of.items():
-        scale, baseline, factor = _scale(group.ChannelDefinitionSequence[index], lead, unit)
-        signals_mv[lead] = (counts[:, index] * scale + baseline) * factor
-        factors.append(factor)
-    signals_mv, derived = complete_limb_leads(signals_mv)
-    return signals_mv, rate_hz, (*notes, *unit_notes(factors), *derived)
+
+    def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
+        scale, baseline, factor = _scale(group.ChannelDefinitionSequence[channel], lead, unit)
+        return (counts[:, channel] * scale + baseline) * factor, factor
+
+    return read_leads(channel_of, rate_hz, notes, read_lead)
 
 
 def _waveforms(path: Path) -> list["Dataset"]:

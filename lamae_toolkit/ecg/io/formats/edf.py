@@ -4,16 +4,9 @@ import warnings
 from pathlib import Path
 
 import edfio
+import numpy as np
 
-from lamae_toolkit.ecg.io.channels import (
-    Reading,
-    agreed_rate_hz,
-    complete_limb_leads,
-    finite_number,
-    match_leads,
-    mv_per_unit,
-    unit_notes,
-)
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
 from lamae_toolkit.errors import ECGError
 
 
@@ -31,17 +24,17 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
         if len(rates_hz) > 1:
             raise ECGError("The leads have different sampling rates; resample them to one rate first.")
         rate_hz = agreed_rate_hz(float(f"{rates_hz.pop():.9g}"), given_rate_hz)
-        signals_mv, factors = {}, []
-        for lead, index in channel_of.items():
-            signal = signals[index]
+
+        def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
+            signal = signals[channel]
             physical = [finite_number(x, f"The range of lead {lead}") for x in signal.physical_range]
             digital = signal.digital_range
             if physical[0] == physical[1] or not -32768 <= digital[0] < digital[1] <= 32767:
                 raise ECGError(f"Lead {lead} has no range, so its size in mV is unknown; export the ECG again.")
-            factors.append(mv_per_unit(signal.physical_dimension or None, unit, lead))
-            signals_mv[lead] = signal.data * factors[-1]
-    signals_mv, derived = complete_limb_leads(signals_mv)
-    return signals_mv, rate_hz, (*notes, *unit_notes(factors), *derived)
+            factor = mv_per_unit(signal.physical_dimension or None, unit, lead)
+            return signal.data * factor, factor
+
+        return read_leads(channel_of, rate_hz, notes, read_lead)
 
 
 def _without_prefix(label: str) -> str:

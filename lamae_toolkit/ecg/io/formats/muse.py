@@ -6,15 +6,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import (
-    Reading,
-    agreed_rate_hz,
-    complete_limb_leads,
-    finite_number,
-    match_leads,
-    mv_per_unit,
-    unit_notes,
-)
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
 from lamae_toolkit.ecg.io.formats.safe_xml import bytes_of_base64, parse, text_of
 from lamae_toolkit.errors import ECGError
 
@@ -48,19 +40,16 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     starts = {tuple(lead.findtext(name, "0").strip() for name in STARTS) for lead in chosen.values()}
     if len(starts) > 1:
         raise ECGError("Its leads start at different times; export an ECG whose leads were recorded together.")
-    signals_mv, factors = {}, []
-    for lead, element in chosen.items():
-        signal, factor = _read_lead(element, lead, unit)
-        signals_mv[lead] = signal * factor
-        factors.append(factor)
-        if element.findtext("LeadOff", "").strip().upper() == "TRUE":
-            notes.append(f"The device says that the electrode of lead {lead} was off.")
-    signals_mv, derived = complete_limb_leads(signals_mv)
-    return signals_mv, rate_hz, (*notes, *lead_notes, *unit_notes(factors), *derived)
+    notes += [
+        f"The device says that the electrode of lead {lead} was off."
+        for lead, element in chosen.items()
+        if element.findtext("LeadOff", "").strip().upper() == "TRUE"
+    ]
+    return read_leads(channel_of, rate_hz, (*notes, *lead_notes), lambda i, lead: _read_lead(elements[i], lead, unit))
 
 
 def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarray, float]:
-    """The signal of one lead in the unit of the file, and the factor from there to millivolts."""
+    """The signal of one lead in millivolts, and the factor from the unit of the file to millivolts."""
     where = f"Lead {lead}"
     size = text_of(element, "LeadSampleSize", where)
     if size != "2":
@@ -82,4 +71,5 @@ def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarra
     unit_in_file = element.findtext("LeadAmplitudeUnits")
     if unit_in_file is not None:
         unit_in_file = UNITS.get(unit_in_file.strip().upper(), unit_in_file)
-    return np.frombuffer(content, "<i2") * per_bit, mv_per_unit(unit_in_file, unit, lead)
+    factor = mv_per_unit(unit_in_file, unit, lead)
+    return np.frombuffer(content, "<i2") * per_bit * factor, factor

@@ -13,11 +13,10 @@ from lamae_toolkit.ecg.io.channels import (
     LeadSignals,
     Reading,
     agreed_rate_hz,
-    complete_limb_leads,
     finite_number,
     match_leads,
     mv_per_unit,
-    unit_notes,
+    read_leads,
 )
 from lamae_toolkit.ecg.io.formats.safe_xml import bytes_of_base64, parse
 from lamae_toolkit.ecg.leads import LIMB_LEADS, lead_name
@@ -63,11 +62,12 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     if resolution <= 0:
         raise ECGError("Its resolution is not above zero, so its size in mV is unknown; export the ECG again.")
     counts = _counts(waveform, [lead_name(name) or name for name in names], n_samples)
-    factors = {lead: mv_per_unit("uV", unit, lead) for lead in channel_of}
-    signals_mv = {lead: (counts[i] - offset) * resolution * factors[lead] for lead, i in channel_of.items()}
-    signals_mv, pulse = _without_calibration(signals_mv, rate_hz)
-    signals_mv, derived = complete_limb_leads(signals_mv)
-    return signals_mv, rate_hz, (*notes, *unit_notes(list(factors.values())), *pulse, *derived)
+
+    def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
+        factor = mv_per_unit("uV", unit, lead)
+        return (counts[channel] - offset) * resolution * factor, factor
+
+    return _without_calibration(*read_leads(channel_of, rate_hz, notes, read_lead))
 
 
 def _counts(waveform: Element, names: list[str], n_samples: int) -> list[np.ndarray]:
@@ -149,14 +149,12 @@ def _undo_differences(content: bytes, start: int) -> np.ndarray:
     return np.cumsum(first)
 
 
-def _without_calibration(signals_mv: LeadSignals, rate_hz: float) -> tuple[LeadSignals, tuple[str, ...]]:
+def _without_calibration(signals_mv: LeadSignals, rate_hz: float, notes: tuple[str, ...]) -> Reading:
     """Without the pulse at the end: as III = II - I, all leads are alike and not 0 only where it is no ECG."""
-    if not set(LIMB_LEADS) <= set(signals_mv):
-        return signals_mv, ()
     stack = np.stack(list(signals_mv.values()))
     differ = np.flatnonzero(np.ptp(stack, axis=0) > 0)
     end = int(differ[-1]) + 1 if len(differ) else stack.shape[1]
-    if not stack[:, end:].any():
-        return signals_mv, ()
+    if not set(LIMB_LEADS) <= set(signals_mv) or not stack[:, end:].any():
+        return signals_mv, rate_hz, notes
     note = f"Left out the last {(stack.shape[1] - end) / rate_hz:.3g} s, a calibration pulse alike in all leads."
-    return {lead: signal[:end] for lead, signal in signals_mv.items()}, (note,)
+    return {lead: signal[:end] for lead, signal in signals_mv.items()}, rate_hz, (*notes, note)
