@@ -10,9 +10,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from lab import Lab, jupyterlab
-from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
+from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 
 # The tests run in as many processes as there are cores, so each of them, and what it starts, computes on one.
 torch.set_num_threads(1)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamae_toolkit.cli.commands import interval
-from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
@@ -15,6 +14,7 @@ from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS
 from lamae_toolkit.experiments.comparison.plans import PLANS
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
+from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.experiments.shipped_weights import train_small
 
 OTHER_COHORT = 1000

@@ -11,10 +11,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.evaluate import embed_rows, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe, features
+from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.experiments.shipped_weights import SEEN
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import shipped_or_own

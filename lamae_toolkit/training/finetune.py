@@ -1,4 +1,4 @@
-"""Supervised training: a convolutional network from scratch, and a pretrained model fine-tuned on labels."""
+"""Supervised training on labels, and a pretrained model as the network that is fine-tuned."""
 
 import copy
 from dataclasses import dataclass
@@ -12,13 +12,11 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, chosen_latents
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.patches import lead_statistics
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches, sent
 
@@ -35,54 +33,6 @@ class SupervisedConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "supervised training")
-
-
-class XResNet1d(nn.Module):
-    """A convolutional network of the xresnet1d kind, which reads all leads at once and is trained from scratch.
-
-    Three small convolutions, then residual blocks whose shortcuts are averaged, then the mean and the largest of
-    each feature over time. Source: He et al., arXiv 1812.01187; on ECGs Strodthoff et al., arXiv 2004.13701.
-    """
-
-    def __init__(self, classes: int, widths: tuple[int, ...] = (64, 64, 128, 128), kernel: int = 5) -> None:
-        super().__init__()
-        stem = [_convolution(len(LEADS), 32, kernel, 2), _convolution(32, 32, kernel), _convolution(32, 64, kernel)]
-        inputs = (64, *widths[:-1])
-        blocks = [
-            _Residual(before, after, kernel, 1 if index == 0 else 2)
-            for index, (before, after) in enumerate(zip(inputs, widths, strict=True))
-        ]
-        self.body = nn.Sequential(*stem, nn.MaxPool1d(3, 2, 1), *blocks)
-        self.head = nn.Sequential(nn.BatchNorm1d(2 * widths[-1]), nn.Dropout(0.3), nn.Linear(2 * widths[-1], classes))
-
-    def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
-        """The log-odds of each class. Leads are divided by their standard deviation; an absent one is 0."""
-        batch = batch.select(LEADS)
-        mean_mv, scale_mv = lead_statistics(batch, "lead")
-        x = self.body((batch.signal_mv - mean_mv) / scale_mv)
-        return self.head(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1))
-
-
-class _Residual(nn.Module):
-    def __init__(self, before: int, after: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.path = nn.Sequential(
-            _convolution(before, after, kernel, stride), _convolution(after, after, kernel, 1, 0.0)
-        )
-        shrink = [nn.AvgPool1d(2, ceil_mode=True)] if stride == 2 else []
-        widen = [nn.Conv1d(before, after, 1, bias=False), nn.BatchNorm1d(after)] if before != after else []
-        self.shortcut = nn.Sequential(*shrink, *widen)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.path(x) + self.shortcut(x))
-
-
-def _convolution(before: int, after: int, kernel: int, stride: int = 1, scale: float = 1.0) -> nn.Sequential:
-    """Convolution and batch norm, then ReLU; with scale 0 the last of a residual path, which starts as nothing."""
-    norm = nn.BatchNorm1d(after)
-    nn.init.constant_(norm.weight, scale)
-    layers = [nn.Conv1d(before, after, kernel, stride, kernel // 2, bias=False), norm]
-    return nn.Sequential(*layers, nn.ReLU()) if scale else nn.Sequential(*layers)
 
 
 class FineTuned(nn.Module):

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from lamae_toolkit.cli.main import main
-from lamae_toolkit.data.datasets.ptbxl import ptbxl_store
 from lamae_toolkit.data.download import download_physionet
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from published_files import Server, serving
 
 RECORDS = 12

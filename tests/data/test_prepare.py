@@ -17,13 +17,14 @@ from lamae_toolkit.cli.main import main
 from lamae_toolkit.data import prepare as prepare_module
 from lamae_toolkit.data import shards as parts_module
 from lamae_toolkit.data.datasets.folder import folder_source
-from lamae_toolkit.data.datasets.ptbxl import SPLIT, ptbxl_source, ptbxl_store
+from lamae_toolkit.data.datasets.ptbxl import SPLIT, ptbxl_source
 from lamae_toolkit.data.prepare import prepare
 from lamae_toolkit.data.shards import ECGS_PER_PART, CohortSource
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split
+from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 
 ECGS = 45
 

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES, ptbxl_store
+from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.icd10 import ancestors, name_of, scp_to_icd10
 
 

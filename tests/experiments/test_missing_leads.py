@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.data.datasets.ludb import Mark, read_ludb, read_marks
 from lamae_toolkit.data.datasets.ptbxl import filtered
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
@@ -18,6 +17,7 @@ from lamae_toolkit.ecg.recording import einthoven_error_mv
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import random_encoder
 from lamae_toolkit.evaluation.metrics import over_patients, patient_bootstrap
+from lamae_toolkit.experiments.missing_leads.ludb import Mark, read_ludb, read_marks
 from lamae_toolkit.experiments.missing_leads.methods import (
     LEAD_VECTORS,
     SCENARIOS,

@@ -14,14 +14,8 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import embed_rows, random_encoder
 from lamae_toolkit.evaluation.linear_probe import features, fit_probe, predict
 from lamae_toolkit.evaluation.metrics import auroc
-from lamae_toolkit.training.finetune import (
-    FineTuned,
-    SupervisedConfig,
-    XResNet1d,
-    fit_supervised,
-    layers,
-    supervised_logits,
-)
+from lamae_toolkit.experiments.comparison.xresnet import XResNet1d
+from lamae_toolkit.training.finetune import FineTuned, SupervisedConfig, fit_supervised, layers, supervised_logits
 from lamae_toolkit.training.loader import Shuffle
 from test_lamae import SMALL
 

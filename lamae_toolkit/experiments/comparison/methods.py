@@ -15,9 +15,10 @@ from lamae_toolkit.evaluation.evaluate import Split, embed_rows
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.experiments.comparison.ecg_features import handmade_table
 from lamae_toolkit.experiments.comparison.plans import Plan, score_key
+from lamae_toolkit.experiments.comparison.xresnet import XResNet1d
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.training.finetune import FineTuned, XResNet1d, fit_supervised, supervised_logits
+from lamae_toolkit.training.finetune import FineTuned, fit_supervised, supervised_logits
 
 FEATURES_FILE = "handmade.parquet"
 

@@ -22,13 +22,13 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lamae_toolkit.data.datasets.ludb import RECORDS, Mark, read_ludb, read_marks
-from lamae_toolkit.data.datasets.ptbxl import RATE_HZ, SPLIT, filtered, ptbxl_store
+from lamae_toolkit.data.datasets.ptbxl import SPLIT, filtered
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.evaluation.metrics import patient_bootstrap
+from lamae_toolkit.experiments.missing_leads.ludb import RECORDS, Mark, read_ludb, read_marks
 from lamae_toolkit.experiments.missing_leads.methods import (
     SCENARIOS,
     Amplitudes,
@@ -41,6 +41,7 @@ from lamae_toolkit.experiments.missing_leads.methods import (
     through_dipole,
 )
 from lamae_toolkit.experiments.missing_leads.waves import record_scores, wave_table
+from lamae_toolkit.experiments.ptbxl_store import RATE_HZ, ptbxl_store
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.lamae import LAMAE

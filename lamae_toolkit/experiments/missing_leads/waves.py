@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Real
 
-from lamae_toolkit.data.datasets.ludb import Mark
 from lamae_toolkit.evaluation.metrics import Estimate, over_patients
+from lamae_toolkit.experiments.missing_leads.ludb import Mark
 from lamae_toolkit.experiments.missing_leads.methods import named
 
 SURVIVES_CORRELATION, SURVIVES_FACTOR = 0.7, 2.0
