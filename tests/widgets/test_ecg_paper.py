@@ -230,7 +230,7 @@ def test_another_ecg_in_the_same_widget():
     assert paper._text.startswith("ECG of 1 lead, 10.0 s") and paper.code() == "lt.ECGPaper(recording)"
 
 
-def test_files_and_what_stands_where_no_widget_can(tmp_path):
+def test_files_and_what_stands_where_no_widget_can(tmp_path, chromium):
     paper = ECGPaper(ecg(), title="</script>")
     assert ET.parse(paper.save(tmp_path / "ecg.svg")).getroot().tag.endswith("svg")
     written = paper.save(tmp_path / "ecg.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 from IPython.display import DisplayHandle, display
 
+from lamae_toolkit.errors import ECGError
 from lamae_toolkit.plots.export import picture
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -21,14 +22,18 @@ STYLE = """
 
 
 def still(figure: go.Figure, words: str) -> dict:
-    """The picture of a figure, and what it shows in words for those who do not see it."""
-    return {"image/png": picture(figure), "text/plain": words}
+    """The picture of a figure, where a Chrome is installed, and what it shows in words for those who do not see it."""
+    try:
+        return {"image/png": picture(figure), "text/plain": words}
+    except ECGError:  # without a Chrome; the widget itself needs none
+        return {"text/plain": words}
 
 
 def display_with_still(widget: widgets.DOMWidget, name: str, figure: go.Figure, words: str) -> DisplayHandle:
     """Show a widget, and before it the picture; returns the handle by which the picture can be renewed."""
     widget.add_class("lamae-displayed")
-    shown = display(still(figure, words), raw=True, display_id=True)
+    shown = display({"text/plain": words}, raw=True, display_id=True)
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display({VIEW: view, "text/plain": name}, raw=True)
+    shown.update(still(figure, words), raw=True)  # last, since the widget need not wait for Chrome
     return shown
