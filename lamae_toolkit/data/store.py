@@ -151,7 +151,7 @@ class Store:
         # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row does not exist.
         packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
         if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
-            raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+            raise ECGError("An ECG of this batch has no usable lead; leave it out.")
         return packed
 
     def recording(self, row: int) -> Recording:

@@ -1,7 +1,7 @@
-"""What the model looked at: lead weights and latent attention, read off while it runs, and rolled up to leads.
+"""What the model attended to: lead weights and latent attention, recorded while it runs, and rolled up to leads.
 
 Weights and attention show what the model combined, not why a code was predicted: they are a first
-look, to be checked against what changes when a lead is taken away.
+look, to be checked against what changes when a lead is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,11 +25,11 @@ from lamae_toolkit.model.lamae import LAMAE
 
 @dataclass(frozen=True, eq=False)
 class AttentionSummary:
-    """What the model made of one ECG.
+    """What the model combined for one ECG.
 
-    leads: the leads that it had. lead_weights: (h, l), the share of each lead in the heart token, per
-    head; rows sum to 1. lead_attention: (layers, h, l, l), how much the latents of the row's lead took
-    from those of the column's lead; rows sum to 1. probabilities: each code's probability, or None without a probe.
+    leads: the leads that the ECG has. lead_weights: (h, l), the share of each lead in the heart token, per
+    head; rows sum to 1. lead_attention: (layers, h, l, l), how much the latents of the row's lead attended
+    to those of the column's lead; rows sum to 1. probabilities: each code's probability, or None without a probe.
     rolled_up: (l, l), and into_heart: (l,): all layers together, as `roll_up` says; rows sum to 1.
     """
 
@@ -46,7 +46,7 @@ class AttentionSummary:
         return self.recording.leads
 
     def weight_table(self) -> pd.DataFrame:
-        """One row per lead: its weight in each head, and the mean over heads, which is *the* lead weight."""
+        """One row per lead: its weight in each head, and `weight`, the mean over heads."""
         table = pd.DataFrame(
             self.lead_weights.T,
             index=pd.Index(self.leads, name="lead"),
@@ -56,7 +56,7 @@ class AttentionSummary:
         return table
 
     def attention_table(self, layer: int | None = None, head: int | None = None) -> pd.DataFrame:
-        """12 x 12: how much each lead (row) took from each lead (column); rows sum to 1.
+        """12 x 12: how much each lead (row) attended to each lead (column); rows sum to 1.
 
         layer, head: one of them, counted from 1; the mean over all of them where None.
         """
@@ -70,19 +70,19 @@ class AttentionSummary:
                 chosen = chosen.take([number - 1], axis=axis)
         return pd.DataFrame(
             chosen.mean(axis=(0, 1)),
-            index=pd.Index(self.leads, name="looking lead"),
-            columns=pd.Index(self.leads, name="looked-at lead"),
+            index=pd.Index(self.leads, name="attending lead"),
+            columns=pd.Index(self.leads, name="attended lead"),
         )
 
 
 def lead_attention(attention: Float[Tensor, "b h i j"], leads: int) -> Float[Tensor, "b h l k"]:
     """Attention between tokens, rolled up to attention between leads.
 
-    For a lead's row, the mean over its tokens (CLS and patches) of what each of them took, summed over
-    all tokens of the other lead. Rows sum to 1 as before.
+    For a lead's row, the mean over its tokens (CLS and patches) of their attention, summed over all tokens of the
+    other lead. Rows still sum to 1.
     """
     if attention.shape[-1] % leads:
-        raise ECGError(f"Attention over {attention.shape[-1]} tokens cannot be shared out to {leads} leads.")
+        raise ECGError(f"Attention over {attention.shape[-1]} tokens cannot be divided among {leads} leads.")
     rows = reduce(attention, "b h (l m) j -> b h l j", "mean", l=leads)
     return reduce(rows, "b h l (k m) -> b h l k", "sum", k=leads)
 
@@ -103,7 +103,7 @@ def attention_summaries(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h 
 def attention_by_layer(
     model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor]
 ) -> Float[Tensor, "b layers h l k"]:
-    """What latent attention took between leads, layer by layer; recorded: its softmax, and weights: of the same run."""
+    """Latent attention between leads, layer by layer. recorded: its softmax. weights: lead weights of the same run."""
     if any(len(attention) != len(weights) for attention in recorded):
         raise ECGError(f"The leads of {type(model).__name__} never meet, so it has no attention between leads.")
     if model.config.tokens == "induced":
@@ -129,23 +129,23 @@ class RolledUp(NamedTuple):
 def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
     """Where the latents of each lead, and the heart token, come from, over all layers of latent attention together.
 
-    between_leads = P . S_last . ... . S_first . P', S = (mean over heads of A + identity) / 2. Precisely:
+    between_leads = P . S_last . ... . S_first . P', S = (mean over heads of A + identity) / 2. In detail:
 
     - *Tokens.* Each lead has m tokens: its CLS token and one for each patch. A is the softmax between all l m tokens,
-      a row for the token that looks. It stays at this size until all layers are multiplied.
+      one row per query token. It keeps this size until all layers are multiplied.
     - *Heads* are averaged, since each layer joins its heads by one linear map.
     - *Layers* are multiplied, the last on the left. Half of each is the identity, for the residual connection past
       the attention (attention rollout, Abnar and Zuidema, arXiv 2005.00928): a convention, not a measurement.
-    - *Tokens to leads.* P takes the mean over the m tokens of the lead that looks, just as the model makes one latent
-      of each lead; P' sums over the m tokens of the lead that is looked at.
+    - *Tokens to leads.* P takes the mean over the m tokens of the querying lead, as the model takes their mean for the
+      lead latent; P' sums over the m tokens of the lead that is attended to.
     - *Into the heart token*: the lead weights (mean over the pooling's heads) times between_leads. Without residual,
       as the pooling has none.
 
-    With tokens "cls" only CLS tokens look; patches keep what they have, so the mean over the m tokens leaves a lead
-    mostly its own. With "induced" A is the product of two steps: what tokens take from the learned latents, times
-    what these gathered from tokens (heads averaged in each; the learned latents' own residual carries no lead).
-    Without latent attention between_leads is the identity and into_heart the lead weights. Rows sum to 1; what an
-    absent lead gives is 0, and so is its row. Feed-forward layers, norms and the size of values are not part of it.
+    With tokens "cls" only CLS tokens attend; patch tokens stay as they are, so that a lead's mean over m tokens remains
+    mostly its own. With "induced" A is the product of two steps: the attention of the tokens to the learned latents,
+    times that of the learned latents to the tokens (heads averaged in each; the latents' own residual carries no lead).
+    Without latent attention between_leads is the identity and into_heart the lead weights. Rows sum to 1; row and
+    column of an absent lead are 0. Feed-forward layers, norms and the size of values are not part of it.
     """
     with in_float32(model):
         weights, record = recorded_embedding(model, batch)
@@ -155,7 +155,7 @@ def roll_up(model: LAMAE, batch: Batch) -> RolledUp:
 
 
 def rolled_up_attention(model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor], m: int) -> RolledUp:
-    """`roll_up` of a run whose attention was recorded, m tokens a lead, all leads there."""
+    """`roll_up` of a run whose attention was recorded, m tokens a lead, no lead absent."""
     own = repeat(torch.eye(weights.shape[-1], device=weights.device) / m, "l k -> b l k m", b=len(weights), m=m)
     layers = [heads.mean(dim=1) for heads in recorded]
     if model.config.tokens == "induced":
@@ -165,7 +165,7 @@ def rolled_up_attention(model: LAMAE, weights: Float[Tensor, "b h l"], recorded:
 
 
 def latent_attention(record: Mapping[str, Tensor]) -> list[Tensor]:
-    """Of all attention that was recorded, that between leads, first layer first."""
+    """The attention between leads among all that was recorded, first layer first."""
     return [attention for name, attention in record.items() if name.startswith("latent_attention")]
 
 
@@ -178,7 +178,7 @@ def recorded_embedding(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l
 
 @contextmanager
 def in_float32(model: LAMAE) -> Iterator[None]:
-    """The model as it is explained: not in training, in float32 (ECGError if its weights are not)."""
+    """Put the model into evaluation mode and float32, as explanations need it (ECGError if its weights are not)."""
     kind = next(model.parameters()).dtype
     if kind != torch.float32:
         raise ECGError(f"The model's weights are {kind}, but explanations are computed in float32: use model.float().")
@@ -192,12 +192,12 @@ def in_float32(model: LAMAE) -> Iterator[None]:
 
 
 def through_latents(recorded: list[Tensor]) -> list[Tensor]:
-    """Attention by way of learned latents as one step a layer: what tokens took from them, of what they gathered."""
-    return [spread @ gather for gather, spread in zip(recorded[::2], recorded[1::2], strict=True)]
+    """Induced attention as one matrix a layer: tokens to learned latents, times learned latents to tokens."""
+    return [broadcast @ gather for gather, broadcast in zip(recorded[::2], recorded[1::2], strict=True)]
 
 
 def half_residual(attention: Float[Tensor, "b i j"]) -> Float[Tensor, "b i j"]:
-    """Half of what a token is comes from where it looked, half stays its own (arXiv 2005.00928)."""
+    """Half of a token comes from what it attended to, half from the residual connection (arXiv 2005.00928)."""
     return (attention + torch.eye(attention.shape[-1], device=attention.device)) / 2
 
 
@@ -207,7 +207,7 @@ def descend(
     """Follow shares of the last layer's tokens down to those of the first: rows . step(A_last) . ... . step(A_first).
 
     layers: first to last, heads joined; each ((b l), m, m) within leads, (b, l m, l m) between all tokens, or
-    (b, l, l) between CLS tokens, which its shape tells.
+    (b, l, l) between CLS tokens; the shape decides.
     """
     b, _, l, m = rows.shape
     for attention in reversed(list(layers)):

@@ -41,7 +41,7 @@ def without_leads(recording: Recording, leads: Sequence[str]) -> Recording:
 def scaled_leads(recording: Recording, leads: Sequence[str], factor: float | int) -> Recording:
     """The same ECG with the amplitude of these leads scaled: x -> factor * x.
 
-    A model with normalization "lead" hardly sees this change, see `normalization_note`.
+    A model with normalization "lead" is hardly affected by this change, see `normalization_note`.
     """
     _check_recorded(recording, leads)
     if not np.isfinite(factor):
@@ -51,7 +51,7 @@ def scaled_leads(recording: Recording, leads: Sequence[str], factor: float | int
 
 
 def leads_reversed(recording: Recording, one: str, other: str) -> Recording:
-    """The same ECG with two leads under each other's names, as from swapped columns of a file.
+    """The same ECG with the names of two leads swapped, as from swapped columns of a file.
 
     Two reversed chest electrodes do the same; for limb electrodes use `electrodes_reversed`.
     """
@@ -66,15 +66,16 @@ def leads_reversed(recording: Recording, one: str, other: str) -> Recording:
 def electrodes_reversed(recording: Recording, one: str, other: str) -> Recording:
     """The same ECG with the cables of two electrodes reversed: RA, LA, LL, RL, V1 to V6.
 
-    leads = A P electrodes, where A forms the leads (Einthoven, Goldberger, Wilson) and P swaps two electrodes; so the
-    relations of the limb leads still hold, and Wilson's terminal, and with it the chest leads, changes where it must.
+    leads = A P electrodes, where A derives the leads (Einthoven, Goldberger, Wilson) and P swaps two electrodes; so the
+    relations of the limb leads still hold, and Wilson's central terminal, and with it the chest leads, changes
+    accordingly.
     RL is the ground, whose voltage the leads do not show: it is taken as that of LL (as both are on legs), so RA-RL
     makes lead II flat, and LL-RL changes nothing. Without RL, a second reversal undoes the first. ECGError if the
-    recorded leads do not determine the result, or deviate from Einthoven's relations by more than 0.05 mV, as leads do
-    that were scaled one by one.
+    recorded leads do not determine the result, or deviate from Einthoven's relations by more than 0.05 mV, as happens
+    when leads are scaled one by one.
     """
-    formed = LEADS_FROM_ELECTRODES[[LEADS.index(name) for name in recording.leads]]
-    reversed_leads = formed @ _reversal(one, other)
+    lead_matrix = LEADS_FROM_ELECTRODES[[LEADS.index(name) for name in recording.leads]]
+    reversed_leads = lead_matrix @ _reversal(one, other)
     error_mv = _limb_error_mv(recording)
     if error_mv > EINTHOVEN_MV:
         raise ECGError(
@@ -83,7 +84,7 @@ def electrodes_reversed(recording: Recording, one: str, other: str) -> Recording
         )
     weights = []
     for name, wanted in zip(recording.leads, reversed_leads, strict=True):
-        combination = _in_terms_of(formed, wanted)
+        combination = _in_terms_of(lead_matrix, wanted)
         if combination is None:
             raise ECGError(
                 f"Lead {name} with {one} and {other} reversed cannot be derived from {', '.join(recording.leads)};"
@@ -94,7 +95,7 @@ def electrodes_reversed(recording: Recording, one: str, other: str) -> Recording
 
 
 def _limb_error_mv(recording: Recording) -> float:
-    """How far the limb leads are from Einthoven's relations, 0 where there are too few to check."""
+    """Deviation of the limb leads from Einthoven's relations, 0 where there are too few to check."""
     limb = set(recording.leads) & set(LIMB_LEADS)
     return einthoven_error_mv(recording) if {"I", "II"} < limb else 0.0
 
@@ -109,19 +110,21 @@ def _reversal(one: str, other: str) -> Float[np.ndarray, "9 9"]:
     at = {name: ELECTRODES.index("LL" if name == "RL" else name) for name in (one, other)}
     moved = np.eye(len(ELECTRODES))
     for cable, electrode in ((one, other), (other, one)):
-        if cable != "RL":  # the ground may lie anywhere
+        if cable != "RL":  # the position of the ground does not matter
             moved[at[cable]] = np.eye(len(ELECTRODES))[at[electrode]]
     return moved
 
 
-def _in_terms_of(formed: Float[np.ndarray, "l 9"], wanted: Float[np.ndarray, "9"]) -> Float[np.ndarray, " l"] | None:
-    """Weights of the leads that give the wanted one: one lead alone, perhaps turned over, if it does; None if none."""
+def _in_terms_of(
+    lead_matrix: Float[np.ndarray, "l 9"], wanted: Float[np.ndarray, "9"]
+) -> Float[np.ndarray, " l"] | None:
+    """Weights of the leads that give the wanted one: a single lead, perhaps inverted, if enough; None if none do."""
     for sign in (1.0, -1.0):
-        same = np.flatnonzero(np.abs(formed - sign * wanted).max(axis=1) < 1e-9)
+        same = np.flatnonzero(np.abs(lead_matrix - sign * wanted).max(axis=1) < 1e-9)
         if len(same):
-            return sign * np.eye(len(formed))[same[0]]
-    weights = np.linalg.lstsq(formed.T, wanted, rcond=None)[0]
-    return weights if np.abs(weights @ formed - wanted).max() < 1e-9 else None
+            return sign * np.eye(len(lead_matrix))[same[0]]
+    weights = np.linalg.lstsq(lead_matrix.T, wanted, rcond=None)[0]
+    return weights if np.abs(weights @ lead_matrix - wanted).max() < 1e-9 else None
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Changes:
         return scaled_leads(recording, scaled, self.factor) if scaled and self.factor != 1.0 else recording
 
     def lines(self, recording: Recording) -> list[str]:
-        """The same as lines of Python that change `recording`, with the toolkit imported as `lt`."""
+        """These changes as lines of Python that change `recording`, with the toolkit imported as `lt`."""
         lines = []
         if self.electrodes:
             lines.append(
@@ -155,7 +158,7 @@ class Changes:
         return lines
 
     def in_words(self) -> str:
-        """The same as a sentence, empty if nothing is changed."""
+        """These changes as a sentence, empty if nothing is changed."""
         parts = []
         if self.electrodes:
             parts.append(f"electrodes {self.electrodes[0]} and {self.electrodes[1]} reversed")
@@ -169,8 +172,8 @@ class Changes:
 def leads_reconstructed(model: LAMAE, recording: Recording, leads: Sequence[str]) -> Recording:
     """The same ECG with these leads as the model reconstructs them from the others, at the model's rate and length.
 
-    Mean and amplitude in mV are the lead's own (see `LAMAE.reconstruct`): a model that normalizes each lead never sees
-    them. `experiments.missing_leads` measures reconstruction without them.
+    Mean and amplitude in mV are the lead's own (see `LAMAE.reconstruct`): a model that normalizes each lead does not
+    read them. `experiments.missing_leads` measures reconstruction without them.
     """
     _check_recorded(recording, leads)
     if set(leads) >= set(recording.leads):
@@ -190,7 +193,7 @@ def leads_reconstructed(model: LAMAE, recording: Recording, leads: Sequence[str]
 
 
 def usual_perturbations(model: LAMAE, recording: Recording) -> dict[str, Change]:
-    """The usual perturbations by name, as far as this ECG has the leads: missing, reversed and scaled leads."""
+    """The usual perturbations by name, those for which this ECG has the leads: missing, reversed and scaled leads."""
     limb, chest = (tuple(n for n in group if n in recording.leads) for group in (LIMB_LEADS, PRECORDIAL_LEADS))
     changes: dict[str, Change] = {}
     if limb and chest:

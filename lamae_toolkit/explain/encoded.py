@@ -1,4 +1,4 @@
-"""One ECG whose leads are encoded once, so that the model answers for any of its leads in a few milliseconds."""
+"""One ECG whose leads are encoded once, so that any subset of them takes a few milliseconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ from lamae_toolkit.model.outputs import Latents
 class EncodedECG:
     """An ECG whose leads are encoded; see `encode_ecg`.
 
-    recording: what the model reads of the ECG. batch: the same as a batch of one. latents: of all its leads, each
-    encoded on its own, before the leads meet.
+    recording: the part of the ECG that the model reads. batch: the same as a batch of one. latents: of all its leads,
+    each encoded on its own, before latent attention.
     """
 
     model: LAMAE
@@ -83,7 +83,7 @@ class EncodedECG:
         return AttentionSummary(self.recording.select(leads), shares, layers, probabilities, rolled_up, into_heart)
 
     def _latents(self, batch: Batch) -> Latents:
-        """Those of the leads of a batch, which are part of this ECG."""
+        """The latents of the leads of a batch, which are part of this ECG."""
         if self.model.config.normalization == "record":  # the scale of each lead depends on the other leads
             return self.model.encode(batch)
         return self.latents.of_leads([self.leads.index(lead) for lead in batch.leads])
@@ -91,7 +91,7 @@ class EncodedECG:
 
 @torch.inference_mode()
 def encode_ecg(model: LAMAE, recording: Recording, probe: Probe | None = None) -> EncodedECG:
-    """Encode the leads of an ECG once, to ask what the model makes of any of them.
+    """Encode the leads of an ECG once, to compute predictions and attention for any of them.
 
     The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read. ECGError if the ECG has
     no usable lead.

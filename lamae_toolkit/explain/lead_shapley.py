@@ -19,15 +19,15 @@ from lamae_toolkit.model.lamae import LAMAE
 LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {
     name: (name,) for name in ("V1", "V2", "V3", "V4", "V5", "V6")
 }
-"""The limb leads as one player: they are two independent leads written six ways. The chest leads one by one."""
+"""The limb leads as one player, since they are combinations of two independent leads; the chest leads one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class LeadAttribution:
     """What each lead of one ECG adds to the log-odds of each code.
 
-    recording: what was read; its leads are the players, in this order. log_odds: (s, c), what the model predicts from
-    each subset of the leads (bit i of the row says whether lead i is in it), row 0 from none of them.
+    recording: the part of the ECG that was read; its leads are the players, in this order. log_odds: (s, c), what the
+    model predicts from each subset of the leads (bit i of the row says whether lead i is in it), row 0 from none.
     """
 
     recording: Recording

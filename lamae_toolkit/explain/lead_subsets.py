@@ -20,7 +20,7 @@ from lamae_toolkit.explain.subset_latents import (
     latents_by_cls,
     latents_by_connecting,
     latents_in_one_layer,
-    latents_of_leads_apart,
+    latents_of_independent_leads,
 )
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.lamae import LAMAE
@@ -32,12 +32,12 @@ def subset_log_odds(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "
     """The log-odds of each code that the model would give if an ECG had only some of its leads, for every subset.
 
     s = 2^leads: bit i of the subset's number says whether the i-th present lead of the batch is in it. The empty
-    subset is the probe at its mean features, that is its bias: nothing known. The same as `model.embed` and the probe
+    subset is the probe at its mean features, that is its bias. The result is the same as `model.embed` and the probe
     on `batch.select(leads)`, subset by subset, to float32's accuracy. All ECGs of the batch must have the same leads.
 
-    Cost, 12 leads: for tokens "all" in one layer a tenth of 4,096 full runs (the small network of every token is left
-    to compute), for "cls" and models whose leads meet in the decoder only under a hundredth, for deeper or induced
-    latent attention a half to a fifth, and with normalization "record", where nothing can be kept, all of it. Memory:
+    Cost, 12 leads: for tokens "all" in one layer a tenth of 4,096 full runs (the MLP of every token must still be
+    computed), for "cls" and models whose leads meet in the decoder only under a hundredth, for deeper or induced
+    latent attention a half to a fifth, and with normalization "record", where nothing can be reused, all of it. Memory:
     the table and, at the shipped size, 65 MB (induced: 250 MB), however many ECGs.
     """
     batch = batch.select(present_leads(batch))
@@ -48,32 +48,36 @@ def subset_log_odds(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "
         for row, table in enumerate(tables):
             one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
             for latents in _subset_latents(model, one, members):
-                there = members[latents.rows]
-                whole = _heart(model, latents, there) if probe.representation == "heart" else _summary(latents, there)
-                table[latents.rows.cpu()] = classifier(latents, there, whole)
+                lead_mask = members[latents.rows]
+                pooled = (
+                    _heart(model, latents, lead_mask)
+                    if probe.representation == "heart"
+                    else _summary(latents, lead_mask)
+                )
+                table[latents.rows.cpu()] = classifier(latents, lead_mask, pooled)
             table[0] = torch.from_numpy(probe.bias)
     return tables
 
 
 def present_leads(batch: Batch) -> tuple[str, ...]:
-    """The leads that the ECGs of a batch have; ECGError if they have none, or not all the same ones."""
+    """The leads that the ECGs of a batch have; ECGError if there is none, or if the ECGs have different ones."""
     if not bool((batch.lead_mask == batch.lead_mask[:1]).all()):
         raise ECGError("The ECGs of this batch have different leads; put ECGs with the same leads into a batch.")
-    leads = tuple(name for name, there in zip(batch.leads, batch.lead_mask[0].tolist(), strict=True) if there)
+    leads = tuple(name for name, valid in zip(batch.leads, batch.lead_mask[0].tolist(), strict=True) if valid)
     if not leads:
-        raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+        raise ECGError("An ECG of this batch has no usable lead; leave it out.")
     return leads
 
 
 def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
-    """The quickest way that this model allows, with the same result."""
+    """The fastest method that this model allows; all give the same result."""
     config = model.config
     if config.normalization == "record":
         yield from _latents_by_encoding(model, one, members)
         return
     encoded = model.encode(one)
     if isinstance(model, IndependentMAE) or config.latent_depth == 0:
-        yield from latents_of_leads_apart(model.connect(encoded), members)
+        yield from latents_of_independent_leads(model.connect(encoded), members)
     elif config.tokens == "cls":
         yield from latents_by_cls(model, encoded, members)
     elif config.tokens == "all" and config.latent_depth == 1:
@@ -83,73 +87,73 @@ def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> I
 
 
 def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
-    """Where the scale of a lead depends on the other leads, each subset must be encoded again: as slow as full runs."""
+    """For scales that depend on the other leads: each subset is encoded again, as slow as full runs."""
     for row in range(1, len(members)):
-        there = members[row]
-        leads = [name for name, is_in in zip(one.leads, there.tolist(), strict=True) if is_in]
+        lead_mask = members[row]
+        leads = [name for name, valid in zip(one.leads, lead_mask.tolist(), strict=True) if valid]
         connected = model.connect(model.encode(one.select(leads)))
         tokens, _ = connected.time_steps()
-        per_lead, spread = one.signal_mv.new_zeros(2, 1, len(one.leads), tokens.shape[-1])
-        per_lead[:, there], spread[:, there] = connected.lead_latents(), connected.lead_std()
+        per_lead, std = one.signal_mv.new_zeros(2, 1, len(one.leads), tokens.shape[-1])
+        per_lead[:, lead_mask], std[:, lead_mask] = connected.lead_latents(), connected.lead_std()
         yield SubsetLatents(
-            torch.tensor([row], device=members.device), per_lead, spread, reduce(tokens, "s l n d -> n s d", "mean")
+            torch.tensor([row], device=members.device), per_lead, std, reduce(tokens, "s l n d -> n s d", "mean")
         )
 
 
-def _heart(model: LAMAE, latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s d"]:
+def _heart(model: LAMAE, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Tensor, "s d"]:
     """The heart token of each subset, by the model's own pooling."""
     # One token a lead, of which the lead's latent is the mean.
-    position = latents.rows.new_empty(*there.shape, 0)
-    return model.pool(Latents(latents.per_lead[:, :, None], there[..., None], position))[0]
+    position = latents.rows.new_empty(*lead_mask.shape, 0)
+    return model.pool(Latents(latents.per_lead[:, :, None], lead_mask[..., None], position))[0]
 
 
-def _summary(latents: SubsetLatents, there: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
-    """The summary of each subset: `Latents.summary` where every patch of a lead is there, twenty times as fast."""
-    mean, over_leads = mean_and_std(latents.per_lead, there)
-    over_time = (latents.heartbeat - latents.heartbeat.mean(dim=0)).square_().mean(dim=0).add_(1e-8).sqrt_()
-    change = latents.heartbeat.diff(dim=0).abs_().mean(dim=0)
-    return torch.cat([mean, over_leads, mean_and_std(latents.spread, there)[0], over_time, change], dim=1)
+def _summary(latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
+    """The summary of each subset: `Latents.summary` for leads without masked patches, twenty times as fast."""
+    mean, over_leads = mean_and_std(latents.per_lead, lead_mask)
+    over_time = (latents.lead_mean - latents.lead_mean.mean(dim=0)).square_().mean(dim=0).add_(1e-8).sqrt_()
+    change = latents.lead_mean.diff(dim=0).abs_().mean(dim=0)
+    return torch.cat([mean, over_leads, mean_and_std(latents.per_lead_std, lead_mask)[0], over_time, change], dim=1)
 
 
 class _Classifier(NamedTuple):
-    """A probe as it reads subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
+    """A probe for subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
 
-    log-odds = known + whole . by_whole + for each lead in the subset its latent . by_lead + its spread . by_spread
-    - average. whole: heart token or summary. 64-bit, on the CPU.
+    log-odds = bias + pooled . pooled_weight + for each lead in the subset its latent . lead_weight + its standard
+    deviation . std_weight - offset. pooled: heart token or summary. 64-bit, on the CPU.
     """
 
-    known: Float[Tensor, " c"]
-    by_whole: Float[Tensor, "w c"]
-    by_lead: Float[Tensor, "ld c"] | None
-    by_spread: Float[Tensor, "ld c"] | None
-    average: Float[Tensor, "l c"] | None
+    bias: Float[Tensor, " c"]
+    pooled_weight: Float[Tensor, "w c"]
+    lead_weight: Float[Tensor, "ld c"] | None
+    std_weight: Float[Tensor, "ld c"] | None
+    offset: Float[Tensor, "l c"] | None
 
     @classmethod
     def of(cls, probe: Probe, leads: Sequence[str], width: int) -> "_Classifier":
         """ECGError if the probe was fitted on a model of another width."""
-        mean, scale, weight, bias = (
+        mean, scale, weight, probe_bias = (
             torch.from_numpy(values.astype(np.float64))
             for values in (probe.mean, probe.scale, probe.weight, probe.bias)
         )
         weight = (weight / scale).T
-        in_places = 2 * len(LEADS) * width if probe.representation == "per_lead" else 0
-        probe.check_width(in_places + width * (1 if probe.representation == "heart" else 5))
-        known = bias - mean[in_places:] @ weight[in_places:]
-        if not in_places:
-            return cls(known, weight, None, None, None)
-        here = [LEADS.index(name) for name in leads]
-        places = rearrange(weight[:in_places], "(two l d) c -> two l d c", two=2, l=len(LEADS))[:, here]
-        means = rearrange(mean[:in_places], "(two l d) -> two l d", two=2, l=len(LEADS))[:, here]
-        average = einsum(means, places, "two l d, two l d c -> l c")
-        by_lead, by_spread = rearrange(places, "two l d c -> two (l d) c")
-        return cls(known, weight[in_places:], by_lead, by_spread, average)
+        n_lead_features = 2 * len(LEADS) * width if probe.representation == "per_lead" else 0
+        probe.check_width(n_lead_features + width * (1 if probe.representation == "heart" else 5))
+        bias = probe_bias - mean[n_lead_features:] @ weight[n_lead_features:]
+        if not n_lead_features:
+            return cls(bias, weight, None, None, None)
+        index = [LEADS.index(name) for name in leads]
+        per_lead = rearrange(weight[:n_lead_features], "(two l d) c -> two l d c", two=2, l=len(LEADS))[:, index]
+        mean = rearrange(mean[:n_lead_features], "(two l d) -> two l d", two=2, l=len(LEADS))[:, index]
+        offset = einsum(mean, per_lead, "two l d, two l d c -> l c")
+        lead_weight, std_weight = rearrange(per_lead, "two l d c -> two (l d) c")
+        return cls(bias, weight[n_lead_features:], lead_weight, std_weight, offset)
 
     def __call__(
-        self, latents: SubsetLatents, there: Bool[Tensor, "s l"], whole: Float[Tensor, "s w"]
+        self, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"], pooled: Float[Tensor, "s w"]
     ) -> Float[Tensor, "s c"]:
-        odds = self.known + whole.cpu().double() @ self.by_whole
-        if self.average is None or self.by_lead is None or self.by_spread is None:
+        odds = self.bias + pooled.cpu().double() @ self.pooled_weight
+        if self.offset is None or self.lead_weight is None or self.std_weight is None:
             return odds
-        for x, weight in ((latents.per_lead, self.by_lead), (latents.spread, self.by_spread)):
+        for x, weight in ((latents.per_lead, self.lead_weight), (latents.per_lead_std, self.std_weight)):
             odds += x.flatten(1).cpu().double() @ weight
-        return odds - there.cpu().double() @ self.average
+        return odds - lead_mask.cpu().double() @ self.offset

@@ -1,4 +1,4 @@
-"""How models reconstruct the masked parts of one ECG, and how far each lead is from the truth."""
+"""How models reconstruct the masked parts of one ECG, and the error of each lead."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ SILENCE_MV = 0.01
 
 
 def shipped_pair() -> dict[str, LAMAE]:
-    """The two models that come with the toolkit, alike in all but one thing: in LAMAE the leads meet."""
+    """The two models that come with the toolkit, which differ in one thing: LAMAE connects the leads."""
     lamae, independent = SHIPPED
     return {"LAMAE": LAMAE.from_pretrained(lamae), "independent leads": IndependentMAE.from_pretrained(independent)}
 
@@ -68,7 +68,7 @@ def reconstruct_masked(
 def masked_errors(
     recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"]
 ) -> Float[np.ndarray, " l"]:
-    """How far the masked part of each lead is from the truth: 0 is exact, 1 is what guessing its mean gives.
+    """The error of each lead's masked part: 0 is exact, 1 is the error of predicting the lead's mean.
 
     mean over masked samples of (reconstructed - true)^2 / (variance of the lead + 0.01^2 mV^2), for each lead of the
     recording; NaN where nothing is masked. With normalization "lead" their mean by `mean_error` is the model's loss.
@@ -90,6 +90,6 @@ def masked_errors(
 
 
 def mean_error(errors: Float[np.ndarray, " l"], mask: Bool[np.ndarray, "l n"]) -> float:
-    """The mean error over all masked patches of the ECG, of whichever lead; NaN where nothing is masked."""
+    """The mean error over all masked patches of all leads; NaN where nothing is masked."""
     number = mask.sum(axis=1)
     return float(np.nansum(errors * number) / number.sum()) if number.any() else float("nan")

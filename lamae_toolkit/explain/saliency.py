@@ -1,7 +1,7 @@
-"""Where in the ECG: how much each patch of each lead counts, by attention, by its gradient, or by the gradient alone.
+"""Saliency: how much each patch of each lead counts, by attention, by attention times gradient, or by the gradient.
 
-All three give (b, l, n): ECG, lead, patch of 0.25 s; a lead that an ECG lacks gets exactly 0. They are different
-questions, and none of them is proof of what a prediction depends on: that is tested by taking parts of the ECG away.
+All three give (b, l, n): ECG, lead, patch of 0.25 s; a lead that an ECG lacks gets exactly 0. They answer different
+questions, and none of them proves what a prediction depends on: that is tested by masking parts of the ECG.
 """
 
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ def attention_rollout(model: LAMAE, batch: Batch) -> Float[Tensor, "b l n"]:
 
     saliency = (lead weight / m) . S_last . ... . S_first, S = (mean over heads of A + identity) / 2: from the lead
     weights evenly to the m tokens of each lead, whose mean is pooled, then down the latent attention and the lead
-    encoder, as in `roll_up`. What ends in the learned CLS tokens is no part of the ECG; it is left out and the rest
-    scaled up, so that the patches of an ECG sum to 1. Positive, and the same for every code: no probe is asked.
+    encoder, as in `roll_up`. What ends in the learned CLS tokens is not part of the ECG; it is left out and the rest
+    rescaled, so that the patches of an ECG sum to 1. Positive, and the same for every code, since no probe is used.
     Source: attention rollout, Abnar and Zuidema, arXiv 2005.00928.
     """
     with in_float32(model):
@@ -48,13 +48,13 @@ def attention_rollout(model: LAMAE, batch: Batch) -> Float[Tensor, "b l n"]:
 
 
 def gradient_attention(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
-    """Which patches the attention brought to the tokens that speak for this code: positive, and without a unit.
+    """Which patches attention carried to the tokens that are evidence for this code: positive, without a unit.
 
     saliency = start . R_last . ... . R_first, R = identity + mean over heads of (A . dA)+, dA the gradient of the
     probe's log-odds, (x)+ = max(x, 0): gradient times attention, Chefer et al., arXiv 2103.15679. The paper starts
-    at the class token; here all tokens are pooled, so it starts at what each token z gives to the log-odds where it
-    is pooled, (z . dz)+. This is one rule for probes that read the heart token, the summary or all lead latents.
-    Only what speaks *for* the code is shown. What ends in the CLS tokens is left out. Values of different codes or
+    at the class token; here all tokens are pooled, so it starts at what each token z contributes to the log-odds where
+    it is pooled, (z . dz)+. The same rule holds for probes on the heart token, the summary or all lead latents.
+    Only evidence *for* the code is shown. What ends in the CLS tokens is left out. Values of different codes or
     ECGs cannot be compared, and they do not add up to the log-odds: the positive part is taken at each step.
     """
     with _traced(model, probe, batch, code) as run:
@@ -72,10 +72,10 @@ def gradient_input(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float
     """How the log-odds of this code would begin to change if a patch were scaled: signed, in log-odds.
 
     saliency = sum over the samples of a patch of x . d(log-odds)/dx, x the signal as the model reads it: each lead
-    less its mean, divided by its spread. Above 0 the patch speaks for the code, below 0 against it; a flat patch
-    gets 0. It is a slope at this one ECG: all patches together are the slope when the whole ECG is scaled, not the
-    log-odds. Mean, spread and the height that some models are told besides are held fixed. Source: gradient times
-    input, Shrikumar et al., arXiv 1605.01713.
+    minus its mean, divided by its standard deviation. Above 0 the patch is evidence for the code, below 0 against it;
+    a flat patch gets 0. It is a slope at this one ECG: all patches together are the slope when the complete ECG is
+    scaled, not the log-odds. Mean, standard deviation, and the amplitude that some models take as a separate input are
+    held fixed. Source: gradient times input, Shrikumar et al., arXiv 1605.01713.
     """
     with _traced(model, probe, batch, code) as run:
         (gradient,) = _gradients(run, [run.patches])
@@ -84,7 +84,7 @@ def gradient_input(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One run of the model, along which gradients flow: its patches, pooled tokens, attention and log-odds."""
+    """One forward pass with gradients: its patches, pooled tokens, attention and log-odds."""
 
     patches: Float[Tensor, "b l n p"]
     tokens: Float[Tensor, "b l m d"]
@@ -94,35 +94,35 @@ class _Run:
 
 @contextmanager
 def _traced(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Iterator[_Run]:
-    """Run model and probe on a batch so that patches, pooled tokens and attention can be asked for their gradient."""
+    """Run model and probe on a batch, keeping patches, pooled tokens and attention for their gradients."""
     if code not in probe.codes:
-        raise ECGError(f"The probe knows no code {code!r}; it predicts {', '.join(probe.codes)}.")
-    caught: dict[str, Tensor] = {}
+        raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(probe.codes)}.")
+    captured: dict[str, Tensor] = {}
 
-    def catch_patches(module, inputs) -> Tensor:
-        caught["patches"] = inputs[0].clone().requires_grad_()
-        return caught["patches"]
+    def capture_patches(module, inputs) -> Tensor:
+        captured["patches"] = inputs[0].clone().requires_grad_()
+        return captured["patches"]
 
-    def catch_tokens(module, inputs, output) -> None:
-        caught["tokens"] = output
+    def capture_tokens(module, inputs, output) -> None:
+        captured["tokens"] = output
 
-    # Also inside a caller's inference mode, whose tensors know no gradients: hence the clones.
+    # Works inside a caller's inference mode, too, whose tensors carry no gradient: hence the clones.
     with torch.inference_mode(False), torch.enable_grad(), in_float32(model):
         batch = replace(batch, signal_mv=batch.signal_mv.clone(), lead_mask=batch.lead_mask.clone())
         hooks = (
-            model.patch_embed.register_forward_pre_hook(catch_patches),
-            model.norm.register_forward_hook(catch_tokens),
+            model.patch_embed.register_forward_pre_hook(capture_patches),
+            model.norm.register_forward_hook(capture_tokens),
         )
         try:
-            # Attention that a caller's edit made constant has a gradient, too.
-            read = [name for name in attention_names(model) if not name.startswith("decoder")]
-            with edit_attention(model, dict.fromkeys(read, _with_gradient)), record_attention(model) as record:
+            # Attention that a caller's edit made constant gets a gradient, too.
+            names = [name for name in attention_names(model) if not name.startswith("decoder")]
+            with edit_attention(model, dict.fromkeys(names, _with_gradient)), record_attention(model) as record:
                 all_codes = log_odds(model.embed(batch), batch, probe)
         finally:
             for hook in hooks:
                 hook.remove()
         attention = {name: calls[0] for name, calls in record.items() if name != "pooling"}
-        yield _Run(caught["patches"], caught["tokens"], attention, all_codes[:, probe.codes.index(code)])
+        yield _Run(captured["patches"], captured["tokens"], attention, all_codes[:, probe.codes.index(code)])
 
 
 def _with_gradient(attention: Tensor) -> Tensor:
@@ -130,12 +130,12 @@ def _with_gradient(attention: Tensor) -> Tensor:
 
 
 def _gradients(run: _Run, of: list[Tensor]) -> tuple[Tensor, ...]:
-    """The gradient of the log-odds of each ECG; ECGs do not touch each other, so that of the sum holds them all."""
+    """The gradient of the log-odds of each ECG: ECGs are independent, so the gradient of their sum contains each."""
     return torch.autograd.grad(run.log_odds.sum(), of)
 
 
 def _layers(attention: dict[str, Tensor], model: LAMAE) -> list[Tensor]:
-    """The layers that lead from the patches to the pooling, in this order; by way of learned latents in one step."""
+    """The layers from the patches to the pooling, in this order; induced latent attention as one step a layer."""
     latent = latent_attention(attention)
     encoder = [one for name, one in attention.items() if name.startswith("encoder")]
     return encoder + (through_latents(latent) if model.config.tokens == "induced" else latent)

@@ -1,7 +1,7 @@
-"""Shapley values: how the value of a game is shared fairly among its players, from the value of every subset of them.
+"""Shapley values: the fair share of each player in the value of a game, from the value of every subset of players.
 
 A game is a table of values, one row per subset of the players: bit i of the row's number says whether player i is in
-it, so row 0 is nobody and the last row is everybody. In `lead_shapley` the players are the leads of an ECG.
+it, so row 0 is the empty set and the last row all players. In `lead_shapley` the players are the leads of an ECG.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float
 from lamae_toolkit.errors import ECGError
 
 MOST_PLAYERS = 20
-"""With more players, a table of all subsets would have more than a million rows; it is refused."""
+"""Limit: with more players, a table of all subsets would have more than a million rows."""
 
 
 @lru_cache(maxsize=32)
 def subset_members(players: int) -> Bool[np.ndarray, "s l"]:
-    """Who is in each subset: row s, column i is bit i of s."""
+    """Which players are in each subset: row s, column i is bit i of s."""
     if not 1 <= players <= MOST_PLAYERS:
         raise ECGError(f"A table of all subsets takes 1 to {MOST_PLAYERS} players, not {players}; use fewer players.")
     members = (np.arange(2**players)[:, None] >> np.arange(players)) & 1 > 0
@@ -30,14 +30,14 @@ def subset_members(players: int) -> Bool[np.ndarray, "s l"]:
 def shapley_values(values: Float[np.ndarray, "s *c"]) -> Float[np.ndarray, "l *c"]:
     """The fair share of each player: what it adds to those before it, averaged over all orders of arrival.
 
-    phi_i = sum over S without i of |S|! (l - |S| - 1)! / l! * (v(S + i) - v(S)). The shares sum to the worth of
-    everybody minus the worth of nobody. Source: Shapley, A value for n-person games, 1953.
+    phi_i = sum over S without i of |S|! (l - |S| - 1)! / l! * (v(S + i) - v(S)). The shares sum to the value
+    of all players minus the value of the empty set. Source: Shapley, A value for n-person games, 1953.
     """
     return np.tensordot(_shares(_players(values)), values, axes=1)
 
 
 def shapley_interactions(values: Float[np.ndarray, "s *c"]) -> Float[np.ndarray, "l l *c"]:
-    """How much more (or less, where they repeat each other) two players are worth together than one by one.
+    """How much more two players are worth together than one by one (less, where they are redundant).
 
     I_ij = sum over S without i and j of |S|! (l - |S| - 2)! / (l - 1)! * (v(S + i + j) - v(S + i) - v(S + j) + v(S));
     symmetric, and 0 on the diagonal, where there is no pair. Source: Grabisch and Roubens, An axiomatic approach to
@@ -47,7 +47,7 @@ def shapley_interactions(values: Float[np.ndarray, "s *c"]) -> Float[np.ndarray,
 
 
 def grouped(values: Float[np.ndarray, "s *c"], groups: Sequence[Sequence[int]]) -> Float[np.ndarray, "g *c"]:
-    """The game whose players are groups of the players: a set of groups is worth what all their members are.
+    """The game whose players are groups of the players: a set of groups has the value of all its members.
 
     groups: a partition of the players. Source: the quotient game of Owen, Values of games with a priori unions, 1977.
 
@@ -60,8 +60,8 @@ def grouped(values: Float[np.ndarray, "s *c"], groups: Sequence[Sequence[int]]) 
     >>> shapley_values(grouped(facts, [(0, 1), (2,)])).round(3).tolist()
     [1.0, 1.0]
 
-    The six limb leads of an ECG are two independent leads written six ways; as one group they count for what they
-    carry.
+    The six limb leads of an ECG are combinations of two independent leads; as one group they get the value of the
+    information that they carry.
     """
     players = _players(values)
     if sorted(player for group in groups for player in group) != list(range(players)) or not all(groups):
@@ -81,7 +81,7 @@ def _players(values: np.ndarray) -> int:
 
 @lru_cache(maxsize=32)
 def _shares(players: int) -> Float[np.ndarray, "l s"]:
-    """By what each subset's value counts for each player: plus with the player in it, minus without."""
+    """The coefficient of each subset's value for each player: positive with the player in it, negative without."""
     members = subset_members(players)
     others = members.sum(axis=1, keepdims=True) - members
     weight = np.array([1 / (players * comb(players - 1, size)) for size in range(players)])
@@ -90,7 +90,7 @@ def _shares(players: int) -> Float[np.ndarray, "l s"]:
 
 @lru_cache(maxsize=4)
 def _pair_shares(players: int) -> Float[np.ndarray, "l l s"]:
-    """By what each subset's value counts for each pair: plus with both in it or neither, minus with one of them."""
+    """The coefficient of each subset's value for each pair: positive with both or neither in it, negative with one."""
     shares = np.zeros((players, players, 2**players))
     if players == 1:
         return shares

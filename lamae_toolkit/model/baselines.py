@@ -1,4 +1,4 @@
-"""LAMAE's baselines: the same encoder, decoder, data, steps and budget, but the leads are combined otherwise or never.
+"""LAMAE's baselines: the same encoder, decoder, data, steps and budget, but leads are combined otherwise or not at all.
 
 Independent leads: each lead is encoded and reconstructed on its own. Alignment: the same, but the latents of the leads
 of one ECG are pulled together (MVMAE, arXiv 2511.22294). Average joint: the decoder gets the plain mean of the leads.
@@ -25,8 +25,8 @@ from lamae_toolkit.model.outputs import Latents, keys_within_leads
 class IndependentMAE(LAMAE):
     """A masked autoencoder for single leads: no information crosses leads, neither in the encoder nor the decoder.
 
-    LAMAE's twin with independent leads: the same blocks and the same use, `embed` and `reconstruct` included. config:
-    as for LAMAE, but no complete lead is masked.
+    LAMAE's twin with independent leads: the same blocks and methods, `embed` and `reconstruct` included. config: as for
+    LAMAE, except that no complete lead is masked.
 
     Example:
         import numpy as np
@@ -39,7 +39,7 @@ class IndependentMAE(LAMAE):
     """
 
     def __init__(self, config: LAMAEConfig) -> None:
-        # A lead that is masked completely could not be reconstructed from anything.
+        # A completely masked lead would have nothing to be reconstructed from.
         super().__init__(replace(config, masked_leads=0, mask_ratio=config.mask_ratio or 0.75))
         del self.pooling, self.heart_to_decoder
 
@@ -58,12 +58,12 @@ class IndependentMAE(LAMAE):
         return (latents.lead_latents() * weights[..., None]).sum(dim=1), weights[:, None]
 
     def pool_time_steps(self, latents: Latents, weights: Float[Tensor, "b 1 l"], n: int) -> None:
-        """Nothing: no lead hears of another at any time step."""
+        """None: leads stay independent at every time step."""
 
     def decode(
         self, latents: Latents, heart: Tensor | None, time_steps: Tensor | None, batch: Batch
     ) -> Float[Tensor, "b l n p"]:
-        """Reconstruct each lead from its own latents alone."""
+        """Reconstruct each lead from its own latents only."""
         return super().decode(latents, None, None, batch)
 
 
@@ -79,13 +79,13 @@ class AlignmentMAE(IndependentMAE):
 
     def __init__(self, config: LAMAEConfig) -> None:
         super().__init__(config)
-        # A buffer: a compiled model reads its value in every step, but is compiled again for every new Python number.
+        # A buffer, since a compiled model reads its value in every step, but recompiles for every new Python number.
         self.register_buffer("beta", torch.tensor(0.0), persistent=False)
         self._progress = 0.0
 
     @property
     def progress(self) -> float:
-        """The fraction of pretraining after warm-up that is done, which beta follows."""
+        """The fraction of pretraining after warm-up that is completed; beta depends on it."""
         return self._progress
 
     @progress.setter
@@ -100,7 +100,7 @@ class AlignmentMAE(IndependentMAE):
 
 
 def alignment_weight(progress: float, largest: float = 2.0) -> float:
-    """beta: 0 until warm-up ends (progress 0), then up a sigmoid, largest * sigmoid(12 * (progress - 1/2))."""
+    """beta: 0 until warm-up ends (progress 0), then a rising sigmoid, largest * sigmoid(12 * (progress - 1/2))."""
     return 0.0 if progress <= 0 else largest / (1 + math.exp(-12 * (progress - 0.5)))
 
 
@@ -123,7 +123,7 @@ def cosine_alignment(unit: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"
 def info_nce_alignment(
     unit: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"], temperature: float = 0.5
 ) -> Float[Tensor, ""]:
-    """For each ordered pair of leads: find the other lead of the same ECG among that lead of all ECGs (contrastive).
+    """Contrastive: for each ordered pair of leads, identify the other lead of the same ECG among all ECGs of the batch.
 
     cross-entropy over the batch of f_i . f_j / temperature, mean over pairs and ECGs.
     """
@@ -153,7 +153,7 @@ class AlignmentCosine(AlignmentMAE):
 
 
 class AlignmentInfoNCE(AlignmentMAE):
-    """Alignment by contrast with the other ECGs of the batch."""
+    """Alignment by a contrastive loss over the ECGs of the batch."""
 
     align = staticmethod(info_nce_alignment)
     ecgs_meet_in_loss = True
@@ -168,7 +168,7 @@ class AverageJoint(LAMAE):
 
 
 class RandomEncoder(LAMAE):
-    """LAMAE with its initial weights: what the architecture alone is worth. Report it next to every trained model."""
+    """LAMAE with random initial weights, without training: the floor to report next to every trained model."""
 
 
 COMPARED_MODELS: dict[str, type[LAMAE]] = {
@@ -180,4 +180,4 @@ COMPARED_MODELS: dict[str, type[LAMAE]] = {
     "average joint": AverageJoint,
     "random encoder": RandomEncoder,
 }
-"""The models of the comparison that share LAMAE's sizes, by name."""
+"""The models of the comparison that have LAMAE's sizes, by name."""

@@ -1,4 +1,4 @@
-"""The sizes and open choices of a LAMAE, as one value that checks itself."""
+"""The sizes and open choices of a LAMAE, as one value that validates itself."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
@@ -11,14 +11,14 @@ def setting(
 ) -> Any:
     """A field of a configuration: its default, its help on the command line, and its choices or its lower limit.
 
-    Choices are not a Literal type: the type checker of the tests would answer before `check_settings` does.
+    Choices are not a Literal type, since the type checker of the tests would refuse a value before `check_settings`.
     """
     metadata = {"help": text, "choices": choices, "at_least": at_least, "above": above}
     return field(default=default, metadata=metadata)
 
 
 def check_settings(config: Any, what: str) -> None:
-    """Refuse a setting that is none of its choices or below its limit (ECGError); what: a word for the messages."""
+    """Refuse a setting that is not among its choices or beyond its limit (ECGError). what: its name in the message."""
     for one in fields(config):
         value, choices = getattr(config, one.name), one.metadata.get("choices")
         least, above = one.metadata.get("at_least"), one.metadata.get("above")
@@ -44,7 +44,7 @@ class LAMAEConfig:
     """
 
     sampling_rate_hz: float = setting(100.0, "samples per second that the model reads", above=0)
-    patch_samples: int = setting(25, "samples in a patch, which is masked or visible as one piece", at_least=1)
+    patch_samples: int = setting(25, "samples in a patch, the unit that is masked or visible", at_least=1)
     """Samples per patch: 0.25 s at 100 Hz."""
     max_patches: int = setting(40, "patches of the longest ECG", at_least=2)
     """Patches of the longest ECG that the model reads: 10 s."""
@@ -61,9 +61,9 @@ class LAMAEConfig:
         "latents in latent attention: all, one per lead (cls), or all through a few (induced)",
         choices=("all", "cls", "induced"),
     )
-    """Which latents take part in latent attention: "all", "cls" (one per lead), or "induced" (all, by way of a few)."""
+    """Which latents take part in latent attention: "all", "cls" (one per lead), or "induced" (all, through a few)."""
     induced_latents: int = setting(16, "number of learned latents between the leads, with --tokens induced", at_least=1)
-    """How many learned latents read all leads and are read back, with tokens "induced"."""
+    """How many learned latents gather from all leads and broadcast to them, with tokens "induced"."""
     pooling: str = setting(
         "attention", "how leads are pooled: by attention, or by their mean", choices=("attention", "mean")
     )
@@ -73,8 +73,8 @@ class LAMAEConfig:
         "what the decoder reads of the other leads: one heart token, or one per time step",
         choices=("token", "time_steps"),
     )
-    """What the decoder reads of the other leads: "token" (one pooled heart token) or "time_steps" (and the leads
-    pooled at each patch with the same weights)."""
+    """What the decoder reads of the other leads: "token" (one pooled heart token) or "time_steps" (in addition,
+    the leads pooled at each patch with the same weights)."""
     lead_embedding: bool = setting(False, "give the lead encoder an embedding of the lead's name")
     """Whether the lead encoder gets an embedding of the lead's name."""
     normalization: str = setting(
@@ -86,23 +86,23 @@ class LAMAEConfig:
     mask_ratio: float = setting(0.75, "fraction of the patches that is masked in pretraining")
     """Fraction of the patches of every lead that is masked in pretraining; 0 masks complete leads only."""
     masked_leads: int = setting(1, "complete leads masked in pretraining, in addition to the patches")
-    """Complete leads masked in pretraining, in addition to the random patches: without any, a masked lead is badly
-    reconstructed."""
+    """Complete leads masked in pretraining, in addition to the random patches: without any, a masked lead is
+    reconstructed badly."""
 
     def __post_init__(self) -> None:
         check_settings(self, "configuration")
         for width, heads in (("width", "heads"), ("width", "pooling_heads"), ("decoder_width", "decoder_heads")):
             if getattr(self, width) % getattr(self, heads):
                 raise ECGError(
-                    f"The configuration's {width} of {getattr(self, width)} cannot be shared by"
+                    f"The configuration's {width} of {getattr(self, width)} cannot be divided among"
                     f" {getattr(self, heads)} {heads}; choose a multiple."
                 )
         if not 0.0 <= self.mask_ratio < 1.0:
-            raise ECGError(f"The configuration's mask_ratio is {self.mask_ratio:g}, but it lies between 0 and 1.")
+            raise ECGError(f"The configuration's mask_ratio is {self.mask_ratio:g}, but it must be from 0 to below 1.")
         if self.mask_ratio == 0 and self.masked_leads == 0:
             raise ECGError("The configuration masks nothing: give a mask_ratio or masked_leads above 0.")
         if not 0 <= self.masked_leads <= 11:
-            raise ECGError(f"The configuration's masked_leads is {self.masked_leads}, but it lies between 0 and 11.")
+            raise ECGError(f"The configuration's masked_leads is {self.masked_leads}, but it must be from 0 to 11.")
 
     @property
     def duration_s(self) -> float:

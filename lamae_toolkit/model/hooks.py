@@ -1,9 +1,9 @@
-"""Every attention of the model by its name: read it while the model runs, or change it and see what follows.
+"""Every attention of the model by its name: record it while the model runs, or edit it and see the effect.
 
 The names are those of the modules: "encoder.0.attention" (within a lead), "latent_attention.0.attention" (between
-leads; with tokens "induced" "latent_attention.0.gather.attention" and ".spread.attention"), "pooling" (lead weights)
-and "decoder.0.attention". `attention_names` lists them. Blocks nest: the one that was opened first is asked first,
-so a watcher inside an editing block sees what was edited, and one around it what the model computed.
+leads; with tokens "induced" "latent_attention.0.gather.attention" and ".broadcast.attention"), "pooling" (lead
+weights) and "decoder.0.attention". `attention_names` lists them. Blocks nest: hooks run in the order in which they were
+set, so a recorder inside an editing block gets the edited attention, and one around it what the model computed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ Edit = Callable[[Tensor], Tensor]
 
 
 def attention_names(model: nn.Module) -> tuple[str, ...]:
-    """The names of all attention that can be read and edited, in the order of the model."""
+    """The names of all attention that can be recorded and edited, in the order of the model."""
     return tuple(_attentions(model))
 
 
@@ -29,7 +29,7 @@ def record_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, l
 
     Yields a dictionary from the attention's name to its recordings, one per call: (b, h, i, j), how much of each
     token j each token i takes, or of "pooling" (b, h, l), the lead weights. In the lead encoder and the decoder
-    the leads are folded into b: (b l). Recordings carry gradients where the model's run does. After the block
+    the leads are folded into b: (b l). Recordings carry gradients where the run of the model does. After the block
     the dictionary has only those that ran; ECGError if none did, and on a compiled model.
 
     Example:
@@ -59,9 +59,9 @@ def record_attention(model: nn.Module, prefix: str = "") -> Iterator[dict[str, l
 def edit_attention(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
     """Change attention while the model runs, to see what depends on it: a knock-out study.
 
-    edits: from a name to a function that is given the softmax, shaped as in `record_attention`, and returns what the
-    model is to use instead, of the same shape. Rows need not sum to 1: knocking a column out leaves less, unless the
-    function scales the rest up. ECGError for a name that there is not or that never ran in the block, for a result
+    edits: from a name to a function that is given the softmax, shaped as in `record_attention`, and returns its
+    replacement, of the same shape. Rows need not sum to 1: knocking out a column lowers the sum, unless the function
+    rescales the rest. ECGError for a name that does not exist or did not run in the block, for a result
     of another shape or type or with values that are not finite, and on a compiled model.
 
     Example:
@@ -83,45 +83,45 @@ def edit_attention(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None
     def checked(name: str) -> AttentionHook:
         def hook(attention: Tensor) -> Tensor:
             ran.add(name)
-            # A copy, since an edit in place would change what a watcher around it has recorded.
+            # A copy, since an in-place edit would change what an outer recorder has recorded.
             return _check_edit(name, attention, edits[name](attention.clone()))
 
         return hook
 
     with _hooked(model, {name: checked(name) for name in edits}):
         yield
-    silent = [name for name in edits if name not in ran]
-    if silent:
+    unused = [name for name in edits if name not in ran]
+    if unused:
         raise ECGError(
-            f"The edit of {silent[0]!r} changed nothing, since it never ran in the `with` block:"
+            f"The edit of {unused[0]!r} changed nothing, since it did not run in the `with` block:"
             " run the part of the model that uses it (`embed` leaves the decoder out)."
         )
 
 
 def _attentions(model: nn.Module) -> dict[str, Attention | LeadPooling]:
-    """Every attention by its name; ECGError if any part of the model is compiled, whose attention is out of reach."""
+    """Every attention by its name; ECGError if any part of the model is compiled, which skips hooks."""
     for name, module in model.named_modules():
         if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
-            what = f"Part {name!r} of this model is compiled" if name else "A compiled model cannot be watched"
+            what = f"Part {name!r} of this model is compiled" if name else "This model is compiled"
             raise ECGError(
-                f"{what}, and compiled attention can be neither read nor edited: use the model as it was before"
-                " torch.compile, or load it anew and do not compile it."
+                f"{what}, and compiled attention can be neither recorded nor edited: use the model as it was before"
+                " torch.compile, or load it again and do not compile it."
             )
     return {name: module for name, module in model.named_modules() if isinstance(module, Attention | LeadPooling)}
 
 
 @contextmanager
 def _hooked(model: nn.Module, hooks: Mapping[str, AttentionHook]) -> Iterator[None]:
-    """Put these taps behind those that are there, and in the end, whatever happens, leave it as it was found."""
+    """Chain these hooks after the existing ones, and restore the existing ones at the end."""
     attentions = _attentions(model)
-    former = {name: attentions[name].hook for name in hooks}
+    previous = {name: attentions[name].hook for name in hooks}
     try:
         for name, hook in hooks.items():
-            attentions[name].hook = _chained(former[name], hook)
+            attentions[name].hook = _chained(previous[name], hook)
         yield
     finally:
-        for name, previous in former.items():
-            attentions[name].hook = previous
+        for name, hook_before in previous.items():
+            attentions[name].hook = hook_before
 
 
 def _chained(first: AttentionHook | None, second: AttentionHook) -> AttentionHook:
@@ -130,8 +130,8 @@ def _chained(first: AttentionHook | None, second: AttentionHook) -> AttentionHoo
 
     def both(attention: Tensor) -> Tensor | None:
         edited = first(attention)
-        again = second(attention if edited is None else edited)
-        return edited if again is None else again
+        last = second(attention if edited is None else edited)
+        return edited if last is None else last
 
     return both
 
@@ -142,8 +142,8 @@ def _check_edit(name: str, attention: Tensor, edited: object) -> Tensor:
     if edited.shape != attention.shape or edited.dtype != attention.dtype:
         raise ECGError(
             f"The edit of {name!r} returned a tensor of shape {tuple(edited.shape)} and type {edited.dtype},"
-            f" but it must be like the attention that it was given, {tuple(attention.shape)} and {attention.dtype}."
+            f" but it must match the attention that it received, {tuple(attention.shape)} and {attention.dtype}."
         )
     if not bool(torch.isfinite(edited).all()):
-        raise ECGError(f"The edit of {name!r} returned values that are not finite; return numbers only.")
+        raise ECGError(f"The edit of {name!r} returned values that are not finite; return finite numbers.")
     return edited

@@ -7,8 +7,8 @@ this is a reconstruction from its abstract, and its open choices are options of 
 He et al. (arXiv 2111.06377). Shapes: b records, l leads, t samples, n patches of p samples, m tokens of a lead (its CLS
 token and its patches), d dimensions.
 
-Every token has a validity mask, always, and no branch depends on a value or a device: the model compiles as one graph
-and exports. What depends on values is `check_input`, which only eager calls make.
+Every token always has a validity mask, and no branch depends on a value or a device, so that the model compiles as one
+graph and exports. Only `check_input` depends on values; it is skipped when the model is compiled.
 """
 
 import torch
@@ -30,7 +30,7 @@ class LAMAE(PretrainedModel):
     """A masked autoencoder that encodes every lead of an ECG on its own and then connects the leads in latent space.
 
     config: sizes and open choices. `LAMAE.from_pretrained(name or folder)` loads trained weights; it raises an ECGError
-    if there are none, or if they no longer give their published outputs. ECGs come as a `Batch`, signals in mV, any of
+    if there are none, or if they no longer reproduce their saved outputs. ECGs come as a `Batch`, signals in mV, any of
     the twelve leads in any order. `embed` gives features, `reconstruct` the ECG in mV, and a call the training loss.
 
     Example:
@@ -69,7 +69,7 @@ class LAMAE(PretrainedModel):
         self.norm = nn.LayerNorm(d)
         # Lead pooling: how much each lead counts for the heart token.
         self.pooling = LeadPooling(d, config.pooling_heads, adaptive=config.pooling == "attention")
-        # Decoder: with an embedding of the lead, by which alone a fully masked lead is known.
+        # Decoder: with an embedding of the lead, the only mark of a fully masked lead.
         self.to_decoder = nn.Linear(d, dd)
         self.heart_to_decoder = nn.Linear(d, dd)
         self.mask_token = nn.Parameter(torch.randn(dd) * 0.02)
@@ -91,12 +91,12 @@ class LAMAE(PretrainedModel):
         keep: int | None = None,
         divisor: Float[Tensor, ""] | None = None,
     ) -> Reconstruction:
-        """Mask patches, reconstruct them, and score the reconstruction on the masked patches alone.
+        """Mask patches, reconstruct them, and score the reconstruction on the masked patches only.
 
         loss = mean over masked patches of (prediction - target)^2, in units of each lead's variance.
         mask: True where masked; sampled with `generator` as the config says if it is None. keep: how many patches of
         each lead the mask leaves visible, as `sample_mask` returned it with the mask: only these are then encoded, with
-        the same result, and the input is not checked, so that a GPU is not waited for. divisor: what the sum over
+        the same result, and the input is not checked, which avoids waiting for a GPU. divisor: what the sum over
         masked patches is divided by, if not by their number: for a part of a batch, the mean number of masked patches
         of all parts, so that the mean of the parts' losses is the loss of the batch.
         """
@@ -114,14 +114,13 @@ class LAMAE(PretrainedModel):
         return Reconstruction(loss + self.auxiliary_loss(latents), prediction, masked)
 
     def auxiliary_loss(self, latents: Latents) -> Tensor | float:
-        """What a baseline's loss adds to the reconstruction; of LAMAE, nothing."""
+        """What a baseline adds to the reconstruction loss; LAMAE adds nothing."""
         return 0.0
 
     def embed(self, batch: Batch, mask: Bool[Tensor, "b l n"] | None = None) -> Embedding:
         """The features of each ECG: a heart token, one latent per lead and the lead weights.
 
-        mask: True for patches that the model must not see; None masks nothing. ECGError if an ECG has no usable lead
-        or no visible patch.
+        mask: True for masked patches; None masks nothing. ECGError if an ECG has no usable lead or no visible patch.
         """
         return self.embed_latents(self.connect(self.encode(batch, mask)))
 
@@ -134,7 +133,7 @@ class LAMAE(PretrainedModel):
         )
 
     def embed_latents(self, latents: Latents) -> Embedding:
-        """The features that follow from connected latents: of all leads, or of some."""
+        """The features of connected latents, of all leads or of some."""
         heart, weights = self.pool(latents)
         return Embedding(heart, latents.lead_latents(), weights, latents.lead_std(), latents.summary())
 
@@ -148,7 +147,7 @@ class LAMAE(PretrainedModel):
         mean, scale = lead_statistics(whole_patches(batch, self.config), self.config.normalization)
         return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
 
-    # The steps, each one sentence.
+    # The steps.
 
     def patches(self, batch: Batch) -> Float[Tensor, "b l n p"]:
         """Normalize each lead and cut it into patches."""
@@ -159,8 +158,8 @@ class LAMAE(PretrainedModel):
     ) -> Latents:
         """Encode the visible patches of each lead on its own: no information crosses leads here.
 
-        keep: every lead has this many visible patches, or none at all, so that only so many tokens are encoded; None
-        keeps a token for every patch, of which the masked ones are not attended to.
+        keep: the number of visible patches of every lead that has any, so that only these tokens are encoded; None
+        keeps a token for every patch, and the masked ones are not attended to.
         """
         b, l, n, _ = patches.shape
         tokens = self.patch_embed(patches) + self.encoder_pos_embed[:n]
@@ -173,7 +172,7 @@ class LAMAE(PretrainedModel):
             cls = cls + self.amplitude_embed(amplitude_mv.log10())[:, :, None]
         visible = ~mask & batch.lead_mask[:, :, None]
         position = torch.arange(n, device=mask.device).expand(b, l, n)
-        if keep is not None:  # visible patches first, in the order of time
+        if keep is not None:  # visible patches first, in temporal order
             position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
             tokens = tokens.gather(2, position[..., None].expand(-1, -1, -1, tokens.shape[-1]))
             visible = visible.gather(2, position)
@@ -185,7 +184,7 @@ class LAMAE(PretrainedModel):
         return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), valid_mask, position)
 
     def connect(self, latents: Latents) -> Latents:
-        """Latent attention: the tokens of all leads attend to each other, without a code of which lead is which."""
+        """Latent attention: the tokens of all leads attend to each other, without an embedding of the lead."""
         tokens, valid_mask, position = latents
         if self.config.tokens == "cls":
             x, key_mask = tokens[:, :, 0], valid_mask[:, :, 0]
@@ -245,10 +244,10 @@ class LAMAE(PretrainedModel):
     def sample_mask(
         self, batch: Batch, generator: torch.Generator | None = None, *, of: int | None = None, first: int = 0
     ) -> tuple[Bool[Tensor, "b l n"], int]:
-        """A random mask as the config says, and how many patches of a lead it leaves visible: so many, or none.
+        """A random mask as configured, and the number of visible patches of each lead that is not fully masked.
 
         of, first: the batch is a part of a larger one of `of` ECGs and begins at its ECG number `first`. Its mask is
-        the one that it has in the larger batch, and the generator ends as after the larger batch.
+        the one that it has in the larger batch, and the generator advances as for the larger batch.
         """
         rows, ratio = slice(first, first + len(batch)), self.config.mask_ratio
         shape, device = (of or len(batch), len(batch.leads), patch_count(batch, self.config)), batch.lead_mask.device
@@ -264,7 +263,7 @@ class LAMAE(PretrainedModel):
 
 
 def _of_leads(embedding: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:
-    """The embedding of each lead of the batch; all leads in their order need no look-up, which a GPU waits for."""
+    """The embedding of each lead of the batch; all leads in order need no index, which a GPU would wait for."""
     if batch.leads == LEADS:
         return embedding.weight
     return embedding(torch.tensor([LEADS.index(name) for name in batch.leads], device=batch.signal_mv.device))

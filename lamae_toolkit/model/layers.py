@@ -2,7 +2,7 @@
 
 Boolean masks follow torch's scaled_dot_product_attention: True where a token may be attended to (the opposite of the
 `key_padding_mask` of nn.MultiheadAttention). `hook` is where attention can be read and edited (see
-`lamae_toolkit.model.hooks`): a function of the softmax that returns what to use instead, or None if it only reads.
+`lamae_toolkit.model.hooks`): a function of the softmax that returns its replacement, or None if it only reads.
 """
 
 import math
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 AttentionHook = Callable[[Tensor], Tensor | None]
 
-# einops keeps a table of the tensor types that it has met. torch.compile guards on that table, so a type that is first
-# met while a model is traced would have it traced twice.
-for _met in (torch.zeros(1), nn.Parameter(torch.zeros(1))):
-    rearrange(_met, "one -> one")
+# einops caches the tensor types that it has handled. torch.compile guards on that cache, so a type that is first used
+# while a model is traced would have it traced twice.
+for _warm_up in (torch.zeros(1), nn.Parameter(torch.zeros(1))):
+    rearrange(_warm_up, "one -> one")
 
 
 class Attention(nn.Module):
@@ -32,7 +32,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        # No bias: on the keys it would cancel in the softmax and never learn.
+        # No bias: that of the keys would cancel in the softmax and get no gradient.
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
         self.hook: AttentionHook | None = None
@@ -63,7 +63,7 @@ class Attention(nn.Module):
 
 
 def hooked(attention: Tensor, hook: AttentionHook | None) -> Tensor:
-    """The softmax, or what its hook makes of it."""
+    """The softmax as its hook returns it, or unchanged."""
     edited = None if hook is None else hook(attention)
     return attention if edited is None else edited
 
@@ -102,12 +102,12 @@ class InducedBlock(nn.Module):
     def __init__(self, width: int, heads: int, latents: int) -> None:
         super().__init__()
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
-        self.gather, self.spread = Block(width, heads), Block(width, heads)
+        self.gather, self.broadcast = Block(width, heads), Block(width, heads)
 
     def forward(self, x: Float[Tensor, "b m d"], key_mask: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b m d"]:
         """key_mask: True where a token may be attended to."""
         gathered = self.gather(self.latents.expand(len(x), -1, -1), key_mask, x)
-        return self.spread(x, None, gathered)
+        return self.broadcast(x, None, gathered)
 
 
 class LeadPooling(nn.Module):
@@ -144,7 +144,7 @@ class LeadPooling(nn.Module):
     def pool_time_steps(
         self, grid: Float[Tensor, "b l n d"], weights: Float[Tensor, "b h l"], visible: Bool[Tensor, "b l n"]
     ) -> Float[Tensor, "b n d"]:
-        """The heart at each time step: the leads visible at that patch, added up by the same weights.
+        """A heart token for each time step: the leads visible at that patch, added up by the same weights.
 
         Where a lead is masked, the others' weights are scaled up to sum to 1; where all are, it is 0.
         """
@@ -156,7 +156,7 @@ class LeadPooling(nn.Module):
 
 
 def sinusoidal_pos_embed(length: int, width: int) -> Float[Tensor, "n d"]:
-    """A fixed positional embedding, by which a token knows its time: sin and cos of t / 10000^(i/d).
+    """A fixed positional embedding, which encodes the time of a token: sin and cos of t / 10000^(i/d).
 
     Source: Vaswani et al., arXiv 1706.03762.
     """

@@ -1,4 +1,4 @@
-"""Masks: which patches the model must not see. True means masked; the random generator is an argument."""
+"""Masks: which patches are withheld from the model. True means masked; the random generator is an argument."""
 
 from collections.abc import Mapping, Sequence
 
@@ -68,11 +68,12 @@ def whole_lead_mask(
     return (rank < limit)[:, :, None].expand(-1, -1, patches)
 
 
-def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden: tuple[str, ...]) -> Mask:
-    """Mask exactly the leads named in `hidden`, completely.
+def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], masked: tuple[str, ...]) -> Mask:
+    """Mask exactly the leads named in `masked`, completely.
 
-    shape: (b, l, n), records, leads and patches. leads: the names of the rows of the batch. Returns a boolean mask
-    (b, l, n), True where a patch is masked. Raises ECGError for a name that is not among `leads`.
+    shape: (b, l, n), records, leads and patches. leads: the names of the rows of the batch. masked: the names of the
+    leads to mask. Returns a boolean mask (b, l, n), True where a patch is masked. Raises ECGError for a name that is
+    not among `leads`.
 
     Example:
         import lamae_toolkit as lt
@@ -80,19 +81,19 @@ def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], hidden:
         mask = lt.named_lead_mask((1, 12, 40), lt.LEADS, ("V1", "V2"))
         mask[0, lt.LEADS.index("V1")].all()  # True: lead V1 is masked
     """
-    unknown = [name for name in hidden if name not in leads]
+    unknown = [name for name in masked if name not in leads]
     if unknown:
         raise ECGError(f"Lead {unknown[0]} cannot be masked: it is not among {', '.join(leads)}.")
-    row = torch.tensor([name in hidden for name in leads])
+    row = torch.tensor([name in masked for name in leads])
     return row[None, :, None].expand(shape)
 
 
 def range_mask(
-    shape: tuple[int, int, int], leads: tuple[str, ...], hidden: Mapping[str, Sequence[tuple[int, int]]]
+    shape: tuple[int, int, int], leads: tuple[str, ...], masked: Mapping[str, Sequence[tuple[int, int]]]
 ) -> Mask:
-    """Mask ranges of patches of the leads named in `hidden`, as (first, end) counted from 0, end excluded."""
+    """Mask ranges of patches of the leads named in `masked`, as (first, end) counted from 0, end excluded."""
     mask = torch.zeros(shape, dtype=torch.bool)
-    for name, ranges in hidden.items():
+    for name, ranges in masked.items():
         if name not in leads:
             raise ECGError(f"Lead {name} cannot be masked: it is not among {', '.join(leads)}.")
         for first, end in ranges:

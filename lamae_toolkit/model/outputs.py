@@ -1,4 +1,4 @@
-"""What the model's steps hand on: the latents of the leads, and what is made of them."""
+"""What the steps of the model return: latents, embedding and reconstruction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ class Reconstruction(NamedTuple):
     """What a pretraining step returns: `loss, prediction, mask = model(batch)`.
 
     prediction: (b, l, n, p), every patch, in units of its lead's scale. mask: (b, l, n), True where a recorded patch
-    was masked: the patches that the loss is about.
+    was masked: the patches of which the loss is the mean.
     """
 
     loss: Float[Tensor, ""]
@@ -87,10 +87,10 @@ class Latents(NamedTuple):
         """
         leads, (tokens, valid) = self.lead_mask(), self.time_steps()
         mean, over_leads = mean_and_std(self.lead_latents(), leads)
-        heartbeat, _ = mean_and_std(tokens.transpose(1, 2), valid.transpose(1, 2))
+        lead_mean, _ = mean_and_std(tokens.transpose(1, 2), valid.transpose(1, 2))
         in_any_lead = valid.any(dim=1)
-        _, over_time = mean_and_std(heartbeat, in_any_lead)
-        change, _ = mean_and_std(heartbeat.diff(dim=1).abs(), in_any_lead[:, 1:] & in_any_lead[:, :-1])
+        _, over_time = mean_and_std(lead_mean, in_any_lead)
+        change, _ = mean_and_std(lead_mean.diff(dim=1).abs(), in_any_lead[:, 1:] & in_any_lead[:, :-1])
         return torch.cat([mean, over_leads, mean_and_std(self.lead_std(), leads)[0], over_time, change], dim=1)
 
 
@@ -99,12 +99,12 @@ def mean_and_std(x: Float[Tensor, "*b k d"], valid_mask: Bool[Tensor, "*b k"]) -
     share = (valid_mask / valid_mask.sum(dim=-1, keepdim=True).clamp(min=1))[..., None].to(x.dtype)
     mean = (x * share).sum(dim=-2)
     variance = ((x - mean[..., None, :]).square() * share).sum(dim=-2)
-    return mean, (variance + 1e-8).sqrt()  # the root of an exact 0 has no gradient
+    return mean, (variance + 1e-8).sqrt()  # the gradient of the root is infinite at 0
 
 
 def keys_within_leads(valid_mask: Bool[Tensor, "b l m"]) -> Bool[Tensor, "bl m"]:
     """The tokens that may be attended to within each lead: the valid ones and always the CLS token.
 
-    An absent lead is left out later, but a softmax over nothing would have no value.
+    An absent lead is left out later, but a softmax over no keys would be NaN.
     """
     return torch.cat([torch.ones_like(valid_mask[:, :, :1]), valid_mask[:, :, 1:]], dim=2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""From the leads of an ECG to the patches that the model reads: whole patches, each lead normalized."""
+"""From the leads of an ECG to the patches that the model reads: complete patches, each lead normalized."""
 
 import torch
 from einops import rearrange
@@ -13,23 +13,23 @@ from lamae_toolkit.model.config import LAMAEConfig
 def check_input(batch: Batch, config: LAMAEConfig, mask: Bool[Tensor, "b l n"] | None = None) -> None:
     """Refuse an ECG without a usable lead, and a mask of a wrong shape or that leaves nothing visible (ECGError).
 
-    It reads values, for which a GPU is waited for; a model that is being compiled or exported does without.
+    It reads values, which synchronizes with a GPU; a model that is being compiled or exported skips it.
     """
     if torch.compiler.is_compiling():
         return
     if not bool(batch.lead_mask.any(dim=1).all()):
-        raise ECGError("An ECG of this batch has no usable lead at all; leave it out.")
+        raise ECGError("An ECG of this batch has no usable lead; leave it out.")
     if mask is None:
         return
     shape = (len(batch), len(batch.leads), patch_count(batch, config))
     if tuple(mask.shape) != shape:
         raise ECGError(f"The mask has shape {tuple(mask.shape)}, but these ECGs have patches of shape {shape}.")
     if not bool((~mask & batch.lead_mask[:, :, None]).any(dim=2).any(dim=1).all()):
-        raise ECGError("The mask hides everything of an ECG; leave at least one patch visible.")
+        raise ECGError("The mask covers all patches of an ECG; leave at least one patch visible.")
 
 
 def patch_count(batch: Batch, config: LAMAEConfig) -> int:
-    """How many whole patches these ECGs hold, at most `max_patches`; ECGError if fewer than two."""
+    """How many complete patches these ECGs hold, at most `max_patches`; ECGError if fewer than two."""
     n = min(batch.signal_mv.shape[2] // config.patch_samples, config.max_patches)
     if n < 2:
         raise ECGError(
@@ -40,7 +40,7 @@ def patch_count(batch: Batch, config: LAMAEConfig) -> int:
 
 
 def whole_patches(batch: Batch, config: LAMAEConfig) -> Batch:
-    """The ECGs without the samples at their end that fill no patch."""
+    """The ECGs without the samples at their end that do not fill a patch."""
     samples = patch_count(batch, config) * config.patch_samples
     return Batch(batch.signal_mv[:, :, :samples], batch.lead_mask, batch.leads)
 
@@ -57,7 +57,7 @@ def lead_statistics(batch: Batch, normalization: str) -> tuple[Float[Tensor, "b 
     """Mean and scale in mV by which each lead is normalized.
 
     "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that their relative
-    amplitudes stay. 0.01 mV is added in quadrature, so that noise in a silent lead is not blown up.
+    amplitudes stay. 0.01 mV is added in quadrature, so that noise in a flat lead is not amplified.
     """
     mean = batch.signal_mv.mean(dim=2, keepdim=True)
     variance = (batch.signal_mv - mean).square().mean(dim=2, keepdim=True)

@@ -1,4 +1,4 @@
-"""The precision of matrix products: 32 bits, or 16 where a model may round for speed."""
+"""The precision of matrix products: float32, or bfloat16 for speed."""
 
 import torch
 
@@ -14,5 +14,5 @@ def check_precision(precision: str) -> None:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Within it, matrix products are computed in this precision; parameters and what is added up stay in 32 bits."""
+    """Within it, matrix products are computed in this precision; parameters and sums stay in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

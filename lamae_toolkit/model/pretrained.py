@@ -37,6 +37,7 @@ _NAMES_OF_0_1 = {
     ".norm_network.": ".norm_mlp.",
     ".network.": ".mlp.",
     ".query_key_value.": ".qkv.",
+    ".spread.": ".broadcast.",
 }
 _CONFIG_OF_0_1 = {"normalisation": "normalization", "hidden_leads": "masked_leads"}
 
@@ -54,8 +55,8 @@ public: this is a reconstruction from its abstract). For research and teaching, 
     model = LAMAE.from_pretrained("THIS FOLDER")
 
 It reads up to {duration:g} s of any of the twelve leads at {rate:g} Hz, in mV. `golden.json` holds the lead weights and
-the heart token that it gives for a fixed test signal; loading checks them. `log.jsonl` beside this folder, where
-there is one, is the training log, and `training.pt` the state from which training goes on.
+the heart token that it gives for a fixed test signal; loading checks them. `log.jsonl` next to this folder, if
+present, is the training log, and `training.pt` the state from which training resumes.
 """
 
 
@@ -71,9 +72,9 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
 
     config: LAMAEConfig
     progress: float = 0.0
-    """The share of pretraining after warm-up that is done, 0 to 1, for losses that follow a schedule."""
+    """The fraction of pretraining after warm-up that is completed, 0 to 1, for losses with a schedule."""
     ecgs_meet_in_loss: bool = False
-    """Whether the loss compares the ECGs of a batch with each other, so that it does not follow from parts of it."""
+    """Whether the loss compares the ECGs of a batch with each other, so that a batch cannot be split to compute it."""
 
     def embed(self, batch: Batch) -> Any:
         """The heart token, the lead latents and the lead weights of each ECG."""
@@ -114,7 +115,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
                 folder = Path(snapshot_download(str(folder), allow_patterns=list(FILES), **hub))
             except (HFValidationError, OSError) as error:
                 raise ECGError(
-                    f"{folder} is neither a folder here nor a model that the Hugging Face hub gives"
+                    f"{folder} is neither a local folder nor a model of the Hugging Face hub that can be downloaded"
                     f" ({type(error).__name__}); check the path."
                 ) from error
         return cls._from_folder(folder, map_location)
@@ -140,7 +141,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
             values, state = config_of_0_1(values), {name_of_0_1(name): value for name, value in state.items()}
         kind = values.pop("model", cls.__name__)
         if kind != cls.__name__:
-            raise ECGError(f"{folder} holds a model of the kind {kind}, not {cls.__name__}; load it with that class.")
+            raise ECGError(f"{folder} holds a model of the class {kind}, not {cls.__name__}; load it with that class.")
         model = cls(LAMAEConfig.from_dict(values))
         _load(model, state, weights)
         _check_golden(model, folder / GOLDEN_FILE)
@@ -148,20 +149,20 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
 
 
 def config_of_0_1(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration that version 0.1 wrote, in today's names."""
+    """A configuration that version 0.1 wrote, with its keys renamed."""
     values = {_CONFIG_OF_0_1.get(name, name): value for name, value in values.items()}
     return values | ({"heart": "time_steps"} if values.get("heart") == "moments" else {})
 
 
 def name_of_0_1(name: str) -> str:
-    """A parameter's name in version 0.1, in today's words."""
+    """The present name of a parameter, from its name in version 0.1."""
     for old, new in _NAMES_OF_0_1.items():
         name = name.replace(old, new)
     return name
 
 
 def shipped_or_own(name: str | Path) -> Path:
-    """The folder of a checkpoint: that of the weights in `SHIPPED` if this is their name and no folder here.
+    """The folder of a checkpoint: that of the shipped weights if it is one of `SHIPPED` and no local folder.
 
     ECGError for a name of version 0.1.
     """
@@ -171,7 +172,7 @@ def shipped_or_own(name: str | Path) -> Path:
 
 
 def check_rate(model: "PretrainedModel", sampling_rate_hz: float) -> None:
-    """Refuse ECGs of another sampling rate than the model's (ECGError): it would read them too fast or too slow."""
+    """Refuse ECGs of another sampling rate than the model's (ECGError): it would read them at the wrong speed."""
     if sampling_rate_hz != model.config.sampling_rate_hz:
         raise ECGError(
             f"The ECGs are sampled at {sampling_rate_hz:g} Hz, but the model reads {model.config.sampling_rate_hz:g}"
@@ -180,7 +181,7 @@ def check_rate(model: "PretrainedModel", sampling_rate_hz: float) -> None:
 
 
 def golden_signal(config: LAMAEConfig) -> Batch:
-    """A fixed signal that needs no random numbers: a different sum of waves in each of the twelve leads."""
+    """A fixed test signal without random numbers: a different sum of sinusoids in each of the twelve leads."""
     samples = config.max_patches * config.patch_samples
     time_s = torch.arange(samples, dtype=torch.float64) / config.sampling_rate_hz
     lead = torch.arange(1, len(LEADS) + 1, dtype=torch.float64)[:, None]
@@ -189,7 +190,7 @@ def golden_signal(config: LAMAEConfig) -> Batch:
 
 
 def golden_outputs(model: "PretrainedModel") -> dict[str, list[float]]:
-    """What the model gives for the golden signal: the lead weights (mean over heads) and the heart token."""
+    """The outputs of the model for the golden signal: the lead weights (mean over heads) and the heart token."""
     was_training = model.training
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -199,31 +200,31 @@ def golden_outputs(model: "PretrainedModel") -> dict[str, list[float]]:
 
 
 def _check_golden(model: "PretrainedModel", path: Path) -> None:
-    """Refuse a checkpoint that no longer gives what it gave when it was saved (to 1e-3)."""
+    """Refuse a checkpoint whose outputs differ from those when it was saved (by more than 1e-3)."""
     if not path.is_file():
-        raise ECGError(f"{path.parent} is not a whole checkpoint: it has no {path.name}; copy it anew.")
+        raise ECGError(f"{path.parent} is not a complete checkpoint: it has no {path.name}; copy it again.")
     now = golden_outputs(model)
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         same = {name: np.allclose(values, saved[name], atol=1e-3, rtol=1e-3) for name, values in now.items()}
     except (ValueError, KeyError, TypeError) as error:
-        raise ECGError(f"{path} is damaged; copy the checkpoint anew.") from error
+        raise ECGError(f"{path} is damaged; copy the checkpoint again.") from error
     for name in now:
         if not same[name]:
             raise ECGError(
-                f"The checkpoint {path.parent} gives other {name} than when it was saved: its files or this"
-                " version of the toolkit are not those that it was trained with."
+                f"The checkpoint {path.parent} gives another {name} than when it was saved: its files or this"
+                " version of the toolkit have changed; copy it again, or use the version that saved it."
             )
 
 
 def _load(model: nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
-    """Fill the model with these weights; ECGError if they are of another configuration."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    """Load these weights into the model; ECGError if they are of another configuration."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
-    if wanted != found:
-        name = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))[0]
+    if expected != found:
+        name = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))[0]
         raise ECGError(
-            f"{weights} belongs to another configuration than the {CONFIG_FILE} beside it: {name} is"
-            f" {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} by the configuration."
+            f"{weights} does not match the {CONFIG_FILE} next to it: {name} has shape"
+            f" {found.get(name, 'absent')} in the weights and {expected.get(name, 'absent')} by the configuration."
         )
     model.load_state_dict(state)

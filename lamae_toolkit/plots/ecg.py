@@ -165,8 +165,8 @@ def lead_attention_figure(
             hovertemplate="%{y} took %{z:.1%} from %{x}<extra></extra>",
         )
     )
-    figure.update_yaxes(autorange="reversed", title_text="looking lead")
-    figure.update_xaxes(title_text="looked-at lead")
+    figure.update_yaxes(autorange="reversed", title_text="attending lead")
+    figure.update_xaxes(title_text="attended lead")
     return finish(figure, title, height=460)
 
 

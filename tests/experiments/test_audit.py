@@ -75,7 +75,7 @@ def test_an_ecg_with_nothing_or_whole_leads_hidden_is_the_ecg_without_them(cohor
     mask[:, 2:5] = True
     without = model.embed(batch.select([*LEADS[:2], *LEADS[5:]]))
     torch.testing.assert_close(model.embed(batch, mask).summary, without.summary, atol=1e-5, rtol=1e-4)
-    with pytest.raises(ECGError, match="hides everything"):
+    with pytest.raises(ECGError, match="covers all patches"):
         model.embed(batch, torch.ones_like(mask))
     with pytest.raises(ECGError, match="The mask has shape"):
         model.embed(batch, mask[:, :, 1:])

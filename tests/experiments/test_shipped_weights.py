@@ -43,7 +43,7 @@ def test_shipped_weights_load_offline_by_name_and_are_small(name, monkeypatch, t
 
 
 def test_weights_of_another_kind_are_refused_with_their_kind():
-    with pytest.raises(ECGError, match="holds a model of the kind IndependentMAE, not LAMAE"):
+    with pytest.raises(ECGError, match="holds a model of the class IndependentMAE, not LAMAE"):
         LAMAE.from_pretrained("lamae-mini-ptbxl-independent")
 
 

@@ -46,7 +46,7 @@ def test_attention_between_leads_is_the_roll_up_that_is_documented():
     by_hand = sum(attention[1, 2, 5 * 4 + token, 5 * 7 : 5 * 8].sum() for token in range(5)) / 5
     torch.testing.assert_close(rolled[1, 2, 4, 7], by_hand)
     torch.testing.assert_close(rolled.sum(-1), torch.ones(2, 3, 12))
-    with pytest.raises(ECGError, match="cannot be shared out"):
+    with pytest.raises(ECGError, match="cannot be divided among"):
         lead_attention(attention, 7)
 
 
@@ -73,7 +73,7 @@ def by_hand(model: LAMAE, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     for layer in range(model.config.latent_depth):
         name = f"latent_attention.{layer}"
         if model.config.tokens == "induced":
-            took = mean[f"{name}.spread.attention"] @ mean[f"{name}.gather.attention"]
+            took = mean[f"{name}.broadcast.attention"] @ mean[f"{name}.gather.attention"]
         elif model.config.tokens == "cls":
             took = torch.eye(leads * n)
             for row in range(leads):

@@ -143,7 +143,7 @@ def test_reconstructed_leads_are_the_models_and_the_others_stay(cohort):
     for name in ecg.leads:
         same = np.array_equal(reconstructed.lead(name), ecg.lead(name))
         assert same == (name not in ("V2", "V3"))
-    # Only the shape of the other leads enters: a masked lead that is reversed in time has the same mean and spread.
+    # Only mean and standard deviation of a masked lead are used: the same lead reversed in time gives the same result.
     signal_mv = ecg.signal_mv.copy()
     signal_mv[ecg.leads.index("V2")] = signal_mv[ecg.leads.index("V2")][::-1]
     other = leads_reconstructed(model, Recording(signal_mv, 100.0, ecg.leads), ["V2", "V3"])

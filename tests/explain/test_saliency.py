@@ -182,7 +182,7 @@ def test_what_cannot_be_explained_is_refused(batch):
     model = random_encoder(SMALL)
     probe = random_probe(model, batch, "heart")
     for function in (gradient_attention, gradient_input):
-        with pytest.raises(ECGError, match=r"no code 'I10'; it predicts I44.7, I48.91"):
+        with pytest.raises(ECGError, match=r"does not predict 'I10'; choose from I44.7, I48.91"):
             function(model, probe, batch, "I10")
         with pytest.raises(ECGError, match="use the probe that was fitted on this model"):
             function(random_encoder(replace(SMALL, width=64)), probe, batch, CODE)

@@ -83,7 +83,7 @@ def test_the_names_are_those_of_the_modules():
     assert attention_names(random_encoder(replace(SMALL, tokens="induced", latent_depth=1, encoder_depth=1))) == (
         "encoder.0.attention",
         "latent_attention.0.gather.attention",
-        "latent_attention.0.spread.attention",
+        "latent_attention.0.broadcast.attention",
         "pooling",
         "decoder.0.attention",
     )
@@ -208,8 +208,8 @@ def test_a_compiled_model_is_refused_wherever_it_is_compiled():
     part.latent_attention[1] = torch.compile(part.latent_attention[1])
     part_in_place.encoder[0].attention.compile()
     for compiled, complaint in (
-        (torch.compile(model), "A compiled model cannot be watched, .* as it was before torch.compile"),
-        (in_place, "A compiled model cannot be watched"),
+        (torch.compile(model), "This model is compiled, .* as it was before torch.compile"),
+        (in_place, "This model is compiled"),
         (part, r"Part 'latent_attention.1' of this model is compiled"),
         (part_in_place, r"Part 'encoder.0.attention' of this model is compiled"),
     ):

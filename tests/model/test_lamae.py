@@ -223,7 +223,7 @@ def test_bad_input_gets_one_sentence(model):
     batch = some_ecgs()
     with pytest.raises(ECGError, match="the model needs at least 50"):
         model.embed(some_ecgs(samples=40))
-    with pytest.raises(ECGError, match="hides everything"):
+    with pytest.raises(ECGError, match="covers all patches"):
         model(batch, torch.ones(3, 12, 40, dtype=torch.bool))
     with pytest.raises(ECGError, match="The mask has shape"):
         model(batch, torch.zeros(3, 12, 39, dtype=torch.bool))
@@ -237,7 +237,7 @@ def test_bad_input_gets_one_sentence(model):
         ({"mask_ratio": 0.0, "masked_leads": 0}, "masks nothing"),
         ({"latent_depth": -1}, "must be at least 0"),
         ({"pooling": "max"}, "choose from attention, mean"),
-        ({"width": 32}, "cannot be shared by 3 heads"),
+        ({"width": 32}, "cannot be divided among 3 heads"),
         ({"tokens": "some"}, "choose from all, cls"),
         ({"mask_ratio": 1.0}, "between 0 and 1"),
         ({"depth": 3}, "unknown key 'depth'"),

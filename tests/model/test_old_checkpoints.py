@@ -27,7 +27,7 @@ VARIANTS = {
 
 
 def parameter_name_in_0_1(name: str) -> str:
-    """The name in version 0.1 of a parameter of today, written down without a look at what loading translates."""
+    """The name in version 0.1 of a present parameter, written independently of the translation in loading."""
     parts = name.split(".")
     first = {
         "patch_embed": "embed_patch",
@@ -35,7 +35,7 @@ def parameter_name_in_0_1(name: str) -> str:
         "decoder_lead_embed": "decoder_lead_name",
         "decoder_pred": "draw_patch",
     }
-    inner = {"norm_mlp": "norm_network", "mlp": "network", "qkv": "query_key_value"}
+    inner = {"norm_mlp": "norm_network", "mlp": "network", "qkv": "query_key_value", "broadcast": "spread"}
     return ".".join([first.get(parts[0], parts[0]), *(inner.get(part, part) for part in parts[1:])])
 
 

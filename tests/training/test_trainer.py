@@ -130,7 +130,7 @@ def test_a_checkpoint_says_what_it_is_and_refuses_what_does_not_fit(cohort, tmp_
         LAMAE.from_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"width": 64}))
-    with pytest.raises(ECGError, match=r"another configuration than the config\.json beside it"):
+    with pytest.raises(ECGError, match=r"does not match the config\.json next to it"):
         LAMAE.from_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(config | {"depth": 64}))
     with pytest.raises(ECGError, match="unknown key 'depth'"):
@@ -153,7 +153,7 @@ def test_the_loop_logs_what_it_did(cohort, tmp_path):
 
 
 def test_a_name_that_is_no_model_is_refused():
-    with pytest.raises(ECGError, match="neither a folder here nor a model that the Hugging Face hub gives"):
+    with pytest.raises(ECGError, match="neither a local folder nor a model of the Hugging Face hub"):
         LAMAE.from_pretrained("no such/model/at all")
 
 
