@@ -1,4 +1,4 @@
-"""Calibration: of unseen patients whose ECGs got a similar probability, the share that had the code."""
+"""Calibration: the observed share of a code among test ECGs of similar predicted probability."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from lamae_toolkit.model.pretrained import shipped_or_own
 
 CALIBRATION_FILE = "calibration.json"
 EDGES = (0.05, 0.2, 0.5, 0.8)
-"""Where the groups of `Calibration` end. Not of equal size: of a rare code that would put 10 % and 90 % into one."""
+"""Upper edges of the groups of `Calibration`. Equal sizes would put 10 % and 90 % of a rare code into one group."""
 COLUMNS = ("observed", "low", "high", "ECGs", "patients")
 Z_95 = 1.959964
 """The 97.5 % point of the normal distribution."""
@@ -32,10 +32,10 @@ def calibration_curve(
 ) -> pd.DataFrame:
     """For each group of ECGs of similar probability the mean probability, and the share that has the code.
 
-    edges: where the groups end; by default they are ten equal parts of the ECGs by probability, equal probabilities
-    together, or fewer of 20 ECGs each. Columns: group (its number), probability, observed, low, high, ECGs, patients.
-    The interval is Wilson's 95 % one with the number of patients, not of ECGs, as n: unlike a bootstrap it has a width
-    where no ECG of a group has the code.
+    edges: the upper edges of the groups; by default there are ten groups of equal size by probability, or fewer of 20
+    ECGs each; equal probabilities stay together. Columns: group (its number), probability, observed, low, high, ECGs,
+    patients. The interval is Wilson's 95 % one with the number of patients, not of ECGs, as n: unlike a bootstrap, its
+    width is not 0 if no ECG of a group has the code.
     """
     rows = []
     group = _groups(probabilities, _quantiles(probabilities) if edges is None else edges)
@@ -48,26 +48,26 @@ def calibration_curve(
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share p of n patients, which has a width at 0 and 1, too.
+    """The 95 % interval of a share p of n patients; its width is not 0 at p = 0 and p = 1.
 
     (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), Wilson, J Am Stat Assoc 1927.
     """
-    middle, wide = share + Z_95**2 / (2 * n), 1 + Z_95**2 / n
+    center, denominator = share + Z_95**2 / (2 * n), 1 + Z_95**2 / n
     half = Z_95 * np.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-    return max(float((middle - half) / wide), 0.0), min(float((middle + half) / wide), 1.0)
+    return max(float((center - half) / denominator), 0.0), min(float((center + half) / denominator), 1.0)
 
 
 def brier_score(labels: Labels, probabilities: Probabilities, counts: Counts) -> Estimate:
-    """Mean squared error of the probabilities: the mean of (p - label)². 0 is best; pi (1 - pi) is guessing."""
+    """Mean of (p - label)²: 0 is best; the prevalence pi as constant probability gives pi (1 - pi)."""
     error = (probabilities - labels) ** 2
     return estimate(float(error.mean()), counts @ error / counts.sum(axis=1))
 
 
 def calibration_error(labels: Labels, probabilities: Probabilities, counts: Counts) -> Estimate:
-    """Expected calibration error: how far the groups of `calibration_curve` are from their probability, on average.
+    """Expected calibration error: the mean distance between probability and observed share in `calibration_curve`.
 
     ECE = sum over groups of (its share of the ECGs) |observed - mean probability| (Naeini et al., AAAI 2015, with
-    groups of equal size). With few ECGs it is above 0 for perfect probabilities, too, and more so in bootstrap
+    groups of equal size). With few ECGs it is above 0 even for perfect probabilities, and more so in bootstrap
     resamples.
     """
     edges = _quantiles(probabilities)
@@ -85,15 +85,15 @@ class Calibration:
     groups: by code, a row per group that has ECGs; columns: group (its number), observed (the share that had the
     code), low and high (Wilson's 95 % interval with the patients as n), ECGs and patients.
 
-    The interval says how far to trust a probability *among patients like those that were scored*. It is none of this
-    patient, and it holds for ECGs as they were scored: with all their leads, and unchanged.
+    The interval says how far to trust a probability *among patients like those of the test*. It is not an interval for
+    one patient, and it holds for ECGs as in the test: with all their leads, and unchanged.
     """
 
     groups: dict[str, pd.DataFrame]
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> "Calibration":
-        """From a probe's predictions for unseen patients."""
+        """From a probe's predictions for test patients."""
         predictions = evaluation.predictions
         return cls(
             {
@@ -142,7 +142,7 @@ class Calibration:
 def _quantiles(probabilities: Probabilities) -> np.ndarray:
     """The edges of ten groups of equal size, or of fewer groups of 20 ECGs each."""
     if len(probabilities) == 0:
-        raise ECGError("There is no ECG to group by probability; choose folds of the cohort that have some.")
+        raise ECGError("There is no ECG to group by probability; choose folds that have ECGs.")
     bins = int(np.clip(len(probabilities) // 20, 2, 10))
     # A probability that is an edge belongs to the group below it.
     return np.nextafter(np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1]), np.inf)

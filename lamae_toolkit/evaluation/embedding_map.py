@@ -1,4 +1,4 @@
-"""Where ECGs lie in a model's latent space: a map in two dimensions, the nearest ECGs, and what a selection has."""
+"""ECGs in a model's latent space: a two-dimensional map, the nearest ECGs, and the codes of a selection."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,21 +14,21 @@ from lamae_toolkit.errors import ECGError
 MAP_METHODS = ("pca", "t-sne")
 FEWEST, MOST_AXES, PERPLEXITY = 4, 50, 30.0
 EXACT = "covariance_eigh"
-"""The way to principal components that is exact, without random numbers, and quickest for few latents."""
+"""A solver of PCA that is exact, without random numbers, and fastest for few features."""
 
 
 def standardized(x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b d"]:
-    """Every latent with mean 0 and standard deviation 1 over the ECGs, so that none rules for its size alone."""
+    """Every feature with mean 0 and standard deviation 1 over the ECGs, so that none dominates by its scale."""
     x = x.astype(np.float64)
     return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-9)
 
 
 def map_positions(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 0) -> Float[np.ndarray, "b 2"]:
-    """A place on a flat map for every ECG, near to those that the model finds alike.
+    """A position on a two-dimensional map for every ECG, close to similar ECGs.
 
-    "pca": the two directions in which the standardised latents vary most; distances keep their meaning, and much is
+    "pca": the two directions in which the standardized features vary most; distances keep their meaning, but much is
     not shown (`variance_shown`). "t-sne": neighbors stay together; distances between groups mean nothing (van der
-    Maaten and Hinton, JMLR 2008), here of the first 50 principal components, from the places of the PCA.
+    Maaten and Hinton, JMLR 2008); of the first 50 principal components, initialized by PCA.
     """
     if method not in MAP_METHODS:
         raise ECGError(f"There is no map by {method!r}; choose from {', '.join(MAP_METHODS)}.")
@@ -39,39 +39,38 @@ def map_positions(x: Float[np.ndarray, "b d"], method: str = "pca", seed: int = 
         return PCA(2, svd_solver=EXACT).fit_transform(z)
     z = PCA(min(MOST_AXES, *z.shape), svd_solver=EXACT).fit_transform(z)
     perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
-    with threadpool_limits(1, "openmp"):  # its threads wait for each other at every step: on a busy computer, for long
+    with threadpool_limits(1, "openmp"):  # its threads synchronize at every step, which is slow on a busy computer
         return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(z).astype(np.float64)
 
 
-def variance_shown(x: Float[np.ndarray, "b d"], places: Float[np.ndarray, "b 2"]) -> float:
-    """The share of the variance of the standardised latents that a PCA map shows; the rest is not to be seen on it."""
-    return float(places.var(axis=0).sum() / standardized(x).var(axis=0).sum())
+def variance_shown(x: Float[np.ndarray, "b d"], positions: Float[np.ndarray, "b 2"]) -> float:
+    """The share of the variance of the standardized features that a PCA map shows."""
+    return float(positions.var(axis=0).sum() / standardized(x).var(axis=0).sum())
 
 
-def nearest(
-    x: Float[np.ndarray, "b d"], place: int, patient_ids: Int[np.ndarray, " b"], count: int = 8
-) -> pd.DataFrame:
-    """The ECGs that the model finds most alike, by the cosine of their standardised latents; 1 is the same direction.
+def nearest(x: Float[np.ndarray, "b d"], row: int, patient_ids: Int[np.ndarray, " b"], count: int = 8) -> pd.DataFrame:
+    """The most similar ECGs, by the cosine of their standardized features; 1 is the same direction.
 
-    place: which row of x. Columns: place, similarity, same_patient: a neighbor of the same patient shows that the
-    model knows this heart again, not that it knows the disease. ECGError if there are not `count` others.
+    row: the row of x whose neighbors are wanted. Columns: row, similarity, same_patient: a neighbor of the same patient
+    shows that the model recognizes this heart, not that it recognizes the disease. ECGError if there are fewer than
+    `count` others.
     """
-    if not 0 <= place < len(x):
-        raise ECGError(f"There is no ECG {place} among these {len(x)}.")
+    if not 0 <= row < len(x):
+        raise ECGError(f"There is no ECG {row} among these {len(x)}.")
     if count > len(x) - 1:
         raise ECGError(f"{count} neighbors were asked for, but there are only {len(x) - 1} other ECGs; ask for fewer.")
     z = standardized(x)
     z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-12
-    similarity = z @ z[place]
-    similarity[place] = -np.inf
-    found = np.argsort(-similarity, kind="stable")[:count]
-    same = patient_ids[found] == patient_ids[place]
-    return pd.DataFrame({"place": found, "similarity": similarity[found], "same_patient": same})
+    similarity = z @ z[row]
+    similarity[row] = -np.inf
+    rows = np.argsort(-similarity, kind="stable")[:count]
+    same = patient_ids[rows] == patient_ids[row]
+    return pd.DataFrame({"row": rows, "similarity": similarity[rows], "same_patient": same})
 
 
-def inside(places: Float[np.ndarray, "b 2"], outline: Float[np.ndarray, "k 2"]) -> Int[np.ndarray, " m"]:
-    """Which places a closed outline holds: those from which a line to the right crosses it an odd number of times."""
-    (x, y), crossings = places.T, np.zeros(len(places), dtype=int)
+def inside(positions: Float[np.ndarray, "b 2"], outline: Float[np.ndarray, "k 2"]) -> Int[np.ndarray, " m"]:
+    """The points inside a closed outline: those from which a ray to the right crosses it an odd number of times."""
+    (x, y), crossings = positions.T, np.zeros(len(positions), dtype=int)
     for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
         between = (y0 <= y) != (y1 <= y)
         crossings += between & (x < x0 + (y - y0) * (x1 - x0) / ((y1 - y0) or 1.0))
@@ -79,10 +78,10 @@ def inside(places: Float[np.ndarray, "b 2"], outline: Float[np.ndarray, "k 2"]) 
 
 
 def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"]) -> pd.DataFrame:
-    """Which codes the chosen ECGs have, and how often the rest has them; the greatest difference of shares first.
+    """The codes of the chosen ECGs and of the rest; the greatest difference of shares first.
 
-    codes: the codes of every ECG. chosen: places in it. Columns: chosen and rest (numbers of ECGs with the code),
-    share_chosen and share_rest. The chosen ones were picked for where they lie: this describes, and tests nothing.
+    codes: the codes of every ECG. chosen: indices into it. Columns: chosen and rest (numbers of ECGs with the code),
+    share_chosen and share_rest. The selection was made on the map: this table is a description, not a test.
     """
     picked = np.zeros(len(codes), dtype=bool)
     picked[chosen] = True
@@ -98,5 +97,5 @@ def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"
         table.chosen / max(picked.sum(), 1),
         table.rest / max((~picked).sum(), 1),
     )
-    apart = (table.share_chosen - table.share_rest).abs()
-    return table.loc[apart.sort_values(ascending=False, kind="stable").index].rename_axis("code")
+    difference = (table.share_chosen - table.share_rest).abs()
+    return table.loc[difference.sort_values(ascending=False, kind="stable").index].rename_axis("code")

@@ -26,7 +26,7 @@ from lamae_toolkit.model.pretrained import check_rate
 
 @dataclass(frozen=True)
 class Split:
-    """Which folds of patients do what: train, validation (to choose the penalty) and test (to be scored on).
+    """The folds of patients for training, validation (to choose C) and test.
 
     Each is a tuple of fold numbers. Raises ECGError if a fold is in two of them.
 
@@ -47,7 +47,7 @@ class Split:
 
     @classmethod
     def of(cls, store: Store) -> "Split":
-        """The split that the store's source recommends; else the usual one."""
+        """The split that the store's source recommends; else the default."""
         return cls(**{part: tuple(folds) for part, folds in store.meta.get("split", {}).items()})
 
     @property
@@ -58,8 +58,8 @@ class Split:
     def indices(self, index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The positions of the training, validation and test ECGs in an index.
 
-        ECGs that are not `labelled`, where the index says so, are in none of them: no known code is not the same as no
-        code. Of a stay with several ECGs (`ecg_in_stay`) only the first is in validation and test, but all are in
+        ECGs that are not `labelled`, if the index has this column, are in none of them: no known code is not the same
+        as no code. Of a stay with several ECGs (`ecg_in_stay`) only the first is in validation and test, but all are in
         training, as in Strodthoff et al. (arXiv 2312.11050).
         """
         labeled = index.labelled.to_numpy(dtype=bool) if "labelled" in index else np.ones(len(index), dtype=bool)
@@ -74,7 +74,7 @@ class Split:
 def random_encoder(config: LAMAEConfig, seed: int = 0) -> LAMAE:
     """An untrained model of the same shape: the baseline that shows what the architecture alone is worth.
 
-    config: the sizes of the model. seed: of its random weights; the global random numbers stay as they were. Raises
+    config: the sizes of the model. seed: of its random weights; the global random state is unchanged. Raises
     ECGError through LAMAEConfig if the sizes do not fit together.
 
     Example:
@@ -166,7 +166,7 @@ def _embeddings(
     check_rate(model, store.sampling_rate_hz)
     check_precision(precision)
     if len(rows) == 0:
-        raise ECGError("There is no ECG to embed; choose folds of the cohort that have some.")
+        raise ECGError("There is no ECG to embed; choose folds that have ECGs.")
     device, rows = torch.device(device), np.asarray(rows, dtype=np.int64)
     batch_size = batch_size or (16 if device.type == "cpu" else 256)
     model.to(device).eval()
@@ -177,7 +177,7 @@ def _embeddings(
             with torch.inference_mode(), autocast(device, precision):
                 embedding = model.embed(batch)
             following = rows[start + batch_size : start + 2 * batch_size]
-            if len(following):  # read from disk while a GPU still computes, which the caller waits for
+            if len(following):  # read from disk while the GPU still computes the batch
                 packed = store.packed(following)
             yield embedding
             bar.update(len(batch))
@@ -253,10 +253,9 @@ class Evaluation:
 
 
 def codes_to_predict(store: Store, split: Split, minimum: int = 10) -> tuple[str, ...]:
-    """The codes of a cohort that at least `minimum` training ECGs have, and one ECG of each other part.
+    """The codes that at least `minimum` training ECGs and at least one ECG of each other part have.
 
-    Of a store that has `classes`, codes with their ancestors that are frequent enough, only these; else the codes as
-    they stand in the index.
+    If the store has `classes` (codes with their ancestors), only these are candidates; else the codes of the index.
     """
     parts = [store.index.iloc[positions] for positions in split.indices(store.index)]
     classes = store.meta.get("classes")
@@ -287,11 +286,11 @@ def evaluate(
     device: torch.device | str = "cpu",
     memory_bytes: int = 2**30,
 ) -> Evaluation:
-    """Fit a probe on the training patients, choose its penalty on the validation patients, score the test patients.
+    """Fit a probe on the training patients, choose C on the validation patients, and score it on the test patients.
 
     embedding: the ECGs as from `embed_rows`, or their features alone, (b, d), as from `embed_features`. index: their
     rows of the store's index, in the same order. codes: the ICD-10 codes to predict. name: of the model, for tables
-    and figures. split: which folds do what; the usual one if None. representation: what the probe gets, "heart",
+    and figures. split: the folds of each part; the default split if None. representation: the features, "heart",
     "summary" or "per_lead". Intervals are 95 % percentiles over `n_bootstrap` bootstrap resamples of test patients, for
     which `seed` is the random seed. device, memory_bytes: where probe and scores
     are computed, and about how much memory they take next to the features; see `fit_probe`. Raises ECGError if a part
@@ -319,7 +318,7 @@ def evaluate(
 
 
 def _float64_device(device: torch.device | str) -> torch.device:
-    """The device, or the CPU where the device (Apple's MPS) has no 64-bit numbers, in which a probe is fitted."""
+    """The device, or the CPU if the device (Apple's MPS) has no float64, in which a probe is fitted."""
     device = torch.device(device)
     return torch.device("cpu") if device.type == "mps" else device
 
@@ -337,7 +336,7 @@ def score_probe(
 ) -> Evaluation:
     """Score a probe on ECGs that it was not fitted on: x are their features, index their rows of the store's index."""
     if len(index) == 0:
-        raise ECGError("There is no ECG to score the probe on; choose folds of the cohort that have some.")
+        raise ECGError("There is no ECG to score the probe on; choose folds that have ECGs.")
     patients = index.patient_id.to_numpy()
     counts = patient_bootstrap(patients, n_bootstrap, seed)
     labels, logits = label_matrix(index.codes.tolist(), probe.codes), probe.logits(x)
@@ -353,7 +352,7 @@ def score_probe(
 
 
 def macro_differences(ours: Evaluation, theirs: Evaluation) -> dict:
-    """The macro AUROC and AUPRC of one model above another's, paired over the same test patients."""
+    """The differences in macro AUROC and AUPRC between two models, paired over the same test patients."""
     return {
         "macro_auroc_difference": asdict(macro_difference(ours.auroc, theirs.auroc)),
         "macro_auprc_difference": asdict(macro_difference(ours.auprc, theirs.auprc)),

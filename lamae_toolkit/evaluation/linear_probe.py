@@ -28,14 +28,14 @@ PROBE_FILE = "probe.json"
 REPRESENTATIONS = ("heart", "summary", "per_lead")
 """What the features of a probe are: the pooled heart token; the summary of the latents by mean and standard deviation
 over leads and time; or the latents of all leads next to each other, each with its standard deviation over time, and
-the summary. The first two do not depend on how many leads there are or in which order."""
+the summary. The first two do not depend on the number and order of the leads."""
 REPRESENTATION_NAMES = {
     "per_lead": "all lead latents",
     "summary": "summary of the latents",
     "heart": "heart token",
     "trained": "trained on labels",
 }
-"""What a probe reads, or that a model was trained on the labels instead."""
+"""The representations in words, and the mark of a model that was trained on the labels instead."""
 
 
 def features(embedding: Embedding, representation: str = "heart") -> Float[np.ndarray, "b d"]:
@@ -58,8 +58,8 @@ class Probe:
 
     codes: the ICD-10 codes, in the order of the rows of weight. representation: what the features are, one of
     REPRESENTATIONS. mean, scale: (d,), of the training ECGs, for each lead's features of those that have the lead.
-    weight: (c, d). bias: (c,). C: the inverse penalty, chosen on validation patients. Raises ECGError when it is loaded
-    from a folder without `probe.json`, or is given features of another model.
+    weight: (c, d). bias: (c,). C: inverse regularization strength as in scikit-learn, chosen on validation patients.
+    Raises ECGError when it is loaded from a folder without `probe.json`, or is given features of another model.
 
     Example:
         import numpy as np
@@ -87,9 +87,10 @@ class Probe:
         return np.concatenate([self._standardized(piece) @ self.weight.T + self.bias for piece in pieces])
 
     def _standardized(self, x: np.ndarray) -> np.ndarray:
-        """The features that the weights multiply: (x - mean) / scale, and 0 for those of an absent lead.
+        """The standardized features: (x - mean) / scale, and 0 for those of an absent lead.
 
-        Absent is what is exactly 0 in "per_lead" (see `Embedding`): the standard deviation of a valid lead never is.
+        In "per_lead", a feature that is exactly 0 is of an absent lead (see `Embedding`): those of a valid lead never
+        are.
         """
         z = (x - self.mean) / self.scale
         if self.representation == "per_lead":
@@ -97,10 +98,10 @@ class Probe:
         return z
 
     def check_width(self, width: int) -> None:
-        """ECGError if the probe does not take so many features per ECG: it was fitted on another model."""
+        """ECGError if the probe has another number of features per ECG: it was fitted on another model."""
         if width != len(self.mean):
             raise ECGError(
-                f"The probe reads {len(self.mean)} numbers per ECG, but this model gives {width};"
+                f"The probe reads {len(self.mean)} features per ECG, but this model gives {width};"
                 " use the probe that was fitted on this model."
             )
 
@@ -118,7 +119,7 @@ class Probe:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Probe":
-        """Read `probe.json` from a checkpoint's folder, or of shipped weights by name; ECGError if it is not there."""
+        """Read `probe.json` from a checkpoint's folder, or of shipped weights by name; ECGError if there is none."""
         path = shipped_or_own(folder) / PROBE_FILE
         if not path.is_file():
             raise ECGError(f"{folder} has no {PROBE_FILE}, so it predicts no codes; run `lamae evaluate` on it first.")
@@ -133,7 +134,7 @@ class Probe:
 
 
 def _rounded(values: np.ndarray) -> list:
-    """The numbers to ten digits, more than the features have that they are multiplied with."""
+    """The numbers to ten significant digits, more than the float32 features have."""
     values = values.astype(np.float64)
     scale = 10.0 ** (9 - np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))))
     return (np.round(values * scale) / scale).tolist()
@@ -154,8 +155,8 @@ def fit_probe(
     """Fit one logistic regression per ICD-10 code on the training ECGs. An absent lead counts as an average lead.
 
     x: (b, d), the features of each ECG, from `features`. labels: (b, c), 1 where an ECG has a code. train, validation:
-    row numbers of x. representation: what the features are, one of REPRESENTATIONS. Cs: inverse penalties; one C for
-    all codes, which goes up from the smallest for as long as that raises the macro AUROC on the validation ECGs.
+    row numbers of x. representation: what the features are, one of REPRESENTATIONS. Cs: candidates for C, one C
+    for all codes; they are tried from the smallest on, as long as the macro AUROC on the validation ECGs rises.
     device: where to compute; it holds x and the labels of both parts and, next to them, about
     `memory_bytes`; L-BFGS keeps about 25 numbers per weight in the main memory.
 
@@ -195,7 +196,7 @@ def fit_probe(
             break
         best, best_score = (weight, bias, C), score
     if best is None:
-        raise ECGError("No code has both ECGs with it and without it among the validation patients; use more ECGs.")
+        raise ECGError("No code has both positive and negative ECGs among the validation patients; use more ECGs.")
     fitted: Any = [value.cpu().numpy() for value in (learned.mean, learned.scale, *best[:2])]
     return Probe(tuple(codes), representation, fitted[0], fitted[1], fitted[2], fitted[3], best[2])
 
@@ -203,10 +204,10 @@ def fit_probe(
 def _check_memory(
     x: np.ndarray, labels: np.ndarray, train: int, validation: int, memory_bytes: int, device: torch.device
 ) -> None:
-    """Refuse before an hour's work what a GPU cannot hold (ECGError)."""
+    """Refuse data that do not fit into the GPU before the work begins (ECGError)."""
     if device.type != "cuda":
         return
-    torch.cuda.empty_cache()  # what PyTorch keeps from embedding is free as well
+    torch.cuda.empty_cache()  # memory that PyTorch caches from embedding is free as well
     needed = (x.nbytes + labels.nbytes) * (train + validation) / len(x) + memory_bytes
     needed += 8 * labels.shape[1] * (validation + 10 * x.shape[1])  # log-odds, weights and their gradients
     free = torch.cuda.mem_get_info(device)[0]
@@ -222,8 +223,8 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Te
 
     The representations "heart" and "summary" are made of the leads that are available, whichever they are. "per_lead"
     has features for each of the twelve leads, in the order of LEADS; those of an absent lead take the probe's mean,
-    so that (features - mean) / scale = 0: what is not known is no evidence for a code or against it. Zeros would be
-    taken for a lead that no patient has. 64-bit, on the CPU; a gradient flows through to the embedding.
+    so that (features - mean) / scale = 0: an absent lead is no evidence for a code or against it. Zeros would be
+    read as a lead unlike that of any patient. 64-bit, on the CPU; a gradient flows through to the embedding.
     """
     if probe.representation != "per_lead":
         x = chosen_latents(embedding, probe.representation).cpu().double()
@@ -259,7 +260,7 @@ def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Tensor, 
 def predict(model: LAMAE, probe: Probe, batch: Batch) -> pd.DataFrame:
     """The probability of each ICD-10 code for each ECG: one row per ECG, one column per code.
 
-    model: the frozen model that the probe was fitted on; it is left in the mode (training or not) that it had. batch:
+    model: the frozen model that the probe was fitted on; its mode (training or not) is restored. batch:
     ECGs in mV at the model's sampling rate (Hz), whose leads may come in any order and may be absent (see
     `probe_features`). Raises ECGError if the probe was fitted on another model.
 

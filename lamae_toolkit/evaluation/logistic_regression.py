@@ -13,9 +13,9 @@ from lamae_toolkit.errors import ECGError
 
 
 class Standardized(NamedTuple):
-    """ECGs as a probe reads them, piece by piece: (features - mean) / scale, and 0 for the features of an absent lead.
+    """Standardized features, in chunks: (features - mean) / scale, and 0 for the features of an absent lead.
 
-    x: (b, d). labels: (b, c). mean, scale: (d,), in 64 bits, in which everything is computed.
+    x: (b, d). labels: (b, c). mean, scale: (d,), float64, as all computation.
     """
 
     x: Tensor
@@ -36,11 +36,11 @@ class Standardized(NamedTuple):
         return raw._replace(mean=mean, scale=(square / count).sqrt() + 1e-6)
 
     def valid_mask(self, x: Tensor) -> Tensor:
-        """Where a feature is defined. Absent is what is exactly 0 in "per_lead"."""
+        """Where a feature is defined: in "per_lead", those of an absent lead are exactly 0."""
         return x != 0 if self.representation == "per_lead" else torch.ones_like(x, dtype=torch.bool)
 
     def pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (k, d) and labels (k, c) of some ECGs after the other, so many that what is made of them fits."""
+        """Features (k, d) and labels (k, c), chunk by chunk, small enough for `memory_bytes`."""
         rows = max(self.memory_bytes // (40 * self.labels.shape[1] + 48 * self.x.shape[1]), 1)
         for x, labels in zip(self.x.split(rows), self.labels.split(rows), strict=True):
             yield (x - self.mean) / self.scale * self.valid_mask(x), labels
@@ -49,7 +49,7 @@ class Standardized(NamedTuple):
 class PrincipalAxes(NamedTuple):
     """The directions (k, d) in which features vary most, and the norm (k,) of the features along each.
 
-    z: (b, k), the features along the axes, where they fit into the memory at once; else None.
+    z: (b, k), the features along the axes, if they fit into memory at once; else None.
     """
 
     norm: Tensor
@@ -58,7 +58,7 @@ class PrincipalAxes(NamedTuple):
 
 
 def principal_axes(learned: Standardized) -> PrincipalAxes:
-    """The principal axes, by the eigenvectors of z^T z, or of z z^T where ECGs are fewer than features."""
+    """The principal axes, by the eigenvectors of z^T z, or of z z^T if there are fewer ECGs than features."""
     first, _ = next(learned.pieces())
     fits = len(first) == len(learned.x)
     if not fits or len(first) >= first.shape[1]:
@@ -73,7 +73,7 @@ def principal_axes(learned: Standardized) -> PrincipalAxes:
 def logistic_regressions(
     learned: Standardized, axes: PrincipalAxes, C: float, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One logistic regression per code, all at once: scikit-learn's optimum, many times sooner.
+    """One logistic regression per code, all at once: the same optimum as scikit-learn, many times faster.
 
     Minimizes, over weights W (c, d) and biases (c,), C * (sum of cross-entropies) + |W|^2 / 2 by L-BFGS, as
     scikit-learn's LogisticRegression(C=C) does for one code; starts from this weight and bias. The latents of a model
@@ -109,11 +109,13 @@ def logistic_regressions(
         return total.item(), gradient.cpu().numpy()
 
     start = torch.cat([(weight @ axes.directions.T / step).flatten(), bias / bias_step]).cpu().numpy()
-    # torch.optim would import PyTorch's compiler first, which takes longer than most fits.
+    # torch.optim would first import PyTorch's compiler, which takes longer than most fits.
     options = {"maxiter": 5000, "maxfun": 10000, "gtol": 1e-6, "ftol": 1e-13}
     fit = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True, options=options)
-    left = np.abs(fit.jac).max()
-    if not left < 1e-4:
-        raise ECGError(f"The probe did not converge ({fit.message}; slope {left:.1g}); try a smaller C than {C:g}.")
+    gradient = np.abs(fit.jac).max()
+    if not gradient < 1e-4:
+        raise ECGError(
+            f"The probe did not converge ({fit.message}; gradient {gradient:.1g}); try a smaller C than {C:g}."
+        )
     weight, bias = along_axes(fit.x)
     return weight @ axes.directions, bias

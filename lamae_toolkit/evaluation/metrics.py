@@ -35,12 +35,12 @@ class CodeScores:
         return estimate(self.value[index], self.resamples[:, index])
 
     def macro(self) -> Estimate:
-        """The mean over codes. A resample that drew no patient with a code leaves that code out of its mean."""
+        """The mean over codes. A resample without a patient who has a code leaves that code out of its mean."""
         return estimate(mean_of_defined(self.value), mean_of_defined(self.resamples))
 
 
 def macro_difference(ours: CodeScores, theirs: CodeScores) -> Estimate:
-    """By how much the macro metric of one model is above another's, on the same patients and resamples."""
+    """The difference of the macro metric of two models, on the same patients and resamples."""
     return estimate(
         mean_of_defined(ours.value) - mean_of_defined(theirs.value),
         mean_of_defined(ours.resamples) - mean_of_defined(theirs.resamples),
@@ -48,7 +48,7 @@ def macro_difference(ours: CodeScores, theirs: CodeScores) -> Estimate:
 
 
 def patient_bootstrap(patient_ids: np.ndarray, n_bootstrap: int = 1000, seed: int = 0) -> Int32[np.ndarray, "r b"]:
-    """How often each ECG counts in each resample: patients, not ECGs, are drawn with replacement."""
+    """How often each ECG counts in each resample: patients, not ECGs, are sampled with replacement."""
     _, patient = np.unique(patient_ids, return_inverse=True)
     patients = int(patient.max()) + 1
     share = np.full(patients, 1 / patients)
@@ -62,7 +62,7 @@ def auroc(
     """The probability that an ECG with the code gets a higher score than one without it; 0.5 is guessing.
 
     counts: bootstrap resamples, as from `patient_bootstrap`. Ties count half. A code that all or no ECGs have gives
-    NaN. ECGError if a score is not a number.
+    NaN. ECGError if a score is not finite.
     """
     return auroc_and_auprc(labels, scores, counts)[0]
 
@@ -85,14 +85,14 @@ def auroc_and_auprc(
     device: torch.device | str = "cpu",
     memory_bytes: int = 2**30,
 ) -> tuple[CodeScores, CodeScores]:
-    """`auroc` and `auprc` in one, for up to hundreds of thousands of ECGs and a thousand codes, on a device.
+    """`auroc` and `auprc` together, for up to hundreds of thousands of ECGs and a thousand codes, on a device.
 
     Next to the three tables, about `memory_bytes` are used at most, unless one resample (60 bytes per ECG) takes more.
     """
     if not np.isfinite(scores).all():
-        raise ECGError("Some scores are not numbers; look at the model that gave them.")
+        raise ECGError("Some scores are not finite; check the model that gave them.")
     if counts.dtype.kind == "f" and (counts % 1 != 0).any():
-        raise ECGError("A resample counts an ECG a fraction of a time; give whole numbers, as from patient_bootstrap.")
+        raise ECGError("A resample has a fractional count; give integers, as from patient_bootstrap.")
     label, score, count = (
         torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in (labels, scores, counts.T)
     )
@@ -103,7 +103,7 @@ def auroc_and_auprc(
         ranked = _RankedECGs.of(label[order, code] > 0, score[order, code])
         tables[:, :1, code] = ranked.metrics(count.new_ones(len(labels), 1))
         for start in range(0, len(counts), together):
-            # The tables have the point estimate in their first row, so resamples stand one row further down.
+            # The tables have the point estimate in their first row, so resamples are shifted by one row.
             rows = slice(start + 1, min(start + together, len(counts)) + 1)
             tables[:, rows, code] = ranked.metrics(count[order, start : start + together])
     roc, prc = tables.numpy()
@@ -147,13 +147,13 @@ class _RankedECGs(NamedTuple):
 
 def _sums_before(counts: Tensor) -> Tensor:
     """The sum of the counts before each position, and of all of them at the end: (b + 1, r)."""
-    # Along the rows of the memory: down the columns of a table a GPU adds up with one thread for each column.
+    # Along contiguous memory: a GPU sums columns with one thread per column only.
     along = counts.T.contiguous().cumsum(1, dtype=torch.int32)
     return torch.cat([along.new_zeros(len(along), 1), along], dim=1).T
 
 
 def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The mean over an axis of the values that are defined; NaN where none is."""
+    """The mean over an axis of the finite values; NaN where there is none."""
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis))
@@ -168,8 +168,8 @@ def estimate(value: float | np.ndarray, resamples: np.ndarray) -> Estimate:
 def over_patients(values: Float[np.ndarray, " b"], counts: Real[np.ndarray, "r b"]) -> Estimate:
     """The mean of the defined values, with its 95 % interval; counts: from `patient_bootstrap`.
 
-    The same counts for the difference of two methods on the same ECGs give a paired interval. A resample that drew
-    no patient with a defined value is left out; NaN if there is no defined value at all.
+    The same counts for the difference of two methods on the same ECGs give a paired interval. A resample
+    without a defined value is left out; NaN if no value is defined.
     """
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""What a score means in use: curves, and a threshold with its predictive values."""
+"""Scores in clinical use: curves, and an operating point with its predictive values."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +45,10 @@ def precision_recall_curve(labels: Labels, probabilities: Probabilities) -> pd.D
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What it does to predict every ECG positive whose probability is at least `threshold`, with 95 % intervals.
+    """The result of predicting every ECG positive whose probability is at least `threshold`, with 95 % intervals.
 
     The four counts are of these ECGs; the predictive values are for patients of whom the share `prevalence` has the
-    code. Intervals are over patients. NaN where there is nothing to count.
+    code. Intervals are over patients. NaN where a measure is undefined.
     """
 
     threshold: float
@@ -73,10 +73,10 @@ class OperatingPoint:
         )
 
     def in_words(self, patients: int = 1000) -> str:
-        """The same as numbers of patients, which are easier to understand than shares."""
+        """The same as numbers of patients (natural frequencies)."""
         with_code = patients * self.prevalence
         if not np.isfinite(self.sensitivity.value) or not np.isfinite(self.specificity.value):
-            return "Nothing can be said of patients: all of these ECGs have the code, or none."
+            return "Numbers of patients are undefined: all of these ECGs have the code, or none."
         true_positives = with_code * self.sensitivity.value
         false_positives = (patients - with_code) * (1 - self.specificity.value)
         return (
@@ -93,7 +93,7 @@ def operating_point(
     By Bayes' rule PPV = sens pi / (sens pi + (1 - spec)(1 - pi)) and NPV = spec (1 - pi) / (spec (1 - pi) +
     (1 - sens) pi), with pi the prevalence; None takes that of these ECGs, and each resample its own. Intervals are
     95 % percentiles over the resamples `counts` (`metrics.patient_bootstrap`); a measure that is 0 or 1 in every
-    resample has an interval of no width, which promises too much where few patients were counted.
+    resample has an interval of width 0, which is too narrow if there are few patients.
     """
     if prevalence is not None and not 0 < prevalence < 1:
         raise ECGError(f"The prevalence is {prevalence:g}, but it is a share of the patients between 0 and 1.")
@@ -120,7 +120,7 @@ def operating_point(
 def paired_differences(
     ours: Predictions, theirs: Predictions, code: str, n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Two models on one code, on the same ECGs and bootstrap resamples: which is better, and is it more than chance?
+    """Two models on one code, on the same ECGs and bootstrap resamples: the paired difference and its interval.
 
     Rows: AUROC, AUPRC, Brier score. Columns: ours, theirs, difference, low, high (95 %). ECGError if the two were not
     scored on the same ECGs.

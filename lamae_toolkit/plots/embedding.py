@@ -1,4 +1,4 @@
-"""The map of a cohort: every ECG at its place, in the color of a code, of age or of sex."""
+"""The map of a cohort: every ECG at its position, in the color of a code, of age or of sex."""
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ from lamae_toolkit.plots._plotly import BLUE, GRAY, SKY, VERMILION, finish
 
 AGE_SCALE = "Cividis"
 MANY_ECGS = 5000
-"""From so many ECGs on, the browser's graphics card draws them."""
+"""With more ECGs, the map is drawn by WebGL."""
 
 
 def map_figure(
-    places: Float[np.ndarray, "b 2"],
+    positions: Float[np.ndarray, "b 2"],
     index: pd.DataFrame,
     color: str = "sex",
     *,
@@ -24,19 +24,19 @@ def map_figure(
     neighbors: pd.DataFrame | None = None,
     title: str = "",
 ) -> go.Figure:
-    """Every ECG at its place: colored by "sex", "age", or whether it has an ICD-10 code (or one below it).
+    """Every ECG at its position: colored by "sex", "age", or whether it has an ICD-10 code (or one below it).
 
-    places: `neighbors.map_positions` of these ECGs; index: their rows of the store's index. chosen: places in it that
-    are selected, the others fade. asked: the place of an ECG to ring; neighbors: its `nearest`, ringed thinner, with
-    a square round those of the same patient. The data are always the ECGs, three names for the legend, two kinds of
-    neighbors, and the asked one.
+    positions: from `map_positions`. index: the rows of the store's index for these ECGs. chosen: indices of the
+    selected ECGs; the others fade. asked: index of the ECG to mark. neighbors: its `nearest`, marked by thinner rings,
+    or by squares if they are of the same patient. The data are always the ECGs, three names for the legend, two kinds
+    of neighbors, and the asked one.
     """
     kinds, marker = _kinds(index, color)
-    kind = go.Scattergl if len(places) > MANY_ECGS else go.Scatter
+    kind = go.Scattergl if len(positions) > MANY_ECGS else go.Scatter
     figure = go.Figure(
         kind(
-            x=places[:, 0],
-            y=places[:, 1],
+            x=positions[:, 0],
+            y=positions[:, 1],
             mode="markers",
             marker=marker | {"size": 7, "opacity": 0.8},
             selectedpoints=None if chosen is None else chosen,
@@ -56,18 +56,18 @@ def map_figure(
             showlegend=bool(name),
             marker={"color": color_of, "symbol": symbol, "size": 9},
         )
-    near = pd.DataFrame({"place": [], "same_patient": []}) if neighbors is None else neighbors
+    near = pd.DataFrame({"row": [], "same_patient": []}) if neighbors is None else neighbors
     own = near.same_patient.to_numpy(dtype=bool)
     rings = (
-        ("neighbors", near.place[~own], "circle-open", 14),
-        ("neighbors of the same patient", near.place[own], "square-open", 15),
+        ("neighbors", near.row[~own], "circle-open", 14),
+        ("neighbors of the same patient", near.row[own], "square-open", 15),
         ("asked for", [] if asked is None else [asked], "star-open", 21),
     )
     for name, where, symbol, size in rings:
         where = np.asarray(where, dtype=int)
         figure.add_scatter(
-            x=places[where, 0],
-            y=places[where, 1],
+            x=positions[where, 0],
+            y=positions[where, 1],
             mode="markers",
             name=name,
             hoverinfo="skip",
@@ -77,7 +77,7 @@ def map_figure(
         )
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
-    return finish(figure, title or f"{len(places)} ECGs by {_color_name(color)}", height=560).update_layout(
+    return finish(figure, title or f"{len(positions)} ECGs by {_color_name(color)}", height=560).update_layout(
         hovermode="closest", dragmode="lasso"
     )
 

@@ -1,8 +1,8 @@
-"""What is changed at random in every ECG before the model sees it, so that it learns what an ECG has whatever that is.
+"""Random augmentation of the ECGs of a batch: crop, amplitude, missing leads and noise.
 
-Plain functions that compute where the batch is, one draw per ECG. `of` and `first`: the batch is a part of a larger one
-of `of` ECGs and begins at its ECG number `first`; what is drawn is what these ECGs get within the whole, and the
-generator goes on as after the whole. None of them asks for a value, so a GPU is not waited for.
+Plain functions that compute on the device of the batch, with one random number per ECG. `of` and `first`: the batch is
+a part of a larger one of `of` ECGs and begins at its ECG number `first`; its random numbers are those that these ECGs
+get in the larger batch, and the generator advances as for the larger batch. No function waits for a GPU.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ Generator = torch.Generator | None
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which changes are made, and how large they are; by default none.
+    """Which augmentations are applied, and how strongly; by default none.
 
     crop_patches: of `random_crop`, in the model's patches. scale_jitter: of `random_amplitude`. lead_dropout: the
     probability of `random_lead_dropout`. noise_mv: of `random_noise`.
@@ -32,15 +32,17 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.crop_patches < 0 or self.crop_patches == 1:
-            raise ECGError(f"The crop_patches are {self.crop_patches}, but they are 2 or more, or 0 for whole ECGs.")
+            raise ECGError(
+                f"The crop_patches are {self.crop_patches}, but they must be 2 or more, or 0 for complete ECGs."
+            )
         for name in ("scale_jitter", "lead_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise ECGError(f"The {name} is {getattr(self, name):g}, but it is at least 0 and below 1.")
+                raise ECGError(f"The {name} is {getattr(self, name):g}, but it must be at least 0 and below 1.")
         if not 0 <= self.noise_mv < float("inf"):
-            raise ECGError(f"The noise_mv is {self.noise_mv:g}, but it is 0 or more.")
+            raise ECGError(f"The noise_mv is {self.noise_mv:g}, but it must be 0 or more.")
 
     def check(self, model: LAMAEConfig, samples: int) -> None:
-        """Refuse a crop that is longer than the ECGs or than what the model reads of them (ECGError)."""
+        """Refuse a crop that is longer than the ECGs or than the model's input (ECGError)."""
         most = min(samples // model.patch_samples, model.max_patches)
         if self.crop_patches > most:
             raise ECGError(
@@ -50,7 +52,7 @@ class Augmentation:
     def __call__(
         self, batch: Batch, generator: Generator, patch_samples: int, *, of: int | None = None, first: int = 0
     ) -> Batch:
-        """The batch with all changes; the same one, and nothing drawn, if there are none."""
+        """The augmented batch; the same batch, without random numbers, if no augmentation is chosen."""
         if self.crop_patches:
             batch = random_crop(batch, self.crop_patches * patch_samples, generator, of=of, first=first)
         if self.scale_jitter:
@@ -65,10 +67,10 @@ class Augmentation:
 def random_crop(
     batch: Batch, samples: int, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
-    """A stretch of each ECG, all leads at the same moment, so that no beat is always at the same place.
+    """A segment of each ECG, the same for all leads, so that beats are not always at the same time.
 
-    It begins anywhere from which `samples` samples are left; ECGError if the ECGs are shorter. Source: He et al.,
-    arXiv 2111.06377, where masked autoencoding does well with cropping alone.
+    Its start is uniform over the ECG; it has `samples` samples. ECGError if the ECGs are shorter. Source: He et al.,
+    arXiv 2111.06377, where masked autoencoding works well with cropping alone.
     """
     available = batch.signal_mv.shape[2]
     if not 0 < samples <= available:
@@ -82,10 +84,10 @@ def random_crop(
 def random_amplitude(
     batch: Batch, jitter: float, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
-    """Each ECG larger or smaller as a whole, as it is in slender and heavy patients, its leads in proportion.
+    """Scale each ECG, all leads by the same factor, as amplitudes differ between slender and heavy patients.
 
-    By one factor per ECG, uniform from 1 - jitter to 1 + jitter. A model that divides each lead or record by its own
-    std notices it only with `amplitude_input`. Source: Mehari and Strodthoff, arXiv 2103.12676.
+    The factor is uniform from 1 - jitter to 1 + jitter. A model that divides each lead or record by its own
+    standard deviation reads it only with `amplitude_input`. Source: Mehari and Strodthoff, arXiv 2103.12676.
     """
     factor = 1 + jitter * (2 * _uniform((of or len(batch), 1, 1), batch, generator) - 1)
     return replace(batch, signal_mv=batch.signal_mv * factor[first : first + len(batch)])
@@ -94,22 +96,22 @@ def random_amplitude(
 def random_lead_dropout(
     batch: Batch, probability: float, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
-    """Leads taken away as if they had not been recorded, so that the model gets used to devices with fewer leads.
+    """Remove leads as if they had not been recorded, so that the model learns from devices with fewer leads.
 
-    Each lead of each ECG with this probability; at least one always stays. Unlike leads that the mask covers,
-    these need not be reconstructed. Source: random lead masking, Oh et al., arXiv 2203.06889.
+    Each lead of each ECG is removed with this probability; at least one always stays. Unlike masked leads, these are
+    not reconstructed. Source: random lead masking, Oh et al., arXiv 2203.06889.
     """
-    drawn = _uniform((of or len(batch), len(batch.leads)), batch, generator)[first : first + len(batch)]
-    drawn = drawn.masked_fill(~batch.lead_mask, -1.0)
-    last = drawn == drawn.amax(dim=1, keepdim=True)
-    lead_mask = batch.lead_mask & ((drawn >= probability) | last)
+    noise = _uniform((of or len(batch), len(batch.leads)), batch, generator)[first : first + len(batch)]
+    noise = noise.masked_fill(~batch.lead_mask, -1.0)
+    last = noise == noise.amax(dim=1, keepdim=True)
+    lead_mask = batch.lead_mask & ((noise >= probability) | last)
     return replace(batch, signal_mv=batch.signal_mv * lead_mask[:, :, None], lead_mask=lead_mask)
 
 
 def random_noise(
     batch: Batch, noise_mv: float, generator: Generator = None, *, of: int | None = None, first: int = 0
 ) -> Batch:
-    """Noise on every recorded lead, as muscles and amplifiers add it: each sample on its own, normal.
+    """White Gaussian noise on every recorded lead, as from muscles and amplifiers.
 
     noise_mv: its standard deviation. Source: Mehari and Strodthoff, arXiv 2103.12676.
     """

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as `torchrun` starts them; a process on its own is one of one."""
+"""Several processes that train one model together, as `torchrun` starts them; without it, a single process."""
 
 import atexit
 import os
@@ -31,11 +31,11 @@ class DistributedContext:
         return self.rank == 0
 
     def shard(self, rows: np.ndarray) -> np.ndarray:
-        """What this process computes of a batch, which is cut into as many equal pieces as there are processes."""
+        """The rows of a batch that this process computes: one of as many equal parts as there are processes."""
         return np.split(rows, self.world_size)[self.rank]
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a value over all processes, known to all of them."""
+        """The mean of a value over all processes (all-reduce)."""
         if self.world_size == 1:
             return value
         value = value.clone()
@@ -44,7 +44,7 @@ class DistributedContext:
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """The model, whose gradients are averaged over all processes in every backward pass."""
-        # gradient_as_bucket_view: gradients are sent from where they are, without a second copy in memory.
+        # gradient_as_bucket_view: gradients are reduced in place, without a second copy in memory.
         return model if self.world_size == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
@@ -59,17 +59,16 @@ def world_size() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that speaks to the user."""
+    """Whether this is the process that prints messages."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 @contextmanager
 def distributed_training(device: torch.device | str) -> Iterator[DistributedContext]:
-    """Meet the other processes that `torchrun` started, by gloo on CPU and nccl on GPUs, and wait for all at the end.
+    """Join the process group of `torchrun`, by gloo on CPU and nccl on GPUs, and wait for all processes at the end.
 
-    They part when they exit, so that several models can be trained one after the other. Without torchrun there is
-    nobody to meet. On GPUs each process of a machine takes one of its own. If another process ends early, this one
-    ends with an ECGError that says so.
+    The group is left at exit only, so that several models can be trained in sequence. Without torchrun there is no
+    group. Each process uses the GPU of its local rank. If another process ends early, this one ends with an ECGError.
     """
     device, count = torch.device(device), world_size()
     if count == 1:
@@ -88,24 +87,24 @@ def distributed_training(device: torch.device | str) -> Iterator[DistributedCont
         torch.cuda.set_device(device)
 
     def stop(*_) -> NoReturn:
-        atexit.unregister(dist.destroy_process_group)  # there may be nobody left to part from
+        atexit.unregister(dist.destroy_process_group)  # the other processes may be gone
         raise ECGError(
-            f"Process {rank} of {count} stops because another one ended or all were told to; the same command goes on"
+            f"Process {rank} of {count} stops because another one ended or all were stopped; the same command resumes"
             " from the last checkpoint."
         )
 
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    usual = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield DistributedContext(rank, count, device)
         dist.barrier()
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "gloo" in str(error):  # what they make of a partner that is gone
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it now, but it is still to be said why
+        if isinstance(error, dist.DistError) or "gloo" in str(error):  # how gloo and nccl report a process that is gone
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it now, before the message below
             stop()
         raise
     finally:
         if signal.getsignal(signal.SIGTERM) is stop:
-            signal.signal(signal.SIGTERM, usual)
+            signal.signal(signal.SIGTERM, previous)

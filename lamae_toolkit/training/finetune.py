@@ -18,12 +18,12 @@ from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext
-from lamae_toolkit.training.loader import Shuffle, load_batches, sent
+from lamae_toolkit.training.loader import Shuffle, load_batches, to_device
 
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """How labels are learned: AdamW under a one-cycle schedule; the epoch that is best on validation is kept."""
+    """How a network is trained on labels: AdamW with a one-cycle schedule; the best epoch on validation is kept."""
 
     epochs: int = setting(15, "passes over all ECGs", at_least=1)
     batch_size: int = setting(32, "ECGs per step", at_least=1)
@@ -36,9 +36,9 @@ class SupervisedConfig:
 
 
 class FineTuned(nn.Module):
-    """A pretrained model and a linear read-out that are trained together, starting from a fitted probe.
+    """A pretrained model and a linear head that are trained together, starting from a fitted probe.
 
-    Starting from the probe keeps the first steps from spoiling what pretraining learned (Kumar et al.,
+    Starting from the probe keeps the first steps from distorting the pretrained features (Kumar et al.,
     arXiv 2202.10054).
     """
 
@@ -55,7 +55,7 @@ class FineTuned(nn.Module):
         self.register_buffer("average", torch.from_numpy(probe.mean).float(), persistent=False)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
-        """The log-odds of each class. An absent lead counts as an average lead, as to the probe."""
+        """The log-odds of each class. An absent lead counts as an average lead, as for the probe."""
         x = chosen_latents(self.model.embed(batch), self.representation)
         if self.representation == "per_lead":
             x = torch.where(x == 0, self.average, x)
@@ -63,10 +63,10 @@ class FineTuned(nn.Module):
 
 
 def layers(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters of a network, layer by layer from the ECG on; of one that was not pretrained, one layer.
+    """The parameters of a network, layer by layer from the input on; all in one layer if it was not pretrained.
 
-    Patches and lead tokens; each block of the lead encoder; each block of latent attention; pooling and read-out. The
-    decoder, which does not learn from labels, is with the last.
+    Patch and lead embeddings; each block of the lead encoder; each block of latent attention; pooling and head. The
+    decoder, which gets no gradient from labels, is in the last layer.
     """
     if not isinstance(network, FineTuned):
         return [list(network.parameters())]
@@ -74,8 +74,8 @@ def layers(network: nn.Module) -> list[list[nn.Parameter]]:
     inputs = [part for part in (model.patch_embed, model.lead_name, model.amplitude_embed) if part is not None]
     stack = [[model.lead_cls, *nn.ModuleList(inputs).parameters()]]
     stack += [list(block.parameters()) for block in (*model.encoder, *model.latent_attention)]
-    taken = {id(parameter) for layer in stack for parameter in layer}
-    return [*stack, [parameter for parameter in network.parameters() if id(parameter) not in taken]]
+    assigned = {id(parameter) for layer in stack for parameter in layer}
+    return [*stack, [parameter for parameter in network.parameters() if id(parameter) not in assigned]]
 
 
 def fit_supervised(
@@ -90,22 +90,22 @@ def fit_supervised(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> nn.Module:
-    """Train a network on the labelled rows of a store; returns it as it was after its best epoch.
+    """Train a network on the labeled rows of a store; returns it as it was after its best epoch.
 
     train, validation: rows of the store. labels: of all rows of the store. The best epoch is the one with the
     highest macro AUROC on the validation rows; a network that starts from a probe may be best before the first.
-    layer_decay: by what the learning rate falls from each layer of a pretrained model to the one before it (see
-    `layers`), so that what it learned first changes least; 1 is one rate for all (Clark et al., arXiv 2003.10555).
+    layer_decay: the factor by which the learning rate falls from each layer of a pretrained model to the one before it
+    (see `layers`), so that the first layers change least; 1 is one rate for all (Clark et al., arXiv 2003.10555).
     """
     if not 0.0 < layer_decay <= 1.0:
-        raise ECGError(f"The layer_decay is {layer_decay:g}, but it lies above 0 and is at most 1.")
+        raise ECGError(f"The layer_decay is {layer_decay:g}, but it must be above 0 and at most 1.")
     if layer_decay < 1 and not isinstance(network, FineTuned):
-        raise ECGError("Only a pretrained model is fine-tuned layer by layer; leave layer_decay out.")
+        raise ECGError("A layer_decay needs a pretrained model (FineTuned); leave layer_decay out.")
     device = torch.device(device)
     network.to(device)
     steps = config.epochs * (len(train) // config.batch_size)
     if steps == 0:
-        raise ECGError(f"{len(train)} labelled ECGs do not fill a batch of {config.batch_size}; choose a smaller one.")
+        raise ECGError(f"{len(train)} labeled ECGs do not fill a batch of {config.batch_size}; choose a smaller one.")
     stack = layers(network)
     rates = [config.learning_rate * layer_decay ** (len(stack) - 1 - layer) for layer in range(len(stack))]
     groups = [{"params": layer, "lr": rate} for layer, rate in zip(stack, rates, strict=True)]
@@ -119,7 +119,7 @@ def fit_supervised(
         bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
         for step, batch in zip(bar, batches, strict=True):
             network.train()
-            target = sent(labels[shuffle.rows_of(step)].astype(np.float32), device)
+            target = to_device(labels[shuffle.rows_of(step)].astype(np.float32), device)
             loss = F.binary_cross_entropy_with_logits(network(batch), target)
             optim.zero_grad(set_to_none=True)
             loss.backward()

@@ -1,4 +1,4 @@
-"""The batch of every training step: gathered on the device, read ahead by a thread, or read when it is due."""
+"""The batch of every training step: gathered on the device, prefetched by a thread, or read on demand."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -17,17 +17,17 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.training.distributed import DistributedContext
 
 DATA_LOCATIONS = ("auto", "resident", "streamed")
-"""Where the ECGs are in training: on the device, streamed to it, or what fits."""
+"""Where the ECGs are in training: on the device, streamed to it, or chosen by the free memory."""
 READ_AHEAD = 3
-"""Batches that are read ahead when streamed: two would do if the disk always took as long."""
+"""Batches that are prefetched when streamed; more than two, since the time of reading varies."""
 LOADED_AT_ONCE = 4096
-"""ECGs that are read at a time when all are copied to the device: 100 MB at 100 Hz."""
+"""ECGs per read when all are copied to the device: 100 MB at 100 Hz."""
 
 
 class Shuffle:
-    """Which ECGs each step takes: every epoch is a new shuffle of all rows, given by the seed and the step alone.
+    """Which ECGs each step uses: every epoch is a new permutation of all rows, determined by the seed and the epoch.
 
-    That is why a run can resume at any step. The last rows of an epoch that fill no batch are left out.
+    So a run can resume at any step. The last rows of an epoch that do not fill a batch are left out.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
@@ -35,16 +35,16 @@ class Shuffle:
         self.steps_per_epoch = len(rows) // batch_size
         if self.steps_per_epoch == 0:
             raise ECGError(f"{len(rows)} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
-        self._kept: tuple[int, np.ndarray] | None = None
+        self._cached: tuple[int, np.ndarray] | None = None
 
     def positions(self, epoch: int) -> Int64[np.ndarray, "step b"]:
-        """The positions in `rows` of the ECGs of each step of an epoch; kept until another epoch is asked for."""
-        kept = self._kept  # replaced in one assignment, since the thread that reads ahead calls this as well
-        if kept is None or kept[0] != epoch:
+        """The positions in `rows` of the ECGs of each step of an epoch; the last epoch is cached."""
+        cached = self._cached  # replaced in one assignment, since the prefetching thread calls this as well
+        if cached is None or cached[0] != epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
             used = order[: self.steps_per_epoch * self.batch_size].astype(np.int64, copy=False)
-            kept = self._kept = (epoch, used.reshape(self.steps_per_epoch, self.batch_size))
-        return kept[1]
+            cached = self._cached = (epoch, used.reshape(self.steps_per_epoch, self.batch_size))
+        return cached[1]
 
     def rows_of(self, step: int) -> Int64[np.ndarray, " b"]:
         """The rows of one step."""
@@ -62,48 +62,48 @@ def load_batches(
     *,
     progress: bool = True,
 ) -> Iterator[Iterator[Batch]]:
-    """The batches of these steps, one after the other; of each the share that this process computes, on its device.
+    """The batches of these steps in sequence, of each the shard of this process, on its device.
 
     data: "resident": all ECGs are copied to the device first, as the int16 of the store, and batches are gathered
-    there. "streamed": a thread reads batches ahead. "auto": on a CUDA GPU resident if the ECGs take up
-    to half of the memory that is free, the rest being the model's, else streamed; elsewhere each batch is read when it
-    is due, which costs next to nothing compared with the step. The batches are the same in all cases, bit for bit.
+    there. "streamed": a thread prefetches batches. "auto": on a CUDA GPU resident if the ECGs take up
+    to half of the free memory (the rest is for the model), else streamed; elsewhere each batch is read on demand,
+    which costs next to nothing compared with the step. The batches are the same in all cases, bit for bit.
     """
     device = processes.device
-    how = data_location(store, shuffle, device, data) if steps else "when due"
-    if how == "resident":
+    location = data_location(store, shuffle, device, data) if steps else "on demand"
+    if location == "resident":
         batches = _resident(load(store, shuffle.rows, device, progress), shuffle, steps, processes)
-    elif how == "streamed":
+    elif location == "streamed":
         if data == "auto" and progress:
             size = bytes_of(store, len(shuffle.rows))
             tqdm.write(f"{size / 1e9:.1f} GB of ECGs are more than half of what {device} has free: they are streamed.")
         batches = _streamed(store, shuffle, steps, processes)
     else:
         batches = (store.batch(processes.shard(shuffle.rows_of(step)), device) for step in steps)
-    with closing(batches):  # ends the thread and frees the memory, however the loop ends
+    with closing(batches):  # ends the thread and frees the memory in any case
         yield batches
 
 
 def data_location(store: Store, shuffle: Shuffle, device: torch.device, data: str = "auto") -> str:
-    """What `data` means for these ECGs on this device: "resident", "streamed" or "when due"."""
+    """What `data` means for these ECGs on this device: "resident", "streamed" or "on demand"."""
     if data != "auto":
         return data
     if device.type != "cuda":
-        return "when due"
-    torch.cuda.empty_cache()  # what PyTorch keeps from an earlier run is free as well
+        return "on demand"
+    torch.cuda.empty_cache()  # memory that PyTorch caches from an earlier run is free as well
     free_bytes, _ = torch.cuda.mem_get_info(device)
     return "resident" if 2 * bytes_of(store, len(shuffle.rows)) <= free_bytes else "streamed"
 
 
 def bytes_of(store: Store, ecgs: int) -> int:
-    """The memory that so many ECGs of a store take, as they are stored."""
+    """The memory of this number of ECGs as the store holds them."""
     return ecgs * store.signals[0].nbytes
 
 
 def load(
     store: Store, rows: Int64[np.ndarray, " b"], device: torch.device, progress: bool = True
 ) -> Int16[Tensor, "b 12 t"]:
-    """Copy these ECGs to the device as they are stored, piece by piece; ECGError if they do not fit."""
+    """Copy these ECGs to the device as int16, in chunks; ECGError if they do not fit."""
     size = bytes_of(store, len(rows))
     try:
         stored = torch.empty((len(rows), *store.signals.shape[1:]), dtype=torch.int16, device=device)
@@ -123,17 +123,17 @@ def load(
 def _resident(
     stored: Int16[Tensor, "b 12 t"], shuffle: Shuffle, steps: range, processes: DistributedContext
 ) -> Generator[Batch, None, None]:
-    """Gather each batch where all ECGs are."""
+    """Gather each batch on the device, which holds all ECGs."""
     epoch, positions = -1, torch.empty(0)
     for step in steps:
         now, step_in_epoch = divmod(step, shuffle.steps_per_epoch)
         if now != epoch:
-            epoch, positions = now, sent(processes.shard(shuffle.positions(now).T).T, stored.device)
+            epoch, positions = now, to_device(processes.shard(shuffle.positions(now).T).T, stored.device)
         yield unpacked(stored.index_select(0, positions[step_in_epoch]))
 
 
-def sent(values: np.ndarray, device: torch.device) -> Tensor:
-    """An array on its way to the device; a GPU is not waited for."""
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to the device, without waiting for a GPU."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     if device.type != "cuda":
         return tensor.to(device)
@@ -143,10 +143,10 @@ def sent(values: np.ndarray, device: torch.device) -> Tensor:
 def _streamed(
     store: Store, shuffle: Shuffle, steps: range, processes: DistributedContext
 ) -> Generator[Batch, None, None]:
-    """Have a thread read batches ahead.
+    """Prefetch batches in a thread.
 
-    A thread, not the worker process of a DataLoader: reading lets other threads run, and a process that is spawned (on
-    macOS and Windows) would be sent a copy of all signals.
+    A thread, not the worker process of a DataLoader: reading releases the GIL, and a process that is spawned (on macOS
+    and Windows) would receive a copy of all signals.
     """
     device, is_cuda = processes.device, processes.device.type == "cuda"
 
@@ -156,16 +156,16 @@ def _streamed(
 
     def start_thread() -> None:
         if is_cuda:
-            torch.cuda.set_device(device)  # each thread has its own; without it every process would use GPU 0
+            torch.cuda.set_device(device)  # set for each thread; otherwise every process would use GPU 0
 
-    with ThreadPoolExecutor(1, "reads-ecgs-ahead", start_thread) as thread:
+    with ThreadPoolExecutor(1, "prefetch-ecgs", start_thread) as thread:
         try:
             pending = deque(thread.submit(read, step) for step in steps[:READ_AHEAD])
             for step in steps:
                 packed = pending.popleft().result()  # an error in the thread is raised here
                 if step + READ_AHEAD in steps:
                     pending.append(thread.submit(read, step + READ_AHEAD))
-                # Not waited for: torch keeps pinned memory until it has been copied.
+                # Asynchronous: torch keeps pinned memory until it has been copied.
                 yield unpacked(packed.to(device, non_blocking=True))
         finally:
             thread.shutdown(cancel_futures=True)

@@ -17,7 +17,7 @@ from lamae_toolkit.training.trainer import TrainConfig
 
 @dataclass(frozen=True)
 class Size:
-    """A model, how it is trained, and how that is computed: what `pretrain` is given, and what it costs."""
+    """A model, its training and its runtime configuration, and their cost; the arguments of `pretrain`."""
 
     model: LAMAEConfig
     train: TrainConfig
@@ -25,7 +25,7 @@ class Size:
 
     @cached_property
     def parameters(self) -> int:
-        """How many numbers the model learns."""
+        """The number of parameters of the model."""
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in LAMAE(self.model).parameters())
 
@@ -33,21 +33,21 @@ class Size:
     def gflop_per_ecg(self) -> float:
         """Operations of one training step per ECG of twelve leads, in 10^9: all matrix products, a multiply-add as two.
 
-        Counted by PyTorch on tensors without values, so that nothing is computed.
+        Counted by PyTorch on meta tensors, without computing anything.
         """
         return self._step_without_values()[0] / 1e9
 
     def memory_bytes(self, ecgs: int) -> int:
-        """About how much memory a step takes that computes so many ECGs at once, in float32, with explicit attention.
+        """An estimate of the memory of a step with this number of ECGs at once, in float32, with explicit attention.
 
         16 bytes per parameter (itself, its gradient, two moments of AdamW), and what the forward pass keeps for the
-        backward pass. Fused attention and bfloat16 keep less; copies of the data and the device's own share come on
-        top. Only a measurement says how much.
+        backward pass. Fused attention and bfloat16 keep less; the data and the memory of the device itself are
+        extra. Measure to know.
         """
         return 16 * self.parameters + ecgs * self._step_without_values()[1]
 
     def hours(self, ecgs_per_s: float) -> float:
-        """How long all steps take at a throughput that was measured: steps * batch_size / throughput."""
+        """The duration of all steps at a measured throughput: steps * batch_size / throughput."""
         if not ecgs_per_s > 0:
             raise ECGError(f"The throughput is {ecgs_per_s:g} ECGs/s, but it must be above 0; measure it first.")
         return self.train.steps * self.train.batch_size / ecgs_per_s / 3600
@@ -65,10 +65,10 @@ class Size:
             samples = self.model.max_patches * self.model.patch_samples
             batch = Batch(torch.empty(1, len(LEADS), samples), torch.ones(1, len(LEADS), dtype=torch.bool))
             mask, visible = model.sample_mask(batch)
-            watched = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-            with watched, FlopCounterMode(display=False) as counter:
+            count_saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+            with count_saved, FlopCounterMode(display=False) as counter:
                 model(batch, mask, keep=visible).loss.backward()
-        for parameter in model.parameters():  # kept in any case
+        for parameter in model.parameters():  # these are in memory anyway
             kept.pop(parameter.untyped_storage()._cdata, None)
         return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
 
@@ -86,9 +86,9 @@ LARGE = replace(_LARGER, width=768, heads=12, pooling_heads=12, decoder_width=38
 def mini(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For a laptop: 0.4 M parameters, 0.4 GFLOP per ECG; memory 0.01 GB and 5 MB per ECG computed at once.
 
-    The size of the shipped weights, which were trained by a shorter recipe (`lamae research shipped-weights`). Used as
-    `small`. The memory of a step of 2 ECGs is not measured (0.02 GB by the
-    estimate). All epochs at 100 TFLOP/s would take 0.1 hours.
+    The size of the shipped weights, which were trained by a shorter recipe (`lamae research shipped-weights`). Used
+    like `small`. The memory of a step of 2 ECGs is not measured (0.02 GB by the estimate). All epochs at 100 TFLOP/s
+    would take 0.1 hours.
     """
     return _size(MINI, ecgs, epochs, batch_size)
 
@@ -96,15 +96,15 @@ def mini(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size
 def small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one small GPU: 5.7 M parameters, 5.3 GFLOP per ECG; memory 0.09 GB and 30 MB per ECG computed at once.
 
-    ecgs: how many are pretrained on; the training folds of MIMIC-IV-ECG hold about 560,000. Command:
+    ecgs: the number of ECGs in pretraining; the training folds of MIMIC-IV-ECG hold about 560,000. Command:
     `lamae pretrain --size small --store STORE --out RUN`; in a notebook:
 
         size = small(len(rows))
         pretrain(LAMAE(size.model), store, rows, out, size.train, runtime=size.runtime, device="cuda")
 
-    `Size.hours` gives the hours at a measured throughput, `replace(size.runtime, gradient_accumulation_steps=4)` a
-    quarter of a batch at once. No such model has been trained here: sizes follow vision transformers, rate and epochs
-    He et al. (arXiv 2111.06377), and none of it is tuned. There is no expected score yet.
+    `Size.hours` gives the hours at a measured throughput; `replace(size.runtime, gradient_accumulation_steps=4)`
+    computes a quarter of a batch at once. No such model has been trained yet: sizes follow vision transformers,
+    learning rate and epochs He et al. (arXiv 2111.06377); nothing is tuned. There is no expected score yet.
 
     Measured on a CPU: a step of 2 ECGs takes 0.13 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
     measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.8 hours.
@@ -115,7 +115,7 @@ def small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Siz
 def base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For one GPU: 23.7 M parameters, 23.3 GFLOP per ECG; memory 0.38 GB and 73 MB per ECG computed at once.
 
-    Used as `small`, and as untried. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
+    Used like `small`, and untried as well. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
     estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 3.6 hours.
     """
     return _size(BASE, ecgs, epochs, batch_size)
@@ -124,14 +124,14 @@ def base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size
 def large(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
     """For several GPUs: 94.5 M parameters, 92.1 GFLOP per ECG; memory 1.51 GB and 146 MB per ECG computed at once.
 
-    Used as `small`, and as untried. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
+    Used like `small`, and untried as well. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
     estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 14.3 hours.
     """
     return _size(LARGE, ecgs, epochs, batch_size)
 
 
 def _size(model: LAMAEConfig, ecgs: int, epochs: int, batch_size: int) -> Size:
-    """The rate goes with the batch; matrix products in bfloat16."""
+    """The learning rate is proportional to the batch size; matrix products in bfloat16."""
     if ecgs < batch_size:
         raise ECGError(f"{ecgs} ECGs do not fill a batch of {batch_size}; choose a smaller batch_size.")
     steps, rate = epochs * (ecgs // batch_size), 1.5e-4 * batch_size / 256

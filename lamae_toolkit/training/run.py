@@ -1,4 +1,4 @@
-"""A training run on disk: its log, and the checkpoint from which it goes on exactly."""
+"""A training run on disk: its log, and the checkpoint from which it resumes exactly."""
 
 import json
 import math
@@ -25,10 +25,10 @@ CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
 
 @dataclass(eq=False)
 class Run:
-    """All that it takes to go on exactly from where a run stopped.
+    """The state of a run, from which it resumes exactly where it stopped.
 
-    writes: whether this is the one process that writes. config: the TrainConfig. data: from `ecgs_named`. saved: the
-    number of steps that the checkpoint in the folder has.
+    writes: whether this is the one process that writes. config: the TrainConfig. data: from `ecgs_fingerprint`. saved:
+    the number of steps of the checkpoint in the folder.
     """
 
     folder: Path
@@ -43,19 +43,19 @@ class Run:
 
     @contextmanager
     def report_interruption(self) -> Iterator[None]:
-        """Say where an interrupted run goes on: the step under way when the key was pressed is done again."""
+        """Print where an interrupted run resumes: the unfinished step is computed again."""
         try:
             yield
         except KeyboardInterrupt:
             if self.writes:
                 tqdm.write(
                     f"Interrupted; the checkpoint of step {self.saved} is in {self.folder}, and the same"
-                    " command goes on from it."
+                    " command resumes from it."
                 )
             raise
 
     def refuse_infinite(self, loss: float, norm: float, step: int) -> None:
-        """Stop before parameters that are no numbers are saved over good ones."""
+        """Stop before NaN or infinite parameters overwrite a good checkpoint."""
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise ECGError(
                 f"The loss is not a number at step {step}: lower the learning rate; the checkpoint of step"
@@ -88,14 +88,16 @@ class Run:
             with atomic_write(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
                 self.model.save_pretrained(partial)
                 torch.save(state, partial / STATE_FILE)
-        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
-            raise ECGError(f"The checkpoint could not be written to {self.folder} ({error}); make room.") from error
+        except (RuntimeError, SafetensorError) as error:  # how torch and safetensors report a full disk
+            raise ECGError(
+                f"The checkpoint could not be written to {self.folder} ({error}); free some space."
+            ) from error
         self.model.train()
 
     def resume(self) -> int:
-        """Take up the run in the folder, if there is one; returns the number of steps that are done.
+        """Resume the run in the folder, if there is one; returns the number of steps that are done.
 
-        What came after the checkpoint is taken from the log.
+        Rows of the log after the checkpoint are removed.
         """
         checkpoint, log = self.folder / CHECKPOINT, self.folder / LOG_FILE
         if not checkpoint.exists():
@@ -112,7 +114,7 @@ class Run:
             jitter = state["train_config"].pop("amplitude_spread", None)
             state["train_config"] |= {} if jitter is None else {"scale_jitter": jitter}
         trained = type(self.model).from_pretrained(checkpoint)
-        # What an earlier version did not know was then as it is by default.
+        # A setting that an earlier version did not have was then as its default is now.
         kept = asdict(type(self.config)()) | state["train_config"]
         theirs = trained.config.to_dict() | kept | {"precision": state.get("precision", "float32")}
         ours = self.model.config.to_dict() | asdict(self.config) | {"precision": self.precision}
@@ -120,7 +122,7 @@ class Run:
             name = next(name for name in ours | theirs if ours.get(name) != theirs.get(name))
             raise ECGError(
                 f"{self.folder} holds a run with {name} = {theirs.get(name)!r}, not {ours.get(name)!r};"
-                " choose another folder, or the same configuration to go on."
+                " choose another folder, or the same configuration to resume."
             )
         if state.get("data") != self.data:
             raise ECGError(
@@ -130,7 +132,7 @@ class Run:
         if len(state["generator"]) != len(self.generator.get_state()):
             raise ECGError(
                 f"{self.folder} holds a run that began on another kind of device than {device}, whose random numbers"
-                " differ; go on where it began, or choose another folder."
+                " differ; resume on that kind of device, or choose another folder."
             )
         self.model.load_state_dict(trained.state_dict())
         self.optim.load_state_dict(state["optimizer"])
@@ -165,6 +167,6 @@ def read_log(folder: Path | str) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def ecgs_named(store: Store, rows: np.ndarray) -> str:
-    """By what a run knows again the ECGs that it learns from."""
+def ecgs_fingerprint(store: Store, rows: np.ndarray) -> str:
+    """A fingerprint of the ECGs of a run, by which resuming refuses other ECGs."""
     return f"{store.meta['source']}, {len(store)} ECGs, rows {zlib.crc32(np.sort(rows).astype(np.int64).tobytes()):08x}"

@@ -19,13 +19,13 @@ from lamae_toolkit.training.loader import DATA_LOCATIONS
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How steps are computed, as the hardware asks for it; what is learned is in TrainConfig.
+    """How steps are computed, which depends on the hardware; what is learned is in TrainConfig.
 
-    gradient_accumulation_steps: parts in which a batch passes through the model one after the other, for a batch that
-    does not fit into memory at once. precision: "bfloat16" computes matrix products in 16 bits (torch.autocast);
+    gradient_accumulation_steps: parts of a batch that pass through the model in sequence, for a batch that does not fit
+    into memory at once. precision: "bfloat16" computes matrix products in 16 bits (torch.autocast);
     parameters, optimizer and loss stay in 32. compile: whether the model is compiled by torch.compile first.
-    data_location: whether the ECGs are "resident" on the device, "streamed" to it, or what fits ("auto", see
-    `load_batches`); all give the same bits.
+    data_location: whether the ECGs are "resident" on the device, "streamed" to it, or chosen by the free memory
+    ("auto", see `load_batches`); results are the same, bit for bit.
     """
 
     gradient_accumulation_steps: int = setting(
@@ -35,7 +35,7 @@ class RuntimeConfig:
     compile: bool = setting(False, "compile the model by torch.compile first")
     data_location: str = setting(
         "auto",
-        "where the ECGs are: resident on the device, streamed to it, or what fits (auto)",
+        "where the ECGs are: resident on the device, streamed to it, or chosen by the free memory (auto)",
         choices=DATA_LOCATIONS,
     )
 
@@ -43,22 +43,22 @@ class RuntimeConfig:
         check_settings(self, "computation")
 
     def check(self, model: LAMAE, batch_size: int, processes: int) -> None:
-        """Refuse a batch that cannot be cut into equal parts, and a loss that does not follow from parts (ECGError)."""
+        """Refuse a batch that cannot be split into equal parts, and a loss that needs the complete batch (ECGError)."""
         parts = self.gradient_accumulation_steps * processes
         if batch_size % parts:
             raise ECGError(
-                f"A batch of {batch_size} ECGs cannot be shared by {processes} processes in"
+                f"A batch of {batch_size} ECGs cannot be divided among {processes} processes in"
                 f" {self.gradient_accumulation_steps} parts each; choose a batch_size that is a multiple of {parts}."
             )
         if parts > 1 and model.ecgs_meet_in_loss:
             raise ECGError(
-                f"{type(model).__name__} compares the ECGs of a batch with each other, so a batch cannot be cut into"
+                f"{type(model).__name__} compares the ECGs of a batch with each other, so a batch cannot be split into"
                 " parts; train it in one process without gradient accumulation."
             )
 
     def wrap_model(self, model: LAMAE, processes: DistributedContext) -> nn.Module:
-        """The model as it is called in training: compiled if asked for, gradients averaged over the processes."""
-        compiled: Any = torch.compile(model, dynamic=False) if self.compile else model  # of the type of the model
+        """The model as it is called in training: compiled if requested, gradients averaged over the processes."""
+        compiled: Any = torch.compile(model, dynamic=False) if self.compile else model  # has the model's type
         return processes.wrap_ddp(compiled)
 
 
@@ -70,7 +70,8 @@ def gradients(
     runtime: RuntimeConfig,
     processes: DistributedContext,
 ) -> Float[Tensor, ""]:
-    """Add the gradients of one step to the parameters; returns the loss. Both are those of the batch of all processes.
+    """Add the gradients of one step to the parameters; returns the loss. Both are of the batch of all processes
+    together.
 
     batch: this process's shard. Every process samples the masks of the complete batch and takes those of its shard.
     loss = (sum of errors over all parts) / (masked patches in all parts), which is not the mean of the parts' own
@@ -85,7 +86,7 @@ def gradients(
     for part in range(parts):
         part_rows = slice(part * size // parts, (part + 1) * size // parts)
         piece = replace(batch, signal_mv=batch.signal_mv[part_rows], lead_mask=batch.lead_mask[part_rows])
-        # Gradients are averaged over processes once a step, with the last part.
+        # Gradients are averaged over the processes once per step, with the last part.
         with nullcontext() if part == parts - 1 else no_sync(wrapped_model):
             with autocast(batch.lead_mask.device, runtime.precision):
                 loss = wrapped_model(piece, mask[part_rows], keep=keep, divisor=divisor).loss / parts

@@ -21,7 +21,7 @@ from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import distributed_training
 from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.run import CHECKPOINT as CHECKPOINT
-from lamae_toolkit.training.run import Run, ecgs_named
+from lamae_toolkit.training.run import Run, ecgs_fingerprint
 from lamae_toolkit.training.run import read_log as read_log
 from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.tensorboard import tensorboard_scalars
@@ -63,29 +63,29 @@ class TrainConfig:
 
     @property
     def augmentation(self) -> Augmentation:
-        """What is changed at random in the ECGs; ECGError if it makes no sense."""
+        """The random changes of the ECGs; ECGError if a value is out of range."""
         return Augmentation(self.crop_patches, self.scale_jitter, self.lead_dropout, self.noise_mv)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The rate at a step (the first is 0): up in a line for `warmup_steps`, then down a half cosine to 0."""
+    """The learning rate at a step (from 0): linear warm-up over `warmup_steps`, then cosine decay to 0."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress_after_warmup(step, config)))
 
 
 def progress_after_warmup(step: int, config: TrainConfig) -> float:
-    """The share of the steps after warm-up that is done, 0 to 1."""
+    """The fraction of the steps after warm-up that is completed, 0 to 1."""
     done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
     return min(max(done, 0.0), 1.0)
 
 
 def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, as is usual: not on biases, norms and single tokens."""
+    """AdamW with weight decay on matrices only, as usual: not on biases, norms and single tokens."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    # Fused is faster on a GPU; on CPU it would round otherwise than in the runs that are published.
+    # Fused is faster on a GPU; on the CPU it would round differently from the published runs.
     fused = next(model.parameters()).is_cuda
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=fused)
 
@@ -106,20 +106,20 @@ def pretrain(
 ) -> LAMAE:
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
 
-    If the folder holds a run of the same configuration, it goes on where that run stopped, bit for bit as if it had not
-    (on CPU); one of another configuration is refused (ECGError). runtime: how steps are computed, and where the ECGs
-    wait for them. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`:
-    called after every step with the number of steps done and the row of the log, None where none is due; it may look at
-    the model, and if it returns True, the run pauses there as with `stop_after`.
+    If the folder holds a run of the same configuration, it resumes where that run stopped, bit for bit as if it had not
+    stopped (on CPU); one of another configuration is refused (ECGError). runtime: how steps are computed, and where the
+    ECGs are kept. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`:
+    called after every step with the number of steps done and the row of the log, None if none is written; it may read
+    the model, and if it returns True, the run pauses as with `stop_after`.
 
-    Under torchrun, each of its processes computes its share of every batch, and the first one logs and saves: ECGs,
-    masks and, up to rounding, losses are those of one process. A run may go on with another number of processes.
+    Under torchrun, each process computes its shard of every batch, and the first one logs and saves: ECGs, masks and,
+    up to rounding, losses are those of one process. A run may resume with another number of processes.
 
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
-    `folder/log.jsonl`, a row every `log_every` steps. The training loss is over that one batch. Where TensorBoard is
+    `folder/log.jsonl`, a row every `log_every` steps. The training loss is that of a single batch. Where TensorBoard is
     installed, `folder/tensorboard` gets the same scalars.
 
-    validation_rows: ECGs that are not trained on (ECGError if one is). Every `validate_every` steps and after the last
+    validation_rows: ECGs that are not in training (ECGError if one is). Every `validate_every` steps and after the last
     one, the log gets the `validation_loss` over all of them, with the same masks each time. Training is the same, bit
     for bit, with and without.
 
@@ -154,14 +154,14 @@ def pretrain(
             )
         )
         if watch is not None and processes.world_size > 1:
-            raise ECGError("A run of several processes cannot be watched; leave `watch` out.")
+            raise ECGError("A run of several processes takes no `watch`; leave it out.")
         device = processes.device
         model.to(device).train()
         optim = optimizer(model, config)
         generator = torch.Generator(device=device)
         generator.manual_seed(config.seed)
         run = Run(
-            folder, processes.is_main, model, optim, generator, config, runtime.precision, ecgs_named(store, rows)
+            folder, processes.is_main, model, optim, generator, config, runtime.precision, ecgs_fingerprint(store, rows)
         )
         first = run.resume()
         if processes.mean(torch.tensor(float(first), device=device)) != first:
@@ -197,7 +197,7 @@ def pretrain(
                         "learning_rate": learning_rate(step, config),
                         "gradient_norm": norm.item(),
                     }
-                    # After the values were asked for: only then has a GPU done all steps that are counted.
+                    # After `.item()`, which waits for a GPU to finish all steps that are counted.
                     ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
                     row["ecgs_per_s"] = round(ecgs_per_s, 1)
                     run.refuse_infinite(row["loss"], row["gradient_norm"], done)

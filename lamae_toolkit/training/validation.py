@@ -1,4 +1,4 @@
-"""The loss on ECGs that are not trained on, always the same ones with the same masks."""
+"""The loss on ECGs that are not in training, with the same ECGs and masks each time."""
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from lamae_toolkit.training.distributed import DistributedContext
 class ValidationLoss:
     """The pretraining loss of a model on fixed validation ECGs, over all masked patches of all of them.
 
-    The masks of each batch come from a generator of its own, which starts from the seed and the number of the batch
-    at every call. So losses of different steps and of resumed runs can be compared, the generator of the training is
-    not touched, and several processes can share the batches. batch_size: ECGs of which masks are sampled together;
-    parts: into how many parts such a batch is cut for the forward pass.
+    The masks of each batch come from a separate generator, seeded at every call with the seed and the number of the
+    batch. So losses of different steps and of resumed runs can be compared, the generator of the training is not used,
+    and several processes can divide the batches. batch_size: ECGs whose masks are sampled together. parts: the number
+    of parts of such a batch in the forward pass.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class ValidationLoss:
         if len(self.rows) == 0:
             raise ECGError("There are no validation ECGs; leave validation_rows out (in a terminal: --no-validation).")
         if common := len(np.intersect1d(self.rows, train_rows)):
-            raise ECGError(f"{common} ECGs are both trained on and validated on; give each ECG to one of the two.")
+            raise ECGError(f"{common} ECGs are in both training and validation; give each ECG to one of the two.")
 
     @torch.no_grad()
     def __call__(self, model: LAMAE, processes: DistributedContext, precision: str = "float32") -> float:
-        """Compute it, each process a share of the parts; the model is in training mode afterwards if it was before."""
+        """The loss, each process computing some of the parts; the model's training mode is restored."""
         was_training, generator = model.training, torch.Generator(device=processes.device)
         error = masked_patches = torch.zeros((), device=processes.device)
         model.eval()

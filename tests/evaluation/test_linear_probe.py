@@ -69,7 +69,7 @@ def test_saved_probe_loads_the_same(tmp_path):
     loaded = Probe.load(tmp_path)
     assert np.allclose(loaded.logits(features(embedding)), probe.logits(features(embedding)))
     assert loaded.codes == ("I48.91",) and loaded.representation == "heart"
-    with pytest.raises(ECGError, match="reads 8 numbers per ECG, but this model gives 4"):
+    with pytest.raises(ECGError, match="reads 8 features per ECG, but this model gives 4"):
         probe.logits(np.zeros((1, 4), dtype=np.float32))
     (tmp_path / "probe.json").write_text("{}")
     with pytest.raises(ECGError, match="damaged"):
@@ -88,7 +88,7 @@ def test_code_on_no_or_every_training_ecg_is_refused(latents):
         fit_probe(x, all_have, CODES, TRAIN, VALIDATION)
     labels = labels[:, :1].copy()
     labels[VALIDATION] = 0
-    with pytest.raises(ECGError, match="No code has both ECGs with it and without it among the validation patients"):
+    with pytest.raises(ECGError, match="No code has both positive and negative ECGs among the validation patients"):
         fit_probe(x, labels, ["a"], TRAIN, VALIDATION)
 
 

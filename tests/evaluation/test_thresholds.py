@@ -68,7 +68,7 @@ def test_nothing_called_and_nobody_ill_are_not_defined():
     nobody = operating_point(LABELS, PROBABILITIES, 0.99, NO_DRAW, prevalence=0.1)
     assert nobody.sensitivity.value == 0 and np.isnan(nobody.positive_predictive_value.value)
     none = operating_point(np.zeros(10, dtype=np.uint8), PROBABILITIES, 0.5, NO_DRAW, prevalence=0.1)
-    assert np.isnan(none.sensitivity.value) and none.in_words().startswith("Nothing can be said")
+    assert np.isnan(none.sensitivity.value) and none.in_words().startswith("Numbers of patients are undefined")
     with pytest.raises(ECGError, match="prevalence is 5, but it is a share"):
         operating_point(LABELS, PROBABILITIES, 0.5, NO_DRAW, prevalence=5.0)
 

@@ -239,7 +239,7 @@ def test_bad_input_gets_one_sentence(model):
         ({"pooling": "max"}, "choose from attention, mean"),
         ({"width": 32}, "cannot be divided among 3 heads"),
         ({"tokens": "some"}, "choose from all, cls"),
-        ({"mask_ratio": 1.0}, "between 0 and 1"),
+        ({"mask_ratio": 1.0}, "must be from 0 to below 1"),
         ({"depth": 3}, "unknown key 'depth'"),
         ({"width": "96"}, "must be of type int"),
         ({"encoder_depth": 0}, "at least 1"),

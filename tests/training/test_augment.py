@@ -160,8 +160,8 @@ def test_comparisons_and_audits_of_a_version_without_changes_go_on(cohort, tmp_p
 
 def test_changes_that_make_no_sense_are_refused(cohort, tmp_path):
     for name, value, message in [
-        ("crop_patches", 1, "crop_patches are 1, but they are 2 or more"),
-        ("scale_jitter", 1.0, "scale_jitter is 1, but it is at least 0 and below 1"),
+        ("crop_patches", 1, "crop_patches are 1, but they must be 2 or more"),
+        ("scale_jitter", 1.0, "scale_jitter is 1, but it must be at least 0 and below 1"),
         ("lead_dropout", -0.1, "lead_dropout is -0.1"),
         ("noise_mv", float("nan"), "noise_mv is nan"),
     ]:

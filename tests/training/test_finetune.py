@@ -129,9 +129,9 @@ def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, f
 
 def test_layer_decay_without_layers_is_refused(cohort, fast):
     arguments = (cohort, np.arange(70), np.arange(70, 90), fast, QUICK)
-    with pytest.raises(ECGError, match="Only a pretrained model is fine-tuned layer by layer"):
+    with pytest.raises(ECGError, match="A layer_decay needs a pretrained model"):
         fit_supervised(XResNet1d(1), *arguments, layer_decay=0.8)
-    with pytest.raises(ECGError, match="layer_decay is 0, but it lies above 0"):
+    with pytest.raises(ECGError, match="layer_decay is 0, but it must be above 0"):
         fit_supervised(started(cohort, fast), *arguments, layer_decay=0.0)
 
 

@@ -87,7 +87,7 @@ def test_a_run_has_the_same_bits_for_every_data_location(cohort, tmp_path, locat
 
 def test_automatic_data_location(cohort, monkeypatch):
     shuffle = Shuffle(np.arange(40), 8, 0)
-    assert data_location(cohort, shuffle, CPU, "auto") == "when due"
+    assert data_location(cohort, shuffle, CPU, "auto") == "on demand"
     assert data_location(cohort, shuffle, CPU, "resident") == "resident"
     gpu, size = torch.device("cuda"), 40 * 12 * 1000 * 2
     for free_bytes, how in ((2 * size, "resident"), (2 * size - 1, "streamed")):
@@ -130,7 +130,7 @@ def test_nothing_is_loaded_for_no_steps(cohort, monkeypatch):
 
 
 def reading_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("reads-ecgs-ahead")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch-ecgs")]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, None])

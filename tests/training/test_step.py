@@ -142,7 +142,9 @@ def test_a_run_in_parts_has_the_losses_of_one_whole_and_another_precision_is_ref
 
 
 def test_what_cannot_be_cut_is_refused(cohort, tmp_path, monkeypatch):
-    with pytest.raises(ECGError, match=r"batch of 9 ECGs cannot be shared by 2 processes in 2 parts.*multiple of 4"):
+    with pytest.raises(
+        ECGError, match=r"batch of 9 ECGs cannot be divided among 2 processes in 2 parts.*multiple of 4"
+    ):
         RuntimeConfig(gradient_accumulation_steps=2).check(baseline("LAMAE"), 9, processes=2)
     with pytest.raises(ECGError, match="compares the ECGs of a batch with each other"):
         RuntimeConfig(gradient_accumulation_steps=2).check(baseline("alignment, InfoNCE"), 8, processes=1)

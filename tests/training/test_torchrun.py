@@ -111,7 +111,7 @@ def test_a_killed_process_ends_the_run_with_a_reason_and_the_run_goes_on_exactly
     words = ["pretrain", "--store", uneven.folder, "--out", tmp_path / "run", *OPTIONS]
     killed = torchrun(tmp_path / "dies.py", *words)
     assert killed.returncode != 0
-    assert "lamae: Process 0 of 2 stops because another one ended or all were told to" in killed.stderr
+    assert "lamae: Process 0 of 2 stops because another one ended or all were stopped" in killed.stderr
     assert "Signal 9 (SIGKILL)" in killed.stderr  # torchrun's own
     assert losses(tmp_path / "run") == losses(together)[:3]
     state = torch.load(tmp_path / "run" / CHECKPOINT / "training.pt", weights_only=True)

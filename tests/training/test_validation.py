@@ -83,7 +83,7 @@ def test_several_processes_share_the_parts(cohort, monkeypatch):
 
 
 def test_ecgs_that_are_trained_on_are_refused(cohort, tmp_path):
-    with pytest.raises(ECGError, match="3 ECGs are both trained on and validated on"):
+    with pytest.raises(ECGError, match="3 ECGs are in both training and validation"):
         run(cohort, tmp_path, CONFIG, validation_rows=np.arange(37, 50))
     with pytest.raises(ECGError, match="no validation ECGs; leave validation_rows out"):
         run(cohort, tmp_path, CONFIG, validation_rows=np.arange(0))

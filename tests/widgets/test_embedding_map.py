@@ -47,7 +47,7 @@ def test_nearest_is_the_cosine_of_standardised_latents():
         near = nearest(x, place, patients, count=5)
         others = np.delete(np.arange(60), place)
         best = others[np.argsort(-similarity[place, others])[:5]]
-        assert near.place.tolist() == best.tolist()
+        assert near.row.tolist() == best.tolist()
         assert np.allclose(near.similarity, similarity[place, best])
         assert near.same_patient.tolist() == [patients[other] == patients[place] for other in best]
     assert nearest(x, 3, patients, count=59).same_patient.sum() == 1
@@ -60,11 +60,11 @@ def test_nearest_is_the_cosine_of_standardised_latents():
 @pytest.mark.parametrize("method", ["pca", "t-sne"])
 def test_maps_keep_groups_apart_and_are_the_same_every_time(method):
     x = latents()
-    places = map_positions(x, method)
-    assert places.shape == (60, 2) and np.array_equal(places, map_positions(x, method))
+    positions = map_positions(x, method)
+    assert positions.shape == (60, 2) and np.array_equal(positions, map_positions(x, method))
     group = np.arange(60) < 30
-    centres = places[group].mean(axis=0), places[~group].mean(axis=0)
-    apart = np.linalg.norm(places[:, None] - np.stack(centres), axis=2)
+    centres = positions[group].mean(axis=0), positions[~group].mean(axis=0)
+    apart = np.linalg.norm(positions[:, None] - np.stack(centres), axis=2)
     assert ((apart[:, 0] < apart[:, 1]) == group).mean() > 0.9
     with pytest.raises(ECGError, match="at least 4 ECGs, but there are 3"):
         map_positions(x[:3], method)
@@ -79,12 +79,12 @@ def test_a_pca_map_says_how_much_it_shows():
 
 
 def test_inside_an_outline_is_matplotlibs():
-    places = np.random.default_rng(0).uniform(-1, 1, (300, 2))
+    positions = np.random.default_rng(0).uniform(-1, 1, (300, 2))
     star = np.array([(0, 0.9), (-0.6, -0.8), (0.8, 0.2), (-0.8, 0.2), (0.6, -0.7), (0.3, 0.3)])
     simple = np.array([(-0.5, -0.5), (0.7, -0.4), (0.2, 0.1), (0.6, 0.8), (-0.6, 0.6)])
-    assert inside(places, simple).tolist() == np.flatnonzero(Outline(simple).contains_points(places)).tolist()
-    assert 0 < len(inside(places, star)) < 300
-    assert len(inside(places, places[:2])) == 0, "a line holds nothing"
+    assert inside(positions, simple).tolist() == np.flatnonzero(Outline(simple).contains_points(positions)).tolist()
+    assert 0 < len(inside(positions, star)) < 300
+    assert len(inside(positions, positions[:2])) == 0, "a line holds nothing"
 
 
 def test_a_selection_is_counted_against_the_rest():
@@ -98,21 +98,21 @@ def test_a_selection_is_counted_against_the_rest():
 
 def test_the_figure_shows_groups_selection_and_neighbors(cohort):
     index, x = cohort.index.iloc[:40], latents(40)
-    places = map_positions(x)
+    positions = map_positions(x)
     near = nearest(x, 5, index.patient_id.to_numpy(), 39)
-    figure = map_figure(places, index, "sex", chosen=np.array([1, 2]), asked=5, neighbors=near)
+    figure = map_figure(positions, index, "sex", chosen=np.array([1, 2]), asked=5, neighbors=near)
     assert list(figure.data[0].selectedpoints) == [1, 2] and len(figure.data) == 7
     shown = {trace.name: len(trace.x) for trace in figure.data[4:]}
     own = int((index.patient_id == index.patient_id.iloc[5]).sum()) - 1
     assert shown == {"neighbors": 39 - own, "neighbors of the same patient": own, "asked for": 1}
     code = index.codes[index.codes.str.len() > 0].iloc[0][0]
-    marks = map_figure(places, index, code).data[0].marker
+    marks = map_figure(positions, index, code).data[0].marker
     assert [symbol == "diamond" for symbol in marks.symbol] == [code in codes for codes in index.codes]
-    assert map_figure(places, index, "age").data[0].marker.cmax == index.age_years.max()
+    assert map_figure(positions, index, "age").data[0].marker.cmax == index.age_years.max()
     with pytest.raises(ECGError, match="No ECG of this cohort has Q99"):
-        map_figure(places, index, "Q99")
+        map_figure(positions, index, "Q99")
     with pytest.raises(ECGError, match="has an age"):
-        map_figure(places, index.assign(age_years=np.nan), "age")
+        map_figure(positions, index.assign(age_years=np.nan), "age")
 
 
 def test_the_map_without_a_browser(cohort):
@@ -143,7 +143,7 @@ def test_few_ecgs_are_said_and_the_map_stays_usable(cohort):
     rows = np.arange(5)
     shell = EmbeddingMap(cohort, rows, embedded(cohort, rows))
     shell.ask(0)
-    assert "only 4 other ECGs" in shell._message.value and shell.neighbors.place.nunique() == 4
+    assert "only 4 other ECGs" in shell._message.value and shell.neighbors.row.nunique() == 4
     shell.count.value = 2
     assert shell._message.value == "" and len(shell.neighbors) == 2
     for some, message in ((np.arange(3), "at least 4 ECGs"), (np.arange(0), "no ECG to map")):

@@ -94,7 +94,7 @@ class EmbeddingMap(Shell):
         self.select.observe(lambda _: self.attempt(self._select_code), names="value")
         self.clear.on_click(lambda _: self.attempt(self._clear))
         ecgs = self._map.data[0]
-        # Not on_selection: while the kernel is busy, the next movement of the mouse takes the place of that message.
+        # Not on_selection: while the kernel is busy, the next movement of the mouse replaces that message.
         self._map.layout.on_change(lambda *_: self.attempt(self._lassoed), "selections")
         ecgs.on_click(lambda _, points, __: points.point_inds and self.attempt(lambda: self.ask(points.point_inds[0])))
         self.previous.on_click(lambda _: self.attempt(lambda: self._step(-1)))
@@ -106,7 +106,7 @@ class EmbeddingMap(Shell):
         return features(self.embedding, self.reads.value)
 
     @property
-    def places(self) -> np.ndarray:
+    def positions(self) -> np.ndarray:
         """Where the ECGs are on the chosen map; computed once."""
         view = (self.reads.value, self.method.value)
         if view not in self._kept:
@@ -127,7 +127,7 @@ class EmbeddingMap(Shell):
         """The map."""
         chosen = self.chosen if len(self.chosen) else None
         view = {"chosen": chosen, "asked": self.asked, "neighbors": self.neighbors}
-        return [map_figure(self.places, self.index, self.color.value, **view)]
+        return [map_figure(self.positions, self.index, self.color.value, **view)]
 
     def code(self) -> str:
         """The map with its marks; `store`, `rows` and `embedding` are what the widget was made of."""
@@ -151,7 +151,7 @@ class EmbeddingMap(Shell):
         patients = self.index.patient_id.nunique()
         text = f"{len(self.rows)} ECGs of {patients} patients, colored by {self.color.label}."
         if self.method.value == "pca":
-            shown = variance_shown(self.latents, self.places)
+            shown = variance_shown(self.latents, self.positions)
             text += f" The map shows {shown:.0%} of the variance of the latents; the rest is not visible."
         else:
             text += " Neighbors stay together on a t-SNE map; distances between groups have no meaning."
@@ -172,9 +172,9 @@ class EmbeddingMap(Shell):
                 f"{self.count.value} neighbors were asked for, but there are only {len(self.rows) - 1} other ECGs."
             )
 
-    def choose(self, places: Sequence[int] | np.ndarray) -> None:
-        """Select the ECGs at these places among the rows, none to end the selection, and list their codes."""
-        self.chosen = np.unique(np.asarray(places, dtype=np.int64))
+    def choose(self, indices: Sequence[int] | np.ndarray) -> None:
+        """Select the ECGs with these indices into the rows, none to end the selection, and list their codes."""
+        self.chosen = np.unique(np.asarray(indices, dtype=np.int64))
         self._update()
         self.list.value = self._selection_list() if len(self.chosen) else ""
 
@@ -183,7 +183,7 @@ class EmbeddingMap(Shell):
         # From the page's own words: plotly's Python makes no object of an outline that has no color of its own.
         outlines = [_corners(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
         if outlines:
-            self.choose(np.concatenate([inside(self.places, outline) for outline in outlines]))
+            self.choose(np.concatenate([inside(self.positions, outline) for outline in outlines]))
         elif len(self.chosen):
             self.choose([])
 
@@ -196,9 +196,9 @@ class EmbeddingMap(Shell):
         if self.select.value:
             self.choose(np.flatnonzero(label_matrix(self.index.codes.tolist(), [self.select.value])[:, 0]))
 
-    def ask(self, place: int | np.integer) -> None:
-        """Show the ECG at this place among the rows, and its nearest neighbors."""
-        self.asked = int(place)
+    def ask(self, index: int | np.integer) -> None:
+        """Show the ECG with this index into the rows, and its nearest neighbors."""
+        self.asked = int(index)
         open_ecg(self._ecg, self.store, int(self.rows[self.asked]))
         self._update()
 
@@ -223,10 +223,10 @@ class EmbeddingMap(Shell):
         near = self.neighbors
         if near is None:
             return ""
-        ecgs = self.index.iloc[near.place]
+        ecgs = self.index.iloc[near.row]
         shown = pd.DataFrame(
             {
-                "row": self.rows[near.place],
+                "row": self.rows[near.row],
                 "similarity": [f"{one:.3f}" for one in near.similarity],
                 "patient": ["the same patient" if same else "another" for same in near.same_patient],
                 "sex": ecgs.sex.to_numpy(),
