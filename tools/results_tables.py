@@ -19,12 +19,12 @@ SHORT = {
 """The rows of the README."""
 AUDITED = {
     "Shapley": "Shapley values",
-    "one lead away": "leave-one-lead-out",
-    "one lead alone": "single-lead",
+    "leave-one-lead-out": "leave-one-lead-out",
+    "single-lead": "single-lead",
     "gradient x attention": "gradient times attention",
     "gradient x input": "gradient times input",
-    "attention roll-out": "attention roll-out",
-    "lead weights": "pooling weights",
+    "attention rollout": "attention rollout",
+    "pooling weights": "pooling weights",
 }
 """The methods of the audit by their names in its results."""
 
@@ -73,7 +73,7 @@ def audit_table() -> str:
     results = published("audit")
     scores = {(row["method"], row["metric"]): row for row in results["scores"] if row["kind"] == "leads"}
     trusted = {row["method"]: row["trusted_for"] for row in results["verdicts"] if row["kind"] == "leads"}
-    columns = ("deletion", "insertion", "localisation", "rank with Shapley")
+    columns = ("deletion", "insertion", "localization", "rank with Shapley")
     lines = [
         "| | deletion | insertion | localization | rank correlation with Shapley | evidence for the prediction? |",
         "|---" * 6 + "|",
@@ -83,7 +83,7 @@ def audit_table() -> str:
         cells = [_interval(scores[method, metric], ("value", "low", "high"), ".2f") for metric in columns]
         if method == "Shapley":
             cells[-1] = "1"
-        passed = any("rests on" in what for what in trusted[method])
+        passed = "evidence for the prediction" in trusted[method]
         weak = ", weakly" if scores[method, "deletion"]["value"] < half else ""
         lines.append(f"| {shown} | {' | '.join(cells)} | {f'yes{weak}' if passed else '**no**'} |")
     return "\n".join(lines)

@@ -39,7 +39,7 @@ from lamae_toolkit.experiments.audit.scores import (
     Summary,
     another_patient,
 )
-from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE, RESTS, SHOWS, Verdict, verdicts
+from lamae_toolkit.experiments.audit.verdict import EVIDENCE, JUDGED_METHODS, LAST_STAGE, LOCATION, Verdict, verdicts
 from lamae_toolkit.experiments.comparison.report import published_results
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.simulate.conditions import CONDITIONS
@@ -103,37 +103,37 @@ def test_the_moments_of_all_leads_lie_side_by_side_whatever_is_hidden(cohort):
 
 
 @torch.inference_mode()
-def test_masking_follows_the_order_of_attribution(cohort, probe):
+def test_masking_curves_follow_the_order_of_attribution(cohort, probe):
     model, batch = random_encoder(TINY), cohort.batch([0, 1])
     order = torch.stack([torch.randperm(480, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
     mask = mask_first(order, (0.25, 0.5), 12)
     assert mask.sum(dim=(2, 3)).tolist() == [[120, 240], [120, 240]]
     assert mask[1, 0].flatten()[order[1, :120]].all()
     assert (mask_first(order, (0.25,), 12, only=True) == ~mask[:, :1]).all()
-    hidden, shown = masking_curves(model, probe, batch, order, (0.25, 0.5))
-    for said, masks in ((hidden, mask), (shown, ~mask)):
+    masked, visible = masking_curves(model, probe, batch, order, (0.25, 0.5))
+    for curves, masks in ((masked, mask), (visible, ~mask)):
         expected = log_odds(model.embed(batch, masks[:, 1]), batch, probe)
-        torch.testing.assert_close(said[:, 1], expected, atol=1e-4, rtol=1e-4)
-    moments = masked_time_steps(model, probe, batch)
+        torch.testing.assert_close(curves[:, 1], expected, atol=1e-4, rtol=1e-4)
+    time_steps = masked_time_steps(model, probe, batch)
     without = torch.zeros(2, 12, 40, dtype=torch.bool)
-    whole = visible_log_odds(model, probe, batch, without)
+    complete = visible_log_odds(model, probe, batch, without)
     without[:, :, 7] = True
     torch.testing.assert_close(
-        moments[:, 7], whole - visible_log_odds(model, probe, batch, without), atol=1e-4, rtol=1e-3
+        time_steps[:, 7], complete - visible_log_odds(model, probe, batch, without), atol=1e-4, rtol=1e-3
     )
 
 
 def test_attribution_from_subsets_of_leads():
-    worth = np.array([[1.0, 10.0, -5.0]])
+    value = np.array([[1.0, 10.0, -5.0]])
     sets = (np.arange(8)[:, None] >> np.arange(3)) & 1
     for method in SUBSET_ATTRIBUTION.values():
-        np.testing.assert_allclose(method(worth @ sets.T + 7), worth)
-    both = (sets[:, 0] | sets[:, 1]).astype(float)[None]  # either of two leads tells all
-    assert SUBSET_ATTRIBUTION["one lead away"](both).tolist() == [[0, 0, 0]], "which one lead away cannot see"
+        np.testing.assert_allclose(method(value @ sets.T + 7), value)
+    both = (sets[:, 0] | sets[:, 1]).astype(float)[None]  # either of two leads is enough
+    assert SUBSET_ATTRIBUTION["leave-one-lead-out"](both).tolist() == [[0, 0, 0]], "redundant leads"
     np.testing.assert_allclose(SUBSET_ATTRIBUTION["Shapley"](both), [[0.5, 0.5, 0]])
 
 
-def test_every_method_speaks_of_every_lead_and_patch(cohort, probe):
+def test_every_method_attributes_to_every_lead_and_patch(cohort, probe):
     model, batch = random_encoder(TINY), cohort.batch([0, 1, 2])
     for name, method in LEAD_ATTRIBUTION.items():
         attribution = method(model, probe, batch, "A")
@@ -142,9 +142,9 @@ def test_every_method_speaks_of_every_lead_and_patch(cohort, probe):
         attribution = method(model, probe, batch, "B")
         assert attribution.shape == (3, 12, 40), name
         torch.testing.assert_close(LEAD_ATTRIBUTION[name](model, probe, batch, "B"), attribution.sum(dim=2))
-    height = PATCH_ATTRIBUTION[SIGNAL](model, probe, batch, "A")[1, 3, 6]
+    amplitude = PATCH_ATTRIBUTION[SIGNAL](model, probe, batch, "A")[1, 3, 6]
     lead = batch.signal_mv[1, 3]
-    torch.testing.assert_close(height, ((lead - lead.mean())[150:175] ** 2).sum())
+    torch.testing.assert_close(amplitude, ((lead - lead.mean())[150:175] ** 2).sum())
 
 
 def test_parameters_are_randomized_from_the_top_down(probe):
@@ -165,7 +165,7 @@ def test_parameters_are_randomized_from_the_top_down(probe):
         randomized(model, probe, "heart")
 
 
-def test_the_other_ecg_is_another_patients():
+def test_another_patient_has_no_case_of_the_same_patient():
     patients = np.array([1, 1, 1, 2, 2, 3, 4, 4])
     other = another_patient(patients)
     assert (patients[other] != patients).all() and sorted(other) == list(range(8))
@@ -180,10 +180,10 @@ def tiny_plan() -> AuditPlan:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory, tiny_plan):
     folder = tmp_path_factory.mktemp("audit") / "run"
-    return folder, audit(tiny_plan, folder, command="lamae audit", n_bootstrap=50, progress=False)
+    return folder, audit(tiny_plan, folder, command="lamae research audit", n_bootstrap=50, progress=False)
 
 
-def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
+def test_audit_results_and_report(tiny, tiny_plan):
     folder, results = tiny
     assert results["ecgs"] == 2 and results["predictions"] >= 2 and results["models"] == ["seed 0", "seed 1"]
     assert {(one["kind"], one["method"]) for one in results["verdicts"]} == {
@@ -191,7 +191,7 @@ def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
     }
     scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
     assert scores.value[LEAD_KIND, "rank with Shapley", "Shapley"] == pytest.approx(1)
-    assert scores.value[LEAD_KIND, LAST_STAGE, SIGNAL] == pytest.approx(1), "no model is asked"
+    assert scores.value[LEAD_KIND, LAST_STAGE, SIGNAL] == pytest.approx(1), "no model is used"
     assert scores.value[LEAD_KIND, AGREES, SIGNAL] == pytest.approx(1)
     for metric in ("deletion", "insertion"):
         of_leads = scores.value[LEAD_KIND, metric]
@@ -205,11 +205,11 @@ def test_an_audit_from_data_to_verdict(tiny, tiny_plan):
     assert {name for trace in overview.data for name in trace.y} >= set(JUDGED_METHODS[PATCH_KIND])
     assert len(randomization_figure(frame).data) == len(JUDGED_METHODS[LEAD_KIND]) + len(JUDGED_METHODS[PATCH_KIND]) + 2
     shown = curves_figure(results["curves"], results["shares"]).data[0]
-    assert list(shown.y) == results["curves"]["leads taken away"]["lead weights"]
+    assert list(shown.y) == results["curves"]["leads removed"]["pooling weights"]
     assert localization_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(JUDGED_METHODS[PATCH_KIND]) + 1
 
 
-def test_an_audit_explains_patients_whom_no_model_saw_with_the_truth_of_the_simulator(tiny, tiny_plan):
+def test_cases_are_of_test_patients_with_the_simulated_evidence(tiny, tiny_plan):
     audited = prepare_audit(tiny_plan, tiny[0], progress=False)
     learned = set(audited.store.index.patient_id[audited.store.index.fold.isin(Split().train + Split().validation)])
     simulated = list(simulate_patients(220, 0, sampling_rate_hz=100.0))
@@ -225,12 +225,12 @@ def test_an_audit_explains_patients_whom_no_model_saw_with_the_truth_of_the_simu
     assert model.config == TINY and set(audited.probes) == set(probe.codes)
 
 
-def test_an_audit_goes_on_where_it_was_interrupted(tiny, tiny_plan):
+def test_interrupted_audit_resumes(tiny, tiny_plan):
     folder, results = tiny
     parts = sorted((folder / "parts").rglob("*.npz"))
     kept = {part: part.stat().st_mtime_ns for part in parts}
     parts[0].unlink()
-    again = audit(tiny_plan, folder, command="lamae audit", n_bootstrap=50, progress=False)
+    again = audit(tiny_plan, folder, command="lamae research audit", n_bootstrap=50, progress=False)
     assert [part for part in parts if part.stat().st_mtime_ns != kept[part]] == [parts[0]]
     assert again == results
     with pytest.raises(ECGError, match="holds an audit with ecgs = 2, not 4"):
@@ -238,17 +238,17 @@ def test_an_audit_goes_on_where_it_was_interrupted(tiny, tiny_plan):
 
 
 def summary_of(rows: dict, patients: int) -> Summary:
-    """A summary of made-up scores, one prediction of each patient, with a spread of 0.05."""
+    """A summary of synthetic scores, one prediction for each patient, with a standard deviation of 0.05."""
     noise = np.random.default_rng(0).normal(0, 0.05, patients)
     scores = {key: np.array([value + noise]) for key, value in rows.items()}
     return Summary(np.arange(patients), scores, 200)
 
 
-def test_the_rule_of_the_verdict():
+def test_verdicts_follow_the_rule():
     def judged(patients: int = 30, **given) -> Verdict:
-        shapley = {"deletion": 1.0, "insertion": 1.0, "localisation": 0.8, LAST_STAGE: 0.1, AGREES: 0.6, OTHER_ECG: 0.2}
-        rows = {(kind, "localisation", method): 0.7 for kind, methods in JUDGED_METHODS.items() for method in methods}
-        rows |= {(kind, "localisation", SIGNAL): 0.6 for kind in JUDGED_METHODS}
+        shapley = {"deletion": 1.0, "insertion": 1.0, "localization": 0.8, LAST_STAGE: 0.1, AGREES: 0.6, OTHER_ECG: 0.2}
+        rows = {(kind, "localization", method): 0.7 for kind, methods in JUDGED_METHODS.items() for method in methods}
+        rows |= {(kind, "localization", SIGNAL): 0.6 for kind in JUDGED_METHODS}
         rows |= {
             (LEAD_KIND, metric, "Shapley"): value for metric, value in (shapley | given).items() if value is not None
         }
@@ -256,23 +256,26 @@ def test_the_rule_of_the_verdict():
             one for one in verdicts(summary_of(rows, patients)) if (one.kind, one.method) == (LEAD_KIND, "Shapley")
         )
 
-    assert judged().trusted_for == (RESTS, SHOWS)
-    assert judged().sentence == f"Shapley (leads): trust it for {RESTS} and {SHOWS}."
-    assert judged(insertion=0.0).trusted_for == (SHOWS,)
+    assert judged().trusted_for == (EVIDENCE, LOCATION)
+    assert judged().sentence == f"Shapley (leads): trust it as {EVIDENCE} and for {LOCATION}."
+    assert judged(insertion=0.0).trusted_for == (LOCATION,)
     assert "it fails insertion." in judged(insertion=0.0).sentence
-    low = judged(localisation=0.6)
-    assert low.trusted_for == (RESTS,) and low.passes["localisation"], "no better than the height of the signal"
-    assert low.sentence.endswith("it fails beyond height.")
+    low = judged(localization=0.6)
+    assert low.trusted_for == (EVIDENCE,) and low.passes["localization"], "no better than the amplitude of the signal"
+    assert low.sentence.endswith("it fails beyond amplitude.")
     assert judged(**{LAST_STAGE: 0.5}).trusted_for == ()
     assert judged(**{AGREES: 0.2}).passes["agreement"] is False
     few = judged(patients=9)
-    assert set(few.passes.values()) == {None} and few.sentence == f"Shapley (leads): untested for {RESTS} and {SHOWS}."
-    untried = judged(**{"deletion": None, AGREES: None})
-    assert untried.passes["deletion"] is None and untried.passes["agreement"] is None
-    assert untried.untested_for == (RESTS,) and f"untested for {RESTS}" in untried.sentence
+    assert (
+        set(few.passes.values()) == {None}
+        and few.sentence == f"Shapley (leads): untested as {EVIDENCE} and for {LOCATION}."
+    )
+    untested = judged(**{"deletion": None, AGREES: None})
+    assert untested.passes["deletion"] is None and untested.passes["agreement"] is None
+    assert untested.untested_for == (EVIDENCE,) and f"untested as {EVIDENCE}" in untested.sentence
 
 
-def test_what_cannot_be_audited_is_refused_in_one_sentence(tmp_path, capsys):
+def test_invalid_audits_are_refused(tmp_path, capsys):
     for words, sentence in (
         (["--ecgs", "0"], "--ecgs is 0, but it must be 1 or more."),
         (["--seeds", "0"], "--seeds is 0"),
@@ -285,11 +288,11 @@ def test_what_cannot_be_audited_is_refused_in_one_sentence(tmp_path, capsys):
         AuditPlan(seeds=(1, 1))
 
 
-def test_the_finished_results_say_what_their_numbers_say():
+def test_published_verdicts_follow_from_their_scores():
     results = published_results("audit")
     scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
     beyond = pd.DataFrame(results["differences"]).set_index(["kind", "metric", "method", "minus"]).sort_index()
-    assert results["command"].startswith("lamae audit") and len(results["models"]) == 3
+    assert results["command"].startswith("lamae research audit") and len(results["models"]) == 3
     assert min(min(results["auroc_by_model"][code]) for code in results["explained_codes"]) > 0.8
     assert set(results["explained_codes"]) <= set(CONDITIONS)
     for one in results["verdicts"]:
@@ -297,10 +300,10 @@ def test_the_finished_results_say_what_their_numbers_say():
         for metric in ("deletion", "insertion"):
             if passes[metric] is not None:
                 assert passes[metric] == (scores.low[key[0], metric, key[1]] > 0)
-        assert passes["localisation"] == (scores.low[key[0], "localisation", key[1]] > 0.5)
-        above_height = beyond.low[key[0], "localisation", key[1], f"localisation of {SIGNAL}"]
-        assert passes["beyond height"] == (above_height > 0)
-        assert passes["forgetting"] == (scores.high[key[0], LAST_STAGE, key[1]] < 0.5)
+        assert passes["localization"] == (scores.low[key[0], "localization", key[1]] > 0.5)
+        above_amplitude = beyond.low[key[0], "localization", key[1], f"localization of {SIGNAL}"]
+        assert passes["beyond amplitude"] == (above_amplitude > 0)
+        assert passes["parameter randomization"] == (scores.high[key[0], LAST_STAGE, key[1]] < 0.5)
         assert passes["agreement"] == (beyond.low[key[0], AGREES, key[1], f"{OTHER_ECG} of {key[1]}"] > 0)
-    assert scores.low[LEAD_KIND, "localisation", "random"] < 0.5 < scores.high[LEAD_KIND, "localisation", "random"]
+    assert scores.low[LEAD_KIND, "localization", "random"] < 0.5 < scores.high[LEAD_KIND, "localization", "random"]
     assert {f"{RANDOMIZED} {stage}" for stage in STAGES} <= set(scores.index.get_level_values("metric"))

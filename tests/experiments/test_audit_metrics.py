@@ -84,7 +84,7 @@ def test_rank_correlation_is_spearmans(random):
     assert np.isnan(rank_correlation(np.ones((1, 9)), other[:1])).all()
 
 
-def test_localisation_against_scikit_learn_and_known_cases(random):
+def test_localization_auroc_against_scikit_learn_and_known_cases(random):
     attribution = random.integers(0, 5, size=(20, 12)).astype(float)
     truth = random.random((20, 12)) < 0.4
     expected = [roc_auc_score(t, c) for t, c in zip(truth, attribution, strict=True)]

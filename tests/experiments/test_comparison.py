@@ -220,7 +220,7 @@ ONE_LONG_SEED = ("independent leads", "convolutional network", "LAMAE, fine-tune
 def test_finished_results_say_where_they_come_from_and_add_up(name):
     results = published_results(name)
     longer = "python -m lamae_toolkit.experiments.comparison.longer_training"
-    command = longer if name == "longer" else f"lamae compare {name.split('_')[0]}"
+    command = longer if name == "longer" else f"lamae research compare {name.split('_')[0]}"
     assert results["command"].startswith(command) and "/tmp" not in results["command"]
     assert results["machine"] and results["date"] and results["missing_cells"] == 0
     assert set(results["plan"]["variants"]) == {row["variant"] for row in results["macro"]}

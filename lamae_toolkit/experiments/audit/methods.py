@@ -1,8 +1,8 @@
 """All methods that attribute a prediction to leads or patches, and the parameter randomization that tests them.
 
 `PATCH_ATTRIBUTION` and `LEAD_ATTRIBUTION` map a method's name to a function of model, probe, batch and code;
-`SUBSET_ATTRIBUTION` to one of the log-odds from every subset of the leads. A higher attribution means that more
-of the prediction came from there.
+`SUBSET_ATTRIBUTION` to one of the log-odds from every subset of the leads. A higher attribution means a
+larger contribution to the prediction.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ from lamae_toolkit.explain.saliency import attention_rollout, gradient_attention
 from lamae_toolkit.explain.shapley import shapley_values
 from lamae_toolkit.model.lamae import LAMAE
 
-SIGNAL, RANDOM = "signal height", "random"
+SIGNAL, RANDOM = "signal amplitude", "random"
 """Two baselines that use no model: the amplitude of the ECG in each patch, and random numbers."""
 
 
@@ -43,7 +43,7 @@ def _rollout(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tenso
 
 
 @torch.inference_mode()
-def _lead_weights(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
+def _pooling_weights(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
     with in_float32(model):
         return model.embed(batch).lead_weights.mean(dim=1)
 
@@ -55,7 +55,7 @@ def _latent_attention(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Fl
 Method = Callable[[LAMAE, Probe, Batch, str], Tensor]
 
 PATCH_ATTRIBUTION: Mapping[str, Method] = {
-    "attention roll-out": _rollout,
+    "attention rollout": _rollout,
     "gradient x attention": gradient_attention,
     "gradient x input": gradient_input,
     SIGNAL: signal_amplitude,
@@ -64,12 +64,12 @@ PATCH_ATTRIBUTION: Mapping[str, Method] = {
 
 
 def over_time(method: Method, model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
-    """The attribution to a lead: that to its patches added up."""
+    """The attribution to a lead: the sum over its patches."""
     return method(model, probe, batch, code).sum(dim=2)
 
 
 LEAD_ATTRIBUTION: Mapping[str, Method] = {
-    "lead weights": _lead_weights,
+    "pooling weights": _pooling_weights,
     "latent attention": _latent_attention,
     **{name: partial(over_time, method) for name, method in PATCH_ATTRIBUTION.items()},
 }
@@ -77,17 +77,17 @@ LEAD_ATTRIBUTION: Mapping[str, Method] = {
 
 
 def leave_one_lead_out(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
-    """By how much the log-odds fall if only this lead is removed: v(all) - v(all without it)."""
+    """The fall of the log-odds if only this lead is removed: v(all) - v(all without it)."""
     return values[:, -1:] - values[:, values.shape[1] - 1 - _bits(values)]
 
 
 def single_lead(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
-    """By how much the log-odds rise from no lead at all if only this lead is visible: v(it) - v(none)."""
+    """The rise of the log-odds if only this lead is visible: v(it) - v(none)."""
     return values[:, _bits(values)] - values[:, :1]
 
 
 def shapley(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
-    """The lead's fair share of the log-odds: what it adds, on the mean over all orders in which leads could come."""
+    """The Shapley value of each lead: what it adds to the log-odds, averaged over all orders of the leads."""
     return shapley_values(values.T).T
 
 
@@ -96,8 +96,8 @@ def _bits(values: np.ndarray) -> np.ndarray:
 
 
 SUBSET_ATTRIBUTION: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "one lead away": leave_one_lead_out,
-    "one lead alone": single_lead,
+    "leave-one-lead-out": leave_one_lead_out,
+    "single-lead": single_lead,
     "Shapley": shapley,
 }
 """Attribution to each lead from the log-odds of all subsets of the leads, (b, 2^l) to (b, l); signed, in log-odds."""
@@ -106,19 +106,19 @@ LEAD_METHODS = (*LEAD_ATTRIBUTION, *SUBSET_ATTRIBUTION, RANDOM)
 PATCH_METHODS = (*PATCH_ATTRIBUTION, RANDOM)
 
 STAGES = {
-    "read-out": ("pooling.",),
-    "and latent attention": ("latent_attention.", "norm."),
-    "and encoder": ("encoder.", "patch_embed.", "lead_"),
+    "head": ("pooling.",),
+    "head and latent attention": ("latent_attention.", "norm."),
+    "head, latent attention and encoder": ("encoder.", "patch_embed.", "lead_"),
 }
-"""The parts of a model from the top down, which are randomized one after the other."""
+"""The parts of a model that are randomized, from the top down, each with those before it."""
 
 
 def randomized(model: LAMAE, probe: Probe, stage: str, seed: int = 0) -> tuple[LAMAE, Probe]:
-    """The model and its probe with new random weights from the top down to this stage; the rest stays.
+    """The model and its probe with new random weights from the top down to this stage; the rest is unchanged.
 
-    A map that looks the same for a randomized model does not show what the model learned. The probe's new weights are
-    normal, of the same size for each code. Source: the cascading parameter randomization test of Adebayo et al., arXiv
-    1810.03292.
+    An attribution that is the same for a randomized model does not show what the model learned. The probe's new weights
+    are normal, of the same size for each code. Source: the cascading parameter randomization test of Adebayo et al.,
+    arXiv 1810.03292.
     """
     if stage not in STAGES:
         raise ECGError(f"There is no stage {stage!r}; choose from {', '.join(STAGES)}.")

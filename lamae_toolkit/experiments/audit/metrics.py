@@ -1,9 +1,9 @@
 """Whether an explanation is right: scores for the attribution of a method to leads or patches.
 
-An attribution is a number for each lead or patch of an ECG, higher where more of the prediction is said to come from.
-Two questions are asked. Is it faithful: does the prediction fall when leads or patches with a high attribution are
-removed (deletion, insertion)? And does it localize: is it high where the simulated condition shows (pointing game,
-AUROC)? Everything here is arithmetic on arrays: one row per explained prediction, an ECG and a code.
+An attribution is a number for each lead or patch of an ECG, higher for a larger claimed contribution to the prediction.
+Is it faithful: does the prediction fall when leads or patches with a high attribution are removed (deletion,
+insertion)? Does it localize: is it high where the simulated condition shows (pointing game, AUROC)? All functions take
+arrays with one row per explained prediction, an ECG and a code.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 
 def order_by_attribution(attribution: Float[np.ndarray, "b k"], seed: int = 0) -> Int[np.ndarray, "b k"]:
-    """Which lead or patch comes first, second and so on: the highest attribution first, equal ones in random order."""
+    """The leads or patches by falling attribution, ties in random order."""
     random_order = np.random.default_rng(seed).random(attribution.shape)
     return np.lexsort((random_order, -attribution), axis=1)
 
@@ -45,20 +45,20 @@ def random_curve(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b k"]:
 
 
 def curve_area(curve: Float[np.ndarray, "b k"], floor: Float[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
-    """By how much a curve lies above another, as a mean over its points without the first and the last.
+    """The mean difference of a curve and a floor, without the first and the last point.
 
-    Those two are the same for all orders: nothing removed, and everything.
+    These two are the same for all orders: nothing removed, and everything.
     """
     return (curve - floor)[:, 1:-1].mean(axis=1)
 
 
 def deletion_area(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, " b"]:
-    """By how much log-odds fall faster than when leads are removed in random order; 0 is guessing, more is better."""
+    """How much lower log-odds are than after removal in random order; 0 is guessing, higher is better."""
     return -curve_area(deletion_curve(values, order), random_curve(values)[:, ::-1])
 
 
 def insertion_area(values: Float[np.ndarray, "b s"], order: Int[np.ndarray, "b l"]) -> Float[np.ndarray, " b"]:
-    """By how much log-odds rise faster than when leads are added in random order; 0 is guessing, more is better."""
+    """How much higher log-odds are than with leads added in random order; 0 is guessing, higher is better."""
     return curve_area(insertion_curve(values, order), random_curve(values))
 
 
@@ -85,16 +85,16 @@ def _best_chain(values: np.ndarray) -> np.ndarray:
     for k in range(1, leads):
         sets = number[size == k]
         for lead in range(leads):
-            has = sets[(sets >> lead) & 1 == 1]
-            best[:, has] = np.maximum(best[:, has], best[:, has ^ (1 << lead)])
+            with_lead = sets[(sets >> lead) & 1 == 1]
+            best[:, with_lead] = np.maximum(best[:, with_lead], best[:, with_lead ^ (1 << lead)])
         best[:, sets] += values[:, sets]
     return best[:, number[size == leads - 1]].max(axis=1) / (leads - 1)
 
 
 def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
-    """Whether two attributions rank the leads or patches of each ECG alike: Spearman's rho, 1 if so, 0 if unrelated.
+    """Spearman's rank correlation of two attributions of each ECG: 1 for the same order, 0 if unrelated.
 
-    NaN where one of them makes no difference between them at all.
+    NaN where one of them is constant.
     """
     a, b = (rankdata(attribution, axis=1) for attribution in (one, other))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
@@ -103,7 +103,7 @@ def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b 
 
 
 def pointing_game(attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
-    """Whether the highest attribution is at a true position: 1 or 0, or the share of true ones among equals.
+    """Whether the highest attribution is at a true position: 1 or 0, or the share of true ones among ties.
 
     NaN where all positions or none are true. Source: Zhang et al., arXiv 1608.00507.
     """
@@ -132,7 +132,7 @@ def _both(truth: np.ndarray) -> np.ndarray:
 def patches_in_spans(
     spans_s: Sequence[tuple[float, float]], patches: int, patch_s: float, share: float = 0.1
 ) -> Bool[np.ndarray, " n"]:
-    """The patches that show a condition: those of which its spans (start, end in s) cover more than this share."""
+    """The patches that show a condition: more than this share is covered by its spans (start, end in s)."""
     start = np.arange(patches) * patch_s
     covered = np.zeros(patches)
     for begin, end in spans_s:

@@ -1,7 +1,7 @@
-"""What a model predicts for an ECG of which some patches are masked: occlusion in the model's own way.
+"""Occlusion by masking: what a model predicts for an ECG of which some patches are masked.
 
-A masked autoencoder learned from ECGs with masked patches, so such an ECG is nothing new to it, unlike one in which
-a stretch is set to zero.
+A masked autoencoder is trained on ECGs with masked patches, so such an ECG is in distribution, unlike one in which a
+segment is set to zero.
 """
 
 import torch
@@ -19,7 +19,7 @@ from lamae_toolkit.model.lamae import LAMAE
 def visible_log_odds(
     model: LAMAE, probe: Probe, batch: Batch, mask: Bool[Tensor, "b l n"], at_once: int = 16
 ) -> Float[Tensor, "b c"]:
-    """The log-odds of each code from the visible patches alone, so many ECGs at once."""
+    """The log-odds of each code from the visible patches only, `at_once` ECGs at a time."""
     parts = []
     with in_float32(model):
         for start in range(0, len(batch), at_once):
@@ -30,7 +30,7 @@ def visible_log_odds(
 
 
 def masked_time_steps(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "b n c"]:
-    """How much the log-odds of each code fall when one patch of time is masked in all leads.
+    """The fall of the log-odds of each code when one patch of time is masked in all leads.
 
     fall(n) = log-odds(complete ECG) - log-odds(without patch n).
     """
@@ -67,7 +67,7 @@ def masking_curves(
 
 
 def _each(batch: Batch, times: int) -> Batch:
-    """Every ECG so many times, one after the other."""
+    """Every ECG repeated, its copies next to each other."""
     return Batch(
         batch.signal_mv.repeat_interleave(times, dim=0), batch.lead_mask.repeat_interleave(times, dim=0), batch.leads
     )

@@ -1,7 +1,6 @@
-"""What is audited: the plan, the models and their probes, and the predictions that are to be explained.
+"""The plan of an audit, its models and probes, and the predictions to explain.
 
-The models are pretrained and probed on training patients of a simulated cohort, and explained on test patients, whom
-neither saw.
+The models are pretrained and probed on training patients of a simulated cohort, and explained on test patients.
 """
 
 import json
@@ -37,9 +36,10 @@ ECGS_PER_PART = 4
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """What is audited: with which models, on which ECGs.
+    """The models and ECGs of an audit.
 
-    checkpoints: folders of pretrained models; none to pretrain one for each of `seeds`. cohort_seed: whose patients.
+    checkpoints: folders of pretrained models; none to pretrain one for each of `seeds`. cohort_seed: the seed of the
+    simulated patients.
     ecgs: how many ECGs of test patients are explained; randomized_ecgs: how many of them also with randomized models.
     least_auroc: a code is explained if all models predict it better than that.
     """
@@ -66,7 +66,7 @@ class AuditPlan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the models are called."""
+        """The names of the models."""
         return self.checkpoints or tuple(f"seed {seed}" for seed in self.seeds)
 
 
@@ -83,7 +83,7 @@ class Case:
 
 @dataclass(frozen=True)
 class AuditRun:
-    """What an audit is about, with all that its second half needs."""
+    """An audit with its store, cases and probes."""
 
     plan: AuditPlan
     out: Path
@@ -96,7 +96,7 @@ class AuditRun:
         rows = list(dict.fromkeys(case.row for case in self.cases))
         for stage in (LEARNED, *STAGES):
             chosen = rows if stage == LEARNED else rows[: self.plan.randomized_ecgs]
-            # All models in sequence, so that an audit that is cut short has treated them alike.
+            # All models in turn, so that an interrupted audit has the same ECGs of each.
             for start in range(0, len(chosen), ECGS_PER_PART):
                 for number in range(len(self.plan.names)) if stage == LEARNED else (0,):
                     yield Part(number, stage, start // ECGS_PER_PART, tuple(chosen[start : start + ECGS_PER_PART]))
@@ -129,7 +129,7 @@ def prepare_audit(plan: AuditPlan, out: Path, *, workers: int = 1, progress: boo
 
 
 def in_parallel(function: Callable, jobs: Sequence[tuple], workers: int, bar: tqdm, out: Path) -> None:
-    """Call a function for each of the jobs, several at a time; what it keeps in `out` stays after an interruption."""
+    """Call a function for each of the jobs, several at a time; what it wrote to `out` is kept after an interruption."""
     if workers == 1:
         for job in jobs:
             function(*job)
@@ -146,12 +146,14 @@ def _keep_plan(plan: AuditPlan, out: Path) -> None:
     now, path = json.loads(json.dumps(asdict(plan))), out / AUDIT_PLAN_FILE
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
+        kept["train"] = asdict(TrainConfig()) | kept.get(
+            "train", {}
+        )  # settings that an earlier version did not have were off
         for name, value in now.items():
             if kept.get(name) != value:
                 raise ECGError(
                     f"{out} holds an audit with {name} = {kept.get(name)}, not {value}; choose another folder, or the"
-                    " same options to go on."
+                    " same options to resume."
                 )
     write_json(path, now)
 
@@ -162,12 +164,14 @@ def _cohort(plan: AuditPlan, out: Path, progress: bool) -> Store:
         return simulate_store(folder, plan.cohort_ecgs, plan.cohort_seed, progress=progress)
     store = Store.open(folder)
     if store.meta["source"] != f"simulated, seed {plan.cohort_seed}" or len(store) != plan.cohort_ecgs:
-        raise ECGError(f"{folder} holds {len(store)} ECGs, {store.meta['source']}: not this audit's; choose another.")
+        raise ECGError(
+            f"{folder} holds {len(store)} ECGs, {store.meta['source']}, of another audit; choose another folder."
+        )
     return store
 
 
 def _pretrain(plan: AuditPlan, out: Path, seed: int, progress: bool) -> None:
-    """Pretrain the model of a seed on the training patients, or go on with it."""
+    """Pretrain the model of a seed on the training patients, or resume it."""
     store = Store.open(out / "store")
     torch.manual_seed(seed)
     model, train = LAMAE(plan.model), replace(plan.train, seed=seed)
@@ -192,7 +196,7 @@ def _probes(plan: AuditPlan, store: Store, out: Path, progress: bool) -> dict:
     models = [load_model(plan, out, number) for number in range(len(plan.names))]
     shapes = {(model.config.max_patches, model.config.patch_samples) for model in models}
     if len(shapes) > 1:
-        raise ECGError("The checkpoints cut the ECG into different patches, so their attributions cannot be compared.")
+        raise ECGError("The checkpoints have different patches, so their attributions cannot be compared.")
     for number, model in enumerate(models):
         embedding = embed_rows(model, store, rows, progress=progress)
         evaluation = evaluate(
@@ -210,7 +214,7 @@ def _probes(plan: AuditPlan, store: Store, out: Path, progress: bool) -> dict:
 def _cases(plan: AuditPlan, store: Store, out: Path, probes: dict, progress: bool) -> tuple[Case, ...]:
     """Test ECGs with all twelve leads, chosen at random, and those of their true codes that all models predict.
 
-    The store does not hold the evidence, so the same patients are simulated once more.
+    The store does not hold the evidence, so the same patients are simulated again.
     """
     path = out / CASES_FILE
     if not path.is_file():
@@ -236,7 +240,7 @@ def _choose_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -
         )
     chosen = np.random.default_rng([plan.cohort_seed, 20]).permutation(rows)[: plan.ecgs].tolist()
     simulated = simulate_patients(len(store), plan.cohort_seed, sampling_rate_hz=store.sampling_rate_hz)
-    bar = tqdm(simulated, total=len(store), desc="simulating once more", unit="ECG", disable=not progress)
+    bar = tqdm(simulated, total=len(store), desc="simulating again", unit="ECG", disable=not progress)
     truths = {row: ecg.truth for row, ecg in enumerate(bar) if row in set(chosen)}
     return [
         Case(row, code, int(store.index.patient_id.iloc[row]), truth.evidence_leads[code], truth.evidence_spans_s[code])
@@ -247,5 +251,5 @@ def _choose_cases(plan: AuditPlan, store: Store, probes: dict, progress: bool) -
 
 
 def load_audit_run(audited: AuditRun, number: int) -> tuple[LAMAE, Probe]:
-    """One of the models and its probe, as they are kept."""
+    """One of the models and its probe, from their files."""
     return load_model(audited.plan, audited.out, number), Probe.load(audited.out / "probes" / str(number))

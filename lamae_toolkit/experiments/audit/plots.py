@@ -8,15 +8,23 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL, STAGES
-from lamae_toolkit.experiments.audit.scores import AGREES, BEST, CHANCE, LEAD_KIND, OTHER_ECG, PATCH_KIND, RANDOMIZED
+from lamae_toolkit.experiments.audit.scores import (
+    AGREES,
+    BEST,
+    LEAD_KIND,
+    OTHER_ECG,
+    PATCH_KIND,
+    RANDOM_ORDER,
+    RANDOMIZED,
+)
 from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLUE, GRAY, MANY, VERMILION
 
 TITLES = {
-    "deletion": "deletion: log-odds lost<br>beyond a random order",
-    "insertion": "insertion: log-odds won<br>beyond a random order",
-    "localisation": "localisation:<br>AUROC",
+    "deletion": "deletion: fall of log-odds<br>beyond a random order",
+    "insertion": "insertion: rise of log-odds<br>beyond a random order",
+    "localization": "localization:<br>AUROC",
     LAST_STAGE: "similarity to the map of a<br>randomized model",
     AGREES: "similarity to the map of<br>another seed",
 }
@@ -24,14 +32,14 @@ JUDGED = tuple(dict.fromkeys(name for methods in JUDGED_METHODS.values() for nam
 LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GRAY), strict=False)) | {
     SIGNAL: (GRAY, "square-open"),
     RANDOM: (GRAY, "circle-open"),
-    CHANCE: (GRAY, "line-ew"),
+    RANDOM_ORDER: (GRAY, "line-ew"),
 }
 """Color and mark of each method in all figures; baselines without a model are gray."""
-FLOORS = {"deletion": 0.0, "insertion": 0.0, "localisation": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
+FLOORS = {"deletion": 0.0, "insertion": 0.0, "localization": 0.5, LAST_STAGE: 0.0, AGREES: 0.0}
 
 
 def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
-    """Every method on every test: dots with 95 % intervals, guessing as a dotted line.
+    """Every method on every test: dots with 95 % intervals; the dotted line is guessing.
 
     scores: the rows of an audit's results. Hollow dots: for agreement, the map of another patient's ECG; baselines
     without a model are gray.
@@ -86,7 +94,7 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
                 showlegend=panel == 0,
                 mode="lines+markers",
                 marker={"size": 6, "color": color, "symbol": symbol},
-                line={"color": color, "width": 1.6, "dash": "dot" if name == CHANCE else "solid"},
+                line={"color": color, "width": 1.6, "dash": "dot" if name == RANDOM_ORDER else "solid"},
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
                 **cell,
             )
@@ -100,7 +108,7 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
 
 def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str = "") -> go.Figure:
     """Localization AUROC of every method, code by code; 0.5, the middle of the scale, is guessing."""
-    rows = by_code[(by_code.kind == kind) & (by_code.metric == "localisation")]
+    rows = by_code[(by_code.kind == kind) & (by_code.metric == "localization")]
     methods = [*JUDGED_METHODS[kind], SIGNAL]
     table = rows.pivot_table(index="code", columns="method", values="value").reindex(columns=methods)
     count = rows.groupby("code").predictions.first()

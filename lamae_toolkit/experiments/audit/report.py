@@ -19,16 +19,24 @@ from lamae_toolkit.experiments.audit.run import MASKED_SHARES, run_audit
 from lamae_toolkit.experiments.audit.scores import (
     AGREES,
     BEST,
-    CHANCE,
     LEAD_KIND,
     OTHER_ECG,
     PATCH_KIND,
+    RANDOM_ORDER,
     Summary,
     all_scores,
     by_code,
     curves,
 )
-from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE, RESTS, RULE, SHOWS, verdicts
+from lamae_toolkit.experiments.audit.verdict import (
+    EVIDENCE,
+    JUDGED_METHODS,
+    LAST_STAGE,
+    LOCATION,
+    PHRASES,
+    RULE,
+    verdicts,
+)
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.files import write_json
@@ -36,14 +44,14 @@ from lamae_toolkit.parallel import machine
 from lamae_toolkit.plots.report import Section, write_report
 
 CAVEATS = (
-    "Deletion, insertion and the rank with Shapley are computed from the table of 4,096 sets of leads from which"
-    " Shapley, one lead away and one lead alone are computed, too: these three have an advantage. Localization is"
+    "Deletion, insertion and the rank with Shapley are computed from the table of 4,096 subsets of leads from which"
+    " Shapley, leave-one-lead-out and single-lead are computed, too: these three have an advantage. Localization is"
     " scored on the leads where a reader looks, for conditions that change the shape of QRS, ST or T; a model may well"
-    " read another lead, since every lead sees the whole heart, and the six limb leads are two leads written six ways."
-    " Patches repeat each other, lead by lead and beat by beat, so masking them at random costs little. When the"
-    " probe reads the summary, the pooling is not on the way from the ECG to the prediction: neither are the lead"
-    " weights, nor the last step of the two roll-ups, which ends in the heart token. Intervals are over patients, for"
-    " these models; randomization is tested on the first model alone."
+    " read another lead, since every lead records the complete heart, and the six limb leads are combinations of two."
+    " Patches are redundant across leads and beats, so masking them at random costs little. When the"
+    " probe reads the summary, the pooling is not on the way from the ECG to the prediction: neither are the pooling"
+    " weights, nor the last step of the two rollouts, which ends in the heart token. Intervals are over patients, for"
+    " these models; parameter randomization is tested on the first model only."
 )
 
 
@@ -129,12 +137,12 @@ def _differences(summary: Summary) -> list[dict]:
     for kind, methods in JUDGED_METHODS.items():
         pairs = [
             ((metric, method), (metric, SIGNAL))
-            for metric in ("deletion", "insertion", "localisation")
+            for metric in ("deletion", "insertion", "localization")
             for method in methods
         ]
         pairs += [
             ((metric, method), (metric, "Shapley"))
-            for metric in ("deletion", "insertion", "localisation")
+            for metric in ("deletion", "insertion", "localization")
             for method in (*methods, SIGNAL)
             if method != "Shapley"
         ]
@@ -153,9 +161,9 @@ def readable_scores(results: dict, kind: str) -> pd.DataFrame:
     """One row per method with its scores and intervals as text, the controls below."""
     scores = pd.DataFrame(results["scores"])
     scores = scores[scores.kind == kind]
-    second = "rank with Shapley" if kind == LEAD_KIND else "rank with one moment away"
-    columns = ("deletion", "insertion", second, "localisation", "pointing", LAST_STAGE, AGREES, OTHER_ECG)
-    names = [*JUDGED_METHODS[kind], SIGNAL, RANDOM, CHANCE, BEST]
+    second = "rank with Shapley" if kind == LEAD_KIND else "rank with leave-one-time-step-out"
+    columns = ("deletion", "insertion", second, "localization", "pointing", LAST_STAGE, AGREES, OTHER_ECG)
+    names = [*JUDGED_METHODS[kind], SIGNAL, RANDOM, RANDOM_ORDER, BEST]
     table = pd.DataFrame(
         "",
         index=pd.Index([name for name in names if name in set(scores.method)], name="method"),
@@ -179,7 +187,7 @@ def audit_report(results: dict, path: Path | str) -> Path:
     passes = pd.DataFrame(
         [
             {test: outcome[one["passes"][test]] for test in tests}
-            | {f"trust it for {use}": _trust(one, use) for use in (RESTS, SHOWS)}
+            | {f"trusted {PHRASES[use]}": _trust(one, use) for use in (EVIDENCE, LOCATION)}
             for one in results["verdicts"]
         ],
         index=[f"{one['method']} ({one['kind']})" for one in results["verdicts"]],
@@ -189,15 +197,15 @@ def audit_report(results: dict, path: Path | str) -> Path:
         Section("The rule", results["rule"]),
         Section(
             "Which leads",
-            "95 % intervals over patients; dotted is guessing, dashed the best that any order of leads"
-            " reaches, hollow the map of another patient's ECG.",
+            "95 % intervals over patients; dotted: guessing; dashed: the best that any order of leads"
+            " reaches; hollow: agreement with another patient's ECG.",
             [overview_figure(scores, LEAD_KIND), readable_scores(results, LEAD_KIND)],
         ),
         Section(
             "Which time steps and patches",
-            "Localization in time adds up a map over the leads. Deletion masks the"
-            " patches with the highest attribution and predicts from the rest, as in pretraining; insertion shows them"
-            " alone.",
+            "Localization in time uses the sum of a map over the leads. Deletion masks the"
+            " patches with the highest attribution and predicts from the rest, as in pretraining; insertion leaves only"
+            " these visible.",
             [overview_figure(scores, PATCH_KIND), readable_scores(results, PATCH_KIND)],
         ),
         Section(
@@ -215,7 +223,7 @@ def audit_report(results: dict, path: Path | str) -> Path:
             "The model is randomized from the top down; a map that stays the same does not show what was learned.",
             [randomization_figure(scores)],
         ),
-        Section("What these numbers do not say", results["caveats"]),
+        Section("Limits of these numbers", results["caveats"]),
     ]
     introduction = (
         f"{results['predictions']} predictions (an ECG and one of its true codes that every model predicts with an"

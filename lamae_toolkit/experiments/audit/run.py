@@ -1,6 +1,6 @@
 """The long half of an audit: the attributions of every method for every prediction, kept in parts.
 
-A part is one model and a few ECGs, so that an interrupted audit goes on.
+A part is one model and a few ECGs, so that an interrupted audit resumes.
 """
 
 from pathlib import Path
@@ -39,12 +39,12 @@ from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE
 
 MASKED_SHARES = (0.1, 0.25, 0.5)
-"""The shares of all patches that are masked, or shown alone, in the order of their attribution."""
+"""The shares of all patches that are masked, or alone visible, in the order of their attribution."""
 RANDOM_ORDERS = 2
 
 
 def run_audit(plan: AuditPlan, out: Path | str, *, workers: int = 1, progress: bool = True) -> AuditRun:
-    """Compute all that is missing; after an interruption the same call goes on.
+    """Compute all that is missing; after an interruption the same call resumes.
 
     workers: models pretrained, and parts explained, in parallel, each on one thread if there are several.
     """
@@ -75,10 +75,10 @@ def _explain(audited: AuditRun, part: Part) -> None:
     attributions = {"values": subset_log_odds(model, probe, batch).numpy()[ecg, :, code]}
     attributions |= _attribution(model, probe, batch, cases, ecg)
     stage = (LEARNED, *STAGES).index(part.stage)
-    drawn = [np.random.default_rng([case.row, index, part.model, stage, 30]) for index, case in enumerate(cases)]
-    attributions[f"lead|{RANDOM}"] = np.stack([random.random(len(LEADS)) for random in drawn])
+    generators = [np.random.default_rng([case.row, index, part.model, stage, 30]) for index, case in enumerate(cases)]
+    attributions[f"lead|{RANDOM}"] = np.stack([random.random(len(LEADS)) for random in generators])
     attributions[f"patch|{RANDOM}"] = np.stack(
-        [random.random(attributions[f"patch|{next(iter(PATCH_ATTRIBUTION))}"].shape[1:]) for random in drawn]
+        [random.random(attributions[f"patch|{next(iter(PATCH_ATTRIBUTION))}"].shape[1:]) for random in generators]
     )
     attributions["time_steps"] = masked_time_steps(model, probe, batch).numpy()[ecg, :, code]
     if part.stage == LEARNED:
@@ -106,7 +106,7 @@ def _attribution(model: LAMAE, probe: Probe, batch: Batch, cases: list[Case], ec
 def _masking(
     model: LAMAE, probe: Probe, batch: Batch, attributions: dict, ecg: np.ndarray, code: np.ndarray, part: Part
 ) -> dict[str, Float[np.ndarray, "b s"]]:
-    """Log-odds when the patches with the highest attribution are masked, or shown alone; for the floor, random ones."""
+    """Log-odds when the patches with the highest attribution are masked, or alone visible; for the floor, random."""
     orders = {name: order_by_attribution(attributions[f"patch|{name}"].reshape(len(ecg), -1)) for name in PATCH_METHODS}
     curves: dict[str, np.ndarray] = {}
     for name, order in orders.items():
@@ -128,5 +128,5 @@ def _curves(
     _, first, which = np.unique(np.column_stack([ecg, order]), axis=0, return_index=True, return_inverse=True)
     which = which.reshape(-1)
     some = Batch(batch.signal_mv[ecg[first]], batch.lead_mask[ecg[first]], batch.leads)
-    masked, shown = masking_curves(model, probe, some, torch.from_numpy(order[first]), MASKED_SHARES)
-    return {f"hidden|{name}": masked.numpy()[which, :, code], f"shown|{name}": shown.numpy()[which, :, code]}
+    masked, visible = masking_curves(model, probe, some, torch.from_numpy(order[first]), MASKED_SHARES)
+    return {f"masked|{name}": masked.numpy()[which, :, code], f"visible|{name}": visible.numpy()[which, :, code]}

@@ -1,8 +1,8 @@
-"""The short half of an audit: from the attributions to scores with intervals, and whether to trust them.
+"""The short half of an audit: scores with intervals from the attributions.
 
 Every score is computed for each explained prediction, averaged over the models, and only then over predictions, with 95
-% intervals from a bootstrap over patients. They hold for these models: the values of each model, next to them, show how
-seeds differ.
+% intervals from a bootstrap over patients. They hold for these models; the values of each model are listed as well
+and show how seeds differ.
 """
 
 from collections.abc import Iterator
@@ -33,19 +33,19 @@ from lamae_toolkit.experiments.audit.plan import LEARNED, AuditRun
 from lamae_toolkit.simulate.conditions import CONDITIONS
 
 LEAD_KIND, PATCH_KIND = "leads", "patches"
-TIME_STEP = "one moment away"
-"""The log-odds that are lost when a patch of time is masked in all leads: for patches, but never tested on them."""
-BEST, CHANCE = "best possible", "chance"
-RANDOMIZED, OTHER_ECG, AGREES = "forgetting", "another ECG's picture", "agreement of seeds"
+TIME_STEP = "leave-one-time-step-out"
+"""The fall of the log-odds when one patch of time is masked in all leads; not tested by deletion and insertion."""
+BEST, RANDOM_ORDER = "best possible", "random order"
+RANDOMIZED, OTHER_ECG, AGREES = "randomized", "agreement with another patient's ECG", "agreement of seeds"
 SHAPED = ("QRS", "ST", "T")
-"""The waves of which a condition is in some leads and not in others. A rhythm shows in every lead: no lead is wrong."""
+"""Waves whose changes show in some leads and not in others; a rhythm shows in every lead."""
 
 Scores = dict[tuple[str, str, str], Float[np.ndarray, "m b"]]
 """From (kind, metric, method) to a value for each model and explained prediction; NaN where undefined."""
 
 
 class Attributions:
-    """The attributions of all methods for all cases, for one model as trained or randomized: its parts put together."""
+    """The attributions of all methods for all cases by one model, as trained or randomized; its parts concatenated."""
 
     def __init__(self, audited: AuditRun, model: int, stage: str = LEARNED) -> None:
         files = [part.file(audited.out) for part in audited.parts() if (part.model, part.stage) == (model, stage)]
@@ -60,7 +60,7 @@ class Attributions:
             yield name, self.arrays[f"lead|{name}"] if of_subsets is None else of_subsets(self.values)
 
     def patches(self) -> Iterator[tuple[str, Float[np.ndarray, "b k"]]]:
-        """Each method's map of lead and time, one row per case; "one moment away" is a map of time only."""
+        """Each method's map of lead and time, one row per case; "leave-one-time-step-out" is a map of time only."""
         for name in PATCH_METHODS:
             yield name, rearrange(self.arrays[f"patch|{name}"], "b l n -> b (l n)")
         yield TIME_STEP, self.arrays["time_steps"]
@@ -113,32 +113,32 @@ def _lead_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tupl
         yield (LEAD_KIND, "deletion", name), deletion_area(attributions.values, order)
         yield (LEAD_KIND, "insertion", name), insertion_area(attributions.values, order)
         yield (LEAD_KIND, "rank with Shapley", name), rank_correlation(attribution, reference)
-        yield (LEAD_KIND, "localisation", name), localization_auroc(attribution, truth)
+        yield (LEAD_KIND, "localization", name), localization_auroc(attribution, truth)
         yield (LEAD_KIND, "pointing", name), pointing_game(attribution, truth)
     for metric, best in zip(("deletion", "insertion"), best_areas(attributions.values), strict=True):
         yield (LEAD_KIND, metric, BEST), best
-    yield (LEAD_KIND, "pointing", CHANCE), pointing_game(np.zeros(truth.shape), truth)
+    yield (LEAD_KIND, "pointing", RANDOM_ORDER), pointing_game(np.zeros(truth.shape), truth)
 
 
 def _patch_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
     for name, attribution in attributions.time_steps():
         yield (
-            (PATCH_KIND, "rank with one moment away", name),
+            (PATCH_KIND, "rank with leave-one-time-step-out", name),
             rank_correlation(attribution, attributions.arrays["time_steps"]),
         )
-        yield (PATCH_KIND, "localisation", name), localization_auroc(attribution, truth)
+        yield (PATCH_KIND, "localization", name), localization_auroc(attribution, truth)
         yield (PATCH_KIND, "pointing", name), pointing_game(attribution, truth)
     for name in PATCH_METHODS:
-        for metric, curve, sign in (("deletion", "hidden", -1), ("insertion", "shown", 1)):
+        for metric, curve, sign in (("deletion", "masked", -1), ("insertion", "visible", 1)):
             above = attributions.arrays[f"{curve}|{name}"] - attributions.arrays[f"{curve}|floor"]
             yield (PATCH_KIND, metric, name), sign * above.mean(axis=1)
-    yield (PATCH_KIND, "pointing", CHANCE), pointing_game(np.zeros(truth.shape), truth)
+    yield (PATCH_KIND, "pointing", RANDOM_ORDER), pointing_game(np.zeros(truth.shape), truth)
 
 
 def _agreement(models: list[Attributions], kind: str, audited: AuditRun) -> Scores:
-    """How alike the maps of two models are, for the same ECG and code, and for another patient's ECG.
+    """How similar the maps of two models are, for the same ECG and code, and for another patient's ECG.
 
-    The second is what alike means if a method always shows about the same: only what is above it is about this ECG.
+    The second is the baseline of a method whose maps are similar for all ECGs: only agreement above it is specific.
     """
     if len(models) < 2:
         return {}
@@ -163,16 +163,16 @@ def another_patient(patients: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
 
 
 def _randomization(audited: AuditRun, learned: Attributions, kind: str) -> Scores:
-    """How alike the maps of the first model are before and after randomization, stage by stage."""
+    """How similar the maps of the first model are before and after randomization, stage by stage."""
     found: Scores = {}
     before = learned.maps(kind)
     if not audited.plan.randomized_ecgs:
         return found
     for stage in STAGES:
         for name, after in Attributions(audited, 0, stage).maps(kind).items():
-            alike = np.full((1, len(audited.cases)), np.nan)
-            alike[0, : len(after)] = rank_correlation(before[name][: len(after)], after)
-            found[kind, f"{RANDOMIZED} {stage}", name] = alike
+            similarity = np.full((1, len(audited.cases)), np.nan)
+            similarity[0, : len(after)] = rank_correlation(before[name][: len(after)], after)
+            found[kind, f"{RANDOMIZED} {stage}", name] = similarity
     return found
 
 
@@ -188,13 +188,13 @@ class Summary:
         values = self.scores.get((kind, metric, method))
         return None if values is None else over_patients(_over_models(values), self.weights)
 
-    def tried_on(self, kind: str, metric: str, method: str) -> int:
+    def tested_on(self, kind: str, metric: str, method: str) -> int:
         """On how many patients a score of a method is defined; 0 if it was not tested."""
         values = self.scores.get((kind, metric, method))
         return 0 if values is None else len(np.unique(self.patients[np.isfinite(values).any(axis=0)]))
 
     def difference(self, kind: str, one: tuple[str, str], other: tuple[str, str]) -> Estimate | None:
-        """By how much one (metric, method) is above another, paired."""
+        """The paired difference of two (metric, method)."""
         if (kind, *one) not in self.scores or (kind, *other) not in self.scores:
             return None
         values = [_over_models(self.scores[kind, *which]) for which in (one, other)]
@@ -222,7 +222,7 @@ class Summary:
 
 
 def _over_models(values: Float[np.ndarray, "m b"]) -> Float[np.ndarray, " b"]:
-    """The mean over the models of what is defined; NaN where nothing is."""
+    """The mean over the models of the finite values; NaN where there is none."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
     return np.divide(np.where(defined, values, 0).sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0)
@@ -235,16 +235,16 @@ def curves(audited: AuditRun) -> dict[str, dict[str, list[float]]]:
     for attributions in models:
         for name, attribution in attributions.leads():
             order = order_by_attribution(attribution)
-            found.setdefault("leads taken away", {}).setdefault(name, []).append(
+            found.setdefault("leads removed", {}).setdefault(name, []).append(
                 deletion_curve(attributions.values, order)
             )
             found.setdefault("leads added", {}).setdefault(name, []).append(insertion_curve(attributions.values, order))
         random_order = random_curve(attributions.values)
-        found["leads taken away"].setdefault(CHANCE, []).append(random_order[:, ::-1])
-        found["leads added"].setdefault(CHANCE, []).append(random_order)
-        for what, curve in (("patches hidden", "hidden"), ("patches shown", "shown")):
+        found["leads removed"].setdefault(RANDOM_ORDER, []).append(random_order[:, ::-1])
+        found["leads added"].setdefault(RANDOM_ORDER, []).append(random_order)
+        for what, curve in (("patches masked", "masked"), ("patches visible", "visible")):
             for name in (*PATCH_METHODS, "floor"):
-                found.setdefault(what, {}).setdefault(CHANCE if name == "floor" else name, []).append(
+                found.setdefault(what, {}).setdefault(RANDOM_ORDER if name == "floor" else name, []).append(
                     attributions.arrays[f"{curve}|{name}"]
                 )
     return {
@@ -254,11 +254,11 @@ def curves(audited: AuditRun) -> dict[str, dict[str, list[float]]]:
 
 
 def by_code(audited: AuditRun, scores: Scores) -> list[dict]:
-    """Deletion and localisation code by code: means over its predictions and models."""
+    """Deletion and localization code by code: means over its predictions and models."""
     codes = np.array([case.code for case in audited.cases])
     rows = []
     for (kind, metric, method), values in scores.items():
-        if metric in ("deletion", "localisation") and method not in (RANDOM, BEST):
+        if metric in ("deletion", "localization") and method not in (RANDOM, BEST):
             for code in np.unique(codes):
                 of_code = values[:, codes == code]
                 if np.isfinite(of_code).any():

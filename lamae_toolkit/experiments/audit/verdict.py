@@ -1,4 +1,4 @@
-"""Which explanation to trust for what: a stated rule, applied to the scores."""
+"""Which explanation to trust for what: a fixed rule, applied to the scores."""
 
 from dataclasses import dataclass
 
@@ -15,23 +15,27 @@ from lamae_toolkit.experiments.audit.scores import (
 )
 
 ALIKE = 0.5
-"""A map whose rank correlation with that of the trained model is this high shows too little of what was learned."""
+"""Limit of the rank correlation with a randomized model: a map above it shows too little of what was learned."""
 FEWEST_PATIENTS = 10
-"""An interval over fewer patients is no ground for a verdict."""
+"""An interval over fewer patients gives no verdict."""
 LAST_STAGE = f"{RANDOMIZED} {list(STAGES)[-1]}"
 
 RULE = (
-    "A method passes deletion or insertion if the 95 % interval of its area lies above 0, which is chance;"
-    " localisation, if the interval of its AUROC lies above 0.5; beyond height, if the interval of that AUROC minus the"
-    " one of the signal's height, which asks no model, lies above 0; forgetting, if the interval of the rank"
-    f" correlation between its pictures of the learned model and of one that forgot all lies below {ALIKE:g};"
-    " agreement, if two models' pictures of one ECG are more alike than their pictures of two patients' ECGs. Trusted"
-    " for what the prediction rests on: passes deletion, insertion and forgetting. Trusted for where the condition"
-    " shows: passes localisation, beyond height and forgetting. What fewer than"
-    f" {FEWEST_PATIENTS} patients bear on counts as untested."
+    "A method passes deletion or insertion if the 95 % interval of its area lies above 0, the value of a random order;"
+    " localization, if the interval of its AUROC lies above 0.5; beyond amplitude, if the interval of that AUROC minus"
+    " the one of the signal's amplitude, which needs no model, lies above 0; parameter randomization, if the interval"
+    " of the rank correlation between its attributions of the trained model and of one with random weights lies below"
+    f" {ALIKE:g}; agreement, if two models' attributions of one ECG are more similar than their attributions of two"
+    " patients' ECGs. Trusted as evidence for the prediction: passes deletion, insertion and parameter randomization."
+    " Trusted for where the condition shows: passes localization, beyond amplitude and parameter randomization. A test"
+    f" on fewer than {FEWEST_PATIENTS} patients counts as not done."
 )
-RESTS, SHOWS = "what the prediction rests on", "where the condition shows"
-NEEDS = {RESTS: ("deletion", "insertion", "forgetting"), SHOWS: ("localisation", "beyond height", "forgetting")}
+EVIDENCE, LOCATION = "evidence for the prediction", "where the condition shows"
+PHRASES = {EVIDENCE: f"as {EVIDENCE}", LOCATION: f"for {LOCATION}"}
+NEEDS = {
+    EVIDENCE: ("deletion", "insertion", "parameter randomization"),
+    LOCATION: ("localization", "beyond amplitude", "parameter randomization"),
+}
 JUDGED_METHODS = {
     LEAD_KIND: tuple(name for name in LEAD_METHODS if name not in (SIGNAL, RANDOM)),
     PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), TIME_STEP),
@@ -54,7 +58,7 @@ class Verdict:
 
     @property
     def untested_for(self) -> tuple[str, ...]:
-        """What it might be trusted for: it fails no test, but was not tested on all."""
+        """What it might be trusted for: it fails no test, but not all tests were done."""
         outcomes = {use: [self.passes[test] for test in tests] for use, tests in NEEDS.items()}
         return tuple(use for use, passed in outcomes.items() if None in passed and False not in passed)
 
@@ -64,9 +68,12 @@ class Verdict:
         refused = [use for use in NEEDS if use not in (*self.trusted_for, *self.untested_for)]
         failed = [test for test, passed in self.passes.items() if passed is False]
         parts = [
-            f"trust it for {' and '.join(self.trusted_for)}" if self.trusted_for else "",
-            f"untested for {' and '.join(self.untested_for)}" if self.untested_for else "",
-            f"do not trust it for {' or '.join(refused)}" if refused else "",
+            f"{start} {joint.join(PHRASES[use] for use in uses)}" if uses else ""
+            for start, joint, uses in (
+                ("trust it", " and ", self.trusted_for),
+                ("untested", " and ", self.untested_for),
+                ("do not trust it", " or ", refused),
+            )
         ]
         text = "; ".join(part for part in parts if part)
         fails = f"; it fails {', '.join(failed)}" if failed else ""
@@ -84,20 +91,20 @@ def verdicts(summary: Summary) -> list[Verdict]:
 
 def _passes(summary: Summary, kind: str, method: str) -> dict[str, bool | None]:
     def enough(metric: str, found: Estimate | None) -> Estimate | None:
-        return found if summary.tried_on(kind, metric, method) >= FEWEST_PATIENTS else None
+        return found if summary.tested_on(kind, metric, method) >= FEWEST_PATIENTS else None
 
     deletion, insertion, localization, randomized = (
         enough(metric, summary.of(kind, metric, method))
-        for metric in ("deletion", "insertion", "localisation", LAST_STAGE)
+        for metric in ("deletion", "insertion", "localization", LAST_STAGE)
     )
-    beyond_amplitude = summary.difference(kind, ("localisation", method), ("localisation", SIGNAL))
+    beyond_amplitude = summary.difference(kind, ("localization", method), ("localization", SIGNAL))
     about_this_ecg = summary.difference(kind, (AGREES, method), (OTHER_ECG, method))
     return {
         "deletion": _above(deletion, 0),
         "insertion": _above(insertion, 0),
-        "localisation": _above(localization, 0.5),
-        "beyond height": _above(enough("localisation", beyond_amplitude), 0),
-        "forgetting": None if randomized is None else randomized.high < ALIKE,
+        "localization": _above(localization, 0.5),
+        "beyond amplitude": _above(enough("localization", beyond_amplitude), 0),
+        "parameter randomization": None if randomized is None else randomized.high < ALIKE,
         "agreement": _above(enough(AGREES, about_this_ecg), 0),
     }
 
