@@ -11,9 +11,9 @@ from lamae_toolkit.model.patches import lead_statistics
 
 
 class XResNet1d(nn.Module):
-    """A convolutional network of the xresnet1d kind, which reads all leads at once and is trained from scratch.
+    """A convolutional network (xresnet1d) on all leads at once, trained from scratch.
 
-    Three small convolutions, then residual blocks whose shortcuts are averaged, then the mean and the largest of
+    Three small convolutions, then residual blocks with average-pooled shortcuts, then the mean and the maximum of
     each feature over time. Source: He et al., arXiv 1812.01187; on ECGs Strodthoff et al., arXiv 2004.13701.
     """
 
@@ -51,7 +51,7 @@ class _Residual(nn.Module):
 
 
 def _convolution(before: int, after: int, kernel: int, stride: int = 1, scale: float = 1.0) -> nn.Sequential:
-    """Convolution and batch norm, then ReLU; with scale 0 the last of a residual path, which starts as nothing."""
+    """Convolution and batch norm, then ReLU; with scale 0 the last of a residual path, whose output is 0 at first."""
     norm = nn.BatchNorm1d(after)
     nn.init.constant_(norm.weight, scale)
     layers = [nn.Conv1d(before, after, kernel, stride, kernel // 2, bias=False), norm]
