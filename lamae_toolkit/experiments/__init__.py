@@ -5,6 +5,11 @@ from lamae_toolkit._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "along_figure": "experiments.comparison.plots",
+        "difference_figure": "experiments.comparison.plots",
+        "ranking_figure": "experiments.comparison.plots",
+        "lead_figure": "experiments.missing_leads.plots",
+        "wave_figure": "experiments.missing_leads.plots",
         "overview_figure": "experiments.audit.plots",
         "MAIN": "experiments.comparison.report",
         "compare_methods": "experiments.comparison.report",

@@ -30,10 +30,10 @@ from lamae_toolkit.experiments.missing_leads.methods import (
     score_table,
     through_dipole,
 )
+from lamae_toolkit.experiments.missing_leads.plots import lead_figure, wave_figure
 from lamae_toolkit.experiments.missing_leads.waves import main_deflection, record_scores, wave_score, wave_table
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.plots.counterfactuals import lead_figure, wave_figure
 
 RESULTS = Path(__file__).parents[2] / "lamae_toolkit" / "experiments" / "results" / "missing_leads.json"
 SMALL = LAMAEConfig(width=24, heads=2, pooling_heads=2, decoder_width=16, encoder_depth=1)

@@ -9,12 +9,12 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
 from lamae_toolkit.experiments.comparison.plans import Plan
+from lamae_toolkit.experiments.comparison.plots import along_figure, difference_figure, ranking_figure
 from lamae_toolkit.experiments.comparison.results import Ranking
 from lamae_toolkit.experiments.comparison.run import run_cells
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.comparison import along_figure, difference_figure, ranking_figure
 from lamae_toolkit.plots.report import Section, write_report
 
 RESULTS_FILE = "results.json"
