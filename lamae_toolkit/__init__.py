@@ -6,7 +6,7 @@
     model = lt.LAMAE.from_pretrained("lamae-mini-ptbxl")
     lt.ECGPaper(ecg)
 
-What is listed here is what the toolkit promises; further functions stand in its packages, such as `lt.plots`.
+The names listed here are the stable interface; further functions are in the packages, such as `lt.plots`.
 Nothing is imported before it is used.
 """
 

@@ -1,4 +1,4 @@
-"""Names that are imported when they are first used, so that `import lamae_toolkit` costs nothing (PEP 562)."""
+"""Names that are imported when they are first used, so that `import lamae_toolkit` is fast (PEP 562)."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ EXTRAS = {
 
 
 class MissingExtraError(ImportError):
-    """A package that only a part of the toolkit needs is not installed; the message names the extra that brings it."""
+    """A package that a part of the toolkit needs is not installed; the message names the extra that installs it."""
 
 
 def missing_extra(wanted: str, error: ModuleNotFoundError) -> MissingExtraError:
@@ -54,7 +54,7 @@ def lazy(
 
     def __getattr__(name: str) -> Any:  # noqa: N807
         if name == "__version__" and package == "lamae_toolkit":
-            from importlib.metadata import version  # takes longer to import than all else here
+            from importlib.metadata import version  # slow to import
 
             return version("lamae-toolkit")
         if name in packages:
@@ -69,7 +69,7 @@ def lazy(
             if (error.name or "").split(".")[0] in ("", "lamae_toolkit"):
                 raise
             raise missing_extra(f"{package.removeprefix('lamae_toolkit.')}.{name}", error) from error
-        setattr(sys.modules[package], name, value)  # the next use asks no function
+        setattr(sys.modules[package], name, value)  # the next use does not call this function
         return value
 
     def __dir__() -> list[str]:  # noqa: N807

@@ -4,7 +4,7 @@
 class ECGError(ValueError):
     """Input was refused; the message says in one sentence what is wrong, where, and what to do.
 
-    sentence: the message. reason: the same in two or three words, by which reports count what was refused.
+    sentence: the message. reason: a category of two or three words, by which reports count refusals.
 
     Example:
         import lamae_toolkit as lt

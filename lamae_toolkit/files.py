@@ -12,10 +12,10 @@ from lamae_toolkit.errors import ECGError
 
 @contextmanager
 def atomic_write(target: Path | str, replaces: str | None = None) -> Iterator[Path]:
-    """A temporary path to write a file or folder to; it takes the target's name only when all went well.
+    """A temporary path to write a file or folder to; it is renamed to the target only on success.
 
-    An existing folder is replaced only if it is empty or holds the file named by `replaces`, by which one of ours is
-    recognized; any other is refused (ECGError), as it may hold what somebody needs.
+    An existing folder is replaced only if it is empty or holds the file named by `replaces`, which marks it
+    as written by the toolkit; any other is refused (ECGError).
 
     On any error or interruption the partial file is removed and the target stays as it was. A full disk and a folder
     without write permission raise an ECGError.
@@ -29,26 +29,26 @@ def atomic_write(target: Path | str, replaces: str | None = None) -> Iterator[Pa
         replace_atomically(partial, target)
     except OSError as error:
         raise ECGError(
-            f"{target} could not be written ({error.strerror or error}); nothing was left behind:"
-            " make room or choose another folder."
+            f"{target} could not be written ({error.strerror or error}); no partial file was left:"
+            " free some space or choose another folder."
         ) from error
     finally:
         _remove(partial)
 
 
 def check_replaceable(target: Path, replaces: str | None = None) -> None:
-    """Refuse (ECGError) a folder that holds anything, unless it holds the file named by `replaces`: one of ours."""
+    """Refuse (ECGError) a folder that holds anything, unless it holds the file named by `replaces`."""
     if target.is_dir() and any(target.iterdir()) and not (replaces and (target / replaces).is_file()):
-        raise ECGError(f"{target} is a folder with something else in it; choose a new one.")
+        raise ECGError(f"{target} is a folder with other files; choose a new one.")
 
 
 def replace_atomically(finished: Path, target: Path) -> None:
-    """Rename a finished temporary file or folder to its target, replacing what is there."""
+    """Rename a finished temporary file or folder to its target, replacing an existing one."""
     if not (finished.is_dir() and target.exists()):
         os.replace(finished, target)
         return
     if not target.is_dir():
-        raise ECGError(f"{target} is a file, where a folder was to be written; choose another name.")
+        raise ECGError(f"{target} is a file, not a folder; choose another name.")
     # A folder cannot replace a folder in one step: the old one is moved aside, and moved back on an error.
     aside = target.with_name(f"{target.name}.{os.getpid()}.old")
     os.replace(target, aside)
@@ -57,7 +57,7 @@ def replace_atomically(finished: Path, target: Path) -> None:
     except BaseException:
         os.replace(aside, target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)  # the new one is in place, whatever holds the old one back
+    shutil.rmtree(aside, ignore_errors=True)  # the new folder is in place even if the old one cannot be deleted
 
 
 def _remove(path: Path) -> None:
@@ -75,7 +75,7 @@ def write_json(path: Path, values: dict) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, in UTF-8 or else in Latin-1, in which every byte is a letter."""
+    """The text of a file, in UTF-8 or else in Latin-1, which decodes any byte."""
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -87,5 +87,5 @@ def picture_ending(path: Path | str) -> str:
     """The format of a figure by the suffix of its file: ".html", ".png" or ".svg"; ECGError for any other."""
     ending = Path(path).suffix.lower()
     if ending not in (".html", ".png", ".svg"):
-        raise ECGError(f"{Path(path).name} ends in none of .html, .png and .svg; give it one of these endings.")
+        raise ECGError(f"{Path(path).name} does not end in .html, .png or .svg; give it one of these suffixes.")
     return ending

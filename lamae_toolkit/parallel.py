@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from threadpoolctl import threadpool_limits
 
 MAX_WORKERS = 61
-"""As many processes as Windows waits for."""
+"""The largest number of processes that Windows can wait for."""
 
 
 @contextmanager
 def worker_pool(workers: int, kept: str = "", *, uses_torch: bool = True) -> Iterator[ProcessPoolExecutor]:
-    """So many processes in parallel, on one thread each, which end when the block is interrupted or fails.
+    """A pool of processes with one thread each, which end when the block is interrupted or fails.
 
-    kept: what is not lost then, for the message. uses_torch: whether the work is PyTorch's, whose threads are set.
+    kept: what an interruption does not lose, for the message. uses_torch: whether PyTorch's threads must be limited.
     """
-    # Fresh processes: a forked one would inherit threads that are gone. One thread each: threads that wait for each
-    # other are slower than processes that do not.
+    # Spawned, since a forked process would inherit locks of threads that no longer exist. One thread each, since
+    # threads that synchronize are slower than independent processes.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, MAX_WORKERS), context, _begin_worker, (uses_torch,))
     try:
@@ -32,14 +32,14 @@ def worker_pool(workers: int, kept: str = "", *, uses_torch: bool = True) -> Ite
 
             tqdm.write(f"Interrupted; {kept}, and the same command resumes.")
         for process in (pool._processes or {}).values():
-            process.terminate()  # what they wrote is complete: the next run resumes from it
+            process.terminate()  # files that they wrote are complete: the next run resumes from them
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin_worker(uses_torch: bool) -> None:
-    """One thread per worker, and no worker that outlives a main process that was killed."""
+    """One thread per worker; the worker ends with its main process, even if that is killed."""
     if uses_torch:
         import torch
 
@@ -56,8 +56,8 @@ def _end_with_parent() -> None:
 
 
 def machine() -> str:
-    """What this was computed on, without its name."""
-    import torch  # not at the top: reading and simulating ECGs do without it
+    """System, hardware and versions of this machine, without its name."""
+    import torch  # imported here: reading and simulating ECGs do not need it
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores, no GPU"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"

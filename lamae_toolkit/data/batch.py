@@ -18,7 +18,7 @@ class Batch:
     """Several ECGs of one length as one array in mV, as the model takes them; `collate` makes one of recordings.
 
     signal_mv: (b, l, t), float32. lead_mask: (b, l), True where that ECG has that lead; the row of an absent lead is
-        never read. leads: the name of each lead row, in any order.
+        ignored. leads: the name of each lead row, in any order.
 
     Raises ECGError if a lead name is unknown or twice, or if the shapes do not fit.
 
@@ -68,8 +68,8 @@ def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, du
 
     recordings: ECGs of any sampling rate and any leads. sampling_rate_hz, duration_s: of the batch.
 
-    ECGs shorter than that are taken completely, but all must then be equally long (ECGError): a model reads any length
-    up to its own, one length at a time. Raises ECGError also if there is no ECG.
+    ECGs shorter than that are kept complete, but all must then be equally long (ECGError): a model reads any length up
+    to its maximum, one length per batch. Raises ECGError also if there is no ECG.
 
     Example:
         import numpy as np

@@ -24,7 +24,7 @@ class DownloadError(ECGError):
 
 
 class _RefusedError(Exception):
-    """The server refused this file: a retry is of no use."""
+    """The server refused this file: a retry does not help."""
 
 
 class Published:
@@ -149,11 +149,10 @@ def _as_sentence(address: str, target: Path | None) -> Iterator[None]:
         ) from error
     except ValueError as error:  # pooch raises it for a wrong checksum
         raise DownloadError(
-            f"{address} arrived with another content than its published checksum promises and was not kept; wait a"
-            f" while, {again}."
+            f"{address} does not match its published checksum and was not kept; wait a while, {again}."
         ) from error
     except OSError as error:
         raise ECGError(
-            f"{target} could not be written or read ({error.strerror or error}); make room or choose another folder,"
-            f" {again}."
+            f"{target} could not be written or read ({error.strerror or error}); free some space or choose another"
+            f" folder, {again}."
         ) from error

@@ -1,8 +1,8 @@
 """Real ECGs, one call away: records of PTB-XL that show one finding well, fetched from PhysioNet when first used.
 
 PTB-XL 1.0.3: Wagner et al., Sci Data 7:154 (2020), doi 10.1038/s41597-020-0495-6, CC BY 4.0. The toolkit ships none of
-its data, only `examples.csv`: which record shows what, and the SHA-256 of its files. The text on what to look at is
-ours, from the annotation, the ECG as plotted, and measured intervals and amplitudes.
+its data, only `examples.csv`: which record shows what, and the SHA-256 of its files. The text on what to look at was
+written for the toolkit, from the annotation, the plotted ECG, and measured intervals and amplitudes.
 """
 
 import os
@@ -87,9 +87,7 @@ def example_ecg(name: str, *, offline: str | None = None) -> Recording:
             folder = _fetched(sums)
     except DownloadError as error:
         if offline != "simulate":
-            raise ECGError(
-                f'{error} Or set {LOCAL} to a local folder of PTB-XL, or take offline="simulate".'
-            ) from error
+            raise ECGError(f'{error} Or set {LOCAL} to a local folder of PTB-XL, or use offline="simulate".') from error
         return _simulated(name, row)
     recording = read_ecg(folder / f"{file}.hea")
     _tell_license()
@@ -117,7 +115,7 @@ def _resolve(name: str) -> str:
     near = list(dict.fromkeys(names[match] for match in get_close_matches(wanted, names, n=3)))
     near = near or [full for key, full in names.items() if wanted and wanted in key]
     hint = " or ".join(dict.fromkeys(near)) or ", ".join(_table().index)
-    raise ECGError(f"There is no example {name!r}; lt.examples() lists them all: take {hint}.")
+    raise ECGError(f"There is no example {name!r}; lt.examples() lists all; use {hint}.")
 
 
 def _local(folder: Path, sums: dict[str, str]) -> Path:

@@ -10,7 +10,7 @@ from lamae_toolkit.icd10 import label_matrix
 
 
 def labels_of(index: pd.DataFrame, task: str, classes: tuple[str, ...]) -> UInt8[np.ndarray, "b c"]:
-    """For each ECG of the index, a 1 where it has the class of that column."""
+    """For each ECG of the index, 1 if it has the class of that column, else 0."""
     if task not in index:
         raise ECGError(f"The store has no column {task!r} to predict.")
     if task == "codes":

@@ -84,7 +84,9 @@ def prepare(
         if not kept.any():
             _clear(working)
             working.rmdir()
-            raise ECGError(f"None of the {len(results)} ECGs of {source.name} could be used: {_commonest(results)}")
+            raise ECGError(
+                f"None of the {len(results)} ECGs of {source.name} could be used: {_most_frequent_reason(results)}"
+            )
         by_part = [int(kept[at : at + source.starts().step].sum()) for at in source.starts()]
         join_signals(working / PARTS, working / SIGNALS, by_part, round(sampling_rate_hz * duration_s))
         ecgs = source.ecgs.reset_index(drop=True)
@@ -102,13 +104,13 @@ def prepare(
         _clear(out)
     except OSError as error:
         raise ECGError(
-            f"{out} could not be written ({error.strerror or error}); make room, and the same command resumes"
+            f"{out} could not be written ({error.strerror or error}); free some space, and the same command resumes"
             " where it stopped."
         ) from error
     return report | {"new": True}
 
 
-# Only folders that this command made are touched.
+# Only folders that this command made are changed.
 
 
 def _check_shape(sampling_rate_hz: float, duration_s: float) -> None:
@@ -121,13 +123,13 @@ def _check_shape(sampling_rate_hz: float, duration_s: float) -> None:
 def _checked_meta(out: Path, source: CohortSource) -> dict:
     """`store.json` of the store that exists already, {} if there is none; ECGError for any other folder."""
     if out.is_file() or os.path.ismount(out):
-        raise ECGError(f"{out} is no folder that a store could become; choose a new one.")
+        raise ECGError(f"{out} cannot become the folder of a store; choose a new one.")
     if not out.is_dir() or not any(out.iterdir()):
         return {}
     others = sorted(path.name for path in out.iterdir() if path.name not in OURS)
     if others or not (out / META).is_file():
-        what = f"such as {others[0]}" if others else "and no store"
-        raise ECGError(f"{out} is a folder with something else in it, {what}; choose a new one.")
+        what = f"such as {others[0]}" if others else "and is not a store"
+        raise ECGError(f"{out} is a folder with other files, {what}; choose a new one.")
     meta = _json(out / META)
     if meta.get("source") != source.name:
         raise ECGError(f"{out} is a store of {meta.get('source')}, not of {source.name}; choose a new folder.")
@@ -137,7 +139,7 @@ def _checked_meta(out: Path, source: CohortSource) -> dict:
 def _is_complete(folder: Path) -> bool:
     """Whether this is a store that can be opened."""
     try:
-        Store.open(folder)  # and close it at once: Windows moves no folder of which a file is open
+        Store.open(folder)  # and close it at once: Windows does not move a folder with an open file
     except ECGError:
         return False
     return True
@@ -188,12 +190,12 @@ def _describe(function: Callable | None) -> str:
 
 
 def _keep_plan(plan: dict, working: Path) -> None:
-    """Write down what is prepared, or check that what was begun here is the same."""
+    """Write the plan, or check that an unfinished preparation has the same plan."""
     if (working / PLAN_FILE).is_file():
         if _json(working / PLAN_FILE) != plan:
             raise ECGError(f"{working} holds another preparation that was not finished; finish or delete it first.")
     elif working.exists() and (not working.is_dir() or any(working.iterdir())):
-        raise ECGError(f"{working} is in the way and was not made by this command; move it, or choose another folder.")
+        raise ECGError(f"{working} exists and was not made by this command; move it, or choose another folder.")
     else:
         write_json(working / PLAN_FILE, plan)
 
@@ -225,7 +227,7 @@ def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, ne
     }
 
 
-def _commonest(results: pd.DataFrame) -> str:
-    """The commonest reason, in the sentence of one ECG."""
+def _most_frequent_reason(results: pd.DataFrame) -> str:
+    """The most frequent reason, in the sentence of one ECG."""
     reason = results.reason.value_counts().index[0]
     return results.sentence[results.reason == reason].iloc[0]

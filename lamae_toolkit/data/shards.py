@@ -1,7 +1,7 @@
 """Reading the ECGs of a source part by part, several parts in parallel: a part is complete or absent.
 
 A part is two files: its signals, and a table of the result for each ECG, which is written last and marks the part
-as complete. Finished parts are never read again, whatever stops the run. Finally their signals are joined in one file.
+as complete. Finished parts are never read again after an interruption. Finally their signals are joined in one file.
 """
 
 import warnings
@@ -34,12 +34,13 @@ REFUSED = ("file", "study_id", "reason", "sentence")
 class CohortSource:
     """The ECGs of a cohort, listed but not yet read.
 
-    ecgs: a row per ECG: file (below root), patient_id, study_id, age_years, sex, codes, fold, and further columns of
+    ecgs: one row per ECG with file (below root), patient_id, study_id, age_years, sex, codes, fold, and further columns
+    of
         the store's index.
-    refused: what the source's own tables rule out, a row each, with the columns `REFUSED`.
-    read: reads one file; a function that worker processes can import. The quality flags are of what it returns.
+    refused: ECGs that the source's own tables exclude, one row each, with the columns `REFUSED`.
+    read: reads one file; a function that worker processes can import. Quality flags are computed from its result.
     meta: further entries of `store.json`.
-    clean: what is then done to the ECG, such as a filter; nothing if None.
+    clean: processing after reading, such as a filter; None for none.
     """
 
     name: str
@@ -76,7 +77,7 @@ def part_signals(folder: Path, part: int) -> Path:
 def read_parts(
     source: CohortSource, folder: Path, sampling_rate_hz: float, duration_s: float, workers: int, progress: bool
 ) -> int:
-    """Read the parts that are not in `folder` yet; returns how many ECGs that were."""
+    """Read the parts that are not in `folder` yet; returns their number of ECGs."""
     folder.mkdir(exist_ok=True)
     files, starts = source.ecgs.file.tolist(), source.starts()
     todo = [part for part in range(len(starts)) if not part_table(folder, part).is_file()]
@@ -123,10 +124,10 @@ def _read_part(
     sampling_rate_hz: float,
     duration_s: float,
 ) -> int:
-    """Read some ECGs and keep their signals and the result for each; returns how many there were."""
+    """Read some ECGs and keep their signals and the result for each; returns their number."""
     results = []
     with atomic_write(part_signals(folder, part)) as partial, open(partial, "wb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeadWarning)  # the flags say the same
+        warnings.simplefilter("ignore", LeadWarning)  # the flags contain the same
         for name in files:
             try:
                 if not (root / name).is_file():
@@ -142,7 +143,7 @@ def _read_part(
             except ECGError as error:
                 results.append(_refusal(error.reason, str(error)))
             except (ValueError, ArithmeticError, IndexError) as error:  # one bad ECG must not stop the others
-                results.append(_refusal("unreadable", f"{name}: It cannot be processed ({error}); look at its signal."))
+                results.append(_refusal("unreadable", f"{name}: It cannot be processed ({error}); check its signal."))
     with atomic_write(part_table(folder, part)) as partial:  # last: it marks the part as complete
         pd.DataFrame(results).to_parquet(partial)
     return len(files)
@@ -159,7 +160,7 @@ def read_results(source: CohortSource, folder: Path) -> pd.DataFrame:
 
 
 def join_signals(folder: Path, signals: Path, kept: list[int], samples: int) -> None:
-    """Append the signals of all parts to one file and delete each at once: a part that is gone is in it already."""
+    """Append the signals of all parts to one file and delete each: a missing part is already in the file."""
     row_bytes = len(LEADS) * samples * 2
     signals.touch()
     with open(signals, "r+b") as file:

@@ -1,4 +1,4 @@
-"""A cohort on disk: one int16 array of all signals, memory-mapped, and a table of whose they are."""
+"""A cohort on disk: one memory-mapped int16 array of all signals, and a table of patients and codes."""
 
 import json
 import zlib
@@ -32,10 +32,10 @@ INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
 
 @dataclass(frozen=True)
 class Record:
-    """One ECG on its way into a store: the signal, whose it is, and its ICD-10 codes.
+    """One ECG to be written to a store: the signal, the patient, and the ICD-10 codes.
 
-    sex: "F", "M" or "" if unknown. age_years: NaN if unknown. fold: where the source has patient-wise folds of its
-    own; else it follows from the patient's number. `extra` becomes further columns of the index.
+    sex: "F", "M" or "" if unknown. age_years: NaN if unknown. fold: if the source has patient-wise folds of its
+    own; else it is computed from the patient's number. `extra` becomes further columns of the index.
     """
 
     recording: Recording
@@ -54,19 +54,19 @@ def patient_fold(patient_id: int, folds: int = 20) -> int:
 
 
 class Store:
-    """A cohort on disk, ready for training: all signals as one int16 array, and a table of whose they are.
+    """A cohort on disk, ready for training: all signals as one int16 array, and a table of patients and codes.
 
-    A folder of three files, made by `prepare` or `simulate_store`. Signals have 0.001 mV a unit and leads in the order
-    of `LEADS`.
+    A folder of three files, made by `prepare` or `simulate_store`. Signals are in units of 0.001 mV, with leads in the
+    order of `LEADS`.
 
     signals: (b, l, t), memory-mapped. An absent lead is a row of the value -32768. folds: (b,), the patient-wise fold
         of each ECG.
     meta: what `store.json` holds: the source of the ECGs, their number, samples, sampling rate in Hz and more.
     index: a table with patient_id, study_id, age_years, sex, codes (ICD-10, a list), fold, and the quality flags
-        `FLAG_COLUMNS`, row by row with the signals; read when it is first asked for, so that a store of 800,000 ECGs
+        `FLAG_COLUMNS`, row by row with the signals; read on first use, so that a store of 800,000 ECGs
         opens at once.
 
-    `Store.open(folder)` opens one and raises ECGError if it is damaged or no store.
+    `Store.open(folder)` opens one and raises ECGError if it is damaged or not a store.
 
     Example:
         import tempfile
@@ -123,7 +123,7 @@ class Store:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """Whose the ECGs are, and what is known of them."""
+        """The table of the ECGs: patient, age, sex, codes, fold and quality flags."""
         try:
             return pd.read_parquet(self.folder / INDEX)
         except (OSError, pyarrow.ArrowException) as error:
@@ -148,7 +148,7 @@ class Store:
         outside = rows[(rows < -len(self)) | (rows >= len(self))]
         if len(outside):
             raise ECGError(f"Row {outside[0]} is not among the {len(self)} ECGs of {self.folder}.")
-        # "wrap" only spares numpy a second copy, which it makes to leave `out` untouched if a row does not exist.
+        # "wrap" avoids a second copy, which numpy otherwise makes to keep `out` unchanged if a row does not exist.
         packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
         if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
             raise ECGError("An ECG of this batch has no usable lead; leave it out.")
@@ -190,9 +190,9 @@ def pack(
 ) -> Store:
     """Write a cohort to a store, one ECG after the other, and open it.
 
-    Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at ±32.7 mV, after
-    an electrode offset (the median) is taken from a lead that would not fit. A shorter ECG is refused (ECGError), as
-    are a study number that is given twice and an empty cohort. The store appears under its name only when it is
+    Each ECG is resampled, its first `duration_s` seconds are kept, and its amplitude is clipped at ±32.7 mV, after an
+    electrode offset (the median) is subtracted from a lead that would exceed this. A shorter ECG is refused (ECGError),
+    as are a study number that is given twice and an empty cohort. The store appears under its name only when it is
     complete; an existing store is replaced, any other folder is refused.
     """
     rows: list[dict] = []

@@ -1,4 +1,4 @@
-"""What is in a cohort, before any model: patients and codes, bad leads, and how much of each lead the others explain.
+"""A cohort in tables, without a model: patients, codes, signal quality, and how much leads explain of each other.
 
 Every function takes any store, or its index.
 """
@@ -30,7 +30,7 @@ def some_rows(index: pd.DataFrame, most: int, seed: int = 0) -> np.ndarray:
     return np.flatnonzero(np.isin(patient, order[: max(1, int(fits.sum()))]))
 
 
-# Who is in it.
+# Patients.
 
 
 def cohort_table(index: pd.DataFrame) -> pd.DataFrame:

@@ -1,17 +1,17 @@
-"""The twelve leads: their names, their directions, and how they are formed from the electrodes."""
+"""The twelve leads: their names, their directions, and how they are derived from the electrodes."""
 
 import numpy as np
 
 from lamae_toolkit.errors import ECGError
 
 LIMB_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF")
-"""The six limb leads, which look at the heart in the frontal plane."""
+"""The six limb leads, which view the heart in the frontal plane."""
 
 PRECORDIAL_LEADS = ("V1", "V2", "V3", "V4", "V5", "V6")
-"""The six chest leads, which look at the heart in the horizontal plane."""
+"""The six chest leads, which view the heart in the horizontal plane."""
 
 LEADS = LIMB_LEADS + PRECORDIAL_LEADS
-"""The twelve leads in the toolkit's own order. Leads always travel by name, so any other order is as good."""
+"""The twelve leads in the toolkit's order. Leads are always identified by name, so any order works."""
 
 LEAD_SUBSETS = {"12 leads": LEADS, "limb leads": LIMB_LEADS, "I, II, V2": ("I", "II", "V2"), "II": ("II",), "I": ("I",)}
 """Lead sets of devices in use, from the hospital cart to the wrist watch."""
@@ -47,7 +47,11 @@ ELECTRODES = ("RA", "LA", "LL", *PRECORDIAL_LEADS)
 
 DOWER = np.array(
     [
-        [0.720, -0.100, -0.059],  # I: Dower has 0.632, -0.235; R and T of lead I in PTB-XL ask for a more level lead
+        [
+            0.720,
+            -0.100,
+            -0.059,
+        ],  # I: Dower has 0.632, -0.235; R and T of lead I in PTB-XL suggest a more horizontal lead
         [0.235, 1.066, 0.132],  # II
         [-0.515, 0.157, 0.917],  # V1
         [0.044, 0.164, 1.387],  # V2
@@ -57,8 +61,9 @@ DOWER = np.array(
         [0.831, 0.076, -0.230],  # V6
     ]
 )
-"""What the leads see of a dipole (x left, y feet, z front), after Dower, Machado & Osborne, Clin Cardiol 3:87, 1980,
-as printed in Clifford et al., Advanced Methods and Tools for ECG Data Analysis (2006), where z points to the back."""
+"""What the leads measure of a dipole (x left, y feet, z front), after Dower, Machado & Osborne, Clin Cardiol 3:87,
+1980, as printed in Clifford et al., Advanced Methods and Tools for ECG Data Analysis (2006), where z points to the
+back."""
 
 
 def _leads_from_electrodes() -> np.ndarray:
@@ -70,4 +75,4 @@ def _leads_from_electrodes() -> np.ndarray:
 
 
 LEADS_FROM_ELECTRODES = _leads_from_electrodes()
-"""How an electrocardiograph forms the twelve leads, in the order of `LEADS`: Einthoven, Goldberger, Wilson."""
+"""How an electrocardiograph derives the twelve leads, in the order of `LEADS`: Einthoven, Goldberger, Wilson."""

@@ -1,6 +1,6 @@
-"""What is done to an ECG before a model sees it: resampling, filtering and cropping.
+"""Preprocessing of an ECG: resampling, filtering and cropping.
 
-Every function takes a `Recording` and leaves it as it is; leads, their order and the notes are kept.
+Every function returns a new `Recording`; leads, their order and the notes are kept.
 """
 
 from dataclasses import replace
@@ -15,10 +15,10 @@ from lamae_toolkit.errors import ECGError
 
 
 def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
-    """The same ECG with more or fewer samples per second; heights and times of its waves stay.
+    """The same ECG with more or fewer samples per second; amplitudes and times of its waves stay.
 
-    A polyphase low-pass filter (scipy's resample_poly) removes what the new rate cannot carry. The ends are
-    continued by point reflection, so that neither their level nor their slope jumps and nothing rings.
+    A polyphase low-pass filter (scipy's resample_poly) removes frequencies above the new Nyquist frequency. The ends
+    are padded by point reflection, so that neither their level nor their slope jumps and the filter does not ring.
     Raises ECGError for a rate outside 50 to 2000 Hz.
     """
     rate_hz = float(sampling_rate_hz)
@@ -31,10 +31,10 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
     # The filter reaches 10 samples of the slower side; padding by whole periods of `down` keeps the time grid.
     periods = -(-11 * max(up, down) // min(up, down)) // down + 1
     n_samples = recording.signal_mv.shape[1]
-    # The offset goes round the filter, whose gain differs by 0.05 % from one new sample to the next.
+    # The offset bypasses the filter, whose gain differs by 0.05 % from one new sample to the next.
     offset_mv = recording.signal_mv.mean(axis=1, keepdims=True)
     padded_mv = reflected(recording.signal_mv - offset_mv, periods * down)
-    if up == 1:  # the same filter; only what is kept is computed, by a matrix product: eight times faster
+    if up == 1:  # the same filter, computed only for the kept samples by a matrix product: eight times faster
         resampled_mv = filtered_every(padded_mv, _low_pass(down), down)[:, periods - 10 :]
     else:
         from scipy.signal import resample_poly
@@ -47,7 +47,7 @@ def resample(recording: Recording, sampling_rate_hz: float | int) -> Recording:
 
 @cache
 def _low_pass(down: int) -> bytes:
-    """The taps by which scipy's resample_poly makes every `down`-th sample, as bytes, which can be remembered."""
+    """The taps by which scipy's resample_poly makes every `down`-th sample, as bytes, which can be cached."""
     from scipy.signal import firwin
 
     return firwin(20 * down + 1, 1 / down, window=("kaiser", 5.0)).astype(np.float32).tobytes()
@@ -66,7 +66,7 @@ def filtered_every(signal_mv: Float[np.ndarray, "l t"], taps: bytes, step: int) 
     if missing > 0:
         signal_mv = np.concatenate([signal_mv, np.zeros((len(signal_mv), missing), dtype=signal_mv.dtype)], axis=1)
     windows = np.lib.stride_tricks.sliding_window_view(signal_mv, reach, axis=1)[:, :: at_once * step][:, :blocks]
-    # One large product: BLAS does not take windows that overlap in memory as they are.
+    # One large product, on a copy, since BLAS does not take windows that overlap in memory.
     rows = np.ascontiguousarray(windows).reshape(-1, reach)
     return (rows @ matrix).reshape(len(signal_mv), -1)[:, :k]
 
@@ -82,7 +82,7 @@ def _band_matrix(taps: bytes, step: int, at_once: int = 32) -> np.ndarray:
 
 
 def reflected(signal_mv: Float[np.ndarray, "l t"], n_pad: int) -> Float[np.ndarray, "l u"]:
-    """The signal continued at both ends by point reflection about its first and last sample."""
+    """The signal padded at both ends by point reflection about its first and last sample."""
     if signal_mv.shape[1] == 1:
         return np.pad(signal_mv, ((0, 0), (n_pad, n_pad)), mode="edge")
     if n_pad >= signal_mv.shape[1]:  # reflected more than once
@@ -114,9 +114,9 @@ def bandpass(recording: Recording, low_hz: float | int = 0.5, high_hz: float | i
 
 
 def crop(recording: Recording, start_s: float | int, duration_s: float | int) -> Recording:
-    """A stretch of the ECG, `duration_s` seconds long, from `start_s` seconds on.
+    """A segment of the ECG, `duration_s` seconds long, from `start_s` seconds on.
 
-    Both are rounded to whole samples. Raises ECGError where the stretch is empty or leaves the ECG.
+    Both are rounded to whole samples. Raises ECGError if the segment is empty or extends beyond the ECG.
     """
     rate_hz, n_samples = recording.sampling_rate_hz, recording.signal_mv.shape[1]
     if not (np.isfinite(start_s) and np.isfinite(duration_s)):
@@ -125,6 +125,6 @@ def crop(recording: Recording, start_s: float | int, duration_s: float | int) ->
     if first < 0 or length < 1 or first + length > n_samples:
         raise ECGError(
             f"A crop of {duration_s:g} s from {start_s:g} s does not fit an ECG of {recording.duration_s:g} s; choose a"
-            " stretch inside it."
+            " segment inside it."
         )
     return replace(recording, signal_mv=recording.signal_mv[:, first : first + length])

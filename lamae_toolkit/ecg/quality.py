@@ -1,4 +1,4 @@
-"""Flags on the quality of an ECG, lead by lead: hints for a human eye, not a diagnosis."""
+"""Signal quality flags for each lead: hints for a human reader, not a diagnosis."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ from lamae_toolkit.ecg.recording import Recording
 
 LEAD_FLAGS = ("nan", "flat", "clipped", "noisy")
 FLAG_COLUMNS = (*(f"flag_{flag}" for flag in LEAD_FLAGS), "flag_swap")
-"""Columns of a store's index: the names of the leads that have the flag, joined by commas, and a suspected reversal."""
+"""Columns of a store's index: the names of the leads with the flag, joined by commas, and a suspected reversal."""
 
 FLAT_MV, FLAT_S = 0.01, 2.0
 CLIPPED_S = 0.04
@@ -22,7 +22,7 @@ REVERSED_CORRELATION, SILENT_SHARE = -0.5, 0.1
 
 
 def quality_columns(recording: Recording) -> dict[str, str]:
-    """The flags of an ECG as the columns of a store's index (`FLAG_COLUMNS`), "" where nothing is suspicious."""
+    """The flags of an ECG as the columns of a store's index (`FLAG_COLUMNS`), "" where there is none."""
     masks = _lead_masks(recording)
     flagged = {flag: [recording.leads[row] for row in np.flatnonzero(lead_mask)] for flag, lead_mask in masks.items()}
     flagged["nan"] = []
@@ -33,13 +33,13 @@ def quality_columns(recording: Recording) -> dict[str, str]:
 
 
 def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
-    """What is suspicious about each lead: any of "flat", "clipped" and "noisy", often nothing.
+    """The quality flags of each lead: any of "flat", "clipped" and "noisy", often none.
 
-    flat: for 2 s (or a shorter ECG's whole length) the lead stays within 0.01 mV.
+    flat: for 2 s (or the complete length of a shorter ECG) the lead stays within 0.01 mV.
     clipped: for 40 ms, at least 3 samples, the lead stays exactly at its highest or lowest value.
-    noisy: what lies above 40 Hz has a robust standard deviation (1.48 median |x|, which the short QRS
-        complexes do not move) above 0.01 mV; not judged below a sampling rate of 100 Hz.
-    What a reader found when it filled gaps or left leads out is in `recording.flags`.
+    noisy: the signal above 40 Hz has a robust standard deviation (1.48 median |x|, which the short QRS
+        complexes do not move) above 0.01 mV; not computed below a sampling rate of 100 Hz.
+    The flags of a reader that filled gaps or left leads out are in `recording.flags`.
 
     recording: any leads at any sampling rate, in mV. Returns the flags of each lead, by its name.
 
@@ -71,15 +71,15 @@ def _lead_masks(recording: Recording) -> dict[str, np.ndarray]:
 def suspected_reversal(recording: Recording) -> str | None:
     """A suspected lead reversal, as the two electrodes "RA-LA", or None if the leads do not suggest one.
 
-    RA-LA and RA-LL: lead I (II) runs against V6, though both look from the left (from below), and aVR with it.
-    RA-RL: lead II, which is then the voltage between the two legs, is nearly silent; LA-RL: lead III. A heart on the
-    right side, a large lateral infarction or an extreme axis look alike. Source: Batchvarov et al., Europace 9:1081
+    RA-LA and RA-LL: lead I (II) is inverted relative to V6, though both view the heart from the left (from below), and
+    aVR is not. RA-RL: lead II, which is then the voltage between the two legs, is nearly flat; LA-RL: lead III.
+    Dextrocardia, a large lateral infarction or an extreme axis look similar. Source: Batchvarov et al., Europace 9:1081
     (2007).
     """
     if not {"I", "II", "III", "aVR", "V6"} <= set(recording.leads):
         return None
     step = max(1, round(recording.sampling_rate_hz / 100))
-    # Slopes, so that QRS counts and the baseline does not.
+    # Slopes, in which QRS dominates and the baseline does not.
     slope = {name: np.diff(recording.lead(name)[::step]) for name in ("I", "II", "III", "aVR", "V6")}
     size = {name: float(np.linalg.norm(values)) for name, values in slope.items()}
     if min(size["V6"], size["aVR"]) == 0:
@@ -100,7 +100,7 @@ def _flat(signal_mv: Float[np.ndarray, "l t"], window: int) -> np.ndarray:
         return np.ptp(signal_mv, axis=1) < FLAT_MV
     from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-    # A flat stretch covers a whole quarter of itself on any grid of quarters: most leads need no closer look.
+    # A flat segment contains a complete block of a quarter of its length, on any grid: a quick test for most leads.
     quarter = max(1, window // 4)
     blocks = signal_mv[:, : signal_mv.shape[1] // quarter * quarter].reshape(len(signal_mv), -1, quarter)
     flat = (blocks.max(axis=2) - blocks.min(axis=2)).min(axis=1) < FLAT_MV
@@ -124,7 +124,7 @@ def _clipped(signal_mv: Float[np.ndarray, "l t"], least: int) -> np.ndarray:
 
 
 def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray:
-    """The robust standard deviation of what lies above 40 Hz, at 50 time steps a second."""
+    """The robust standard deviation of the signal above 40 Hz, at 50 time steps a second."""
     if rate_hz < 100 or signal_mv.shape[1] < 2:
         return np.zeros(len(signal_mv))
     taps = _high_pass(rate_hz)
@@ -135,7 +135,7 @@ def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray
 
 @cache
 def _high_pass(rate_hz: float) -> bytes:
-    """A filter of 0.12 s that passes what lies above 40 Hz, as bytes, which can be remembered."""
+    """A high-pass filter of 0.12 s above 40 Hz, as bytes, which can be cached."""
     from scipy.signal import firwin
 
     n_taps = 2 * round(0.06 * rate_hz) + 1

@@ -23,8 +23,8 @@ class Recording:
     sampling_rate_hz: samples per second, from 50 to 2000.
     leads: a name from `LEADS` for each row, each at most once, in any order. A lead that was not
         recorded, or is flat or invalid, is simply absent.
-    notes: what a reader did or noticed, one sentence each.
-    flags: what a reader noticed about single leads, as (lead, flag), also of leads that it left out: "nan"
+    notes: what a reader changed or found, one sentence each.
+    flags: what a reader found in single leads, as (lead, flag), also of leads that it left out: "nan"
         where samples were missing, "flat" where nothing was recorded.
 
     Raises ECGError if one of these conditions does not hold.
@@ -56,14 +56,14 @@ class Recording:
         if len(self.leads) != len(signal_mv):
             raise ECGError(f"The signal has {len(signal_mv)} rows but {len(self.leads)} lead names; give one per row.")
         if signal_mv.size == 0:
-            raise ECGError("The ECG has no leads or no samples; nothing can be read from it.")
+            raise ECGError("The ECG has no leads or no samples; check how it was made.")
         if not MIN_RATE_HZ <= self.sampling_rate_hz <= MAX_RATE_HZ:
             raise ECGError(
                 f"The sampling rate is {self.sampling_rate_hz:g} Hz, but an ECG is sampled at"
                 f" {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz; check the rate and its unit."
             )
         if not np.isfinite(signal_mv).all():
-            raise ECGError("The signal has values that are not numbers; leave such leads out or fill the gaps first.")
+            raise ECGError("The signal has values that are not finite; leave such leads out or fill the gaps first.")
 
     @property
     def duration_s(self) -> float:
@@ -86,7 +86,7 @@ class Recording:
 
 
 def einthoven_error_mv(recording: Recording) -> float:
-    """How far the limb leads are from Einthoven's and Goldberger's relations, as the largest deviation in mV.
+    """The largest deviation of the limb leads from Einthoven's and Goldberger's relations, in mV.
 
     III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2, so six limb leads hold only two
     signals. Relations whose leads are absent are skipped; ECGError if none can be checked.

@@ -1,4 +1,4 @@
-"""The clinical side of the simulator: ICD-10-coded conditions, who has them and what they do to the heart.
+"""The clinical part of the simulator: ICD-10-coded conditions, their prevalence and their effect on the heart.
 
 Prevalences, odds and effects are plausible round numbers chosen so that each code is frequent enough to
 be learned; they are not epidemiology. Interval limits follow the usual definitions (first-degree
@@ -26,13 +26,13 @@ Effect = Callable[[Heart, float, np.random.Generator], Heart]
 
 @dataclass(frozen=True)
 class Condition:
-    """One diagnosis: its evidence in the ECG, who has it, and what it does to a heart.
+    """One diagnosis: its evidence in the ECG, its prevalence, and its effect on a heart.
 
     evidence_wave: "P", "PR", "QRS", "ST", "T", "ectopic" (the early beats),
         "paced" (the paced beats) or "rhythm" (the complete strip).
     prevalence: of an ECG of a 65-year-old man. The odds are multiplied by `per_decade` for each further ten years of
         age, by `women` for women, and by `odds_ratios` for each of these conditions that the patient has.
-    chronic: it stays with the patient through all ECGs; the others come and go.
+    chronic: present in all ECGs of the patient; other conditions are sampled for each ECG.
     excluded_by: conditions with which it cannot occur, or cannot be recognized.
     """
 
@@ -98,7 +98,7 @@ def _conditions() -> Iterator[Condition]:
 
 
 CONDITIONS = {condition.code: condition for condition in _conditions()}
-"""All conditions, in the order in which they are sampled and in which they act on the heart."""
+"""All conditions, in the order in which they are sampled and change the heart."""
 
 
 def sample_patient(patient_id: int, rng: np.random.Generator) -> Patient:
@@ -137,7 +137,7 @@ def _severity(rng: np.random.Generator) -> float:
 
 
 def check_codes(codes: Mapping[str, float | int]) -> dict[str, float]:
-    """Requested codes with their severities, in the order in which they act; ECGError for one that is not possible."""
+    """Requested codes with their severities, in the order in which they are applied; ECGError for an unknown one."""
     unknown = [code for code in codes if code not in CONDITIONS]
     if unknown:
         raise ECGError(f"{unknown[0]!r} cannot be simulated; the codes that can are {', '.join(CONDITIONS)}.")
@@ -148,7 +148,7 @@ def check_codes(codes: Mapping[str, float | int]) -> dict[str, float]:
 
 
 def resting_heart(patient: Patient, rng: np.random.Generator) -> Heart:
-    """This patient's heart on a day without any condition: rate, intervals and waves of age, sex and person."""
+    """This patient's heart on a day without any condition: rate, intervals and waves by age, sex and individual."""
     person = np.random.default_rng([patient.anatomy_seed, 1])
     woman, age = patient.sex == "F", patient.age_years
     rate = person.normal(73 if woman else 70, 8) + rng.normal(0, 5)
@@ -188,7 +188,7 @@ def _variant_st(patient: Patient, person: np.random.Generator) -> np.ndarray | N
 
 
 def heart_with(patient: Patient, codes: Mapping[str, float | int], rng: np.random.Generator) -> Heart:
-    """This patient's heart with these conditions, each of which acts in sequence."""
+    """This patient's heart with these conditions, applied in sequence."""
     heart = resting_heart(patient, rng)
     for code, severity in check_codes(codes).items():
         heart = CONDITIONS[code].effect(heart, severity, rng)

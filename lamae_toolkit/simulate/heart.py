@@ -1,4 +1,4 @@
-"""One simulated heart: its state in the quantities that a clinician measures, and what each condition does to it.
+"""One simulated heart: its state in the quantities that a clinician measures, and the effect of each condition.
 
 Every effect takes a heart, a severity (near 0 barely visible, 1 textbook) and a random generator, and
 returns the changed heart.
@@ -15,7 +15,7 @@ QRS_SNAPSHOTS = 7
 
 @dataclass(frozen=True, eq=False)
 class IndividualVariation:
-    """What makes the waves of one person differ from the mean: vectors added to those of QRS, ST-T and P, in mV."""
+    """How the waves of one person differ from the mean: vectors added to those of QRS, ST-T and P, in mV."""
 
     qrs: Float[np.ndarray, "7 9"]
     st_t: Float[np.ndarray, "3 9"]
@@ -42,8 +42,8 @@ class IndividualVariation:
 class Heart:
     """The state of one heart during one ECG, in the quantities that a clinician measures.
 
-    Rates in beats per minute, intervals in ms, amplitudes in mV. `injury` (9 sources) shifts the ST
-    segment; `necrosis` (7 x 9) is taken out of the QRS; `variation` is how the person's own waves differ from the mean.
+    Rates in beats per minute, intervals in ms, amplitudes in mV. `injury` (9 sources) shifts the ST segment; `necrosis`
+    (7 x 9) is subtracted from the QRS; `variation` is how the person's own waves differ from the mean.
     """
 
     rhythm: str = "sinus"  # "sinus", "fibrillation", "flutter" or "reentry"
@@ -144,7 +144,7 @@ def flutter(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
 
 
 def reentry(heart: Heart, severity: float, rng: np.random.Generator) -> Heart:
-    """Supraventricular re-entry: quick and regular, P waves at the end of the QRS."""
+    """Supraventricular re-entry: fast and regular, P waves at the end of the QRS."""
     depressed = -0.5 * severity * sources_mv(0.09, 0.08, 0.03)
     return replace(heart, rhythm="reentry", rate_bpm=138 + 75 * severity, injury=_add(heart.injury, depressed))
 

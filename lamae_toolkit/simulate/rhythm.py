@@ -1,4 +1,4 @@
-"""The clock of the simulated heart: when the atria and the ventricles are activated, and by which pacemaker."""
+"""The timing of the simulated heart: when the atria and the ventricles are activated, and by which pacemaker."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from lamae_toolkit.simulate.heart import Heart
 
 BEFORE_S, AFTER_S = 2.5, 1.0
-"""The clock starts before the recording and runs on after it, so that no wave is missing at the edges."""
+"""The schedule starts before the recording and ends after it, so that no wave is missing at the edges."""
 
 
 @dataclass(frozen=True, eq=False)

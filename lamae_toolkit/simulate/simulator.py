@@ -1,7 +1,7 @@
 """Simulated 12-lead ECGs with ground truth: a moving cardiac dipole measured through the lead field of one person.
 
 Nine electrodes (RA, LA, LL, V1 to V6) pick up the heart's nine sources and all the noise; the twelve
-leads are then formed from the electrodes as an electrocardiograph does it, so Einthoven's and
+leads are then derived from the electrodes as in an electrocardiograph, so Einthoven's and
 Goldberger's relations hold with the noise, too:
 leads = LEADS_FROM_ELECTRODES @ (lead_field @ sources + noise).
 """
@@ -163,7 +163,7 @@ def simulate_ecg(
     signal_mv = np.einsum("le,et->lt", LEADS_FROM_ELECTRODES, electrodes_mv)
     recording = Recording(signal_mv.astype(np.float32), float(sampling_rate_hz), LEADS)
     if amount and rng.random() < 0.012:
-        # A chest electrode that has come off gives a flat line, which is no signal: the lead is absent.
+        # A detached chest electrode gives a flat line: the lead is absent.
         off = PRECORDIAL_LEADS[rng.integers(6)]
         recording = recording.select([lead for lead in LEADS if lead != off])
         recording = recording.with_note(f"Lead {off} was off and is left out.")
@@ -246,10 +246,10 @@ def _after(ecg: SimulatedECG) -> Patient:
 def simulate_patients(
     n_ecgs: int, seed: int, sampling_rate_hz: float | int = 100, workers: int | None = None
 ) -> Iterator[SimulatedECG]:
-    """A cohort of `n_ecgs` ECGs, patient after patient, the same for a seed whatever the number of processes.
+    """A cohort of `n_ecgs` ECGs, patient after patient, the same for a seed with any number of processes.
 
-    workers: processes to use; None or 1 stays in this one, which makes hundreds of ECGs a second. With more, a
-        script must guard its main part with `if __name__ == "__main__":`, as Python's multiprocessing asks.
+    workers: processes to use; None or 1 uses only this one, which simulates hundreds of ECGs per second. With more, a
+        script must guard its main part with `if __name__ == "__main__":`, as Python's multiprocessing requires.
     """
     if n_ecgs <= 0:
         return

@@ -52,7 +52,7 @@ def _tables() -> dict[str, np.ndarray]:
 TABLES = _tables()
 NORMAL_QRS, NORMAL_ST_T, NORMAL_P = TABLES["normal QRS"], TABLES["normal ST-T"], TABLES["normal P"]
 # Peak, rise and fall of the bumps, as fractions of J to T end. The bump ends 4 % after T end: T end lies between the
-# end by tangent and the last trace of T, where readers put it.
+# tangent end and the last visible part of T, where readers mark it.
 ST_T_TIMES = np.array([[0.12, 0.20, 0.50], [0.57, 0.45, 0.45], [0.72, 0.40, 0.32]])
 # The same as fractions of the P wave; the bump extends a little beyond its ends, where it is too small to see.
 P_TIMES = np.array([[0.30, 0.42, 0.40], [0.58, 0.40, 0.44]])
@@ -101,7 +101,7 @@ def qrs_table(heart: Heart, kind: str) -> Float[np.ndarray, "7 9"]:
 
 
 def st_t_table(heart: Heart, table: np.ndarray, qrs_ms: float, jt_ms: float) -> Float[np.ndarray, "3 9"]:
-    """The ST-T loop that follows this QRS: primary repolarization, minus what the abnormal QRS took away.
+    """The ST-T loop that follows this QRS: primary repolarization, minus the change by the abnormal QRS.
 
     Wilson's ventricular gradient, the area of QRS and T together, hardly depends on the path of
     activation, so T_area = gradient - QRS_area and a wide QRS brings a discordant T wave

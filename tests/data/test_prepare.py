@@ -155,7 +155,7 @@ def test_unfinished_preparation_of_other_ecgs_is_refused(root, tmp_path, small_p
 def test_folder_with_other_files_is_refused_before_reading(root, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.docx").write_text("three years of work")
-    with pytest.raises(ECGError, match="something else in it"):
+    with pytest.raises(ECGError, match="other files"):
         prepare(folder_source(root), tmp_path / "mine", workers=1, progress=False)
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.docx"]
 
@@ -199,7 +199,7 @@ def test_user_files_are_neither_moved_nor_deleted(root, tmp_path):
     with pytest.raises(ECGError, match="is a store of ECG files of ecgs, not of ECG files of other"):
         prepare(other, tmp_path / "store", workers=1, progress=False)
     (tmp_path / "store" / "notes.txt").write_text("mine")
-    with pytest.raises(ECGError, match=r"something else in it, such as notes\.txt"):
+    with pytest.raises(ECGError, match=r"other files, such as notes\.txt"):
         prepare(source, tmp_path / "store", duration_s=5.0, workers=1, progress=False)
     assert file.read_text() == "three years of work" and (tmp_path / "a.preparing" / "mine.txt").is_file()
     assert len(Store.open(tmp_path / "store")) == ECGS - 1
@@ -306,7 +306,7 @@ def test_files_of_all_formats_are_prepared(real_data, tmp_path, capsys):
     assert main(["prepare", "folder", str(real_data / "formats"), "--out", str(out), "--workers", "1"]) == 0
     store = Store.open(out)
     assert len(store) == 5 and not store.index.labelled.any()
-    assert "a patient of its own" in capsys.readouterr().out and "patient of its own" in store.meta["patients"]
+    assert "separate patient" in capsys.readouterr().out and "separate patient" in store.meta["patients"]
 
 
 def test_table_assigns_ecgs_to_patients(root, tmp_path):
@@ -362,7 +362,7 @@ def test_files_that_are_no_ecgs_are_reported_as_refused(root, tmp_path):
     (root / "bomb.xml").write_text('<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
     (root / "notes.md").write_text("not an ECG, and nobody would think so")
     report = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
-    assert report["dropped_by_reason"] == {"not recognised": 1, "unreadable": 1}
+    assert report["dropped_by_reason"] == {"not recognized": 1, "unreadable": 1}
 
 
 # ---- PTB-XL

@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store_module.pd.DataFrame, "to_parquet", full)
-    with pytest.raises(ECGError, match=r"No space left on device.*nothing was left behind"):
+    with pytest.raises(ECGError, match=r"No space left on device.*no partial file was left"):
         pack([record_of(1)], tmp_path / "store", source="test")
     assert list(tmp_path.iterdir()) == []
 
@@ -206,7 +206,7 @@ def test_batch_refuses_inconsistent_shapes_and_names():
 def test_folder_with_other_files_is_never_replaced(tmp_path):
     precious = tmp_path / "thesis.docx"
     precious.write_text("three years of work")
-    with pytest.raises(ECGError, match="something else in it; choose a new one"):
+    with pytest.raises(ECGError, match="other files; choose a new one"):
         simulate_store(tmp_path, 2, workers=1, progress=False)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.docx"]
 

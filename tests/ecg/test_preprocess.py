@@ -169,7 +169,7 @@ def test_crop_returns_the_requested_segment():
 
 @pytest.mark.parametrize(("start_s", "duration_s"), [(-1, 2), (9, 2), (0, 10.1), (0, 0), (0, -1), (20, 1)])
 def test_crop_outside_the_ecg_is_refused(start_s, duration_s):
-    with pytest.raises(ECGError, match=r"does not fit an ECG of 10 s; choose a stretch inside it\.$"):
+    with pytest.raises(ECGError, match=r"does not fit an ECG of 10 s; choose a segment inside it\.$"):
         crop(noise(), start_s, duration_s)
 
 

@@ -132,7 +132,7 @@ def test_mimic_stores_avf_before_avl(tmp_path):
     same(recording, expected)
     np.testing.assert_allclose(recording.lead("aVF"), adc[:, 4] / 200, atol=1e-6)
     np.testing.assert_allclose(recording.lead("aVL"), adc[:, 5] / 200, atol=1e-6)
-    assert recording.notes == ("Lead V2 had gaps, 2 % of it, filled along straight lines.",)
+    assert recording.notes == ("Lead V2 had gaps, 2 % of it, which were interpolated linearly.",)
 
 
 def test_wfdb_mat_of_the_physionet_challenge(tmp_path):
@@ -297,14 +297,14 @@ def test_truncated_wfdb_signal_file_is_refused(tmp_path, bytes_kept):
     content = (tmp_path / "rec.dat").read_bytes()
     assert len(content) == 24000
     (tmp_path / "rec.dat").write_bytes(content[:bytes_kept])
-    refused(header, f"rec.dat has {bytes_kept} bytes, but the header promises at least 24000, so it is cut off")
+    refused(header, f"rec.dat has {bytes_kept} bytes, but the header declares at least 24000, so it is cut off")
 
 
 def test_wfdb_header_with_too_many_samples_allocates_no_memory(tmp_path):
     header = write_wfdb(tmp_path)
     text = header.read_text()
     header.write_text(text.replace("500 1000", "500 1000000000000"))
-    refused(header, "promises at least 24000000000000")
+    refused(header, "declares at least 24000000000000")
     for fmt in ("516", "524", "16x1000000000000"):
         header.write_text(text.replace("rec.dat 16 ", f"rec.dat {fmt} ").replace("500 1000", "500 1000000000000"))
         refused(header, "cut off")
@@ -320,9 +320,9 @@ def test_wfdb_header_with_too_many_samples_allocates_no_memory(tmp_path):
         ({"rate": "10"}, "sampling rate is 10 Hz, but an ECG"),
         ({"rate": "50000"}, "sampling rate is 50000 Hz"),
         ({"rate": "5e2"}, "sampling rate '5e2' in the header cannot be understood"),
-        ({"gain": "200/NU"}, "unit 'NU', which is no voltage"),
-        ({"gain": "200/mmHg"}, "unit 'mmHg', which is no voltage"),
-        ({"gain": "200/"}, "unit '', which is no voltage"),
+        ({"gain": "200/NU"}, "unit 'NU', which is not a voltage"),
+        ({"gain": "200/mmHg"}, "unit 'mmHg', which is not a voltage"),
+        ({"gain": "200/"}, "unit '', which is not a voltage"),
         ({"gain": "0/mV"}, "Lead I has no gain"),
         ({"gain": "0(0)/mV"}, "Lead I has no gain"),
         ({"gain": "/mV"}, "damaged|no gain"),
@@ -364,7 +364,7 @@ def test_argument_that_contradicts_the_file_is_refused(tmp_path):
     header = write_wfdb(tmp_path)
     refused(header, "500 Hz by the file but 250 Hz by sampling_rate_hz=; correct one", sampling_rate_hz=250)
     refused(header, "Lead I is in mV by the file but in uV by unit=; correct one", unit="uV")
-    refused(header, "unit 'miles', which is no voltage", unit="miles")
+    refused(header, "unit 'miles', which is not a voltage", unit="miles")
     refused(header, "leave out the argument leads", leads=LEADS)
     assert read_ecg(header, sampling_rate_hz=500, unit="mV").sampling_rate_hz == 500
 
@@ -411,7 +411,7 @@ def test_flat_and_missing_leads_are_left_out(tmp_path):
         "Lead III was left out: it is flat.",
         "Lead V2 was left out: 100 % of it is missing.",
         "Lead V3 was left out: 20.1 % of it is missing.",
-        "Lead V4 had gaps, 20 % of it, filled along straight lines.",
+        "Lead V4 had gaps, 20 % of it, which were interpolated linearly.",
     )
     assert [str(warning.message) for warning in caught] == [f"rec.hea: {note}" for note in recording.notes]
     np.testing.assert_array_equal(recording.lead("V4")[:200], recording.lead("V4")[200])

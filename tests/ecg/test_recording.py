@@ -1,4 +1,4 @@
-"""The Recording keeps its promises, leads are matched by name, and Einthoven's relations are measured."""
+"""The Recording keeps its declares, leads are matched by name, and Einthoven's relations are measured."""
 
 import numpy as np
 import pytest

@@ -155,7 +155,7 @@ def test_it_is_saved_as_html_png_and_svg(board, chromium, tmp_path, monkeypatch)
     assert board.code() in html.unescape(page), "with its lines"
     assert matplotlib.image.imread(board.save(tmp_path / "board.PNG")).shape[:2] == (760, 1000)
     assert ET.parse(board.save(tmp_path / "board.svg")).getroot().tag.endswith("svg")
-    with pytest.raises(ECGError, match=r"ends in none of \.html, \.png and \.svg"):
+    with pytest.raises(ECGError, match=r"does not end in \.html, \.png or \.svg"):
         board.save(tmp_path / "board.doc")
     monkeypatch.chdir(tmp_path)
     board._save_beside_the_notebook("svg")

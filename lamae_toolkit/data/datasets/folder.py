@@ -1,4 +1,4 @@
-"""One's own ECG files as a store, whatever their formats, with a table that says whose they are."""
+"""Your own ECG files, in any supported format, as a source of `prepare`, with a table of their patients."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -29,8 +29,8 @@ def folder_source(
     """All ECG files in a folder and its subfolders, for `prepare`.
 
     table: a CSV file with the columns file (below the folder) and patient_id, and, where known, age_years, sex (F or
-    M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without it it is
-    unknown whose the ECGs are: every file then counts as a patient of its own, which leaks if one patient has several.
+    M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without a
+    table, every file counts as a separate patient, which leaks if a patient has several.
     sampling_rate_hz, unit, leads: for files that do not state them, as in `read_ecg`.
     """
     root = Path(folder)
@@ -45,7 +45,7 @@ def folder_source(
     ecg_files = names(find_ecgs(root))
     others = names(path for path in root.rglob("*") if path.is_file() and path.suffix.lower() in ECG_SUFFIXES)
     refused = [
-        _refusal(name, "not recognised", "It is no ECG that can be read; export it again.")
+        _refusal(name, "not recognized", "It is not an ECG that can be read; export it again.")
         for name in sorted(set(others) - set(ecg_files))
     ]
     not_utf8 = [name for name in ecg_files if not _is_unicode(name)]
@@ -69,16 +69,16 @@ def folder_source(
     ecgs["study_id"] = range(1, len(ecgs) + 1)
     ecgs["fold"] = [patient_fold(patient) for patient in ecgs.patient_id]
     read = partial(read_own, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
-    patients = "each file a patient of its own, since no table says whose they are" if table is None else "by the table"
+    patients = "each file as a separate patient, since there is no table" if table is None else "by the table"
     refusals = pd.DataFrame(refused, columns=list(REFUSED))
     return CohortSource(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
 
 
 def _numbers(names: Iterable[str]) -> list[int]:
-    """A number for each name that depends on nothing else: a patient keeps the fold when others join the cohort."""
+    """A number for each name, from the name only: a patient keeps the fold when others join the cohort."""
     numbers = {name: int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 1 for name in set(names)}
     if len(set(numbers.values())) < len(numbers):
-        raise ECGError("Two patients have names of which the numbers are the same; rename one of them.")
+        raise ECGError("Two patients have names with the same hash; rename one of them.")
     return [numbers[name] for name in names]
 
 
@@ -91,7 +91,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def read_own(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
-    """One ECG file with what its user knows of it; lead names are for NumPy files, since all others have their own."""
+    """Read one ECG file with the given rate, unit and, for NumPy files only, lead names."""
     names = leads if path.suffix.lower() in NUMPY_SUFFIXES else None
     return read_ecg(path, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=names)
 
@@ -101,13 +101,13 @@ def _refusal(file: str, reason: str, sentence: str) -> dict:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """The table of whose the ECGs are; ECGError, naming the row, if it cannot be used."""
+    """The table of files and patients; ECGError, naming the row, if it cannot be used."""
     if not path.is_file():
         raise ECGError(f"There is no table {path}; check the path.")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (OSError, ValueError) as error:
-        raise ECGError(f"{path.name} is no table of comma-separated values ({type(error).__name__}).") from error
+        raise ECGError(f"{path.name} is not a table of comma-separated values ({type(error).__name__}).") from error
     table.columns = [str(name).strip() for name in table]
     table = table.apply(lambda column: column.fillna("").str.strip())
     for name in ("file", "patient_id"):

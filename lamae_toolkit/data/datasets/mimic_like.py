@@ -1,7 +1,7 @@
-"""Files in the shape of MIMIC-IV-ECG and MIMIC-IV, written from the simulator: to practise without credentials.
+"""Files in the shape of MIMIC-IV-ECG and MIMIC-IV, written from the simulator, to practice without credentials.
 
-No number in it is of a real patient. The labels are written from what was simulated, independently of
-`mimic_labels`, so that the two check each other.
+No number is of a real patient. The labels are written from the simulation, independently of `mimic_labels`, so that the
+two check each other.
 """
 
 from collections import Counter, namedtuple

@@ -23,7 +23,7 @@ PUBLISHED = "https://physionet.org/files/ptb-xl/1.0.3/"
 TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 ADVICE = "give the folder of PTB-XL as it was unpacked"
 SPLIT = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
-"""The folds as PTB-XL's authors recommend them: the labels of 9 and 10 were checked by a human."""
+"""The folds as PTB-XL's authors recommend them: those of 9 and 10 have labels checked by a human."""
 
 
 def download_ptbxl(folder: Path | str, url: str = PUBLISHED, *, progress: bool = True) -> Path:

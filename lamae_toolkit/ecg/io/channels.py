@@ -1,4 +1,4 @@
-"""What the channels of a file mean: lead names, units, sampling rates and gaps, alike for every format."""
+"""What the channels of a file mean: lead names, units, sampling rates and gaps, for every format."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -10,10 +10,10 @@ from lamae_toolkit.ecg.leads import LEADS, PRECORDIAL_LEADS, lead_name
 from lamae_toolkit.errors import ECGError, LeadWarning
 
 MAX_MISSING = 0.2
-"""A lead of which more than this part is missing is left out; smaller gaps are filled along a straight line."""
+"""A lead with a larger fraction of missing samples is left out; smaller gaps are interpolated linearly."""
 
 MAX_MV = 500.0
-"""No ECG reaches this: electrode offsets stay within 300 mV. Microvolts that are called millivolts do."""
+"""Beyond any ECG, whose electrode offsets stay within 300 mV; microvolts labeled as millivolts exceed it."""
 
 MV_PER_UNIT = {"mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3, "V": 1e3, "v": 1e3}
 
@@ -42,13 +42,13 @@ def match_leads(names: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
 
 
 def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> float:
-    """The factor from the unit of this lead to millivolts; refuses where the unit is unknown or contradicted."""
+    """The factor from the unit of this lead to millivolts; ECGError if the unit is unknown or contradictory."""
     factors = []
     for unit in (unit_in_file, unit_given):
         if unit is not None:
             unit = unit.strip().replace("µ", "u").replace("μ", "u")  # the micro sign and the Greek letter
             if unit not in MV_PER_UNIT:
-                raise ECGError(f"Lead {lead} is in the unit {unit!r}, which is no voltage; give it in mV, uV or V.")
+                raise ECGError(f"Lead {lead} is in the unit {unit!r}, which is not a voltage; give it in mV, uV or V.")
             factors.append(MV_PER_UNIT[unit])
     if not factors:
         raise ECGError(f'The unit of lead {lead} is not given; find out what it is and pass for example unit="mV".')
@@ -63,7 +63,7 @@ def unit_notes(factors: Sequence[float]) -> tuple[str, ...]:
 
 
 def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, tolerance: float = 1e-6) -> float:
-    """The sampling rate, from the file or the caller; refuses if neither gives it or they contradict each other."""
+    """The sampling rate, from the file or the caller; ECGError if neither gives it or they contradict each other."""
     if given_rate_hz is None:
         if rate_in_file_hz is None:
             raise ECGError("The sampling rate is not given; pass for example sampling_rate_hz=500.")
@@ -79,13 +79,13 @@ def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, t
 
 
 def finite_number(value: Any, what: str) -> float:
-    """A number from a file's header, as a float; refuses what is none or so large that it can only be damage."""
+    """A number from a file's header, as a float; ECGError if it is not a number or implausibly large."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = np.nan
     if not abs(number) <= 1e12:
-        raise ECGError(f"{what} is {str(value).strip()[:20]!r}, which is no usable number; export the ECG again.")
+        raise ECGError(f"{what} is {str(value).strip()[:20]!r}, which is not a usable number; export the ECG again.")
     return number
 
 
@@ -134,7 +134,7 @@ def usable_leads(
     for lead, signal_mv in signals_mv.items():
         valid = np.isfinite(signal_mv)
         missing = 0.0 if valid.size and valid.all() else 1 - valid.mean() if valid.size else 1.0
-        # The two extremes say all that is asked for here, and a reduction is quicker than a copy.
+        # Minimum and maximum are enough here, and faster than a copy.
         low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[valid])
         if max(-low_mv, high_mv) > MAX_MV:
             raise ECGError(
@@ -150,7 +150,7 @@ def usable_leads(
             flags.append((lead, "flat"))
         else:
             if missing:
-                notes.append(f"Lead {lead} had gaps, {100 * missing:.3g} % of it, filled along straight lines.")
+                notes.append(f"Lead {lead} had gaps, {100 * missing:.3g} % of it, which were interpolated linearly.")
                 time = np.arange(len(signal_mv))
                 signal_mv = np.interp(time, time[valid], signal_mv[valid])
             usable[lead] = signal_mv

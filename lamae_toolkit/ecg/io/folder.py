@@ -10,14 +10,14 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import read_text
 
 UPLOAD_MB = 20
-"""What may be uploaded at once; a resting ECG has 0.1 to 2 MB."""
+"""Limit of one upload; a resting ECG has 0.1 to 2 MB."""
 
 
 class ECGFolder(Mapping[str, Recording]):
-    """What `find_ecgs` finds in a folder, by its path below the folder, and ECGs that were added by hand.
+    """The ECGs that `find_ecgs` finds in a folder, by their path below the folder, and ECGs that were added.
 
     A file that is, or whose WFDB header names, a link or path that points outside the folder is not part of it:
-    `left_out` counts them. A file that cannot be read raises its ECGError when it is asked for. The folder may be
+    `left_out` counts them. A file that cannot be read raises its ECGError on access. The folder may be
     without ECGs; ECGError if there is no such folder.
     """
 
@@ -64,7 +64,7 @@ class ECGFolder(Mapping[str, Recording]):
 
 
 def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
-    """The file, and of a WFDB header all files that it names, those of its segments too."""
+    """The file and, for a WFDB header, all files that it names, including those of its segments."""
     if path in seen:
         return
     seen.add(path)

@@ -1,8 +1,8 @@
 """Reading an ECG from a file: WFDB, CSV, NumPy, EDF, DICOM or XML in, a `Recording` in millivolts out.
 
 The format is recognized by the content of the file, not by its name. Leads are matched by name, whatever their order
-or case. What a file does not say and the caller does not give (rate, unit, lead names) is never guessed. Everything
-that goes wrong is an `ECGError` of one sentence.
+or case. What neither the file nor the caller gives (rate, unit, lead names) is never guessed. Every problem is an
+`ECGError` of one sentence.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ READERS = {
     "Sierra XML": "sierra",
     "aECG XML": "aecg",
 }
-"""The module in `formats` that reads each kind, imported when it is needed: few users have all of them."""
+"""The module in `formats` that reads each kind, imported on demand: few users need all of them."""
 MAX_MB = {"EDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
 """Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
 
@@ -49,7 +49,7 @@ def read_ecg(
 
     path: the `.hea`, `.dat` or `.mat` file of a WFDB record or its name without suffix; a table with one column
         per lead and lead names in the first row; a NumPy file; EDF or EDF+; a DICOM waveform; or the XML of GE MUSE,
-        Philips Sierra or HL7 aECG. But for WFDB, the file may have any name.
+        Philips Sierra or HL7 aECG. Except for WFDB, the file may have any name.
     sampling_rate_hz: needed where the file does not give it. A table gives it by a column `time_s` or
         `time_ms`, an `.npz` file by the key `sampling_rate_hz`.
     unit: "mV", "uV" or "V", needed where the file does not give it. A table gives it in its column names
@@ -76,7 +76,7 @@ def read_ecg(
         if leads is not None and kind != "NumPy":
             raise ECGError(f"A {kind} file names its own leads; leave out the argument leads.")
         try:
-            # What is no number or too large for one becomes a gap or is refused below.
+            # Values that are not numbers or too large become gaps or are refused below.
             with np.errstate(over="ignore", invalid="ignore"):
                 reader = import_module(f"lamae_toolkit.ecg.io.formats.{READERS[kind]}")
                 arguments = (path, given_rate_hz, unit, leads) if kind == "NumPy" else (path, given_rate_hz, unit)

@@ -52,11 +52,11 @@ def _check_size(path: Path) -> None:
             for start, end, what in ((236, 244, "Number of records"), (244, 252, "Duration"), (252, 256, "Signals"))
         )
         if n_records < 1 or duration_s <= 0 or n_signals < 1:
-            raise ECGError("Its header promises no samples, as while a recording still goes on; export it again.")
+            raise ECGError("Its header declares no samples, as while a recording still goes on; export it again.")
         file.seek(256 + 216 * int(n_signals))
         samples = file.read(8 * int(n_signals)).decode("latin-1")
     per_record = [finite_number(samples[i : i + 8], "Number of samples") for i in range(0, 8 * int(n_signals), 8)]
     promised = 256 * (1 + n_signals) + 2 * n_records * sum(per_record)
     size = path.stat().st_size
     if min(per_record) < 1 or size != promised:
-        raise ECGError(f"The file has {size} bytes, but its header promises {promised:.0f}; copy or export it again.")
+        raise ECGError(f"The file has {size} bytes, but its header declares {promised:.0f}; copy or export it again.")

@@ -58,7 +58,7 @@ def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarra
     for name, count in (("LeadByteCountTotal", len(content)), ("LeadSampleCountTotal", len(content) / 2)):
         promised = text_of(element, name, where)
         if not promised.isdecimal() or int(promised[:20]) != count:
-            raise ECGError(f"Lead {lead} has {count:g} as {name}, but promises {promised[:20]!r}; export it again.")
+            raise ECGError(f"Lead {lead} has {count:g} as {name}, but declares {promised[:20]!r}; export it again.")
     # Anonymisers and converters write 0 where they compute none.
     checksum = element.findtext("LeadDataCRC32", "0").strip()
     if checksum != "0" and checksum != str(zlib.crc32(content)):

@@ -120,7 +120,7 @@ def _samples(path: Path, n_samples: int, n_signals: int) -> np.ndarray:
     size, promised = path.stat().st_size, 2 * n_samples * n_signals
     if size < promised:
         raise ECGError(
-            f"Its signal file {path.name} has {size} bytes, but the header promises at least {promised}, so it is cut"
+            f"Its signal file {path.name} has {size} bytes, but the header declares at least {promised}, so it is cut"
             " off; copy it again.",
             "signal file cut off",
         )
@@ -169,7 +169,7 @@ def _read_segment(
 
 
 def _check_sizes(header_path: Path, record: "wfdb.Record") -> None:
-    """Refuse missing and cut-off signal files, before any memory is taken for what a header promises."""
+    """Refuse missing and cut-off signal files, before any memory is taken for what a header declares."""
     for name in dict.fromkeys(record.file_name):
         signal_path = header_path.with_name(name)
         if not signal_path.is_file():
@@ -183,7 +183,7 @@ def _check_sizes(header_path: Path, record: "wfdb.Record") -> None:
         size = signal_path.stat().st_size
         if size < promised:
             raise ECGError(
-                f"Its signal file {name} has {size} bytes, but the header promises at least {promised}, so it is cut"
+                f"Its signal file {name} has {size} bytes, but the header declares at least {promised}, so it is cut"
                 " off; copy it again.",
                 "signal file cut off",
             )

@@ -51,7 +51,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     names = waveform.get("leadlabels", "").split()
     names = names[: int(finite_number(waveform.get("numberofleads", len(names)), "numberofleads"))]
     if not 0 < n_samples <= MAX_SAMPLES:
-        raise ECGError(f"It promises {n_samples} samples a lead, which no resting ECG has; export the ECG again.")
+        raise ECGError(f"It declares {n_samples} samples a lead, which no resting ECG has; export the ECG again.")
     bits, signed = setting("bitspersample", "bitspersample"), setting("signalsigned", "signalsigned") or ""
     if bits != "16" or signed.lower() != "true":
         raise ECGError("Its samples are not of 16 bits with a sign, or it does not say so; export the ECG again.")
