@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from lamae_toolkit.cli.options import reading
 from lamae_toolkit.data.batch import collate
 from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.datasets.simulated import simulate_store
@@ -135,7 +136,7 @@ def embed_command(arguments: argparse.Namespace) -> None:
         parts, read = [], []
         for file in tqdm(files, desc="embedding", unit="ECG"):
             try:
-                parts.append(_embed_one(model, _read(file, arguments), arguments.device))
+                parts.append(_embed_one(model, read_own(file, **reading(arguments)), arguments.device))
                 read.append(file)
             except ECGError as error:  # one file that is no ECG must not stop the others
                 if len(files) == 1:
@@ -165,7 +166,7 @@ def explain_command(arguments: argparse.Namespace) -> None:
 
     model = _model(arguments.checkpoint)
     probe = Probe.load(arguments.checkpoint)
-    recording = _read(arguments.record, arguments)
+    recording = read_own(arguments.record, **reading(arguments))
     explanation = attention_summary(model, recording, probe)
     print(explanation.weight_table().to_string(float_format="{:.3f}".format))
     print()
@@ -186,11 +187,6 @@ def explain_command(arguments: argparse.Namespace) -> None:
     introduction = f"Read from {arguments.record.name} by the checkpoint {arguments.checkpoint}."
     write_report(out, f"LAMAE on {arguments.record.stem}", introduction, sections)
     print(f"Open {out.resolve()} in a browser.")
-
-
-def _read(file: Path, arguments: argparse.Namespace) -> Recording:
-    leads = tuple(arguments.leads.split(",")) if arguments.leads else None
-    return read_own(file, arguments.sampling_rate_hz, arguments.unit, leads)
 
 
 def interval(estimate: dict) -> str:

@@ -6,6 +6,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from lamae_toolkit.cli.parser import Command, CommandParser, add_commands
 from lamae_toolkit.errors import ECGError
 
 DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
@@ -14,63 +15,79 @@ DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
 WORKERS = os.cpu_count() or 1
 
 
-def demo(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--out", type=Path, default=Path("lamae_demo"), help="folder for the results")
-    sub.add_argument("--ecgs", type=int, default=3000, help="number of simulated ECGs")
-    sub.add_argument("--steps", type=int, default=700, help="training steps")
-    sub.add_argument("--seed", type=int, default=0, help="random seed")
+def demo(sub: CommandParser) -> None:
+    """Run the complete job on simulated ECGs (no download) and write an HTML report.
+
+    lamae demo --out my_run
+    """
+    sub.option("--out", Path, "folder for the results", Path("lamae_demo"))
+    sub.option("--ecgs", int, "number of simulated ECGs", 3000)
+    sub.option("--steps", int, "training steps", 700)
+    sub.option("--seed", int, "random seed", 0)
 
 
-def explain(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "record", type=Path, help="an ECG file: WFDB, CSV, NumPy, EDF, DICOM, or XML of MUSE, Sierra or aECG"
-    )
+def explain(sub: CommandParser) -> None:
+    """Show the predicted codes of one ECG, its pooling weights and its latent attention, as an HTML report.
+
+    lamae explain record.hea --out record.html
+    """
+    sub.option("record", Path, "an ECG file: WFDB, CSV, NumPy, EDF, DICOM, or XML of MUSE, Sierra or aECG")
     _add_checkpoint(sub)
-    sub.add_argument("--out", type=Path, default=None, help="file for the HTML report; explain_RECORD.html if left out")
-    _add_reading(sub)
+    sub.option("--out", Path, "file for the HTML report; explain_RECORD.html if left out", None)
+    add_reading(sub)
 
 
-def app(sub: argparse.ArgumentParser) -> None:
+def app(sub: CommandParser) -> None:
+    """Serve the lead explorer for a folder of ECGs to the browsers of this computer, and to nobody else.
+
+    lamae app my_ecgs
+    """
     safety = "It listens on 127.0.0.1 only and asks for the token of the address that it prints."
     sub.description = f"{sub.description or ''} {safety}"
-    sub.add_argument("folder", type=Path, help="folder of ECG files; nothing outside of it is read")
+    sub.option("folder", Path, "folder of ECG files; nothing outside of it is read")
     _add_checkpoint(sub)
-    sub.add_argument("--port", type=int, default=8866, help="port to listen on; 0 takes a free one")
+    sub.option("--port", int, "port to listen on; 0 takes a free one", 8866)
 
 
-def prepare(sub: argparse.ArgumentParser) -> None:
-    from lamae_toolkit.cli.prepare import add_sources
+def prepare(sub: CommandParser) -> None:
+    """Turn ECGs into a store that models read: MIMIC-IV-ECG, PTB-XL, or your own files.
 
-    add_sources(sub)
+    lamae prepare folder my_ecgs --out my_store
+    """
+    from lamae_toolkit.cli.prepare import DESCRIPTION, SOURCES
 
-
-def simulate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--out", type=Path, required=True, help="folder of the new store")
-    sub.add_argument("--ecgs", type=int, default=3000, help="number of ECGs")
-    sub.add_argument("--seed", type=int, default=0, help="random seed")
-    sub.add_argument("--sampling-rate-hz", type=float, default=100.0, help="samples per second")
+    sub.description = DESCRIPTION
+    add_commands(sub, SOURCES, "sources", "SOURCE")
 
 
-def pretrain(sub: argparse.ArgumentParser) -> None:
+def simulate(sub: CommandParser) -> None:
+    """Simulate a cohort of patients with ICD-10-coded conditions, as a store.
+
+    lamae simulate --out simulated --ecgs 500
+    """
+    sub.option("--out", Path, "folder of the new store")
+    sub.option("--ecgs", int, "number of ECGs", 3000)
+    sub.option("--seed", int, "random seed", 0)
+    sub.option("--sampling-rate-hz", float, "samples per second", 100.0)
+
+
+def pretrain(sub: CommandParser) -> None:
+    """Pretrain a model on the training patients of a store; the same command resumes.
+
+    lamae pretrain --store simulated --out run --steps 500
+    """
     from lamae_toolkit.model.config import LAMAEConfig
     from lamae_toolkit.training.presets import SIZES
     from lamae_toolkit.training.step import RuntimeConfig
     from lamae_toolkit.training.trainer import TrainConfig
 
-    sub.add_argument("--store", type=Path, required=True, help="folder of the store")
-    sub.add_argument("--out", type=Path, required=True, help="folder of the run: log.jsonl and checkpoint/")
-    sub.add_argument(
-        "--size",
-        choices=tuple(SIZES),
-        default=None,
-        help="size of the model and how it is trained; the options below change single settings of it",
-    )
-    sub.add_argument("--epochs", type=int, default=None, help="passes over all ECGs, with --size; 100 if left out")
-    sub.add_argument(
-        "--no-validation",
-        action="store_true",
-        help="leave out the loss on the store's validation patients, which is logged next to that of training",
-    )
+    _add_store(sub)
+    sub.option("--out", Path, "folder of the run: log.jsonl and checkpoint/")
+    text = "size of the model and how it is trained; the options below change single settings of it"
+    sub.option("--size", str, text, None, choices=tuple(SIZES))
+    sub.option("--epochs", int, "passes over all ECGs, with --size; 100 if left out", None)
+    text = "leave out the loss on the store's validation patients, which is logged next to that of training"
+    sub.add_argument("--no-validation", action="store_true", help=text)
     _add_device(sub)
     for config, title in ((TrainConfig, "training"), (LAMAEConfig, "model"), (RuntimeConfig, "hardware")):
         group = sub.add_argument_group(title)
@@ -80,143 +97,139 @@ def pretrain(sub: argparse.ArgumentParser) -> None:
 
 def _add_setting(group: argparse._ArgumentGroup, field: "Field[Any]") -> None:
     """One setting of a configuration; what is not given comes from the size, if there is one, or else its default."""
-    option = f"--{field.name.replace('_', '-')}"
     text = field.metadata["help"]
     if field.default is not MISSING and field.default is not None and field.type is not bool:
         text += f" (default: {field.default})"
-    common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
-    if field.type is bool:
-        group.add_argument(option, action="store_true", **common)
-    elif field.metadata["choices"]:
-        group.add_argument(option, choices=field.metadata["choices"], **common)
-    else:
-        group.add_argument(option, type=field.type, **common)
+    kind: dict[str, Any] = {"action": "store_true"} if field.type is bool else {"type": field.type}
+    if field.metadata["choices"]:
+        kind["choices"] = field.metadata["choices"]
+    option, text = f"--{field.name.replace('_', '-')}", text.replace("%", "%%")
+    group.add_argument(option, dest=field.name, default=argparse.SUPPRESS, help=text, **kind)
 
 
-def evaluate(sub: argparse.ArgumentParser) -> None:
+def evaluate(sub: CommandParser) -> None:
+    """Predict the ICD-10 codes of unseen patients from a frozen model, next to an untrained one.
+
+    lamae evaluate --store simulated --checkpoint run/checkpoint
+    """
     from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS
     from lamae_toolkit.model.precision import PRECISIONS
 
-    sub.add_argument("--store", type=Path, required=True, help="folder of the store")
-    sub.add_argument(
-        "--checkpoint",
-        type=_checkpoint,
-        required=True,
-        metavar="DIR",
-        help="folder of the checkpoint, in which the probe is saved, or the name of shipped weights",
-    )
-    sub.add_argument("--out", type=Path, default=Path("metrics.json"), help="file for the results (JSON)")
-    sub.add_argument(
-        "--representation",
-        choices=REPRESENTATIONS,
-        default="heart",
-        help="the features that the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe",
-    )
-    sub.add_argument(
-        "--min-records-per-code",
-        type=int,
-        default=10,
-        metavar="N",
-        help="training ECGs that a code must have to be predicted",
-    )
+    _add_store(sub)
+    text = "folder of the checkpoint, in which the probe is saved, or the name of shipped weights"
+    sub.option("--checkpoint", _checkpoint, text, metavar="DIR")
+    sub.option("--out", Path, "file for the results (JSON)", Path("metrics.json"))
+    text = "the features that the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe"
+    sub.option("--representation", str, text, "heart", choices=REPRESENTATIONS)
+    add_min_records(sub, "training ECGs that a code must have to be predicted", 10)
     _add_bootstrap(sub)
-    sub.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="precision of the matrix products that embed the ECGs",
-    )
+    text = "precision of the matrix products that embed the ECGs"
+    sub.option("--precision", str, text, "float32", choices=PRECISIONS)
     _add_device(sub)
 
 
-def embed(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("source", type=Path, help="a store, a folder of ECG files, or one ECG file")
+def embed(sub: CommandParser) -> None:
+    """Write the embedding of each ECG (heart token and pooling weights) as a table.
+
+    lamae embed my_ecgs --out embeddings.parquet
+    """
+    sub.option("source", Path, "a store, a folder of ECG files, or one ECG file")
     _add_checkpoint(sub)
-    sub.add_argument("--out", type=Path, default=Path("embeddings.parquet"), help="file for the table (Parquet)")
-    _add_reading(sub)
+    sub.option("--out", Path, "file for the table (Parquet)", Path("embeddings.parquet"))
+    add_reading(sub)
     _add_device(sub)
 
 
-def compare(sub: argparse.ArgumentParser) -> None:
+def research(sub: CommandParser) -> None:
+    """Repeat the studies of the toolkit: compare methods, audit explanations, train the shipped weights.
+
+    lamae research compare simulated --out runs/simulated
+    """
+    add_commands(sub, RESEARCH, "studies", "STUDY")
+
+
+def compare(sub: CommandParser) -> None:
+    """Pretrain LAMAE and its baselines with several seeds, probe them, and write a table with intervals.
+
+    lamae research compare simulated --out runs/simulated --variant LAMAE --variant 'independent leads'
+    """
     from lamae_toolkit.experiments.comparison.plans import PLANS
 
-    sub.add_argument(
-        "recipe",
-        choices=tuple(PLANS),
-        help="what to compare: see the recipes in lamae_toolkit.experiments.comparison.plans",
-    )
-    sub.add_argument("--out", type=Path, required=True, help="folder of the comparison; the same command resumes in it")
-    sub.add_argument("--store", type=Path, default=None, help="a store to use; made in --out if left out")
-    sub.add_argument("--ptbxl", type=Path, default=None, help="folder of PTB-XL as it was unpacked")
-    sub.add_argument("--zscored", type=Path, default=None, help="an archive of more PTB-XL records, z-scored (.npz)")
-    sub.add_argument("--metadata", type=Path, default=None, help="the table that describes the archive's records")
-    sub.add_argument("--seeds", type=int, default=3, help="number of random seeds")
-    sub.add_argument(
-        "--variant",
-        action="append",
-        default=None,
-        metavar="NAME",
-        help="only this row of the table; may be given several times",
-    )
-    sub.add_argument("--workers", type=int, default=WORKERS, help="cells computed in parallel")
-    sub.add_argument("--stop-after", type=int, default=None, metavar="N", help="new cells to compute at most")
+    text = "what to compare: see the recipes in lamae_toolkit.experiments.comparison.plans"
+    sub.option("recipe", str, text, choices=tuple(PLANS))
+    sub.option("--out", Path, "folder of the comparison; the same command resumes in it")
+    sub.option("--store", Path, "a store to use; made in --out if left out", None)
+    sub.option("--ptbxl", Path, "folder of PTB-XL as it was unpacked", None)
+    sub.option("--zscored", Path, "an archive of more PTB-XL records, z-scored (.npz)", None)
+    sub.option("--metadata", Path, "the table that describes the archive's records", None)
+    sub.option("--seeds", int, "number of random seeds", 3)
+    text = "only this row of the table; may be given several times"
+    sub.option("--variant", str, text, None, action="append", metavar="NAME")
+    sub.option("--workers", int, "cells computed in parallel", WORKERS)
+    sub.option("--stop-after", int, "new cells to compute at most", None, metavar="N")
     _add_bootstrap(sub)
     _add_device(sub)
 
 
-def audit(sub: argparse.ArgumentParser) -> None:
+def audit(sub: CommandParser) -> None:
+    """Test which explanations to trust, on simulated ECGs whose evidence is known: deletion, insertion,
+    localization, agreement of seeds, and parameter randomization. The same command resumes.
+
+    lamae research audit --out runs/audit --seeds 3
+    """
     from lamae_toolkit.cli.research import OTHER_COHORT
     from lamae_toolkit.experiments.audit.plan import AuditPlan
 
     plan = AuditPlan()
-    sub.add_argument("--out", type=Path, required=True, help="folder of the audit; the same command resumes in it")
-    sub.add_argument(
-        "--checkpoint",
-        type=_checkpoint,
-        nargs="+",
-        default=(),
-        metavar="DIR",
-        help="checkpoints to audit instead of pretraining, or names of shipped weights; several of one kind for the"
-        " agreement of seeds",
-    )
-    sub.add_argument("--ecgs", type=int, default=plan.ecgs, help="ECGs of unseen patients to explain")
-    sub.add_argument("--seeds", type=int, default=len(plan.seeds), help="number of models to pretrain")
-    sub.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help=f"seed of the simulated cohort; given checkpoints are audited on that of {OTHER_COHORT} + seed, which they"
-        " have not seen",
-    )
-    sub.add_argument(
-        "--representation",
-        choices=("summary", "heart", "per_lead"),
-        default=plan.representation,
-        help="the features that the probe reads",
-    )
+    sub.option("--out", Path, "folder of the audit; the same command resumes in it")
+    text = "checkpoints to audit instead of pretraining, or names of shipped weights; several of one kind for the"
+    sub.option("--checkpoint", _checkpoint, f"{text} agreement of seeds", (), nargs="+", metavar="DIR")
+    sub.option("--ecgs", int, "ECGs of unseen patients to explain", plan.ecgs)
+    sub.option("--seeds", int, "number of models to pretrain", len(plan.seeds))
+    text = f"seed of the simulated cohort; given checkpoints are audited on that of {OTHER_COHORT} + seed, which they"
+    sub.option("--seed", int, f"{text} have not seen", 0)
+    choices, text = ("summary", "heart", "per_lead"), "the features that the probe reads"
+    sub.option("--representation", str, text, plan.representation, choices=choices)
     _add_bootstrap(sub)
-    sub.add_argument("--workers", type=int, default=WORKERS, help="processes in parallel")
+    sub.option("--workers", int, "processes in parallel", WORKERS)
 
 
-def shipped_weights(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--out", type=Path, required=True, help="folder of the run; the same command resumes in it")
-    sub.add_argument(
-        "--store", type=Path, required=True, help="a store of PTB-XL, as `lamae research compare ptbxl` makes it"
-    )
-    sub.add_argument(
-        "--model-name", choices=("LAMAE", "independent leads"), default="LAMAE", help="the model or its twin"
-    )
+def shipped_weights(sub: CommandParser) -> None:
+    """Train the weights that come with the toolkit, on simulated ECGs and PTB-XL.
+
+    lamae research shipped-weights --store runs/ptbxl/store --out runs/weights
+    """
+    sub.option("--out", Path, "folder of the run; the same command resumes in it")
+    sub.option("--store", Path, "a store of PTB-XL, as `lamae research compare ptbxl` makes it")
+    sub.option("--model-name", str, "the model or its twin", "LAMAE", choices=("LAMAE", "independent leads"))
     _add_device(sub)
 
 
-def _add_checkpoint(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--checkpoint",
-        type=_checkpoint,
-        default=DEFAULT_WEIGHTS,
-        metavar="DIR",
-        help="folder of the checkpoint, or the name of weights that come with the toolkit",
-    )
+COMMANDS = {
+    "demo": Command(demo, "commands.demo_command"),
+    "explain": Command(explain, "commands.explain_command"),
+    "app": Command(app, "app.app_command"),
+    "prepare": Command(prepare),
+    "simulate": Command(simulate, "commands.simulate_command"),
+    "pretrain": Command(pretrain, "commands.pretrain_command"),
+    "evaluate": Command(evaluate, "commands.evaluate_command"),
+    "embed": Command(embed, "commands.embed_command"),
+    "research": Command(research),
+}
+RESEARCH = {
+    "compare": Command(compare, "research.compare_command"),
+    "audit": Command(audit, "research.audit_command"),
+    "shipped-weights": Command(shipped_weights, "research.shipped_weights_command"),
+}
+
+
+def _add_store(sub: CommandParser) -> None:
+    sub.option("--store", Path, "folder of the store")
+
+
+def _add_checkpoint(sub: CommandParser) -> None:
+    text = "folder of the checkpoint, or the name of weights that come with the toolkit"
+    sub.option("--checkpoint", _checkpoint, text, DEFAULT_WEIGHTS, metavar="DIR")
 
 
 def _checkpoint(name: str) -> Path:
@@ -228,17 +241,17 @@ def _checkpoint(name: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _add_bootstrap(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--n-bootstrap", type=int, default=1000, metavar="N", help="bootstrap resamples for the intervals")
+def _add_bootstrap(sub: CommandParser) -> None:
+    sub.option("--n-bootstrap", int, "bootstrap resamples for the intervals", 1000, metavar="N")
 
 
-def _add_device(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--device",
-        type=_device,
-        default="auto",
-        help="where to compute: cpu, cuda, cuda:1, mps; auto is a CUDA GPU if there is one, else the CPU",
-    )
+def add_min_records(sub: CommandParser, text: str, default: int) -> None:
+    sub.option("--min-records-per-code", int, text, default, metavar="N")
+
+
+def _add_device(sub: CommandParser) -> None:
+    text = "where to compute: cpu, cuda, cuda:1, mps; auto is a CUDA GPU if there is one, else the CPU"
+    sub.option("--device", _device, text, "auto")
 
 
 def _device(name: str) -> str:
@@ -254,9 +267,14 @@ def _device(name: str) -> str:
     return name
 
 
-def _add_reading(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--sampling-rate-hz", type=float, default=None, help="samples per second, for files that do not give it"
-    )
-    sub.add_argument("--leads", default=None, help="lead names of a NumPy file in its order, as in I,II,V1")
-    sub.add_argument("--unit", default=None, help="unit of the values (mV, uV, V), for files that do not give it")
+def add_reading(sub: CommandParser) -> None:
+    """What files may not say of themselves: the options that `reading` hands on."""
+    sub.option("--sampling-rate-hz", float, "samples per second, for files that do not give it", None)
+    sub.option("--leads", str, "lead names of a NumPy file in its order, as in I,II,V1", None)
+    sub.option("--unit", str, "unit of the values (mV, uV, V), for files that do not give it", None)
+
+
+def reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_reading`, as the functions that read files take them."""
+    leads = tuple(arguments.leads.split(",")) if arguments.leads else None
+    return {"sampling_rate_hz": arguments.sampling_rate_hz, "unit": arguments.unit, "leads": leads}

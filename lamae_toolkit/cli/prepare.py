@@ -1,10 +1,11 @@
 """The options of `lamae prepare`, which turns ECGs into a store, and what it does."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from lamae_toolkit.cli.options import WORKERS, add_min_records, add_reading, reading
+from lamae_toolkit.cli.parser import Command, CommandParser
 from lamae_toolkit.data.datasets.folder import folder_source
 from lamae_toolkit.data.datasets.mimic import mimic_source
 from lamae_toolkit.data.datasets.mimic_like import ECG, ED, HOSP, write_mimic_like
@@ -20,86 +21,71 @@ DESCRIPTION = (
 )
 
 
-def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Add the four sources of `lamae prepare` to its parser."""
-    parser.description = DESCRIPTION
-    sources = parser.add_subparsers(
-        title="sources", required=True, metavar="SOURCE", parser_class=argparse.ArgumentParser
-    )
+def _add_out(sub: CommandParser) -> None:
+    sub.option("--out", Path, "folder of the new store, or of the new files")
+    sub.option("--workers", int, "processes that read in parallel", WORKERS)
 
-    def source(name: str, run: str, help_text: str, example: str) -> argparse.ArgumentParser:
-        sub = sources.add_parser(
-            name,
-            help=help_text,
-            description=help_text,
-            epilog=f"Example:\n  {example}",
-            formatter_class=parser.formatter_class,
-        )
-        sub.set_defaults(run=f"prepare.{run}")
-        sub.add_argument("--out", type=Path, required=True, help="folder of the new store, or of the new files")
-        sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read in parallel")
-        return sub
 
-    sub = source(
-        "mimic",
-        "mimic_command",
-        "MIMIC-IV-ECG 1.0 as published, with ICD-10 labels.",
-        "lamae prepare mimic --ecg mimic-iv-ecg --hosp mimiciv/hosp --ed mimiciv-ed/ed --out store",
-    )
-    sub.add_argument("--ecg", type=Path, required=True, help="folder with record_list.csv and files/")
-    sub.add_argument("--hosp", type=Path, default=None, help="folder hosp of MIMIC-IV, for diagnoses, age and sex")
-    sub.add_argument("--ed", type=Path, default=None, help="folder ed of MIMIC-IV-ED, for emergency visits")
-    sub.add_argument("--labels", type=Path, default=None, help="records_w_diag_icd10.csv, instead of --hosp and --ed")
-    sub.add_argument(
-        "--min-records-per-code",
-        type=int,
-        default=2000,
-        metavar="N",
-        help="ECGs that a code must have to be a class of the store",
-    )
+def _add_rate(sub: CommandParser) -> None:
+    sub.option("--rate-hz", float, "samples per second of the store", 100.0)
+    sub.option("--duration-s", float, "seconds of each ECG, from its beginning", 10.0)
+
+
+def mimic(sub: CommandParser) -> None:
+    """MIMIC-IV-ECG 1.0 as published, with ICD-10 labels.
+
+    lamae prepare mimic --ecg mimic-iv-ecg --hosp mimiciv/hosp --ed mimiciv-ed/ed --out store
+    """
+    _add_out(sub)
+    sub.option("--ecg", Path, "folder with record_list.csv and files/")
+    sub.option("--hosp", Path, "folder hosp of MIMIC-IV, for diagnoses, age and sex", None)
+    sub.option("--ed", Path, "folder ed of MIMIC-IV-ED, for emergency visits", None)
+    sub.option("--labels", Path, "records_w_diag_icd10.csv, instead of --hosp and --ed", None)
+    add_min_records(sub, "ECGs that a code must have to be a class of the store", 2000)
     _add_rate(sub)
 
-    sub = source(
-        "ptbxl",
-        "ptbxl_command",
-        "PTB-XL with its statements, superclasses, ICD-10-CM codes and folds.",
-        "lamae prepare ptbxl --root ptb-xl --download --out store",
-    )
-    sub.add_argument("--root", type=Path, required=True, help="folder of PTB-XL as it was unpacked, or to download to")
-    sub.add_argument(
-        "--download", action="store_true", help="first fetch from PhysioNet the files that are missing (1.8 GB)"
-    )
-    sub.add_argument("--url", default=PUBLISHED, help="address of the published files")
+
+def ptbxl(sub: CommandParser) -> None:
+    """PTB-XL with its statements, superclasses, ICD-10-CM codes and folds.
+
+    lamae prepare ptbxl --root ptb-xl --download --out store
+    """
+    _add_out(sub)
+    sub.option("--root", Path, "folder of PTB-XL as it was unpacked, or to download to")
+    text = "first fetch from PhysioNet the files that are missing (1.8 GB)"
+    sub.add_argument("--download", action="store_true", help=text)
+    sub.option("--url", str, "address of the published files", PUBLISHED)
     _add_rate(sub)
 
-    sub = source(
-        "folder",
-        "folder_command",
-        "Your own ECG files: WFDB, CSV, NumPy, EDF, DICOM, MUSE, Sierra, aECG.",
-        "lamae prepare folder my_ecgs --table table.csv --out store",
-    )
-    sub.add_argument("folder", type=Path, help="folder with the files, in subfolders or not")
-    sub.add_argument("--table", type=Path, default=None, help="CSV: file, patient_id [, age_years, sex, codes]")
-    sub.add_argument(
-        "--sampling-rate-hz", type=float, default=None, help="samples per second, for files that do not give it"
-    )
-    sub.add_argument("--unit", default=None, help="unit of the values (mV, uV, V), for files that do not give it")
-    sub.add_argument("--leads", default=None, help="lead names of NumPy files in their order, as in I,II,V1")
+
+def folder(sub: CommandParser) -> None:
+    """Your own ECG files: WFDB, CSV, NumPy, EDF, DICOM, MUSE, Sierra, aECG.
+
+    lamae prepare folder my_ecgs --table table.csv --out store
+    """
+    _add_out(sub)
+    sub.option("folder", Path, "folder with the files, in subfolders or not")
+    sub.option("--table", Path, "CSV: file, patient_id [, age_years, sex, codes]", None)
+    add_reading(sub)
     _add_rate(sub)
 
-    sub = source(
-        "mimic-like",
-        "mimic_like_command",
-        "Write simulated files in the layout of MIMIC-IV-ECG, to practice with.",
-        "lamae prepare mimic-like --out practice --ecgs 300",
-    )
-    sub.add_argument("--ecgs", type=int, default=300, help="number of ECGs")
-    sub.add_argument("--seed", type=int, default=0, help="random seed")
+
+def mimic_like(sub: CommandParser) -> None:
+    """Write simulated files in the layout of MIMIC-IV-ECG, to practice with.
+
+    lamae prepare mimic-like --out practice --ecgs 300
+    """
+    _add_out(sub)
+    sub.option("--ecgs", int, "number of ECGs", 300)
+    sub.option("--seed", int, "random seed", 0)
 
 
-def _add_rate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--rate-hz", type=float, default=100.0, help="samples per second of the store")
-    sub.add_argument("--duration-s", type=float, default=10.0, help="seconds of each ECG, from its beginning")
+SOURCES = {
+    "mimic": Command(mimic, "prepare.mimic_command"),
+    "ptbxl": Command(ptbxl, "prepare.ptbxl_command"),
+    "folder": Command(folder, "prepare.folder_command"),
+    "mimic-like": Command(mimic_like, "prepare.mimic_like_command"),
+}
 
 
 def mimic_command(arguments: argparse.Namespace) -> int:
@@ -128,10 +114,7 @@ def ptbxl_command(arguments: argparse.Namespace) -> int:
 
 
 def folder_command(arguments: argparse.Namespace) -> int:
-    leads = tuple(arguments.leads.split(",")) if arguments.leads else None
-    source = folder_source(
-        arguments.folder, arguments.table, sampling_rate_hz=arguments.sampling_rate_hz, unit=arguments.unit, leads=leads
-    )
+    source = folder_source(arguments.folder, arguments.table, **reading(arguments))
     print(f"Patients: {source.meta['patients']}.")
     return _prepare(source, arguments)
 

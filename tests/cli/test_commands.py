@@ -14,7 +14,8 @@ import torch
 import wfdb
 
 import lamae_toolkit
-from lamae_toolkit.cli.main import COMMANDS, RESEARCH, _parser, main
+from lamae_toolkit.cli.main import _parser, main
+from lamae_toolkit.cli.options import COMMANDS, RESEARCH
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.linear_probe import Probe
