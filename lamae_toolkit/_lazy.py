@@ -47,10 +47,11 @@ def lazy(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of a package.
 
-    names: from a public name to the module that defines it, relative to lamae_toolkit. packages: the names of
-    packages below this one that are public, too.
+    names: from a module, relative to lamae_toolkit, to the public names that it defines, separated by spaces. packages:
+    the names of packages below this one that are public, too.
     """
-    public = sorted({*names, *packages})
+    module_of = {name: module for module, defined in names.items() for name in defined.split()}
+    public = sorted({*module_of, *packages})
 
     def __getattr__(name: str) -> Any:  # noqa: N807
         if name == "__version__" and package == "lamae_toolkit":
@@ -59,12 +60,12 @@ def lazy(
             return version("lamae-toolkit")
         if name in packages:
             return import_module(f"{package}.{name}")
-        if name not in names:
+        if name not in module_of:
             near = get_close_matches(name, public, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(public)}."
             raise AttributeError(f"{package} has no {name}{hint}")
         try:
-            value = getattr(import_module(f"lamae_toolkit.{names[name]}"), name)
+            value = getattr(import_module(f"lamae_toolkit.{module_of[name]}"), name)
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] in ("", "lamae_toolkit"):
                 raise

@@ -5,11 +5,11 @@ from lamae_toolkit._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
-        "ECGPaper": "widgets.ecg_paper.widget",
-        "MaskPlayground": "widgets.mask_playground.widget",
-        "LeadExplorer": "widgets.lead_explorer.widget",
-        "ICD10Board": "widgets.icd10_board.widget",
-        "EmbeddingMap": "widgets.embedding_map.widget",
-        "TrainingMonitor": "widgets.training_monitor.widget",
+        "widgets.ecg_paper.widget": "ECGPaper",
+        "widgets.mask_playground.widget": "MaskPlayground",
+        "widgets.lead_explorer.widget": "LeadExplorer",
+        "widgets.icd10_board.widget": "ICD10Board",
+        "widgets.embedding_map.widget": "EmbeddingMap",
+        "widgets.training_monitor.widget": "TrainingMonitor",
     },
 )

@@ -3,10 +3,5 @@
 from lamae_toolkit._lazy import lazy
 
 __getattr__, __dir__, __all__ = lazy(
-    __name__,
-    {
-        "CONDITIONS": "simulate.conditions",
-        "sample_patient": "simulate.conditions",
-        "simulate_ecg": "simulate.simulator",
-    },
+    __name__, {"simulate.conditions": "CONDITIONS sample_patient", "simulate.simulator": "simulate_ecg"}
 )
