@@ -23,7 +23,7 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import atomic_write, write_json
 
-VERSION = 1
+VERSION, FOLDS = 1, 20
 SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
 MV_PER_UNIT = 1e-3
 ABSENT = np.int16(-32768)
@@ -48,9 +48,9 @@ class Record:
     fold: int | None = None
 
 
-def patient_fold(patient_id: int, folds: int = 20) -> int:
-    """The fold of a patient, 0 to folds - 1, from the patient's number alone: no patient is on two sides of a split."""
-    return zlib.crc32(f"patient {patient_id}".encode()) % folds
+def patient_fold(patient_id: int) -> int:
+    """The fold of a patient, 0 to 19, from the patient's number alone: no patient is on two sides of a split."""
+    return zlib.crc32(f"patient {patient_id}".encode()) % FOLDS
 
 
 class Store:
@@ -141,15 +141,12 @@ class Store:
         """These ECGs, scaled to mV on the device; ECGError if one has no lead."""
         return unpacked(torch.from_numpy(self.packed(np.asarray(rows, dtype=np.int64))).to(device))
 
-    def packed(
-        self, rows: Int64[np.ndarray, " b"], out: Int16[np.ndarray, "b 12 t"] | None = None
-    ) -> Int16[np.ndarray, "b 12 t"]:
-        """These ECGs as they are stored, written to `out` if it is given; ECGError if one has no lead."""
+    def packed(self, rows: Int64[np.ndarray, " b"]) -> Int16[np.ndarray, "b 12 t"]:
+        """These ECGs as they are stored; ECGError if one has no lead."""
         outside = rows[(rows < -len(self)) | (rows >= len(self))]
         if len(outside):
             raise ECGError(f"Row {outside[0]} is not among the {len(self)} ECGs of {self.folder}.")
-        # "wrap" avoids a second copy, which numpy otherwise makes to keep `out` unchanged if a row does not exist.
-        packed = np.take(self.signals, rows, axis=0, out=out, mode="wrap")
+        packed = np.take(self.signals, rows, axis=0)
         if not (packed[:, :, 0] != ABSENT).any(axis=1).all():
             raise ECGError("An ECG of this batch has no usable lead; leave it out.")
         return packed
@@ -186,7 +183,6 @@ def pack(
     source: str,
     sampling_rate_hz: float = 100.0,
     duration_s: float = 10.0,
-    folds: int = 20,
 ) -> Store:
     """Write a cohort to a store, one ECG after the other, and open it.
 
@@ -204,7 +200,10 @@ def pack(
                 if record.study_id in studies:
                     raise ECGError(f"Study {record.study_id} is listed twice; give every ECG a number of its own.")
                 studies.add(record.study_id)
-                file.write(_quantized(record, sampling_rate_hz, duration_s).tobytes())
+                try:
+                    file.write(quantized(record.recording, sampling_rate_hz, duration_s).tobytes())
+                except ECGError as error:
+                    raise ECGError(f"Study {record.study_id}: {error}", error.reason) from error
                 rows.append(
                     {
                         "patient_id": record.patient_id,
@@ -212,7 +211,7 @@ def pack(
                         "age_years": record.age_years,
                         "sex": record.sex,
                         "codes": list(record.codes),
-                        "fold": patient_fold(record.patient_id, folds) if record.fold is None else record.fold,
+                        "fold": patient_fold(record.patient_id) if record.fold is None else record.fold,
                         **quality_columns(record.recording),
                         **dict(record.extra),
                     }
@@ -220,12 +219,11 @@ def pack(
         if not rows:
             raise ECGError(f"There is no ECG to pack into {folder}.")
         pd.DataFrame(rows).to_parquet(partial / INDEX)
-        meta = store_meta(source, len(rows), sampling_rate_hz, duration_s, folds)
-        write_json(partial / META, meta)
+        write_json(partial / META, store_meta(source, len(rows), sampling_rate_hz, duration_s))
     return Store.open(folder)
 
 
-def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float, folds: int = 20) -> dict:
+def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float) -> dict:
     """The content of `store.json`."""
     return {
         "version": VERSION,
@@ -233,17 +231,10 @@ def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: floa
         "ecgs": ecgs,
         "samples": round(sampling_rate_hz * duration_s),
         "sampling_rate_hz": sampling_rate_hz,
-        "folds": folds,
+        "folds": FOLDS,
         "mv_per_unit": MV_PER_UNIT,
         "leads": list(LEADS),
     }
-
-
-def _quantized(record: Record, sampling_rate_hz: float, duration_s: float) -> np.ndarray:
-    try:
-        return quantized(record.recording, sampling_rate_hz, duration_s)
-    except ECGError as error:
-        raise ECGError(f"Study {record.study_id}: {error}", error.reason) from error
 
 
 def quantized(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:

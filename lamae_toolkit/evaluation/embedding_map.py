@@ -86,16 +86,9 @@ def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"
     picked = np.zeros(len(codes), dtype=bool)
     picked[chosen] = True
     pairs = pd.DataFrame({"code": [tuple(set(some)) for some in codes], "picked": picked}).explode("code").dropna()
-    table = (
-        pd.DataFrame(
-            {"chosen": pairs[pairs.picked].code.value_counts(), "rest": pairs[~pairs.picked].code.value_counts()}
-        )
-        .fillna(0)
-        .astype(int)
-    )
-    table["share_chosen"], table["share_rest"] = (
-        table.chosen / max(picked.sum(), 1),
-        table.rest / max((~picked).sum(), 1),
-    )
+    counts = {"chosen": pairs[pairs.picked].code.value_counts(), "rest": pairs[~pairs.picked].code.value_counts()}
+    table = pd.DataFrame(counts).fillna(0).astype(int)
+    table["share_chosen"] = table.chosen / max(picked.sum(), 1)
+    table["share_rest"] = table.rest / max((~picked).sum(), 1)
     difference = (table.share_chosen - table.share_rest).abs()
     return table.loc[difference.sort_values(ascending=False, kind="stable").index].rename_axis("code")

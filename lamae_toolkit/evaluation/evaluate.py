@@ -117,31 +117,22 @@ def embed_rows(
             embedding = lt.embed_rows(model, store, np.arange(8), progress=False)
             print(embedding.heart.shape)
     """
-    options: Any = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
-    parts = [Embedding(*(part.cpu() for part in some)) for some in _embeddings(model, store, rows, leads, **options)]
+    batches = _embeddings(model, store, rows, leads, batch_size, precision, device, progress)
+    parts = [Embedding(*(part.cpu() for part in some)) for some in batches]
     return Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def embed_features(
-    model: LAMAE,
-    store: Store,
-    rows: np.ndarray,
-    representations: Sequence[str] = ("heart",),
-    *,
-    batch_size: int | None = None,
-    precision: str = "float32",
-    device: torch.device | str = "cpu",
-    progress: bool = True,
+    model: LAMAE, store: Store, rows: np.ndarray, representations: Sequence[str] = ("heart",), **options: Any
 ) -> dict[str, Float[np.ndarray, "b d"]]:
     """The features of these ECGs in each representation, for a probe: 4 bytes per number and ECG.
 
     The same as `features(embed_rows(model, store, rows), representation)`, but without the latents of all leads in
-    memory, 45 kB per ECG of a model 384 wide. See `embed_rows` for the rest.
+    memory, 45 kB per ECG of a model 384 wide. options: as in `embed_rows`.
     """
-    options: Any = {"batch_size": batch_size, "precision": precision, "device": device, "progress": progress}
     x: dict[str, np.ndarray] = {}
     start = 0
-    for embedding in _embeddings(model, store, rows, LEADS, **options):
+    for embedding in _embeddings(model, store, rows, **options):
         for representation in representations:
             some = features(embedding, representation)
             if start == 0:
@@ -155,12 +146,11 @@ def _embeddings(
     model: LAMAE,
     store: Store,
     rows: np.ndarray,
-    leads: Sequence[str],
-    *,
-    batch_size: int | None,
-    precision: str,
-    device: torch.device | str,
-    progress: bool,
+    leads: Sequence[str] = LEADS,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    device: torch.device | str = "cpu",
+    progress: bool = True,
 ) -> Iterator[Embedding]:
     """The embeddings of these ECGs, batch by batch, on the device."""
     check_rate(model, store.sampling_rate_hz)
@@ -219,23 +209,13 @@ class Evaluation:
 
     def table(self) -> pd.DataFrame:
         """One row per code: positives among the test ECGs, prevalence, AUROC and AUPRC with their intervals."""
-        rows = []
-        for index, code in enumerate(self.probe.codes):
-            roc, prc = self.auroc.of_code(index), self.auprc.of_code(index)
-            rows.append(
-                {
-                    "code": code,
-                    "positives": round(self.prevalence[index] * self.test_ecgs),
-                    "prevalence": self.prevalence[index],
-                    "auroc": roc.value,
-                    "auroc_low": roc.low,
-                    "auroc_high": roc.high,
-                    "auprc": prc.value,
-                    "auprc_low": prc.low,
-                    "auprc_high": prc.high,
-                }
-            )
-        return pd.DataFrame(rows).set_index("code")
+        positives = [round(share * self.test_ecgs) for share in self.prevalence]
+        columns: dict[str, Any] = {"positives": positives, "prevalence": self.prevalence}
+        for name, scores in (("auroc", self.auroc), ("auprc", self.auprc)):
+            estimates = [scores.of_code(index) for index in range(len(self.probe.codes))]
+            for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+                columns[name + suffix] = [getattr(one, field) for one in estimates]
+        return pd.DataFrame(columns, index=pd.Index(self.probe.codes, name="code"))
 
     def to_dict(self) -> dict:
         """All results as plain values, for JSON."""
@@ -261,16 +241,12 @@ def codes_to_predict(store: Store, split: Split, minimum: int = 10) -> tuple[str
     classes = store.meta.get("classes")
     if classes is None:
         classes = sorted({ancestors(code)[-1] for part in parts for codes in part.codes for code in codes})
-    counts = np.array([_positives(part, classes) for part in parts])
+    counts = np.array([label_matrix(part.codes.tolist(), classes).sum(axis=0, dtype=np.int64) for part in parts])
     enough = (counts[0] >= minimum) & (counts[1:] > 0).all(axis=0)
     codes = [code for code, frequent in zip(classes, enough, strict=True) if frequent]
     if not codes:
         raise ECGError(f"No code of {store.folder} is on {minimum} training ECGs or more; use a larger cohort.")
     return tuple(sorted(codes))
-
-
-def _positives(index: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
-    return label_matrix(index.codes.tolist(), classes).sum(axis=0, dtype=np.int64)
 
 
 def evaluate(
@@ -292,9 +268,9 @@ def evaluate(
     rows of the store's index, in the same order. codes: the ICD-10 codes to predict. name: of the model, for tables
     and figures. split: the folds of each part; the default split if None. representation: the features, "heart",
     "summary" or "per_lead". Intervals are 95 % percentiles over `n_bootstrap` bootstrap resamples of test patients, for
-    which `seed` is the random seed. device, memory_bytes: where probe and scores
-    are computed, and about how much memory they take next to the features; see `fit_probe`. Raises ECGError if a part
-    of the split has no ECG, or if a code cannot be learned or scored.
+    which `seed` is the random seed. device, memory_bytes: where probe and scores are computed, and about how much
+    memory they take next to the features; see `fit_probe`. Raises ECGError if a part of the split has no ECG, or if a
+    code cannot be learned or scored.
 
     Example:
         import numpy as np
@@ -312,15 +288,11 @@ def evaluate(
     train, validation, test = (split or Split()).indices(index)
     if min(len(train), len(validation), len(test)) == 0:
         raise ECGError("A part of the split has no ECGs; use a larger cohort or give the part more folds.")
-    where: Any = {"device": _float64_device(device), "memory_bytes": memory_bytes}
+    device = torch.device(device)
+    # Apple's MPS has no 64-bit numbers, in which a probe is fitted.
+    where: Any = {"device": "cpu" if device.type == "mps" else device, "memory_bytes": memory_bytes}
     probe = fit_probe(x, labels, codes, train, validation, representation=representation, **where)
     return score_probe(probe, x[test], index.iloc[test], name=name, n_bootstrap=n_bootstrap, seed=seed, **where)
-
-
-def _float64_device(device: torch.device | str) -> torch.device:
-    """The device, or the CPU if the device (Apple's MPS) has no float64, in which a probe is fitted."""
-    device = torch.device(device)
-    return torch.device("cpu") if device.type == "mps" else device
 
 
 def score_probe(
