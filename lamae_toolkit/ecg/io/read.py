@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamae_toolkit._lazy import MissingExtraError, missing_extra
+from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.channels import usable_leads
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.recording import Recording
@@ -127,7 +127,7 @@ def _is_known(path: Path) -> bool:
         return kind_of_content(path) not in (None, "XML")
     except ECGError:  # XML that declares entities before its root element
         return False
-    except (OSError, MissingExtraError):  # it may be an ECG, and `read_ecg` reports what is wrong
+    except OSError:  # it may be an ECG, and `read_ecg` reports what is wrong
         return True
 
 
@@ -155,8 +155,6 @@ def _kind_of(path: Path) -> tuple[str, Path]:
     else:
         try:
             kind = kind_of_content(path)
-        except MissingExtraError as error:
-            raise MissingExtraError(f"{path.name}: {error}", name=error.name) from error
         except OSError as error:
             problem = f"The file cannot be opened ({error.strerror}); check that you may read it."
             raise ECGError(problem) from error

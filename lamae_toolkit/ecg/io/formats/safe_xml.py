@@ -1,11 +1,11 @@
 """XML as hospitals export it, read so that no file can take the machine down: no entities, no depth, no size."""
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser
+from xml.parsers import expat
 
 from lamae_toolkit.errors import ECGError
 
@@ -18,21 +18,39 @@ MAX_ELEMENTS = 200_000
 
 def parse(path: Path) -> Element:
     """The tree of an XML file; refuses declarations of its own, by which a small file can become a huge one."""
-    parser = _Parser(target=_Tree(), forbid_dtd=True)
-    return _loaded(parser, path.read_bytes()).close()
+    tree = TreeBuilder()
+    depth = elements = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, elements
+        depth, elements = depth + 1, elements + 1
+        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
+            problem = f"goes deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"has more than {MAX_ELEMENTS}"
+            raise ECGError(f"The XML {problem} elements, which no ECG does; export the ECG again.")
+        tree.start(_qualified(tag), {_qualified(name): value for name, value in attributes.items()})
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        tree.end(_qualified(tag))
+
+    parser = _parser(start)
+    parser.EndElementHandler, parser.CharacterDataHandler = end, tree.data
+    parser.Parse(path.read_bytes().lstrip(), True)
+    return tree.close()
 
 
 def root_tag(head: bytes) -> str:
     """The first tag of XML that begins with these bytes, as `{namespace}name`, or "" if it comes later."""
+    tags: list[str] = []
+    parser = _parser(lambda tag, _: tags.append(_qualified(tag)))
     try:
-        _loaded(_Parser(target=_FirstTag(), forbid_dtd=True), head)
-    except _TagFoundError as tag:
-        return str(tag)
+        parser.Parse(head.lstrip(), False)
     except ECGError:
         raise
-    except Exception:  # an encoding unknown to Python raises LookupError, and damage nearly any other
-        return ""
-    return ""
+    except (expat.ExpatError, LookupError, ValueError):  # it is damaged, or in an encoding unknown to Python
+        pass
+    return tags[0] if tags else ""
 
 
 def text_of(element: Element, name: str, where: str) -> str:
@@ -54,51 +72,23 @@ def bytes_of_base64(text: str, where: str) -> bytes:
         ) from error
 
 
-class _TagFoundError(Exception):
-    pass
+def _parser(start: Callable[[str, dict[str, str]], Any]) -> expat.XMLParserType:
+    """Python's own parser, which fetches nothing, and refuses what it would need entities for."""
 
-
-class _FirstTag:
-    def start(self, tag: str, _attributes: dict[str, str]) -> None:
-        raise _TagFoundError(tag)
-
-    def end(self, _tag: str) -> None: ...
-
-    def data(self, _text: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Tree(TreeBuilder):
-    """A tree that stops growing where no ECG would go on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.depth = self.elements = 0
-
-    def start(self, tag: str, attributes: dict[str, str]) -> Element:
-        self.depth += 1
-        self.elements += 1
-        if self.depth > MAX_DEPTH or self.elements > MAX_ELEMENTS:
-            problem = f"goes deeper than {MAX_DEPTH}" if self.depth > MAX_DEPTH else f"has more than {MAX_ELEMENTS}"
-            raise ECGError(f"The XML {problem} elements, which no ECG does; export the ECG again.")
-        return super().start(tag, attributes)
-
-    def end(self, tag: str) -> Element:
-        self.depth -= 1
-        return super().end(tag)
-
-
-class _Parser(DefusedXMLParser):
-    def defused_start_doctype_decl(self, name, sysid, pubid, has_internal_subset) -> None:
+    def doctype(_name: str, _system_id: Any, _public_id: Any, has_internal_subset: int) -> None:
         # MUSE names a document type that lies elsewhere and is never fetched; declarations inside are another matter.
         if has_internal_subset:
             raise ECGError("The XML declares entities or elements of its own, which is unsafe; export the ECG again.")
 
+    def skipped(*_: Any) -> None:
+        raise ECGError("The XML refers to entities or other files, which is unsafe; export the ECG again.")
 
-def _loaded(parser: _Parser, content: bytes) -> _Parser:
-    try:
-        parser.feed(content.lstrip())
-    except DefusedXmlException as error:
-        raise ECGError("The XML refers to entities or other files, which is unsafe; export the ECG again.") from error
+    parser = expat.ParserCreate(namespace_separator="}")
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.StartDoctypeDeclHandler, parser.SkippedEntityHandler = start, doctype, skipped
     return parser
+
+
+def _qualified(name: str) -> str:
+    """`{namespace}name`, as ElementTree writes it, of expat's `namespace}name`."""
+    return f"{{{name}" if "}" in name else name

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.channels import MV_PER_UNIT
+from lamae_toolkit.ecg.io.formats.safe_xml import root_tag
 from lamae_toolkit.ecg.leads import lead_name
 
 HEAD_BYTES = 1024
@@ -41,13 +41,8 @@ def kind_of_content(path: Path) -> str | None:
 
 
 def _xml_kind(head: bytes, file: BinaryIO) -> str:
-    try:
-        from lamae_toolkit.ecg.io.formats import safe_xml
-    except ModuleNotFoundError as error:
-        raise missing_extra("This XML file", error) from error
     # The root element may come after more than what was read of the file so far.
-    root = safe_xml.root_tag(head) or safe_xml.root_tag(head + file.read(XML_HEAD_BYTES))
-    return XML_KINDS.get(root, "XML")
+    return XML_KINDS.get(root_tag(head) or root_tag(head + file.read(XML_HEAD_BYTES)), "XML")
 
 
 def _is_table(head: bytes) -> bool:
