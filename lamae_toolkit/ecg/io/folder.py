@@ -4,10 +4,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
+from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import read_text
 
 UPLOAD_MB = 20
 """Limit of one upload; a resting ECG has 0.1 to 2 MB."""
@@ -71,9 +71,8 @@ def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
     yield path
     if path.suffix.lower() != ".hea" or not path.resolve().is_file():
         return
-    lines = [line.split() for line in read_text(path).splitlines() if line.strip() and line.strip()[0] != "#"]
-    for words in lines[1:]:
-        named = path.parent / words[0]
+    for line in header_lines(path)[1:]:
+        named = path.parent / line.split()[0]
         yield named
         yield from _parts(named.with_name(f"{named.name}.hea"), seen)
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.channels import usable_leads
+from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import read_text
 
 WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
 KINDS = (
@@ -111,15 +111,12 @@ def find_ecgs(folder: str | Path) -> list[Path]:
     headers = {file for file in files if file.suffix.lower() == ".hea"}
     segments = {segment for header in headers for segment in _segments(header)}
     ecgs = headers - segments
-    ecgs |= {file for file in files if file not in headers and not _has_header(file) and _is_known(file)}
+    # The headers themselves, and the signal files that have one.
+    of_wfdb = {file for file in files if file.suffix.lower() in WFDB_SUFFIXES and file.with_suffix(".hea").is_file()}
+    ecgs |= {file for file in files if file not in of_wfdb and _is_known(file)}
     if not ecgs:
         raise ECGError(f"{folder.name}: The folder holds no ECG; put {KINDS} there.")
     return sorted(ecgs)
-
-
-def _has_header(path: Path) -> bool:
-    """Whether this is the signal file of a WFDB record."""
-    return path.suffix.lower() in WFDB_SUFFIXES and path.with_suffix(".hea").is_file()
 
 
 def _is_known(path: Path) -> bool:
@@ -133,7 +130,7 @@ def _is_known(path: Path) -> bool:
 
 def _segments(header: Path) -> set[Path]:
     """The headers of the segments that a header of several segments lists."""
-    lines = [line.split() for line in read_text(header).splitlines() if line.strip() and line.strip()[0] != "#"]
+    lines = [line.split() for line in header_lines(header)]
     if not lines or "/" not in lines[0][0]:
         return set()
     return {header.with_name(f"{line[0]}.hea") for line in lines[1:] if "/" not in line[0]} - {header}

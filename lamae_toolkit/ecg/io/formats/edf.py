@@ -1,5 +1,6 @@
 """EDF and EDF+ (16 bits), through edfio, which fills in and shortens where we would rather have an error."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -19,7 +20,9 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
         if file.reserved.startswith("EDF+D"):
             raise ECGError("The recording has interruptions (EDF+D), which are not read; export it as one piece.")
         signals = file.signals
-        channel_of, notes = match_leads([_without_prefix(signal.label) for signal in signals])
+        # EDF+ names a signal by its type and its position, as in "ECG II".
+        labels = [re.sub(r"(?i)^\s*(ECG|EKG) (?=.)", "", signal.label) for signal in signals]
+        channel_of, notes = match_leads(labels)
         rates_hz = {signals[index].samples_per_data_record / file.data_record_duration for index in channel_of.values()}
         if len(rates_hz) > 1:
             raise ECGError("The leads have different sampling rates; resample them to one rate first.")
@@ -35,12 +38,6 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
             return signal.data * factor, factor
 
         return read_leads(channel_of, rate_hz, notes, read_lead)
-
-
-def _without_prefix(label: str) -> str:
-    """EDF+ names a signal by its type and its position, as in "ECG II"."""
-    kind, _, lead = label.strip().partition(" ")
-    return lead if kind.upper() in ("ECG", "EKG") and lead else label
 
 
 def _check_size(path: Path) -> None:

@@ -38,12 +38,18 @@ BYTES_PER_SAMPLE = {
 }
 
 
+def header_lines(header_path: Path) -> list[str]:
+    """The lines of a header that say something: neither empty nor a comment."""
+    lines = (line.strip() for line in read_text(header_path).splitlines())
+    return [line for line in lines if line and line[0] != "#"]
+
+
 def read(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     """A WFDB record of one or several segments.
 
     Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
     """
-    plain = _read_plain(header_path, read_text(header_path), given_rate_hz, unit)
+    plain = _read_plain(header_path, given_rate_hz, unit)
     if plain is not None:
         return plain
     import wfdb
@@ -84,13 +90,13 @@ def read(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Re
     return joined, rates_hz.pop(), (*notes, f"Joined {len(segments)} segments.")
 
 
-def _read_plain(header_path: Path, header: str, given_rate_hz: float | None, unit: str | None) -> Reading | None:
+def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Reading | None:
     """One file of 16-bit samples, every gain written out; None if the header describes anything else.
 
     MIMIC-IV-ECG, PTB-XL and most other archives look like this. The package wfdb takes twenty times longer, which
     counts when there are 800,000 records.
     """
-    lines = [line.strip() for line in header.splitlines() if line.strip() and line.strip()[0] != "#"]
+    lines = header_lines(header_path)
     first = RECORD_LINE.fullmatch(lines[0]) if lines else None
     channels = [channel for line in lines[1:] if (channel := SIGNAL_LINE.fullmatch(line))]
     if first is None or len({channel["file"] for channel in channels}) != 1:
@@ -115,15 +121,8 @@ def _read_plain(header_path: Path, header: str, given_rate_hz: float | None, uni
 
 def _samples(path: Path, n_samples: int, n_signals: int) -> np.ndarray:
     """The samples, one row per time step; refused if the file is missing or not as long as the header says."""
-    if not path.is_file():
-        raise ECGError(f"Its signal file {path.name} is missing; put it next to the header.", "signal file missing")
-    size, promised = path.stat().st_size, 2 * n_samples * n_signals
-    if size < promised:
-        raise ECGError(
-            f"Its signal file {path.name} has {size} bytes, but the header declares at least {promised}, so it is cut"
-            " off; copy it again.",
-            "signal file cut off",
-        )
+    promised = 2 * n_samples * n_signals
+    size = _checked_size(path, promised)
     if size > promised:
         raise ECGError(
             f"Its signal file {path.name} has {size} bytes, but the header declares {promised} only, so one of"
@@ -142,7 +141,7 @@ def _read_segment(
     """
     import wfdb
 
-    lines = [line.split() for line in read_text(header_path).splitlines() if line.strip() and line.strip()[0] != "#"]
+    lines = [line.split() for line in header_lines(header_path)]
     if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
         raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
     rate_hz = float(lines[0][2].split("/")[0]) if len(lines[0]) > 2 else None
@@ -157,7 +156,13 @@ def _read_segment(
         if not gain or not float(gain.split("(")[0] or 0) == record.adc_gain[channel] != 0:
             raise ECGError(f"Lead {lead} has no gain, so its size in mV is unknown; write the gain into the header.")
         factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
-    _check_sizes(header_path, record)
+    for name in dict.fromkeys(record.file_name):
+        of_file = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
+        samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in of_file)
+        n_bytes = BYTES_PER_SAMPLE[record.fmt[of_file[0]]] * samples_per_frame * (record.sig_len or 1)
+        # Rounded first, as 4/3 byte is not exact in floating point.
+        promised = (record.byte_offset[of_file[0]] or 0) + math.ceil(round(n_bytes, 3))
+        _checked_size(header_path.with_name(name), promised)
     record = wfdb.rdrecord(str(header_path.with_suffix("")), channels=sorted(channel_of.values()), smooth_frames=False)
     # wfdb returns the channels in ascending order; a channel may have several samples a frame.
     signals = dict(zip(sorted(channel_of.values()), record.e_p_signal, strict=True))
@@ -168,22 +173,15 @@ def _read_segment(
     return signals_mv, rate_hz * lengths.pop() / record.sig_len, (*notes, *unit_notes(list(factors.values())))
 
 
-def _check_sizes(header_path: Path, record: "wfdb.Record") -> None:
-    """Refuse missing and cut-off signal files, before any memory is taken for what a header declares."""
-    for name in dict.fromkeys(record.file_name):
-        signal_path = header_path.with_name(name)
-        if not signal_path.is_file():
-            raise ECGError(f"Its signal file {name} is missing; put it next to the header.", "signal file missing")
-        channels = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
-        bytes_per_sample = BYTES_PER_SAMPLE[record.fmt[channels[0]]]
-        samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in channels)
-        n_samples = samples_per_frame * (record.sig_len or 1)
-        # Rounded first, as 4/3 byte is not exact in floating point.
-        promised = (record.byte_offset[channels[0]] or 0) + math.ceil(round(bytes_per_sample * n_samples, 3))
-        size = signal_path.stat().st_size
-        if size < promised:
-            raise ECGError(
-                f"Its signal file {name} has {size} bytes, but the header declares at least {promised}, so it is cut"
-                " off; copy it again.",
-                "signal file cut off",
-            )
+def _checked_size(path: Path, promised: int) -> int:
+    """The size of a signal file; refused if it is missing or cut off, before any memory is taken for its signals."""
+    if not path.is_file():
+        raise ECGError(f"Its signal file {path.name} is missing; put it next to the header.", "signal file missing")
+    size = path.stat().st_size
+    if size < promised:
+        raise ECGError(
+            f"Its signal file {path.name} has {size} bytes, but the header declares at least {promised}, so it is cut"
+            " off; copy it again.",
+            "signal file cut off",
+        )
+    return size
