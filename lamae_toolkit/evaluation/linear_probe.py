@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from scipy.special import expit
+from scipy.special import expit, logit
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
@@ -25,12 +25,15 @@ from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.model.pretrained import shipped_or_own
 
 PROBE_FILE = "probe.json"
-REPRESENTATIONS = ("heart", "summary", "per_lead")
+REPRESENTATIONS = ("heart", "summary", "leads", "per_lead")
 """What the features of a probe are: the pooled heart token; the summary of the latents by mean and standard deviation
-over leads and time; or the latents of all leads next to each other, each with its standard deviation over time, and
-the summary. The first two do not depend on the number and order of the leads."""
+over leads and time; the latents of all leads next to each other, each with its standard deviation over time; or these
+and the summary. The first two do not depend on how many leads there are or in which order."""
+BY_LEAD = ("leads", "per_lead")
+"""The representations that have features for each of the twelve leads, in the order of LEADS."""
 REPRESENTATION_NAMES = {
     "per_lead": "all lead latents",
+    "leads": "lead latents, no summary",
     "summary": "summary of the latents",
     "heart": "heart token",
     "trained": "trained on labels",
@@ -47,9 +50,10 @@ def chosen_latents(embedding: Embedding, representation: str) -> Float[Tensor, "
     """`features` as a tensor, through which a gradient may flow; ECGError if there is no such representation."""
     if representation not in REPRESENTATIONS:
         raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
-    if representation != "per_lead":
+    if representation not in BY_LEAD:
         return getattr(embedding, representation)
-    return torch.cat([embedding.per_lead.flatten(1), embedding.per_lead_std.flatten(1), embedding.summary], dim=1)
+    leads = [embedding.per_lead.flatten(1), embedding.per_lead_std.flatten(1)]
+    return torch.cat(leads + [embedding.summary] * (representation == "per_lead"), dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,8 @@ class Probe:
     codes: the ICD-10 codes, in the order of the rows of weight. representation: what the features are, one of
     REPRESENTATIONS. mean, scale: (d,), of the training ECGs, for each lead's features of those that have the lead.
     weight: (c, d). bias: (c,). C: inverse regularization strength as in scikit-learn, chosen on validation patients.
-    Raises ECGError when it is loaded from a folder without `probe.json`, or is given features of another model.
+    prevalence: (c,), the share of the training ECGs that have each code; None in files of version 0.1. Raises ECGError
+    when it is loaded from a folder without such a file or from a damaged file, or is given features of another model.
 
     Example:
         import numpy as np
@@ -79,6 +84,17 @@ class Probe:
     weight: Float[np.ndarray, "c d"]
     bias: Float[np.ndarray, " c"]
     C: float
+    prevalence: Float[np.ndarray, " c"] | None = None
+
+    def column(self, code: str) -> int:
+        """The index of a code among `codes`; ECGError if the probe does not predict it."""
+        if code not in self.codes:
+            raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
+        return self.codes.index(code)
+
+    def usual_log_odds(self) -> Float[np.ndarray, " c"]:
+        """The log-odds of each code's prevalence; without prevalence (version 0.1), those of the average ECG."""
+        return self.bias if self.prevalence is None else logit(self.prevalence)
 
     def logits(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b c"]:
         """The log-odds of each code."""
@@ -89,11 +105,11 @@ class Probe:
     def _standardized(self, x: np.ndarray) -> np.ndarray:
         """The standardized features: (x - mean) / scale, and 0 for those of an absent lead.
 
-        In "per_lead", a feature that is exactly 0 is of an absent lead (see `Embedding`): those of a valid lead never
-        are.
+        With features of single leads, one that is exactly 0 is of an absent lead (see `Embedding`): those of a valid
+        lead never are.
         """
         z = (x - self.mean) / self.scale
-        if self.representation == "per_lead":
+        if self.representation in BY_LEAD:
             z[x == 0] = 0
         return z
 
@@ -109,28 +125,52 @@ class Probe:
         """The probability of each code, between 0 and 1."""
         return expit(self.logits(x))
 
-    def save(self, folder: Path | str) -> None:
-        """Write `probe.json` into a checkpoint's folder."""
+    def save(self, folder: Path | str, file: str = PROBE_FILE) -> None:
+        """Write the probe into a checkpoint's folder."""
         values = {
             name: _rounded(value) if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
         }
-        with atomic_write(Path(folder) / PROBE_FILE) as partial:
+        with atomic_write(Path(folder) / file) as partial:
             partial.write_text(json.dumps(values), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Probe":
-        """Read `probe.json` from a checkpoint's folder, or of shipped weights by name; ECGError if there is none."""
-        path = shipped_or_own(folder) / PROBE_FILE
+    def load(cls, folder: Path | str, file: str = PROBE_FILE) -> "Probe":
+        """Read a probe from a checkpoint's folder, or of shipped weights by name; ECGError if it is not there.
+
+        file: `probe.json` predicts ICD-10 codes; the shipped weights also have `probe_superclasses.json`, which
+        predicts the five diagnostic superclasses of PTB-XL.
+        """
+        path = shipped_or_own(folder) / file
         if not path.is_file():
-            raise ECGError(f"{folder} has no {PROBE_FILE}, so it predicts no codes; run `lamae evaluate` on it first.")
+            raise ECGError(f"{folder} has no {file}, so it predicts no codes; run `lamae evaluate` on it first.")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if "penalty" in values:  # as version 0.1 called it
                 values["C"] = values.pop("penalty")
-            values |= {name: np.array(values[name]) for name in ("mean", "scale", "weight", "bias")}
-            return cls(**values | {"codes": tuple(values["codes"])})
+            names = [name for name in ("mean", "scale", "weight", "bias", "prevalence") if values.get(name) is not None]
+            values |= {name: np.array(values[name], dtype=np.float64) for name in names}
+            reason = _damage(values)
+            if not reason:
+                return cls(**values | {"codes": tuple(values["codes"])})
         except (ValueError, KeyError, TypeError) as error:
             raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
+        raise ECGError(f"{path} is damaged: its {reason}; run `lamae evaluate` again.")
+
+
+def _damage(values: dict[str, Any]) -> str:
+    """What is wrong with the arrays of a probe that were read from a file; empty if nothing is."""
+    d, c = len(values["mean"]), len(values["codes"])
+    for name, shape in {"mean": (d,), "scale": (d,), "weight": (c, d), "bias": (c,), "prevalence": (c,)}.items():
+        array = values.get(name)
+        if array is None:
+            continue
+        if array.shape != shape:
+            return f"{name} has the shape {array.shape} and not {shape}"
+        if not np.isfinite(array).all():
+            return f"{name} holds what is not a number"
+        if name == "scale" and not (array > 0).all():
+            return "scale is 0 or below"
+    return ""
 
 
 def _rounded(values: np.ndarray) -> list:
@@ -182,7 +222,7 @@ def fit_probe(
         (torch.from_numpy(x[rows]).to(device), torch.from_numpy(labels[rows]).to(device))
         for rows in (train, validation)
     )
-    learned = Standardized.of(*training, representation, memory_bytes)
+    learned = Standardized.of(*training, representation in BY_LEAD, memory_bytes)
     scored = learned._replace(x=validating[0], labels=validating[1])
     axes, best, best_score = principal_axes(learned), None, -np.inf
     weight, bias = learned.mean.new_zeros(len(codes), x.shape[1]), learned.mean.new_zeros(len(codes))
@@ -198,7 +238,8 @@ def fit_probe(
     if best is None:
         raise ECGError("No code has both positive and negative ECGs among the validation patients; use more ECGs.")
     fitted: Any = [value.cpu().numpy() for value in (learned.mean, learned.scale, *best[:2])]
-    return Probe(tuple(codes), representation, fitted[0], fitted[1], fitted[2], fitted[3], best[2])
+    prevalence = labels[train].mean(axis=0, dtype=np.float64)
+    return Probe(tuple(codes), representation, fitted[0], fitted[1], fitted[2], fitted[3], best[2], prevalence)
 
 
 def _check_memory(
@@ -221,17 +262,18 @@ def _check_memory(
 def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Tensor, "b d"]:
     """The features for a probe of ECGs that may lack leads: an absent lead counts as an average lead.
 
-    The representations "heart" and "summary" are made of the leads that are available, whichever they are. "per_lead"
-    has features for each of the twelve leads, in the order of LEADS; those of an absent lead take the probe's mean,
-    so that (features - mean) / scale = 0: an absent lead is no evidence for a code or against it. Zeros would be
-    read as a lead unlike that of any patient. 64-bit, on the CPU; a gradient flows through to the embedding.
+    The representations "heart" and "summary" are made of the leads that are available, whichever they are. "leads" and
+    "per_lead" have features for each of the twelve leads, in the order of LEADS; those of an absent lead take the
+    probe's mean, so that (features - mean) / scale = 0: an absent lead is no evidence for a code or against it. Zeros
+    would be read as a lead unlike that of any patient. 64-bit, on the CPU; a gradient flows through to the embedding.
     """
-    if probe.representation != "per_lead":
+    if probe.representation not in BY_LEAD:
         x = chosen_latents(embedding, probe.representation).cpu().double()
         probe.check_width(x.shape[1])
         return x
     width = embedding.per_lead.shape[-1]
-    probe.check_width(2 * len(LEADS) * width + embedding.summary.shape[1])
+    rest = [embedding.summary.cpu().double()] if probe.representation == "per_lead" else []
+    probe.check_width(2 * len(LEADS) * width + sum(x.shape[1] for x in rest))
     both = torch.stack([embedding.per_lead, embedding.per_lead_std], dim=1).cpu().double()
     of_leads = torch.from_numpy(probe.mean[: 2 * len(LEADS) * width].astype(np.float64))
     average = rearrange(of_leads, "(two l d) -> l 1 two d", two=2, l=len(LEADS)).expand(-1, len(both), -1, -1)
@@ -242,7 +284,22 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Te
         for name, mean in zip(LEADS, average, strict=True)
     ]
     leads = rearrange(torch.stack(filled, dim=2), "b two l d -> b (two l d)")
-    return torch.cat([leads, embedding.summary.cpu().double()], dim=1)
+    return torch.cat([leads, *rest], dim=1)
+
+
+def weights_by_lead(
+    probe: Probe, leads: Sequence[str], width: int
+) -> tuple[Float[Tensor, "two l d c"], Float[Tensor, "two l d"]]:
+    """What a probe multiplies the latents of these leads by, their mean and then their standard deviation over time.
+
+    Returns weight / scale and, in the units of the latents, the mean that is subtracted first. 64-bit, on the CPU.
+    """
+    rows = [LEADS.index(name) for name in leads]
+    known = 2 * len(LEADS) * width
+    weight = torch.from_numpy((probe.weight[:, :known] / probe.scale[:known]).astype(np.float64))
+    mean = torch.from_numpy(probe.mean[:known].astype(np.float64))
+    by_lead = rearrange(weight, "c (two l d) -> two l d c", two=2, l=len(LEADS))[:, rows]
+    return by_lead, rearrange(mean, "(two l d) -> two l d", two=2, l=len(LEADS))[:, rows]
 
 
 def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Tensor, "b c"]:

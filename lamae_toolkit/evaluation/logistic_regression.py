@@ -15,29 +15,30 @@ from lamae_toolkit.errors import ECGError
 class Standardized(NamedTuple):
     """Standardized features, in chunks: (features - mean) / scale, and 0 for the features of an absent lead.
 
-    x: (b, d). labels: (b, c). mean, scale: (d,), float64, as all computation.
+    x: (b, d). labels: (b, c). mean, scale: (d,), float64, as all computation. by_lead: the features are of single
+    leads, which may be absent.
     """
 
     x: Tensor
     labels: Tensor
     mean: Tensor
     scale: Tensor
-    representation: str
+    by_lead: bool
     memory_bytes: int
 
     @classmethod
-    def of(cls, x: Tensor, labels: Tensor, representation: str, memory_bytes: int) -> "Standardized":
+    def of(cls, x: Tensor, labels: Tensor, by_lead: bool, memory_bytes: int) -> "Standardized":
         """With mean and standard deviation of each feature over these ECGs, a lead's over those that have the lead."""
         zero = torch.zeros_like(x[0], dtype=torch.float64)
-        raw = cls(x, labels, zero, zero + 1, representation, memory_bytes)
+        raw = cls(x, labels, zero, zero + 1, by_lead, memory_bytes)
         count = torch.stack([raw.valid_mask(z).sum(0) for z, _ in raw.pieces()]).sum(0).clamp(min=1)
         mean = sum(z.sum(0) for z, _ in raw.pieces()) / count
         square = sum(((z - mean).square() * raw.valid_mask(z)).sum(0) for z, _ in raw.pieces())
         return raw._replace(mean=mean, scale=(square / count).sqrt() + 1e-6)
 
     def valid_mask(self, x: Tensor) -> Tensor:
-        """Where a feature is defined: in "per_lead", those of an absent lead are exactly 0."""
-        return x != 0 if self.representation == "per_lead" else torch.ones_like(x, dtype=torch.bool)
+        """Where a feature is defined: those of an absent lead are exactly 0."""
+        return x != 0 if self.by_lead else torch.ones_like(x, dtype=torch.bool)
 
     def pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (k, d) and labels (k, c), chunk by chunk, small enough for `memory_bytes`."""

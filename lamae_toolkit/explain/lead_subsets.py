@@ -12,7 +12,7 @@ from torch import Tensor
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.evaluation.linear_probe import BY_LEAD, Probe, weights_by_lead
 from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.explain.shapley import subset_members
 from lamae_toolkit.explain.subset_latents import (
@@ -48,12 +48,11 @@ def subset_log_odds(model: LAMAE, probe: Probe, batch: Batch) -> Float[Tensor, "
         for row, table in enumerate(tables):
             one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
             for latents in _subset_latents(model, one, members):
-                lead_mask = members[latents.rows]
-                pooled = (
-                    _heart(model, latents, lead_mask)
-                    if probe.representation == "heart"
-                    else _summary(latents, lead_mask)
-                )
+                lead_mask, pooled = members[latents.rows], None
+                if probe.representation == "heart":
+                    pooled = _heart(model, latents, lead_mask)
+                elif probe.representation != "leads":
+                    pooled = _summary(latents, lead_mask)
                 table[latents.rows.cpu()] = classifier(latents, lead_mask, pooled)
             table[0] = torch.from_numpy(probe.bias)
     return tables
@@ -119,7 +118,7 @@ class _Classifier(NamedTuple):
     """A probe for subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
 
     log-odds = bias + pooled . pooled_weight + for each lead in the subset its latent . lead_weight + its standard
-    deviation . std_weight - offset. pooled: heart token or summary. 64-bit, on the CPU.
+    deviation . std_weight - offset. pooled: heart token or summary, None with "leads". 64-bit, on the CPU.
     """
 
     bias: Float[Tensor, " c"]
@@ -136,22 +135,22 @@ class _Classifier(NamedTuple):
             for values in (probe.mean, probe.scale, probe.weight, probe.bias)
         )
         weight = (weight / scale).T
-        n_lead_features = 2 * len(LEADS) * width if probe.representation == "per_lead" else 0
-        probe.check_width(n_lead_features + width * (1 if probe.representation == "heart" else 5))
+        n_lead_features = 2 * len(LEADS) * width if probe.representation in BY_LEAD else 0
+        probe.check_width(n_lead_features + width * {"heart": 1, "leads": 0}.get(probe.representation, 5))
         bias = probe_bias - mean[n_lead_features:] @ weight[n_lead_features:]
         if not n_lead_features:
             return cls(bias, weight, None, None, None)
-        index = [LEADS.index(name) for name in leads]
-        per_lead = rearrange(weight[:n_lead_features], "(two l d) c -> two l d c", two=2, l=len(LEADS))[:, index]
-        mean = rearrange(mean[:n_lead_features], "(two l d) -> two l d", two=2, l=len(LEADS))[:, index]
-        offset = einsum(mean, per_lead, "two l d, two l d c -> l c")
-        lead_weight, std_weight = rearrange(per_lead, "two l d c -> two (l d) c")
+        both, mean = weights_by_lead(probe, leads, width)
+        offset = einsum(mean, both, "two l d, two l d c -> l c")
+        lead_weight, std_weight = rearrange(both, "two l d c -> two (l d) c")
         return cls(bias, weight[n_lead_features:], lead_weight, std_weight, offset)
 
     def __call__(
-        self, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"], pooled: Float[Tensor, "s w"]
+        self, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"], pooled: Float[Tensor, "s w"] | None
     ) -> Float[Tensor, "s c"]:
-        odds = self.bias + pooled.cpu().double() @ self.pooled_weight
+        odds = self.bias.expand(len(lead_mask), -1).clone()
+        if pooled is not None:
+            odds += pooled.cpu().double() @ self.pooled_weight
         if self.offset is None or self.lead_weight is None or self.std_weight is None:
             return odds
         for x, weight in ((latents.per_lead, self.lead_weight), (latents.per_lead_std, self.std_weight)):

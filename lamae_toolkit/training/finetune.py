@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import Probe, chosen_latents
+from lamae_toolkit.evaluation.linear_probe import BY_LEAD, Probe, chosen_latents
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
@@ -57,7 +57,7 @@ class FineTuned(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
         """The log-odds of each class. An absent lead counts as an average lead, as for the probe."""
         x = chosen_latents(self.model.embed(batch), self.representation)
-        if self.representation == "per_lead":
+        if self.representation in BY_LEAD:
             x = torch.where(x == 0, self.average, x)
         return self.head(x)
 

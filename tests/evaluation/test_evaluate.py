@@ -124,7 +124,7 @@ def test_embeddings_do_not_depend_on_the_batch(cohort):
     apart = embed_rows(model, cohort, rows, batch_size=2, progress=False)
     torch.testing.assert_close(together.heart, apart.heart, atol=1e-5, rtol=0)
     assert features(together, "per_lead").shape == (5, (2 * 12 + 5) * 32)
-    with pytest.raises(ECGError, match="choose from heart, summary, per_lead"):
+    with pytest.raises(ECGError, match="choose from heart, summary, leads, per_lead"):
         features(together, "mean")
     limb = embed_rows(model, cohort, rows, progress=False, leads=LEADS[:6])
     assert limb.lead_weights.shape[-1] == 6

@@ -1,5 +1,6 @@
 """The linear probe is scikit-learn's logistic regression, in little memory as in much, also where leads are absent."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -163,3 +164,35 @@ def test_absent_lead_in_little_memory(latents):
     )
     np.testing.assert_allclose(once.logits(x), pieces.logits(x), atol=1e-3)
     assert np.abs(once.logits(x) - once.logits(latents[0]))[::3].max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"bias": [float("nan")]}, "bias holds what is not a number"),
+        ({"scale": [0.0] * 8}, "scale is 0 or below"),
+        ({"weight": [[0.0] * 7]}, r"weight has the shape \(1, 7\) and not \(1, 8\)"),
+        ({"prevalence": [0.1, 0.2]}, r"prevalence has the shape \(2,\) and not \(1,\)"),
+    ],
+)
+def test_a_probe_file_that_cannot_be_computed_with_is_refused(change, reason, tmp_path):
+    embedding, index = learnable()
+    evaluate(embedding, index, ("I48.91",), n_bootstrap=5).probe.save(tmp_path)
+    file = tmp_path / "probe.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ECGError, match=f"{reason}.*run `lamae evaluate` again"):
+        Probe.load(tmp_path)
+
+
+def test_a_probe_of_version_0_1_has_no_prevalence(tmp_path):
+    embedding, index = learnable()
+    probe = evaluate(embedding, index, ("I48.91",), n_bootstrap=5).probe
+    probe.save(tmp_path)
+    file = tmp_path / "probe.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in values.items() if name != "prevalence"}))
+    old = Probe.load(tmp_path)
+    assert old.prevalence is None and (old.usual_log_odds() == old.bias).all()
+    assert 1 / (1 + np.exp(-probe.usual_log_odds())) == pytest.approx(probe.prevalence)
+    with pytest.raises(ECGError, match="does not predict 'I10'; choose from I48"):
+        probe.column("I10")

@@ -50,7 +50,7 @@ def recorded(voltages: np.ndarray) -> Recording:
 def probe_of(model: LAMAE, representation: str) -> Probe:
     """A probe with random weights: what it says of an ECG depends on everything that it reads."""
     d = model.config.width
-    width = {"heart": d, "summary": 5 * d, "per_lead": 2 * 12 * d + 5 * d}[representation]
+    width = {"heart": d, "summary": 5 * d, "leads": 2 * 12 * d, "per_lead": 2 * 12 * d + 5 * d}[representation]
     random = np.random.default_rng(1)
     weight = random.standard_normal((3, width)) / np.sqrt(width)
     mean, scale = random.standard_normal(width), np.ones(width)

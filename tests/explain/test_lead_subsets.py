@@ -39,7 +39,7 @@ def some_ecgs(ecgs: int = 1, leads=ORDER, absent=("aVF",), samples: int = 160) -
 def some_probe(width: int, representation: str, codes: int = 2, seed: int = 0) -> Probe:
     """Any probe, of log-odds of some tens."""
     rng = np.random.default_rng(seed)
-    d = width * {"heart": 1, "summary": 5, "per_lead": 2 * 12 + 5}[representation]
+    d = width * {"heart": 1, "summary": 5, "leads": 2 * 12, "per_lead": 2 * 12 + 5}[representation]
     weight = rng.normal(size=(codes, d)) * 10 / np.sqrt(d)
     mean, scale = rng.normal(size=d), rng.uniform(0.3, 1.0, d)
     return Probe(

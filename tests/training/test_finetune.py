@@ -12,7 +12,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import embed_rows, random_encoder
-from lamae_toolkit.evaluation.linear_probe import features, fit_probe, predict
+from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features, fit_probe, predict
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.comparison.xresnet import XResNet1d
 from lamae_toolkit.training.finetune import FineTuned, SupervisedConfig, fit_supervised, supervised_logits
@@ -49,7 +49,7 @@ def test_the_network_takes_leads_by_name_and_every_parameter_learns(cohort):
     torch.testing.assert_close(network(shuffled), network(batch))
 
 
-@pytest.mark.parametrize("representation", ["heart", "summary", "per_lead"])
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
 def test_fine_tuning_starts_at_the_probe_and_keeps_the_model_that_it_was_given(cohort, fast, representation):
     model, rows = random_encoder(SMALL), np.arange(len(cohort))
     before = {name: value.clone() for name, value in model.state_dict().items()}
