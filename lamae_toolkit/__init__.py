@@ -45,6 +45,7 @@ __getattr__, __dir__, __all__ = lazy(
         "evaluation.linear_probe": "Probe fit_probe predict",
         # What each lead contributes.
         "explain.encoded": "attention_summary",
+        "explain.terms": "lead_terms",
         "explain.lead_shapley": "attribute_leads",
         "explain.counterfactuals": "what_if",
         # Figures.

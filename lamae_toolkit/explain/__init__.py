@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy(
         "explain.reconstruction": "masked_errors reconstruct_masked shipped_pair",
         "explain.saliency": "attention_rollout gradient_attention gradient_input",
         "explain.shapley": "shapley_values",
+        "explain.terms": "batch_lead_terms lead_terms store_lead_terms",
     },
 )

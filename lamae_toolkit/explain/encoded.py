@@ -22,6 +22,7 @@ from lamae_toolkit.explain.attention import (
     rolled_up_attention,
 )
 from lamae_toolkit.explain.lead_subsets import present_leads
+from lamae_toolkit.explain.terms import LeadTerms, check_additive, probe_bias, terms_of, terms_over_time
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Latents
@@ -64,10 +65,7 @@ class EncodedECG:
 
         The leads of the summary are in the order of `LEADS`. ECGError if the ECG has none of these leads.
         """
-        leads = tuple(lead for lead in self.leads if leads is None or lead in leads)
-        if not leads:
-            raise ECGError("All leads are turned off; turn at least one on again.")
-        batch = self.batch.select(leads)
+        batch = self.batch.select(self._chosen(leads))
         with in_float32(self.model), record_attention(self.model) as record:
             latents = self._latents(batch)
             embedding = self.model.embed_latents(self.model.connect(latents))
@@ -80,7 +78,49 @@ class EncodedECG:
             odds = log_odds(embedding, batch, self.probe)[0]
             probabilities = pd.Series(odds.sigmoid().numpy(), index=list(self.probe.codes))
         shares, layers, rolled_up, into_heart = (one[0].cpu().numpy() for one in (weights, by_layer, *rolled))
-        return AttentionSummary(self.recording.select(leads), shares, layers, probabilities, rolled_up, into_heart)
+        return AttentionSummary(
+            self.recording.select(batch.leads), shares, layers, probabilities, rolled_up, into_heart
+        )
+
+    @torch.inference_mode()
+    def lead_terms(self, leads: Sequence[str] | None = None) -> LeadTerms:
+        """What each lead adds to the log-odds of each code if the ECG had only these leads, or all of them.
+
+        ECGError without a probe, with one that is not a sum over leads, and if the ECG has none of these leads.
+        """
+        if self.probe is None:
+            raise ECGError("Without a probe there are no codes to predict; give `encode_ecg` one.")
+        check_additive(self.probe)
+        batch = self.batch.select(self._chosen(leads))
+        with in_float32(self.model):
+            latents = self.model.connect(self._latents(batch))
+            embedding = self.model.embed_latents(latents)
+            over_time = None
+            if self.probe.representation == "leads":
+                over_time = terms_over_time(self.probe, latents, embedding, batch)
+            terms = terms_of(self.model, self.probe, embedding, batch)[0].numpy()
+        return LeadTerms(
+            self.recording.select(batch.leads),
+            self.probe.codes,
+            terms,
+            probe_bias(self.probe),
+            self.probe.usual_log_odds(),
+            self._without_each(batch),
+            over_time,
+        )
+
+    def _chosen(self, leads: Sequence[str] | None) -> tuple[str, ...]:
+        """These leads of the ECG, in the order of `LEADS`; ECGError if it has none of them."""
+        chosen = tuple(lead for lead in self.leads if leads is None or lead in leads)
+        if not chosen:
+            raise ECGError("All leads are turned off; turn at least one on again.")
+        return chosen
+
+    def _without_each(self, batch: Batch) -> Float[np.ndarray, "l c"]:
+        """The log-odds of each code without each lead of the batch; without its only lead, the probe's bias."""
+        return np.stack(
+            [self.log_odds([other for other in batch.leads if other != lead]).numpy() for lead in batch.leads]
+        )
 
     def _latents(self, batch: Batch) -> Latents:
         """The latents of the leads of a batch, which are part of this ECG."""

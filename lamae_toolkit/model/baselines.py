@@ -57,6 +57,10 @@ class IndependentMAE(LAMAE):
         weights = lead_mask / lead_mask.sum(dim=1, keepdim=True)
         return (latents.lead_latents() * weights[..., None]).sum(dim=1), weights[:, None]
 
+    def lead_values(self, lead_latents: Float[Tensor, "b l d"]) -> Float[Tensor, "b 1 l d"]:
+        """The lead latents, of which the heart token is the mean."""
+        return lead_latents[:, None]
+
     def pool_time_steps(self, latents: Latents, weights: Float[Tensor, "b 1 l"], n: int) -> None:
         """None: leads stay independent at every time step."""
 

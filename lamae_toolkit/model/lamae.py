@@ -204,6 +204,10 @@ class LAMAE(PretrainedModel):
         weights = self.pooling.weigh(leads, latents.lead_mask())
         return self.pooling.pool(leads, weights), weights
 
+    def lead_values(self, lead_latents: Float[Tensor, "b l d"]) -> Float[Tensor, "b h l d"]:
+        """What the lead weights multiply: the heart token is the sum over heads and leads of weight times value."""
+        return self.pooling.values(lead_latents)
+
     def pool_time_steps(
         self, latents: Latents, weights: Float[Tensor, "b h l"], n: int
     ) -> Float[Tensor, "b n d"] | None:

@@ -141,6 +141,12 @@ class LeadPooling(nn.Module):
         value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
         return self.out(rearrange(einsum(weights, value, "b h l, b l h e -> b h e"), "b h e -> b (h e)"))
 
+    def values(self, lead_latents: Float[Tensor, "b l d"]) -> Float[Tensor, "b h l d"]:
+        """What each lead would make of the heart token, per head: the heart token is their sum by the lead weights."""
+        value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
+        out = rearrange(self.out.weight, "d (h e) -> h e d", h=self.heads)
+        return einsum(value, out, "b l h e, h e d -> b h l d") + self.out.bias / self.heads
+
     def pool_time_steps(
         self, grid: Float[Tensor, "b l n d"], weights: Float[Tensor, "b h l"], visible: Bool[Tensor, "b l n"]
     ) -> Float[Tensor, "b n d"]:
