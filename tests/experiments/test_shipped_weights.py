@@ -13,7 +13,6 @@ from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.data.labels import labels_of
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.calibration import CALIBRATION_FILE
 from lamae_toolkit.evaluation.evaluate import embed_rows
 from lamae_toolkit.evaluation.linear_probe import Probe, features
 from lamae_toolkit.evaluation.metrics import auroc
@@ -33,13 +32,12 @@ def test_shipped_weights_load_offline_by_name_and_are_small(name, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     model = KINDS[name].from_pretrained(name)
     assert not model.training
-    calibrated = (CALIBRATION_FILE,) if name == "lamae-mini-ptbxl" else ()
-    assert sorted(path.name for path in (WEIGHTS / name).iterdir()) == sorted((*SHIPPED_FILES, *calibrated))
+    assert sorted(path.name for path in (WEIGHTS / name).iterdir()) == sorted(SHIPPED_FILES)
     assert (WEIGHTS / name / "model.safetensors").stat().st_size <= 8_000_000
     card = (WEIGHTS / name / "README.md").read_text(encoding="utf-8")
     assert "not for diagnosis" in card and "CC BY 4.0" in card and "10.1038/s41597-020-0495-6" in card
     metrics = json.loads((WEIGHTS / name / "metrics.json").read_text())
-    assert "{:.3f}".format(metrics["superclasses, per_lead"]["value"]) in card
+    assert "{:.3f}".format(metrics["superclasses, leads"]["value"]) in card
 
 
 def test_weights_of_another_kind_are_refused_with_their_kind():
@@ -55,7 +53,7 @@ def test_shipped_weights_score_what_their_card_says_on_patients_that_nothing_has
     logits = probe.logits(features(embed_rows(model, ptbxl, rows, progress=False), probe.representation))
     metrics = json.loads((WEIGHTS / "lamae-mini-ptbxl" / "metrics.json").read_text())
     found = np.nanmean(auroc(labels, logits, np.ones((1, len(rows)))).value)
-    assert found == pytest.approx(metrics["codes, per_lead"]["value"], abs=2e-3)
+    assert found == pytest.approx(metrics["codes, leads"]["value"], abs=2e-3)
 
 
 def test_an_ecg_is_explained_by_the_shipped_weights_without_naming_any(real_data, tmp_path, capsys, monkeypatch):
@@ -88,6 +86,10 @@ def test_the_recipe_pretrains_on_folds_1_to_8_alone_and_goes_on_after_an_interru
     again = train_small(tmp_path, ptbxl, model_name=model_name, simulated_ecgs=30, train=train, progress=False)
     assert again == metrics
     assert sorted(path.name for path in (tmp_path / "shipped").iterdir()) == sorted(SHIPPED_FILES)
-    assert Probe.load(tmp_path / "shipped").codes == ("I48.91",)
+    probe = Probe.load(tmp_path / "shipped")
+    assert probe.codes == ("I48.91",) and probe.representation == "leads" and 0 < probe.prevalence[0] < 1
+    assert Probe.load(tmp_path / "shipped", "probe_superclasses.json").codes == SUPERCLASSES
+    # Fitted again without training, the probes are the same.
+    assert recipe.fit_shipped_probes(tmp_path / "shipped", ptbxl, progress=False) == metrics
     with torch.inference_mode():
         assert shipped.embed(ptbxl.batch(range(4))).heart.isfinite().all()
