@@ -19,7 +19,6 @@ from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.io.read import find_ecgs
-from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, embed_rows, macro_differences
 from lamae_toolkit.evaluation.linear_probe import Probe
@@ -136,7 +135,10 @@ def embed_command(arguments: argparse.Namespace) -> None:
         parts, read = [], []
         for file in tqdm(files, desc="embedding", unit="ECG"):
             try:
-                parts.append(_embed_one(model, read_own(file, **reading(arguments)), arguments.device))
+                recording = read_own(file, **reading(arguments))
+                batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)
+                with torch.inference_mode():
+                    parts.append([part.cpu() for part in model.embed(batch.to(arguments.device))])
                 read.append(file)
             except ECGError as error:  # one file that is no ECG must not stop the others
                 if len(files) == 1:
@@ -152,12 +154,6 @@ def embed_command(arguments: argparse.Namespace) -> None:
     with atomic_write(arguments.out) as partial:
         table.to_parquet(partial)
     print(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 pooling weights, in {arguments.out}.")
-
-
-@torch.inference_mode()
-def _embed_one(model: LAMAE, recording: Recording, device: str) -> Embedding:
-    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-    return Embedding(*(part.cpu() for part in model.embed(batch)))
 
 
 def explain_command(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Your own ECG files, in any supported format, as a source of `prepare`, with a table of their patients."""
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
@@ -48,7 +49,8 @@ def folder_source(
         _refusal(name, "not recognized", "It is not an ECG that can be read; export it again.")
         for name in sorted(set(others) - set(ecg_files))
     ]
-    not_utf8 = [name for name in ecg_files if not _is_unicode(name)]
+    # Python writes bytes of a name that are not UTF-8 as lone surrogates.
+    not_utf8 = [name for name in ecg_files if re.search("[\ud800-\udfff]", name)]
     refused += [_refusal(repr(name), "unreadable name", "Its name is not in UTF-8; rename it.") for name in not_utf8]
     ecgs = pd.DataFrame({"file": [name for name in ecg_files if name not in not_utf8]}, dtype=object)
     if table is None:
@@ -82,14 +84,6 @@ def _numbers(names: Iterable[str]) -> list[int]:
     return [numbers[name] for name in names]
 
 
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def read_own(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
     """Read one ECG file with the given rate, unit and, for NumPy files only, lead names."""
     names = leads if path.suffix.lower() in NUMPY_SUFFIXES else None
@@ -115,7 +109,7 @@ def _table(path: Path) -> pd.DataFrame:
             raise ECGError(f"{path.name} has no column {name}, separated by commas; give file and patient_id.")
         _refuse(path, table[name] == "", f"has no {name}", "fill it in")
     _refuse(path, table.file.duplicated(), "lists a file for the second time", "keep one row")
-    age, sex, codes = (_column(table, name) for name in ("age_years", "sex", "codes"))
+    age, sex, codes = (table.get(name, pd.Series("", table.index, str)) for name in ("age_years", "sex", "codes"))
     years = pd.to_numeric(age, errors="coerce")
     _refuse(
         path, (age != "") & ~years.between(0, 130), "has an age that is not a number of years", "correct or empty it"
@@ -138,10 +132,6 @@ def _refuse(path: Path, wrong: pd.Series, what: str, do: str) -> None:
     """Name the first row of the table in which something is wrong, if there is one."""
     if wrong.any():
         raise ECGError(f"{path.name} {what} in row {int(wrong.to_numpy().argmax()) + 2}; {do}.")
-
-
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
-    return table[name] if name in table else pd.Series("", index=table.index, dtype=object)
 
 
 def _codes(text: str, path: Path) -> tuple[str, ...]:

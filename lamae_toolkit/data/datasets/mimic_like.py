@@ -175,7 +175,7 @@ class _Tables:
     def _released(self) -> Iterator[tuple]:
         """The rows of the released table."""
         for record, stay in zip(self.records, self.stay_of_record, strict=True):
-            patient, fold = self.patients[record.subject_id], patient_fold(record.subject_id)
+            patient = self.patients[record.subject_id]
             in_ed = stay is not None and stay.stay_id is not None
             in_hospital = stay is not None and not in_ed
             hadm_id, stay_id = (None, None) if stay is None else (stay.hadm_id, stay.stay_id)
@@ -186,18 +186,8 @@ class _Tables:
             age = patient.anchor_age + record.ecg_time.year - patient.anchor_year
             about = (patient.gender, age, patient.anchor_year, patient.anchor_age, "")
             ecg = (record.path, record.study_id, record.subject_id, record.ecg_time)
-            yield (
-                *ecg,
-                *numbers,
-                *codes,
-                hospital or emergency,
-                *about,
-                in_ed,
-                in_hospital,
-                stay is not None,
-                fold,
-                fold,
-            )
+            taken, folds = (in_ed, in_hospital, stay is not None), [patient_fold(record.subject_id)] * 2
+            yield (*ecg, *numbers, *codes, hospital or emergency, *about, *taken, *folds)
 
 
 def _bare(codes: set[str]) -> list[str]:

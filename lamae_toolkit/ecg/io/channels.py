@@ -135,7 +135,8 @@ def usable_leads(
         valid = np.isfinite(signal_mv)
         missing = 0.0 if valid.size and valid.all() else 1 - valid.mean() if valid.size else 1.0
         # Minimum and maximum are enough here, and faster than a copy.
-        low_mv, high_mv = (signal_mv.min(), signal_mv.max()) if missing == 0 else _range_mv(signal_mv[valid])
+        present = signal_mv if missing == 0 else signal_mv[valid]
+        low_mv, high_mv = (present.min(), present.max()) if present.size else (0.0, 0.0)
         if max(-low_mv, high_mv) > MAX_MV:
             raise ECGError(
                 f"Lead {lead} reaches {max(-low_mv, high_mv):.3g} mV, which no ECG does; check the unit and the gain.",
@@ -159,7 +160,3 @@ def usable_leads(
     for note in notes:
         warnings.warn(f"{file}: {note}", LeadWarning, stacklevel=3)
     return usable, tuple(notes), tuple(flags)
-
-
-def _range_mv(signal_mv: np.ndarray) -> tuple[float, float]:
-    return (float(signal_mv.min()), float(signal_mv.max())) if signal_mv.size else (0.0, 0.0)

@@ -89,6 +89,7 @@ def _names(group: "Dataset") -> list[str]:
 
 def _counts(group: "Dataset") -> np.ndarray:
     """The samples as they are stored, (samples, channels), NaN where one is marked as missing."""
+    from pydicom import Dataset
     from pydicom.waveforms import multiplex_array
 
     n_channels, n_samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
@@ -105,7 +106,9 @@ def _counts(group: "Dataset") -> np.ndarray:
             f"Its waveform has {len(group.WaveformData)} bytes, but {n_channels} channels of {n_samples} samples need"
             f" {promised}, so it is damaged; export the ECG again."
         )
-    stored = multiplex_array(_one(group), 0, as_raw=True)
+    dataset = Dataset()
+    dataset.WaveformSequence = [group]
+    stored = multiplex_array(dataset, 0, as_raw=True)
     counts = stored.astype(np.float64)
     padding = group.get("WaveformPaddingValue")
     if padding is not None:
@@ -113,14 +116,6 @@ def _counts(group: "Dataset") -> np.ndarray:
             padding = np.frombuffer(padding[: bits // 8], stored.dtype)[0]
         counts[stored == padding] = np.nan
     return counts
-
-
-def _one(group: "Dataset") -> "Dataset":
-    from pydicom import Dataset
-
-    dataset = Dataset()
-    dataset.WaveformSequence = [group]
-    return dataset
 
 
 def _scale(channel: "Dataset", lead: str, unit: str | None) -> tuple[float, float, float]:
