@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.training.trainer import TrainConfig, optimizer
 

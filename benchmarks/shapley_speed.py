@@ -25,7 +25,7 @@ import torch
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
 from lamae_toolkit.explain.encoded import encode_ecg
 from lamae_toolkit.explain.lead_subsets import subset_log_odds

@@ -41,7 +41,8 @@ __getattr__, __dir__, __all__ = lazy(
         "training.trainer": "TrainConfig pretrain",
         "training.run": "read_log",
         # ICD-10 codes.
-        "evaluation.evaluate": "Split embed_rows evaluate random_encoder",
+        "evaluation.embed": "embed_rows random_encoder",
+        "evaluation.evaluate": "Split evaluate",
         "evaluation.linear_probe": "Probe fit_probe predict",
         # What each lead contributes.
         "explain.encoded": "attention_summary",

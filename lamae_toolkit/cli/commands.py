@@ -20,7 +20,8 @@ from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.io.read import find_ecgs
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import Split, embed_rows, macro_differences
+from lamae_toolkit.evaluation.embed import embed_rows
+from lamae_toolkit.evaluation.evaluate import Split, macro_differences
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.files import atomic_write, write_json

@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "evaluation.embedding_map": "nearest map_positions",
         "evaluation.thresholds": "operating_point",
-        "evaluation.evaluate": "Split codes_to_predict macro_differences embed_rows random_encoder",
+        "evaluation.embed": "embed_rows random_encoder",
+        "evaluation.evaluate": "Split codes_to_predict macro_differences",
         "evaluation.linear_probe": "Probe features fit_probe predict",
         "evaluation.metrics": "auprc auroc patient_bootstrap",
         "evaluation.calibration": "Calibration",

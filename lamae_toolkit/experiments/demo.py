@@ -8,15 +8,8 @@ import torch
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import (
-    Evaluation,
-    Split,
-    codes_to_predict,
-    embed_features,
-    evaluate,
-    macro_differences,
-    random_encoder,
-)
+from lamae_toolkit.evaluation.embed import embed_features, random_encoder
+from lamae_toolkit.evaluation.evaluate import Evaluation, Split, codes_to_predict, evaluate, macro_differences
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.config import LAMAEConfig

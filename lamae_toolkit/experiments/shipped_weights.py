@@ -21,7 +21,8 @@ from lamae_toolkit.data.labels import frequent_codes, labels_of
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import CALIBRATION_FILE, Calibration
-from lamae_toolkit.evaluation.evaluate import Split, embed_rows, score_probe
+from lamae_toolkit.evaluation.embed import embed_rows
+from lamae_toolkit.evaluation.evaluate import Split, score_probe
 from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc, macro_difference, patient_bootstrap
 from lamae_toolkit.experiments.demo import METRICS_FILE

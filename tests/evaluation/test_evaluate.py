@@ -9,15 +9,8 @@ import torch
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import (
-    Split,
-    codes_to_predict,
-    embed_features,
-    embed_rows,
-    evaluate,
-    macro_differences,
-    random_encoder,
-)
+from lamae_toolkit.evaluation.embed import embed_features, embed_rows, random_encoder
+from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, evaluate, macro_differences
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features
 from lamae_toolkit.experiments.demo import evaluate_beside_random
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of

@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, embed_rows, evaluate, random_encoder
+from lamae_toolkit.evaluation.embed import embed_rows, random_encoder
+from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, evaluate
 from lamae_toolkit.evaluation.linear_probe import Probe, _check_memory, features, fit_probe, predict
 from test_evaluate import SMALL, learnable
 

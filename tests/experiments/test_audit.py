@@ -10,7 +10,8 @@ import torch
 from lamae_toolkit.cli.main import main
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import Split, random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
+from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
 from lamae_toolkit.experiments.audit.methods import (
     LEAD_ATTRIBUTION,

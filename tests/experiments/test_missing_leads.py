@@ -15,7 +15,7 @@ from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.ecg.recording import einthoven_error_mv
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.metrics import over_patients, patient_bootstrap
 from lamae_toolkit.experiments.missing_leads.ludb import Mark, read_ludb, read_marks
 from lamae_toolkit.experiments.missing_leads.methods import (

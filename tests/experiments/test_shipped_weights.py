@@ -13,7 +13,7 @@ from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.data.labels import labels_of
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import embed_rows
+from lamae_toolkit.evaluation.embed import embed_rows
 from lamae_toolkit.evaluation.linear_probe import Probe, features
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.shipped_weights import SHIPPED_FILES, train_small

@@ -11,7 +11,7 @@ from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.leads import ELECTRODES, LEADS, LEADS_FROM_ELECTRODES, LIMB_LEADS
 from lamae_toolkit.ecg.recording import Recording, einthoven_error_mv
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, predict
 from lamae_toolkit.explain.counterfactuals import (
     AS_RECORDED,

@@ -10,7 +10,7 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, chosen_latents, log_odds, predict
 from lamae_toolkit.explain.attention import roll_up
 from lamae_toolkit.explain.saliency import attention_rollout, gradient_attention, gradient_input

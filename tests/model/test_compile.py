@@ -19,7 +19,7 @@ BEGIN = """
 from dataclasses import replace
 import torch
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from test_lamae import SMALL, VARIANTS, mask_for, some_ecgs
 

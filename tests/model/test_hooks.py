@@ -8,7 +8,7 @@ import torch
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.hooks import attention_names, edit_attention, record_attention

@@ -7,7 +7,7 @@ from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.explain.saliency import attention_rollout
 from lamae_toolkit.model.config import LAMAEConfig

@@ -10,7 +10,7 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.experiments.audit import plan as audit_plan
 from lamae_toolkit.experiments.comparison import run as compare
 from lamae_toolkit.experiments.comparison.plans import simulated

@@ -11,7 +11,7 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import embed_rows, random_encoder
+from lamae_toolkit.evaluation.embed import embed_rows, random_encoder
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features, fit_probe, predict
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.comparison.xresnet import XResNet1d

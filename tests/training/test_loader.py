@@ -9,7 +9,7 @@ import torch
 
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.training import loader
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import DistributedContext

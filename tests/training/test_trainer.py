@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, learning_rate, pretrain, read_log

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.plots.training import learning_curve_figure, progress_figure
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.step import RuntimeConfig

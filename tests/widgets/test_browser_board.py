@@ -20,7 +20,8 @@ import os, pickle
 from pathlib import Path
 import numpy as np
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.evaluation.evaluate import Split, embed_rows, random_encoder
+from lamae_toolkit.evaluation.embed import embed_rows, random_encoder
+from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.training.trainer import TrainConfig, pretrain
 from lamae_toolkit.widgets.embedding_map.widget import EmbeddingMap

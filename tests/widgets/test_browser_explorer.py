@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from lab import browser_page, run_again, run_all_cells, screenshot
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from served_app import served
 from test_lead_explorer import SMALL, probe_of
 from written_ecgs import ecg_counts, muse_xml, wfdb_header, wfdb_signals
@@ -30,7 +30,7 @@ ecg_figure(ecgs["I44.7"], title="An ECG")
 """
 EXPLORER = """
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 config = LAMAEConfig(width=32, heads=4, pooling_heads=4, encoder_depth=1, latent_depth=2, tokens="cls")

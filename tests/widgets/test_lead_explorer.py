@@ -12,7 +12,8 @@ from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration, wilson_interval
-from lamae_toolkit.evaluation.evaluate import Evaluation, random_encoder, score_probe
+from lamae_toolkit.evaluation.embed import random_encoder
+from lamae_toolkit.evaluation.evaluate import Evaluation, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe, predict
 from lamae_toolkit.explain.attention import attention_summaries, roll_up
 from lamae_toolkit.explain.counterfactuals import Changes

@@ -10,7 +10,7 @@ from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.explain.reconstruction import as_read, masked_errors, mean_error, reconstruct_masked, shipped_pair
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask, range_mask

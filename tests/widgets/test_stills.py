@@ -18,7 +18,8 @@ import pickle
 from pathlib import Path
 import numpy as np
 from lamae_toolkit.model.pretrained import shipped_or_own
-from lamae_toolkit.evaluation.evaluate import Split, embed_rows
+from lamae_toolkit.evaluation.embed import embed_rows
+from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.data.store import Store

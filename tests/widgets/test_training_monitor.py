@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.plots.training import MonitoredECG, progress_figure, snapshot_figure, take_snapshot

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.attention import in_float32, roll_up
 from lamae_toolkit.explain.saliency import attention_rollout, gradient_attention, gradient_input

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, embed_rows, evaluate
+from lamae_toolkit.evaluation.embed import embed_rows
+from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, evaluate
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.experiments.audit.methods import STAGES
 from lamae_toolkit.experiments.comparison.plans import BUDGET

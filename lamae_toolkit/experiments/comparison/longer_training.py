@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.evaluation.evaluate import random_encoder
+from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.experiments.comparison.plans import PLANS, Cell, Plan
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, main_rows, readable
 from lamae_toolkit.experiments.comparison.results import Ranking

@@ -11,7 +11,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lamae_toolkit.data.labels import labels_of
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEAD_SUBSETS
-from lamae_toolkit.evaluation.evaluate import Split, embed_rows
+from lamae_toolkit.evaluation.embed import embed_rows
+from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.experiments.comparison.ecg_features import handmade_table
 from lamae_toolkit.experiments.comparison.plans import Plan, score_key
