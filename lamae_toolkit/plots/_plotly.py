@@ -4,7 +4,10 @@ Figures show patients, so no button on them may send them anywhere.
 """
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -40,8 +43,8 @@ if "IPython" in sys.modules:  # a notebook, which shows also figures that no wid
             renderers[_name].config = {**(renderers[_name].config or {}), **PRIVATE}
 
 
-def finish(figure: go.Figure, title: str, height: int) -> go.Figure:
-    """Give a figure the title, height, font and legend that all figures of the toolkit have."""
+def finish(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figure:
+    """Give a figure the title, height, font and legend that all figures of the toolkit have, but for `layout`."""
     figure.update_layout(
         title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
         height=height,
@@ -50,7 +53,19 @@ def finish(figure: go.Figure, title: str, height: int) -> go.Figure:
         font={"size": 13},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
     )
-    return figure
+    return figure.update_layout(**layout)
+
+
+def heatmap(z: np.ndarray, x: Iterable[str], y: Iterable[str], hover: str, **more: Any) -> go.Figure:
+    """A table in colors, read from the top: a row for each y, a column for each x. more: arguments of go.Heatmap."""
+    colors = go.Heatmap(z=z, x=list(x), y=list(y), hovertemplate=f"{hover}<extra></extra>", **more)
+    plain = {"showgrid": False, "zeroline": False}
+    return go.Figure(colors).update_xaxes(**plain).update_yaxes(**plain, autorange="reversed")
+
+
+def shortened(name: str, letters: int) -> str:
+    """The name, or its beginning where it has more letters."""
+    return name if len(name) <= letters else name[: letters - 1].rstrip(" ,(") + "…"
 
 
 def error_bars(rows: pd.DataFrame, value: str, low: str, high: str) -> dict:

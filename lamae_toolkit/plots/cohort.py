@@ -1,4 +1,4 @@
-"""Pictures of a whole cohort: functions that take the tables of `explore` and `leak` and return a plotly Figure."""
+"""Figures of a cohort: functions that take the tables of `lamae_toolkit.data.summary` and return a plotly Figure."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,18 @@ from lamae_toolkit.data.summary import LEAD_SETS, CoOccurrence
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, VERMILION, WEIGHT_SCALE, finish
+from lamae_toolkit.plots._plotly import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    VERMILION,
+    WEIGHT_SCALE,
+    error_bars,
+    finish,
+    heatmap,
+    shortened,
+)
 from lamae_toolkit.plots.ecg import ecg_figure
 
 AROUND_ONE = "RdBu_r"
@@ -18,7 +29,7 @@ BLANK = "#ececec"
 
 
 def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
-    """ECGs by age, women and men stacked. ages: from `explore.age_table`."""
+    """ECGs by age, women and men stacked. ages: from `age_table`."""
     figure = go.Figure()
     for sex, color in {"women": VERMILION, "men": BLUE, "unknown": GRAY}.items():
         if ages[sex].any():
@@ -37,7 +48,7 @@ def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
 
 
 def code_figure(codes: pd.DataFrame, most: int = 25, title: str = "How frequent is each code?") -> go.Figure:
-    """The share of ECGs that have each code, the most frequent on top. codes: from `explore.code_table`."""
+    """The share of ECGs that have each code, the most frequent on top. codes: from `code_table`."""
     shown = codes[:most][::-1]
     figure = go.Figure(
         go.Bar(
@@ -70,43 +81,31 @@ def co_occurrence_figure(together: CoOccurrence, show: str = "ratio", title: str
     details = np.stack(
         [together.count, together.expected, together.ratio, together.share, *np.meshgrid(names, names)], axis=2
     )
-    figure = go.Figure(
-        go.Heatmap(
-            z=z,
-            x=codes,
-            y=[_short(code) for code in codes],
-            **scale,
-            colorbar=bar,
-            customdata=details,
-            xgap=1,
-            ygap=1,
-            hoverongaps=True,
-            hovertemplate="%{customdata[5]}<br>with %{customdata[4]}<br>%{customdata[0]} ECGs, expected"
-            " %{customdata[1]:.1f}<br>%{customdata[3]:.1%} of the row's ECGs<extra></extra>",
-        )
+    hover = (
+        "%{customdata[5]}<br>with %{customdata[4]}<br>%{customdata[0]} ECGs, expected %{customdata[1]:.1f}"
+        "<br>%{customdata[3]:.1%} of the row's ECGs"
     )
-    figure.update_xaxes(tickangle=-60)
-    return _finish_map(figure, title, height=24 * len(codes) + 170)
+    look = {**scale, "colorbar": bar, "customdata": details, "xgap": 1, "ygap": 1, "hoverongaps": True}
+    figure = heatmap(z, codes, map(_short, codes), hover, **look)
+    return finish(figure.update_xaxes(tickangle=-60), title, 24 * len(codes) + 170, plot_bgcolor=BLANK)
 
 
 def quality_figure(quality: pd.DataFrame, title: str = "Which leads are bad, and how often?") -> go.Figure:
-    """Leads by flags: the share of ECGs in which the lead is absent or flagged. quality: `explore.quality_table`."""
-    figure = go.Figure(
-        go.Heatmap(
-            z=quality.to_numpy(),
-            x=list(quality.columns),
-            y=list(quality.index),
-            colorscale="Oranges",
-            zmin=0,
-            zmax=max(0.01, float(quality.max().max())),
-            texttemplate="%{z:.2%}",
-            xgap=2,
-            ygap=2,
-            colorbar={"title": "ECGs", "tickformat": ".1%"},
-            hovertemplate="%{y} is %{x} in %{z:.2%} of the ECGs<extra></extra>",
-        )
+    """Leads by flags: the share of ECGs in which the lead is absent or flagged. quality: from `quality_table`."""
+    figure = heatmap(
+        quality.to_numpy(),
+        quality.columns,
+        quality.index,
+        "%{y} is %{x} in %{z:.2%} of the ECGs",
+        colorscale="Oranges",
+        zmin=0,
+        zmax=max(0.01, float(quality.max().max())),
+        texttemplate="%{z:.2%}",
+        xgap=2,
+        ygap=2,
+        colorbar={"title": "ECGs", "tickformat": ".1%"},
     )
-    return _finish_map(figure, title, height=420)
+    return finish(figure, title, 420, plot_bgcolor=BLANK)
 
 
 def flagged_figure(store: Store, row: int) -> go.Figure:
@@ -128,13 +127,7 @@ def redundancy_figure(table: pd.DataFrame, title: str = "How much of each lead d
             mode="markers",
             name=f"from {name}",
             marker={"color": color, "symbol": symbol, "size": 9},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": rows.high - rows["median"],
-                "arrayminus": rows["median"] - rows.low,
-                "thickness": 1.2,
-            },
+            error_y=error_bars(rows, "median", "low", "high"),
             customdata=rows[["low", "high", "ECGs"]],
             hovertemplate=f"from {name}: R² %{{y:.3f}} (quartiles %{{customdata[0]:.3f}} to %{{customdata[1]:.3f}},"
             " %{customdata[2]} ECGs)<extra></extra>",
@@ -146,35 +139,14 @@ def redundancy_figure(table: pd.DataFrame, title: str = "How much of each lead d
 
 def lead_matrix_figure(matrix: pd.DataFrame, title: str = "R² of each lead from one other lead") -> go.Figure:
     """Leads by leads: how much of the row's lead the column's lead explains; below 0 is shown as 0."""
-    figure = go.Figure(
-        go.Heatmap(
-            z=matrix.to_numpy(),
-            x=list(matrix.columns),
-            y=list(matrix.index),
-            colorscale=WEIGHT_SCALE,
-            zmin=0,
-            zmax=1,
-            texttemplate="%{z:.2f}",
-            textfont={"size": 10},
-            colorbar={"title": "R²"},
-            xgap=1,
-            ygap=1,
-            hoverongaps=False,
-            hovertemplate="%{y} from %{x}: median R² %{z:.2f}<extra></extra>",
-        )
-    )
-    figure.update_yaxes(title_text="lead that is drawn")
-    figure.update_xaxes(title_text="lead that it is drawn from")
-    return _finish_map(figure, title, height=480)
-
-
-def _finish_map(figure: go.Figure, title: str, height: int) -> go.Figure:
-    """A table in colors, read from the top, in which a cell without a value is gray."""
-    figure.update_xaxes(showgrid=False, zeroline=False)
-    figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
-    return finish(figure, title, height).update_layout(plot_bgcolor=BLANK)
+    look = {"colorscale": WEIGHT_SCALE, "zmin": 0, "zmax": 1, "colorbar": {"title": "R²"}, "xgap": 1, "ygap": 1}
+    numbers = {"texttemplate": "%{z:.2f}", "textfont": {"size": 10}, "hoverongaps": False}
+    hover = "%{y} from %{x}: median R² %{z:.2f}"
+    figure = heatmap(matrix.to_numpy(), matrix.columns, matrix.index, hover, **look, **numbers)
+    figure.update_yaxes(title_text="lead that is reconstructed")
+    figure.update_xaxes(title_text="lead that it is reconstructed from")
+    return finish(figure, title, 480, plot_bgcolor=BLANK)
 
 
 def _short(code: str) -> str:
-    name = name_of(code)
-    return name if len(name) <= LETTERS else name[: LETTERS - 1].rstrip(" ,(") + "…"
+    return shortened(name_of(code), LETTERS)

@@ -83,8 +83,7 @@ def what_if_figure(
         showarrow=False,
         font={"size": 11, "color": GRAY},
     )
-    finish(figure, title, height=34 * len(table) + 210)
-    return figure.update_layout(margin={"l": 20, "r": 20, "t": 100, "b": 100})
+    return finish(figure, title, height=34 * len(table) + 210, margin={"t": 100, "b": 100})
 
 
 def _wrapped(code: str) -> str:

@@ -9,7 +9,17 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, PAPER_BOLD, PAPER_LINE, VERMILION, WEIGHT_SCALE, finish
+from lamae_toolkit.plots._plotly import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    PAPER_BOLD,
+    PAPER_LINE,
+    VERMILION,
+    WEIGHT_SCALE,
+    finish,
+    heatmap,
+)
 
 COLUMNS = 2
 
@@ -155,18 +165,9 @@ def lead_attention_figure(
 ) -> go.Figure:
     """How much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
     table = summary.attention_table(layer, head)
-    figure = go.Figure(
-        go.Heatmap(
-            z=table.to_numpy(),
-            x=table.columns,
-            y=table.index,
-            colorscale=WEIGHT_SCALE,
-            colorbar={"title": "share"},
-            hovertemplate="%{y} took %{z:.1%} from %{x}<extra></extra>",
-        )
-    )
-    figure.update_yaxes(autorange="reversed", title_text="attending lead")
-    figure.update_xaxes(title_text="attended lead")
+    look = {"colorscale": WEIGHT_SCALE, "colorbar": {"title": "share"}}
+    figure = heatmap(table.to_numpy(), table.columns, table.index, "%{y} took %{z:.1%} from %{x}", **look)
+    figure.update_yaxes(title_text="attending lead").update_xaxes(title_text="attended lead")
     return finish(figure, title, height=460)
 
 

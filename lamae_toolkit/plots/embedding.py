@@ -77,9 +77,8 @@ def map_figure(
         )
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, zeroline=False)
-    return finish(figure, title or f"{len(positions)} ECGs by {_color_name(color)}", height=560).update_layout(
-        hovermode="closest", dragmode="lasso"
-    )
+    title = title or f"{len(positions)} ECGs by {color if color in ('age', 'sex') else name_of(color)}"
+    return finish(figure, title, height=560, hovermode="closest", dragmode="lasso")
 
 
 def _kinds(index: pd.DataFrame, color: str) -> tuple[list, dict]:
@@ -119,7 +118,3 @@ def _words(index: pd.DataFrame) -> list[str]:
         f"row {row}, patient {patient}<br>{sex or 'sex unknown'}, {age}<br>{', '.join(codes) or 'no code'}"
         for row, patient, sex, age, codes in lines
     ]
-
-
-def _color_name(color: str) -> str:
-    return color if color in ("age", "sex") else name_of(color)

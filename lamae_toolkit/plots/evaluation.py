@@ -12,7 +12,7 @@ from lamae_toolkit.evaluation.calibration import calibration_curve
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
 from lamae_toolkit.evaluation.thresholds import precision_recall_curve, roc_curve
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, error_bars, finish
+from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, error_bars, finish, shortened
 
 LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
 """Color and mark of a model and of the baseline."""
@@ -32,13 +32,7 @@ def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figur
         figure.add_scatter(
             x=table.auroc,
             y=np.arange(len(order)) - 0.18 * position,
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": table.auroc_high - table.auroc,
-                "arrayminus": table.auroc - table.auroc_low,
-                "thickness": 1.2,
-            },
+            error_x=error_bars(table, "auroc", "auroc_low", "auroc_high"),
             mode="markers",
             marker={"color": color, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
             name=f"{evaluation.name}, macro {evaluation.auroc.macro()}",
@@ -93,7 +87,7 @@ def codes_figure(
     }
     figure.add_scatter(x=np.full(len(order), 0.5), y=places, row=1, col=1, **guessing)
     figure.add_scatter(x=table.prevalence[order], y=places, showlegend=False, row=1, col=2, **guessing)
-    figure.update_yaxes(tickvals=places.tolist(), ticktext=[_short(name_of(code)) for code in order], col=1)
+    figure.update_yaxes(tickvals=places.tolist(), ticktext=[shortened(name_of(code), LETTERS) for code in order], col=1)
     figure.update_yaxes(range=[-0.8, len(order) - 0.2])
     for column, name in ((1, "AUROC"), (2, "AUPRC")):
         figure.update_xaxes(range=[0, 1.02], title_text=name, col=column)
@@ -134,7 +128,7 @@ def board_figure(
             _add_calibration(figure, model, code, look)
     _add_guessing(figure, float(evaluation.predictions.of_code(code)[0].mean()))
     _add_strip(figure, evaluation.predictions, code, threshold, opened)
-    return finish(figure, title or name_of(code), height=760).update_layout(hovermode="closest")
+    return finish(figure, title or name_of(code), height=760, hovermode="closest")
 
 
 def _add_roc(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
@@ -289,7 +283,3 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
     figure.update_yaxes(
         tickvals=[0, 1], ticktext=["without", "with"], range=[-0.5, 1.5], zeroline=False, showgrid=False, row=2, col=2
     )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else name[: LETTERS - 1].rstrip(" ,(") + "…"

@@ -85,8 +85,7 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     invisible = {"visible": False, "fixedrange": True}
     figure.update_xaxes(range=[-2.1, 2.3], **invisible)
     figure.update_yaxes(range=[BELOW - 1.12, 1.42], scaleanchor="x", **invisible)
-    finish(figure, "", height=640)
-    figure.update_layout(margin={"l": 5, "r": 5, "t": 45, "b": 5}, hovermode="closest")
+    finish(figure, "", height=640, margin={"l": 5, "r": 5, "t": 45, "b": 5}, hovermode="closest")
     return show_values(figure, values, measure, title)
 
 

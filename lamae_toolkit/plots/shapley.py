@@ -11,7 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish
+from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish, heatmap
 
 FOR, AGAINST = VERMILION, BLUE
 AROUND_ZERO = "RdBu_r"
@@ -106,34 +106,19 @@ def attribution_figure(
     figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), row=1, col=1)
     figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(categoryorder="array", categoryarray=rows, autorange="reversed")
-    figure = finish(figure, title or f"{name_of(code)}: what each lead adds", height=30 * len(rows) + 150)
-    return figure.update_layout(margin={"t": 90, "b": 70})
+    title = title or f"{name_of(code)}: what each lead adds"
+    return finish(figure, title, height=30 * len(rows) + 150, margin={"t": 90, "b": 70})
 
 
 def interaction_figure(attribution: LeadAttribution, code: str, title: str = "") -> go.Figure:
     """Leads by leads: what two leads add together beyond what they add one by one; below 0 they repeat each other."""
-    z = np.where(
-        np.eye(len(attribution.leads), dtype=bool), np.nan, attribution.interactions[:, :, attribution.column(code)]
-    )
-    figure = go.Figure(
-        go.Heatmap(
-            z=z,
-            x=attribution.leads,
-            y=attribution.leads,
-            colorscale=AROUND_ZERO,
-            zmid=0.0,
-            hoverongaps=False,
-            colorbar={"title": "log-odds"},
-            xgap=1,
-            ygap=1,
-            hovertemplate="%{y} and %{x} together: %{z:+.3f} log-odds<extra></extra>",
-        )
-    )
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
-    return finish(
-        figure, title or f"{name_of(code)}: leads that complete (red) or repeat (blue) each other", height=500
-    )
+    own = np.eye(len(attribution.leads), dtype=bool)
+    z = np.where(own, np.nan, attribution.interactions[:, :, attribution.column(code)])
+    look = {"colorscale": AROUND_ZERO, "zmid": 0.0, "hoverongaps": False, "xgap": 1, "ygap": 1}
+    hover = "%{y} and %{x} together: %{z:+.3f} log-odds"
+    figure = heatmap(z, attribution.leads, attribution.leads, hover, colorbar={"title": "log-odds"}, **look)
+    title = title or f"{name_of(code)}: leads that complete (red) or repeat (blue) each other"
+    return finish(figure, title, height=500)
 
 
 def group_attribution_figure(
@@ -172,8 +157,8 @@ def group_attribution_figure(
         col=2,
     )
     figure.update_yaxes(title_text="Shapley value in log-odds", row=1, col=1)
-    figure = finish(figure, title or f"{name_of(code)}: single leads and groups", height=400)
-    return figure.update_layout(margin={"t": 90}, legend={"y": 1.1})
+    title = title or f"{name_of(code)}: single leads and groups"
+    return finish(figure, title, height=400, margin={"t": 90}, legend={"y": 1.1})
 
 
 def _colors(gains: np.ndarray) -> list[str]:

@@ -66,23 +66,10 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     figure.update_xaxes(range=[0, sheet.width_s], dtick=0.2, **grid)
     figure.update_yaxes(range=[bottom, top], dtick=0.5, **grid)
     edges = sorted({strip.at_s for strip in sheet.strips} - {0.0})
-    lines = [
-        {
-            "type": "line",
-            "x0": x,
-            "x1": x,
-            "y0": 0,
-            "y1": 1,
-            "xref": "x",
-            "yref": "y domain",
-            "line": {"color": PAPER_BOLD},
-        }
-        for x in edges
-    ]
-    finish(figure, title, height=360 if title else 325)
-    return figure.update_layout(
-        shapes=lines, margin={"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}, hovermode="closest"
-    )
+    for x in edges:
+        figure.add_vline(x, line={"color": PAPER_BOLD})
+    height, margin = 360 if title else 325, {"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}
+    return finish(figure, title, height, margin=margin, hovermode="closest")
 
 
 def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
@@ -137,12 +124,9 @@ def probabilities_figure(
     figure.data[3].update(hoverinfo="text")
     figure.update_xaxes(range=[-2, 103], ticksuffix=" %", fixedrange=True)
     figure.update_yaxes(fixedrange=True, zeroline=False)
-    finish(figure, title, height=310)
-    figure.update_layout(
-        margin={"l": 10, "r": 10, "t": 40, "b": 30},
-        title={"x": 0.01, "xref": "container"},
-        legend={"y": -0.12, "yanchor": "top", "x": 1.0, "xanchor": "right", "font": {"size": 11}},
-    )
+    legend = {"y": -0.12, "yanchor": "top", "x": 1.0, "xanchor": "right", "font": {"size": 11}}
+    finish(figure, title, height=310, margin={"l": 10, "r": 10, "t": 40, "b": 30}, legend=legend)
+    figure.update_layout(title={"x": 0.01, "xref": "container"})
     return show_probabilities(figure, now, recorded, intervals, chosen)
 
 
@@ -159,14 +143,15 @@ def show_probabilities(
         codes[-1] = chosen
     codes.reverse()
     rows = list(range(len(codes)))
-    spans, changes = _segments(), _segments()
-    for row, code in zip(rows, codes, strict=True):
-        if intervals is not None and code in intervals.index:
-            _add(spans, intervals.low[code], intervals.high[code], row)
-        _add(changes, recorded[code], now[code], row)
+    spans = [
+        (intervals.low[code], intervals.high[code], row)
+        for row, code in enumerate(codes)
+        if intervals is not None and code in intervals.index
+    ]
+    changes = [(recorded[code], now[code], row) for row, code in enumerate(codes)]
     interval, change, before, disc = figure["data"]
-    interval["x"], interval["y"] = spans
-    change["x"], change["y"] = changes
+    interval["x"], interval["y"] = _segments(spans)
+    change["x"], change["y"] = _segments(changes)
     before["x"], before["y"] = (100 * recorded[codes].to_numpy()).tolist(), rows
     disc["x"], disc["y"] = (100 * now[codes].to_numpy()).tolist(), rows
     disc["marker"]["color"] = [VERMILION if code == chosen else BLUE for code in codes]
@@ -184,11 +169,7 @@ def _name(code: str, probability: float, chosen: bool) -> str:
     return f"{f'<b>{short}</b>' if chosen else short} {probability:.0%}"
 
 
-def _segments() -> tuple[list, list]:
-    return [], []
-
-
-def _add(segments: tuple[list, list], start: float, end: float, row: int) -> None:
-    """A line on this row from one probability to another; None lifts the pen."""
-    segments[0].extend([100 * float(start), 100 * float(end), None])
-    segments[1].extend([row, row, None])
+def _segments(lines: list[tuple[float, float, int]]) -> tuple[list, list]:
+    """Lines on these rows from one probability to another, as one trace; None lifts the pen."""
+    x = [end for start, stop, _ in lines for end in (100 * float(start), 100 * float(stop), None)]
+    return x, [end for *_, row in lines for end in (row, row, None)]
