@@ -15,7 +15,8 @@ from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
-from lamae_toolkit.plots.ecg import lead_attention_figure, lead_bar_figure, lead_weight_figure, reconstruction_figure
+from lamae_toolkit.plots.attention import lead_attention_figure
+from lamae_toolkit.plots.ecg import lead_bar_figure, lead_weight_figure, reconstruction_figure
 from lamae_toolkit.plots.evaluation import auroc_figure
 from lamae_toolkit.plots.report import Section, write_report
 from lamae_toolkit.plots.training import learning_curve_figure

@@ -1,4 +1,4 @@
-"""Figures of attention and saliency: rolled up between leads, and over time on the ECG itself."""
+"""Figures of attention and saliency: between leads, in one layer or rolled up, and over time on the ECG itself."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,7 +10,7 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, WEIGHT_SCALE, finish
+from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, WEIGHT_SCALE, finish, heatmap
 from lamae_toolkit.plots.ecg import ecg_figure
 
 # Behind an ECG: blue below 0, vermilion above; what counts little lets the grid of the paper through.
@@ -80,6 +80,20 @@ def saliency_figure(
         margin={"r": 90},
     )
     return figure
+
+
+def lead_attention_figure(
+    summary: AttentionSummary,
+    title: str = "Latent attention between leads",
+    layer: int | None = None,
+    head: int | None = None,
+) -> go.Figure:
+    """How much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
+    table = summary.attention_table(layer, head)
+    look = {"colorscale": WEIGHT_SCALE, "colorbar": {"title": "share"}}
+    figure = heatmap(table.to_numpy(), table.columns, table.index, "%{y} took %{z:.1%} from %{x}", **look)
+    figure.update_yaxes(title_text="attending lead").update_xaxes(title_text="attended lead")
+    return finish(figure, title, height=460)
 
 
 def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' latents and the heart token come from"):

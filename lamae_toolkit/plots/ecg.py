@@ -1,4 +1,4 @@
-"""Figures of an ECG: the traces, a reconstruction over them, pooling weights, and attention between leads."""
+"""Figures of an ECG: the traces, a reconstruction over them, and pooling weights."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,17 +9,7 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.plots._plotly import (
-    BLUE,
-    GRAY,
-    ORANGE,
-    PAPER_BOLD,
-    PAPER_LINE,
-    VERMILION,
-    WEIGHT_SCALE,
-    finish,
-    heatmap,
-)
+from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, PAPER_BOLD, PAPER_LINE, VERMILION, WEIGHT_SCALE, finish
 
 COLUMNS = 2
 
@@ -155,20 +145,6 @@ def lead_bar_figure(summary: AttentionSummary, title: str = "Pooling weights") -
     figure.add_hline(y=1 / len(table), line={"color": GRAY, "dash": "dot"})
     figure.update_yaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero")
     return finish(figure, title, height=320)
-
-
-def lead_attention_figure(
-    summary: AttentionSummary,
-    title: str = "Latent attention between leads",
-    layer: int | None = None,
-    head: int | None = None,
-) -> go.Figure:
-    """How much each lead (row) took from each lead (column), of one layer and head or the mean over them."""
-    table = summary.attention_table(layer, head)
-    look = {"colorscale": WEIGHT_SCALE, "colorbar": {"title": "share"}}
-    figure = heatmap(table.to_numpy(), table.columns, table.index, "%{y} took %{z:.1%} from %{x}", **look)
-    figure.update_yaxes(title_text="attending lead").update_xaxes(title_text="attended lead")
-    return finish(figure, title, height=460)
 
 
 def _bands(mask: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dict]:

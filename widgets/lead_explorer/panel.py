@@ -12,7 +12,7 @@ from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.counterfactuals import Changes
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots.ecg import lead_attention_figure
+from lamae_toolkit.plots.attention import lead_attention_figure
 from lamae_toolkit.plots.lead_geometry import geometry_figure, show_values
 from lamae_toolkit.plots.shapley import attribution_figure
 from lamae_toolkit.plots.strips import (
