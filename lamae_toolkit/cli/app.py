@@ -15,7 +15,7 @@ from lamae_toolkit.model.pretrained import CONFIG_FILE
 
 TEMPLATE = files("lamae_toolkit.widgets.app") / "template"
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
-"""What the page needs of all that is installed for JupyterLab; the rest would take seconds to load."""
+"""The extensions of JupyterLab that the page needs; all others would take seconds to load."""
 LOOPBACK = "127.0.0.1"
 NOTEBOOK = "explorer.ipynb"
 POLICY = (
@@ -44,7 +44,7 @@ def app_command(arguments: argparse.Namespace) -> None:
 
     class App(Voila):
         def launch_browser(self) -> None:
-            """Called once it listens: the address is printed, for the user to open."""
+            """Called when the server listens: print the address for the user to open."""
             print(f"Open http://{LOOPBACK}:{port}/?token={token}\nStop with Ctrl-C.", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="lamae_app_") as folder:
@@ -66,7 +66,7 @@ def write_app_notebook(path: Path, folder: Path, checkpoint: Path) -> None:
 
 
 def _config(notebook: Path, port: int, token: str) -> dict:
-    """The token is handed over here, not on a command line, which every user of the computer can read.
+    """The token is passed here, not on the command line, which every user of the computer can read.
 
     Kernels are started beforehand, so that the page opens at once.
     """
@@ -88,7 +88,7 @@ def _config(notebook: Path, port: int, token: str) -> dict:
                 },
             },
             "KernelManager": {"transport_encryption": "auto"},
-            "VoilaKernelManager": {"fill_delay": 10.0},  # the next kernel waits until the page is there
+            "VoilaKernelManager": {"fill_delay": 10.0},  # the next kernel starts after the page is open
             "VoilaConfiguration": {
                 "strip_sources": True,
                 "show_tracebacks": False,

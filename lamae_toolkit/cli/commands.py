@@ -1,6 +1,6 @@
-"""What each command of `lamae` does with its parsed arguments: a few lines over the library.
+"""What each command of `lamae` does with its parsed arguments: a few lines on top of the library.
 
-Figures are imported in the commands that draw them, so that the others run without the packages that they need.
+Figures are imported in the commands that draw them, so that the others run without plotly.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def _size(arguments: argparse.Namespace, ecgs: int) -> Size:
 
 
 def _model(folder: Path) -> LAMAE:
-    """The model in this folder; a folder that does not exist is not looked for on the Hugging Face hub."""
+    """The model in this folder; a missing folder is not searched on the Hugging Face hub."""
     if not folder.is_dir():
         raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
     return LAMAE.from_pretrained(folder)
@@ -141,7 +141,7 @@ def embed_command(arguments: argparse.Namespace) -> None:
                 with torch.inference_mode():
                     parts.append([part.cpu() for part in model.embed(batch.to(arguments.device))])
                 read.append(file)
-            except ECGError as error:  # one file that is no ECG must not stop the others
+            except ECGError as error:  # one unreadable file must not stop the others
                 if len(files) == 1:
                     raise
                 tqdm.write(f"lamae: left out: {error}", file=sys.stderr)
@@ -154,7 +154,10 @@ def embed_command(arguments: argparse.Namespace) -> None:
     table["lead_weights"] = embedding.lead_weights.mean(dim=1).numpy().tolist()
     with atomic_write(arguments.out) as partial:
         table.to_parquet(partial)
-    print(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 pooling weights, in {arguments.out}.")
+    print(
+        f"{len(table)} ECGs, a heart token of {embedding.heart.shape[1]} numbers and 12 pooling weights each, in"
+        f" {arguments.out}."
+    )
 
 
 def explain_command(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
-"""The command `lamae`: its subcommands, and what happens when one is run.
+"""The command `lamae`: its subcommands, and how one is run.
 
-Nothing here needs PyTorch: the options of a command are collected when it is asked for, and what it does is imported
-when it runs. So `lamae --help` answers at once.
+Nothing here needs PyTorch: the options of a command are defined when it is chosen, and its function is imported when it
+runs, so that `lamae --help` is fast.
 """
 
 import argparse

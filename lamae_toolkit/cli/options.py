@@ -1,4 +1,4 @@
-"""The options of each command. What takes long to import is imported in the command that needs it."""
+"""The options of each command. Slow imports are in the commands that need them."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ def explain(sub: CommandParser) -> None:
 
 
 def app(sub: CommandParser) -> None:
-    """Serve the lead explorer for a folder of ECGs to the browsers of this computer, and to nobody else.
+    """Serve the lead explorer for a folder of ECGs to browsers on this computer only.
 
     lamae app my_ecgs
     """
@@ -96,7 +96,7 @@ def pretrain(sub: CommandParser) -> None:
 
 
 def _add_setting(group: argparse._ArgumentGroup, field: "Field[Any]") -> None:
-    """One setting of a configuration; what is not given comes from the size, if there is one, or else its default."""
+    """One setting of a configuration; if not given, it comes from the size, or else from its default."""
     text = field.metadata["help"]
     if field.default is not MISSING and field.default is not None and field.type is not bool:
         text += f" (default: {field.default})"
@@ -255,7 +255,7 @@ def _add_device(sub: CommandParser) -> None:
 
 
 def _device(name: str) -> str:
-    """A device that is available; argparse tells the user why another is not."""
+    """A device that is available; argparse prints why another is not."""
     import torch
 
     if name == "auto":

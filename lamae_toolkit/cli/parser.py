@@ -37,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class Help(argparse.HelpFormatter):
-    """Help that names a default where there is one, and keeps the lines of an example."""
+    """Help that gives defaults where they exist, and keeps the lines of an example."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""

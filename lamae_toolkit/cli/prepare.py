@@ -146,6 +146,6 @@ def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
     for flag, times in report["ecgs_with_flags"].items():
         print(f"  flagged {flag}: {times} ECGs")
     if not report["new"]:
-        print("The store was complete already and is not prepared again; delete it to read the files again.")
+        print("The store is already complete and is not prepared again; delete it to read the files again.")
     print(f"The store is {arguments.out}; each refused record is in {arguments.out / REFUSED_FILE}.")
     return 1 if report["dropped"] else 0

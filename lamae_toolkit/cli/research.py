@@ -18,8 +18,7 @@ from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.experiments.shipped_weights import train_small
 
 OTHER_COHORT = 1000
-"""Given checkpoints may have learned from the usual cohort; they are audited on the patients of cohorts from this seed
-on."""
+"""The first cohort seed for given checkpoints, which may have been trained on the default cohort."""
 
 
 def compare_command(arguments: argparse.Namespace) -> None:
@@ -100,4 +99,4 @@ def shipped_weights_command(arguments: argparse.Namespace) -> None:
     metrics = train_small(arguments.out, store, model_name=arguments.model_name, device=arguments.device)
     for name in ("superclasses, per_lead", "codes, per_lead"):
         print(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
-    print(f"Copy {arguments.out / 'shipped'} to where it is wanted.")
+    print(f"Copy {arguments.out / 'shipped'} to its destination.")

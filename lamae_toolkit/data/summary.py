@@ -122,16 +122,16 @@ def _pairs(index: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _refuse_empty(index: pd.DataFrame) -> None:
     if len(index) == 0:
-        raise ECGError("This cohort has no ECGs; choose a store, or folds of it, that has some.")
+        raise ECGError("This cohort has no ECGs; choose a store or folds with ECGs.")
 
 
-# Which leads are bad.
+# Signal quality.
 
 
 def quality_table(store: Store, rows: np.ndarray | None = None) -> pd.DataFrame:
     """For each lead, the share of ECGs in which it is absent, or flagged as nan, flat, clipped or noisy.
 
-    rows: the ECGs that count; None for all.
+    rows: the ECGs to include; None for all.
     """
     index = _flagged(store.index)
     rows = np.arange(len(index)) if rows is None else rows
@@ -144,7 +144,7 @@ def quality_table(store: Store, rows: np.ndarray | None = None) -> pd.DataFrame:
 
 
 def reversal_table(index: pd.DataFrame) -> pd.DataFrame:
-    """How many ECGs look like a lead reversal (two electrodes interchanged), and of which electrodes."""
+    """Number of ECGs with a suspected lead reversal, by electrodes."""
     counts = _flagged(index).flag_swap[index.flag_swap != ""].value_counts()
     return pd.DataFrame({"ECGs": counts, "share of ECGs": counts / max(len(index), 1)}).rename_axis("suspected swap")
 
@@ -161,17 +161,17 @@ def _flagged(index: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in FLAG_COLUMNS if name not in index]
     if missing:
         raise ECGError(
-            f"The index has no column {missing[0]}, so this store is from before ECGs were flagged;"
+            f"The index has no column {missing[0]}, so this store was made by a version without quality flags;"
             " delete its folder and prepare it again."
         )
     return index
 
 
-# How much of each lead the others explain.
+# Redundancy of leads.
 
 
 def lead_covariances(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b l l"]:
-    """How the leads of each ECG move together: their covariances over time in mV², NaN where a lead is absent."""
+    """The covariances of the leads of each ECG over time in mV², NaN where a lead is absent."""
     covariances = np.full((len(rows), len(LEADS), len(LEADS)), np.nan)
     for start, signal_mv, lead_mask in in_parts(store, rows):
         centered = (signal_mv - signal_mv.mean(axis=2, keepdims=True)).astype(np.float64)
@@ -182,7 +182,7 @@ def lead_covariances(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b l l
 
 
 def pooled(covariances: Float[np.ndarray, "b l l"]) -> Float[np.ndarray, "l l"]:
-    """The mean covariances over the ECGs that have both leads; NaN where none has."""
+    """The mean covariances over the ECGs that have both leads; NaN if there are none."""
     valid = np.isfinite(covariances)
     with np.errstate(invalid="ignore"):
         return np.where(valid, covariances, 0.0).sum(axis=0) / valid.sum(axis=0)

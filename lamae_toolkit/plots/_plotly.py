@@ -1,6 +1,6 @@
-"""The style of all figures: one palette, one layout, and settings that let no figure leave the page.
+"""The style of all figures: one palette, one layout, and settings without upload buttons.
 
-Figures show patients, so no button on them may send them anywhere.
+Figures show patients, so no button may send them anywhere.
 """
 
 import sys
@@ -33,9 +33,9 @@ PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
 WEIGHT_SCALE = "Viridis"
 
 PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
-"""Settings of a figure on a page: without them a button of plotly sends it, patients and all, to a server of theirs."""
+"""Settings of a figure on a page: without them, a button of plotly sends it to plotly's server."""
 
-if "IPython" in sys.modules:  # a notebook, which shows also figures that no widget holds; elsewhere it costs seconds
+if "IPython" in sys.modules:  # in a notebook, for figures outside of widgets; elsewhere the import would cost seconds
     from plotly.io import renderers
 
     for _name in renderers:

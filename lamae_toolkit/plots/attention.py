@@ -13,22 +13,22 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, WEIGHT_SCALE, finish, heatmap
 from lamae_toolkit.plots.ecg import ecg_figure
 
-# Behind an ECG: blue below 0, vermilion above; what counts little lets the grid of the paper through.
+# Behind an ECG: blue below 0, vermilion above; small values are transparent, so that the grid is visible.
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
 BEHIND = [[0.0, "rgba(230,159,0,0)"], [0.5, "rgba(230,159,0,0.6)"], [1.0, "rgba(213,94,0,0.9)"]]
 
 SALIENCY_METHODS = {
     "attention_rollout": (
-        "Attention rollout: pieces with more (orange) or less (blue) than an even share in the heart token,"
-        " whatever the code",
-        "times an even share",
+        "Attention rollout: patches with more (orange) or less (blue) than an equal share in the heart token,"
+        " the same for every code",
+        "times an equal share",
     ),
     "gradient_attention": (
-        "Gradient times attention: pieces that speak for {code}, as attention carries them",
+        "Gradient times attention: patches that are evidence for {code}, as attention carries them",
         "relevance (no unit)",
     ),
     "gradient_input": (
-        "Gradient times input: scaling a piece up would raise (orange) or lower (blue) the log-odds of {code}",
+        "Gradient times input: scaling a patch up would raise (orange) or lower (blue) the log-odds of {code}",
         "log-odds",
     ),
 }
@@ -46,9 +46,8 @@ def saliency_figure(
     """A 12-lead ECG with the saliency of each patch of `patch_s` seconds as color behind the trace.
 
     saliency: of one ECG, its rows in the order of recording.leads. method: the function of
-    `lamae_toolkit.explain.saliency` that it comes from. code: for which it was computed. The colors run to the largest
-    value of this ECG, so they show where it counts, not how much: the color bar does. A rollout is drawn as multiples
-    of an even share.
+    `lamae_toolkit.explain.saliency` that it comes from. code: for which it was computed. The colors are scaled to the
+    largest value of this ECG, so compare ECGs by the color bar. A rollout is drawn as multiples of an equal share.
     """
     if method not in SALIENCY_METHODS:
         raise ECGError(f"There is no saliency {method!r}; choose from {', '.join(SALIENCY_METHODS)}.")
@@ -99,8 +98,8 @@ def lead_attention_figure(
 def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' latents and the heart token come from"):
     """Rolled-up attention: how much of each lead (row) came from each other lead (column), and below, into the heart.
 
-    What a lead kept of its own is written on the diagonal, not colored: it is so much more that all else would look
-    alike. The bars are the way into the heart token by all leads, the dots the lead weights alone.
+    The share of a lead in itself is written on the diagonal, not colored, since it is much larger than all others. The
+    bars are the shares in the heart token through all leads, the dots the pooling weights only.
     """
     leads, shares = list(summary.leads), summary.rolled_up
     own = np.eye(len(leads), dtype=bool)
@@ -117,11 +116,11 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
         row=1,
         col=1,
     )
-    for place, lead in enumerate(leads):
+    for row, lead in enumerate(leads):
         figure.add_annotation(
             x=lead,
             y=lead,
-            text=f"{shares[place, place]:.0%}",
+            text=f"{shares[row, row]:.0%}",
             showarrow=False,
             font={"size": 11, "color": "#444444"},
             row=1,
@@ -131,7 +130,7 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
         x=leads,
         y=summary.into_heart,
         marker_color=BLUE,
-        name="by way of all leads",
+        name="through all leads",
         row=2,
         col=1,
         hovertemplate="%{y:.1%} of the heart token came from %{x}<extra></extra>",
@@ -140,7 +139,7 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
         x=leads,
         y=summary.lead_weights.mean(axis=0),
         mode="markers",
-        name="lead weight alone",
+        name="pooling weight only",
         marker={"color": ORANGE, "size": 9, "line": {"width": 1}},
         row=2,
         col=1,
@@ -154,7 +153,7 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
 
 
 def _behind(shown: np.ndarray, method: str) -> dict:
-    """The colors behind an ECG and the values where they begin and end: two-sided about the value that is neutral."""
+    """The colors behind an ECG and the values where they begin and end: symmetric around the neutral value."""
     if method == "gradient_attention":
         return {"colorscale": BEHIND, "cmin": 0.0, "cmax": max(float(shown.max()), 1e-12)}
     neutral = 1.0 if method == "attention_rollout" else 0.0

@@ -69,7 +69,7 @@ def co_occurrence_figure(together: CoOccurrence, show: str = "ratio", title: str
     """Codes by codes: the "ratio" of ECGs with both to independent codes, or the "share" P(column | row)."""
     codes = list(together.count.index)
     if show == "ratio":
-        title = title or "Codes on the same ECG: observed / expected by probability"
+        title = title or "Codes on the same ECG: observed / expected if independent"
         z = np.log2(together.ratio.to_numpy().clip(1 / 8, 8))
         scale = {"colorscale": AROUND_ONE, "zmin": -3, "zmax": 3}
         bar = {"title": "ratio", "tickvals": [-3, -2, -1, 0, 1, 2, 3], "ticktext": ["⅛", "¼", "½", "1", "2", "4", "8"]}

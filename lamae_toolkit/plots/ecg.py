@@ -25,7 +25,7 @@ def ecg_figure(
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
     overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over the
-    overlay's length, which is then drawn there only. weights: the weight of each lead, which colors its trace.
+    overlay's length; the overlay is then drawn in these patches only. weights: the weight of each lead, which colors its trace.
 
     Example:
         import lamae_toolkit as lt
@@ -40,17 +40,17 @@ def ecg_figure(
         rows=rows, cols=COLUMNS, shared_xaxes="all", shared_yaxes="all", vertical_spacing=0.012, horizontal_spacing=0.03
     )
     time_s = np.arange(recording.signal_mv.shape[1]) / recording.sampling_rate_hz
-    # One scale for all leads; a rare spike, of a pacemaker say, may leave the frame.
+    # One scale for all leads; a rare spike, such as that of a pacemaker, may exceed it.
     bottom, top = np.quantile(recording.signal_mv, [0.0005, 0.9995]) * 1.15 + np.array([-0.15, 0.3])
     bands: list[dict] = []
     for index, lead in enumerate(leads):
         # Down the left column first, as on paper: limb leads left, chest leads right.
-        place = {"row": index % rows + 1, "col": index // rows + 1}
+        cell = {"row": index % rows + 1, "col": index // rows + 1}
         row = recording.leads.index(lead)
         color, label = "#222222", lead
         if weights is not None:
             share = (weights[row] - weights.min()) / max(float(np.ptp(weights)), 1e-9)
-            # The palest yellow of the scale cannot be read on white.
+            # The lightest yellow of the scale cannot be read on white.
             color, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
         figure.add_scatter(
             x=time_s,
@@ -60,7 +60,7 @@ def ecg_figure(
             name="ECG",
             legendgroup="ECG",
             showlegend=overlay is not None and index == 0,
-            **place,
+            **cell,
             hovertemplate=f"{lead}: %{{x:.2f}} s, %{{y:.2f}} mV<extra></extra>",
         )
         if overlay is not None and lead in overlay.leads:
@@ -75,7 +75,7 @@ def ecg_figure(
                 name="reconstruction",
                 legendgroup="overlay",
                 showlegend=index == 0,
-                **place,
+                **cell,
             )
         if mask is not None:
             bands += _bands(mask[row], (overlay or recording).duration_s, figure.data[-1])
@@ -87,7 +87,7 @@ def ecg_figure(
             xanchor="left",
             yanchor="top",
             bgcolor="rgba(255,255,255,0.75)",
-            **place,
+            **cell,
         )
     figure.update_xaxes(range=[0, time_s[-1]], dtick=0.2, gridcolor=PAPER_LINE, showticklabels=False, zeroline=False)
     figure.update_yaxes(

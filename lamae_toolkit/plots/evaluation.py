@@ -20,7 +20,7 @@ TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 """Probabilities that are named on an axis of log-odds."""
 MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
 WITH, WITHOUT = 13, 14
-"""Where the ECGs with and without the code are in the data of `board_figure`; `customdata` holds their rows."""
+"""Indices of the traces of ECGs with and without the code in `board_figure`; `customdata` holds their rows."""
 
 
 def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figure:
@@ -51,11 +51,11 @@ def codes_figure(
 ) -> go.Figure:
     """AUROC and AUPRC of every code with 95 % intervals, best first, for one model or two; guessing as gray marks.
 
-    most: of more codes, so many that most of the test ECGs have.
+    most: the largest number of codes, the most frequent ones of the test ECGs.
     """
     table = evaluation.table()
     order = table.nlargest(most, "positives").auroc.sort_values(na_position="first").index
-    places = np.arange(len(order))
+    positions = np.arange(len(order))
     figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
     for number, (model, (color, symbol)) in enumerate(zip((evaluation, baseline), LOOKS, strict=True)):
         for column, metric in ((1, "auroc"), (2, "auprc")):
@@ -65,7 +65,7 @@ def codes_figure(
             own = model.table().reindex(order)
             figure.add_scatter(
                 x=own[metric],
-                y=places - 0.2 * number,
+                y=positions - 0.2 * number,
                 mode="markers",
                 name=model.name,
                 customdata=list(order),
@@ -85,9 +85,9 @@ def codes_figure(
         "hoverinfo": "skip",
         "marker": {"symbol": "line-ns-open", "color": GRAY, "size": 12, "line": {"width": 2}},
     }
-    figure.add_scatter(x=np.full(len(order), 0.5), y=places, row=1, col=1, **guessing)
-    figure.add_scatter(x=table.prevalence[order], y=places, showlegend=False, row=1, col=2, **guessing)
-    figure.update_yaxes(tickvals=places.tolist(), ticktext=[shortened(name_of(code), LETTERS) for code in order], col=1)
+    figure.add_scatter(x=np.full(len(order), 0.5), y=positions, row=1, col=1, **guessing)
+    figure.add_scatter(x=table.prevalence[order], y=positions, showlegend=False, row=1, col=2, **guessing)
+    figure.update_yaxes(tickvals=positions.tolist(), ticktext=[shortened(name_of(code), LETTERS) for code in order], col=1)
     figure.update_yaxes(range=[-0.8, len(order) - 0.2])
     for column, name in ((1, "AUROC"), (2, "AUPRC")):
         figure.update_xaxes(range=[0, 1.02], title_text=name, col=column)
@@ -120,7 +120,7 @@ def board_figure(
     """
     figure = make_subplots(rows=2, cols=2, vertical_spacing=0.14, horizontal_spacing=0.11)
     for model, look in zip((evaluation, baseline), LOOKS, strict=True):
-        if model is None:  # its traces are there all the same, so that a widget can fill them later
+        if model is None:  # empty traces, so that a widget can fill them later
             figure.add_traces([go.Scatter(showlegend=False)] * 5, rows=[1, 1, 1, 1, 2], cols=[1, 1, 2, 2, 1])
         else:
             _add_roc(figure, model, code, threshold, look)
@@ -211,7 +211,7 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
 
 
 def _add_guessing(figure: go.Figure, prevalence: float) -> None:
-    """What guessing gives in each picture, and perfect calibration, as dotted lines."""
+    """Guessing in each plot, and perfect calibration, as dotted lines."""
     for row, column, y in ((1, 1, [0, 1]), (1, 2, [prevalence, prevalence]), (2, 1, [0, 1])):
         figure.add_scatter(
             x=[0, 1],
@@ -226,15 +226,15 @@ def _add_guessing(figure: go.Figure, prevalence: float) -> None:
 
 
 def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold: float, opened: int | None) -> None:
-    """Every ECG at its probability, with the code above, without it below; the threshold; a ring round the opened one.
+    """Every ECG at its probability, with the code above, without it below; the threshold; a ring around the opened one.
 
     Of more than MOST_ECGS of a kind, that many drawn at random are shown; the axis says so.
     """
     labels, probabilities = predictions.of_code(code)
     draw = np.random.default_rng(0)
-    height = labels + draw.uniform(-0.32, 0.32, len(labels))  # apart, so that they can be told and clicked
+    height = labels + draw.uniform(-0.32, 0.32, len(labels))  # vertical jitter, so that points can be told apart and clicked
     log_odds = logit(probabilities.clip(1e-6, 1 - 1e-6))
-    place = {"row": 2, "col": 2, "mode": "markers", "showlegend": False}
+    cell = {"row": 2, "col": 2, "mode": "markers", "showlegend": False}
     more = ""
     for label, color, symbol in ((1, VERMILION, "diamond"), (0, SKY, "circle")):
         members = np.flatnonzero(labels == label)
@@ -245,7 +245,7 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
             y=height[members],
             customdata=np.stack([predictions.rows, probabilities], axis=1)[members],
             marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.75},
-            **place,
+            **cell,
             hovertemplate="row %{customdata[0]}: probability %{customdata[1]:.2%}<extra>click to open</extra>",
         )
     ring = predictions.rows == opened
@@ -253,7 +253,7 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
         x=log_odds[ring],
         y=height[ring],
         hoverinfo="skip",
-        **place,
+        **cell,
         marker={"symbol": "circle-open", "size": 17, "color": "black", "line": {"width": 2}},
     )
     line = float(logit(np.clip(threshold, 1e-6, 1 - 1e-6)))

@@ -14,7 +14,7 @@ from PIL import Image
 from lamae_toolkit.errors import ECGError
 
 WIDTH_PX, HEIGHT_PX = 1000, 450
-"""Of a figure that has no size of its own."""
+"""The size of a figure without a size of its own."""
 COLORS = 32
 """Of a PNG: enough for lines on paper and for a scale of colors, and a quarter of the bytes."""
 

@@ -1,4 +1,4 @@
-"""Lead weights, or the credit of leads, drawn where the leads look from: on the frontal and the horizontal plane."""
+"""Pooling weights or attributions of leads, drawn at the axes of the leads in the frontal and the horizontal plane."""
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,14 @@ from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, WEIGHT_SCALE, fin
 
 MEASURES = ("weight", "attribution")
 DISCS, NAMES = 4, 5
-"""Where the discs and the words beside them are in the data of `geometry_figure`."""
+"""Indices of the traces of discs and labels in the data of `geometry_figure`."""
 BELOW = -3.1
-"""Where the middle of the horizontal plane lies below that of the frontal plane, in radii of the circle."""
+"""Vertical position of the center of the horizontal plane below that of the frontal plane, in radii of the circle."""
 CHEST = (1.25, 0.88)
 """Half the width and half the depth of the chest."""
 SMALLEST_PX, LARGEST_PX = 7.0, 36.0
 SHADES = sample_colorscale(WEIGHT_SCALE, np.linspace(0, 0.85, 101).tolist())
-"""From no weight to the largest; the palest yellow of the scale cannot be seen on white."""
+"""From no weight to the largest; the lightest yellow of the scale cannot be seen on white."""
 POSITIONS = {lead: (np.cos(a), -np.sin(a)) for lead, a in ((k, np.radians(v)) for k, v in FRONTAL_AXIS_DEG.items())} | {
     lead: (CHEST[0] * np.cos(a), CHEST[1] * np.sin(a) + BELOW)
     for lead, a in ((k, np.radians(v)) for k, v in HORIZONTAL_AXIS_DEG.items())
@@ -39,9 +39,9 @@ LABELS = {
     "V5": (0.25, 0.06, "left"),
     "V6": (0.24, 0.0, "left"),
 }
-"""How far from its lead each label lies, and where it is held."""
+"""Offset of each label from its lead, and its anchor."""
 SIDE = {"left": "middle right", "right": "middle left", "center": "middle center"}
-"""On which side of its place a word stands that is held there."""
+"""The side of the position on which a text with this anchor stands."""
 SIDES = (
     (-2.0, 1.3, "<b>Frontal plane</b>, from the front", "left"),
     (0, 1.12, "head", "center"),
@@ -105,7 +105,7 @@ def show_values(
     for lead in LEADS:
         has_value = lead in values
         number = _number(values[lead], measure) if has_value else "absent"
-        # The area grows with the value.
+        # The area is proportional to the value.
         sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if has_value else SMALLEST_PX)
         colors.append(_color(values[lead], share[lead], measure) if has_value else GRAY)
         symbols.append(("diamond" if measure == "attribution" and values[lead] < 0 else "circle") if has_value else "x")
@@ -114,7 +114,7 @@ def show_values(
     discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colors, symbols
     discs["hovertext"], names["text"] = texts, texts
     if title is None:
-        even = f" (an even share is {1 / len(values):.1%})"
+        even = f" (an equal share is {1 / len(values):.1%})"
         title = f"Pooling weights{even}" if measure == "weight" else "Shapley values of leads (log-odds)"
     figure["layout"]["title"]["text"] = title
     return figure
@@ -131,7 +131,7 @@ def _color(value: float, share: float, measure: str) -> str:
 
 
 def _spokes() -> dict[str, list]:
-    """A line from the middle to each lead, all in one trace."""
+    """A line from the center to each lead, all in one trace."""
     x, y = [], []
     for lead, end in POSITIONS.items():
         x += [0.0, end[0], None]

@@ -24,7 +24,7 @@ def mask_figure(
     """The ECG, its masked patches (shaded), how each model reconstructs them, and the errors next to the lead's name.
 
     reconstructions: by name of the model, at most four, as from `reconstruct_masked`. mask: True where masked, a row
-    for each lead of the recording. Errors as of `masked_errors`: 1 is what guessing the lead's mean gives.
+    for each lead of the recording. Errors as from `masked_errors`: 1 is the error of predicting the lead's mean.
     """
     looks, errors = _looks(reconstructions), _errors(recording, reconstructions, mask)
     read_s = min(reconstruction.duration_s for reconstruction in reconstructions.values())
@@ -54,8 +54,8 @@ def mask_figure(
             )
             if mask[row].any():
                 words.append(f"<span style='color:{color}'>{name} {errors[name][row]:.2f}</span>")
-        whole = " (all masked)" if mask[row].all() else ""
-        labels.append(label.to_plotly_json() | {"text": "  ".join([f"<b>{lead}</b>{whole}", *words])})
+        completely = " (all masked)" if mask[row].all() else ""
+        labels.append(label.to_plotly_json() | {"text": "  ".join([f"<b>{lead}</b>{completely}", *words])})
     figure.add_traces(traces)
     return figure.update_layout(annotations=labels)
 
@@ -63,7 +63,8 @@ def mask_figure(
 def error_figure(
     recording: Recording, reconstructions: Mapping[str, Recording], mask: Bool[np.ndarray, "l n"], title: str = ""
 ) -> go.Figure:
-    """The error of each model in each lead on what was masked, as bars; a star marks leads that were masked completely.
+    """The error of each model on the masked patches of each lead, as bars; a star marks leads that were masked
+    completely.
 
     Arguments as of `mask_figure`. A lead of which nothing was masked has no bar.
     """

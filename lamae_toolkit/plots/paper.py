@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool
 
-import lamae_toolkit.plots._plotly  # noqa: F401 (figures that a notebook shows offer no upload)
+import lamae_toolkit.plots._plotly  # noqa: F401 (removes the upload button of figures in a notebook)
 from lamae_toolkit.ecg.quality import WHOLE_ECG, found_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -105,9 +105,9 @@ def paper_figure(
 
 
 def page_start_s(recording: Recording, start_s: float) -> float:
-    """Where the page begins that holds this moment, moved so that it lies inside the ECG; ECGError for no number."""
+    """The start of the page that shows this time, moved to lie inside the ECG; ECGError if it is not a number."""
     if math.isnan(start_s):
-        raise ECGError("The page begins at a time that is not a number; give seconds from the beginning of the ECG.")
+        raise ECGError("The start of the page is not a number; give seconds from the beginning of the ECG.")
     return float(min(max(start_s, 0.0), max(recording.duration_s - 10.0, 0.0)))
 
 
@@ -131,7 +131,7 @@ def check_paper(recording, layout, mm_per_s, mm_per_mv, mask=None, calipers=None
 
 
 def _are_numbers(values: object, number: int) -> bool:
-    """Whether these are so many finite numbers in a sequence."""
+    """Whether this is a sequence of that many finite numbers."""
     if not isinstance(values, (list, tuple)) or len(values) != number:
         return False
     return all(isinstance(value, Real) and math.isfinite(value) for value in values)
@@ -154,11 +154,11 @@ class _Drawing:
         self.texts: list[dict] = []
 
     def x(self, strip: Strip, time_s):
-        """Millimetres from the left edge of a moment of the ECG in this strip."""
+        """Distance in mm of a time of the ECG in this strip from the left edge."""
         return self.left + (strip.at_s + time_s - self.start_s - strip.from_s) * self.mm_per_s
 
     def y(self, strip: Strip, above_mv):
-        """Millimetres from the upper edge of a voltage above the lead's level."""
+        """Distance in mm of a voltage above the lead's level from the upper edge."""
         return self.sheet.row_mm(strip.row, self.mm_per_mv) - strip.sign * above_mv * self.mm_per_mv
 
     def line(self, x, y, color, width_mm=TRACE_MM, **more) -> None:
@@ -207,7 +207,7 @@ class _Drawing:
                 )
 
     def name(self, strip: Strip, flags: Mapping[str, Sequence[str]]) -> None:
-        """The lead's name with its flags; behind it where one column ends and the next begins."""
+        """The lead's name with its flags, and the mark between two columns."""
         x, y = self.x(strip, self.start_s + strip.from_s), self.y(strip, 0.0)
         text = f"<b>{strip.name.replace('-', '−')}</b>"
         if flags.get(strip.lead):
@@ -231,7 +231,7 @@ class _Drawing:
             self.line(x, y, INK, name="1 mV, 0.2 s", hoverinfo="name")
 
     def calipers(self, strip: Strip, points: Calipers, level: float) -> None:
-        """Two upright lines with what lies between them, if the strip shows both."""
+        """Two vertical lines and the measurement between them, if the strip shows both."""
         start_s, end_s = self.start_s + strip.from_s, self.start_s + strip.to_s
         if (
             strip.lead != points.lead
@@ -264,7 +264,7 @@ class _Drawing:
         )
 
     def figure(self, view: Sequence[float]) -> go.Figure:
-        """All of it, on a grid of 1 mm and 5 mm, as large as its millimetres say."""
+        """The complete figure, on a grid of 1 mm and 5 mm, to true scale."""
         left, top, width, height = view
         grid = {
             "dtick": 5,
@@ -296,7 +296,7 @@ class _Drawing:
 
 
 def reading(points: Calipers) -> str:
-    """What the calipers measure, as it is written beside them: time, rate and voltage."""
+    """The measurement of the calipers as text: time, rate and voltage."""
     rate = f"{points.bpm:.0f}/min" if points.bpm else "no time between the ends"
     return f"{points.ms:.0f} ms    {rate}    {points.mv:+.2f} mV"
 
@@ -306,7 +306,7 @@ def paper_svg(figure: go.Figure) -> str:
     (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
     width, height = right - left, bottom - top
     px_per_mm = figure.layout.width / width
-    parts = [f"<title>{escape(figure.layout.meta)}</title>"]  # for those who do not see it
+    parts = [f"<title>{escape(figure.layout.meta)}</title>"]  # for screen readers
     parts += [f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="{PAPER}"/>']
     for step, color, thick in ((1, FINE, 0.15), (5, BOLD, 0.2)):
         across = [f"M{x} {top:g}v{height:g}" for x in range(-int(-left // step) * step, int(right) + 1, step)]
@@ -324,8 +324,8 @@ def paper_svg(figure: go.Figure) -> str:
         text = note.text.replace("<b>", '<tspan font-weight="bold">').replace("</b>", "</tspan>")
         text = text.replace("<span style='color:", "<tspan style='fill:").replace("</span>", "</tspan>")
         end = ' text-anchor="end"' if note.xanchor == "right" else ""
-        place = f'x="{note.x:.2f}" y="{note.y + TEXT_MM / 3:.2f}"{end}'
-        parts.append(f'<text {place} fill="{note.font.color}" xml:space="preserve">{text}</text>')
+        position = f'x="{note.x:.2f}" y="{note.y + TEXT_MM / 3:.2f}"{end}'
+        parts.append(f'<text {position} fill="{note.font.color}" xml:space="preserve">{text}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}mm" height="{height:g}mm"'
         f' viewBox="{left:g} {top:g} {width:g} {height:g}" font-family="Arial, Helvetica, sans-serif"'
@@ -334,10 +334,10 @@ def paper_svg(figure: go.Figure) -> str:
 
 
 def _path(trace: go.Scatter) -> str:
-    """The points of a trace in hundredths of a millimetre, each from the one before; a gap lifts the pen."""
+    """The points of a trace as an SVG path in hundredths of a mm, relative to the point before; gaps are moves."""
     points = np.round(100 * np.stack([trace.x, trace.y], axis=1).astype(np.float64))
-    there = np.isfinite(points[:, 1])
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(int), [0]])))
+    valid = np.isfinite(points[:, 1])
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], valid.astype(int), [0]])))
     words = []
     for first, last in edges.reshape(-1, 2):
         steps = np.diff(points[first:last], axis=0).astype(int).ravel().tolist()

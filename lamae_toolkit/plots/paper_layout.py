@@ -1,4 +1,4 @@
-"""The page of an ECG on paper: where each lead lies, in which size, and the same in words.
+"""The page of an ECG on paper: position and size of each lead, and the same in words.
 
 A page has millimetres from its left upper corner. Speed (mm/s) and gain (mm/mV) turn seconds and millivolts into them.
 """
@@ -32,12 +32,12 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {
 EDGE_MM, CALIBRATION_S = 5.0, 0.2
 QRS_QUANTILE, LEAST_MV, MOST_MV, CALIBRATION_MV = 0.0005, 0.4, 3.0, 1.0
 ROOM_MV, LEAST_ROOM_MV = 15.0, 2.0
-"""What all rows share out, and the least of it that a row gets where its waves need it."""
+"""The height that rows divide among themselves, and the minimum of a row."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A piece of one lead on the page, or the empty place of a lead that was not recorded.
+    """A segment of one lead on the page, or the blank of a lead that was not recorded.
 
     name: as written, "-aVR" for the inverted lead. at_s: where it begins, in seconds from the first column.
     from_s, to_s: what it shows, in seconds from the beginning of the page.
@@ -73,11 +73,11 @@ class Page:
     bottom_mv: float
 
     def left_mm(self, mm_per_s: float) -> float:
-        """Where the first column begins: behind the edge and the calibration pulse with 2.5 mm on its either side."""
+        """Where the first column begins: after the edge and the calibration pulse with 2.5 mm on both sides."""
         return 2 * EDGE_MM + CALIBRATION_S * mm_per_s
 
     def pitch_mm(self, mm_per_mv: float) -> float:
-        """From one row to the next, in whole large squares."""
+        """From one row to the next, in complete large squares."""
         return max(15.0, _large_squares_mm(self.pitch_mv * mm_per_mv + 2))
 
     def row_mm(self, row: int, mm_per_mv: float) -> float:
@@ -107,7 +107,7 @@ class Calipers(NamedTuple):
 
     @property
     def bpm(self) -> float | None:
-        """The heart rate if the points are one beat apart, 60000 / ms; None where no time lies between them."""
+        """The heart rate if the points are one beat apart, 60000 / ms; None if they are at the same time."""
         return 60000 / self.ms if self.ms else None
 
     @property
@@ -117,10 +117,10 @@ class Calipers(NamedTuple):
 
 
 def page(recording: Recording, layout: str = "3x4") -> Page:
-    """Lay an ECG out on paper: 10 s a page, columns one after the other in time.
+    """Lay out an ECG on paper: 10 s per page, columns in sequence of time.
 
     Of an ECG too short for that, the columns that would be less than half full repeat its end. The room for the rows
-    follows from the heights of the waves, so that neighbors seldom touch; very large waves may overlap, as on paper.
+    follows from the amplitudes of the waves, so that neighbors rarely touch; very large waves may overlap, as on paper.
     """
     if layout not in LAYOUTS:
         raise ECGError(f"There is no layout {layout!r}; choose {', '.join(LAYOUTS)}.")
@@ -131,12 +131,12 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
     strips = []
     for number, row in enumerate(rows):
         width_s = shown_s if row == (RHYTHM,) else column_s
-        for column, place in enumerate(row):
-            name = rhythm if place == RHYTHM else place
+        for column, slot in enumerate(row):
+            name = rhythm if slot == RHYTHM else slot
             at_s = column * width_s
             from_s = at_s if at_s + width_s / 2 <= shown_s else shown_s - width_s
-            there = name.removeprefix("-") in recording.leads
-            strips.append(Strip(name, number, at_s, from_s, min(from_s + width_s, shown_s), there))
+            recorded = name.removeprefix("-") in recording.leads
+            strips.append(Strip(name, number, at_s, from_s, min(from_s + width_s, shown_s), recorded))
     up, down = _amplitudes_mv(recording, strips, len(rows))
     pitch_mv = max((below + above for below, above in zip(down, up[1:], strict=False)), default=0.0)
     pitch_mv = min(pitch_mv, max(ROOM_MV / len(rows), LEAST_ROOM_MV))
@@ -144,7 +144,7 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
 
 
 def level_mv(recording: Recording, lead: str) -> float:
-    """The voltage that lies on the row's baseline: the lead's median, as an electrocardiograph takes the offset out."""
+    """The voltage that lies on the row's baseline: the lead's median, as an electrocardiograph removes the offset."""
     return float(np.median(recording.lead(lead)))
 
 
@@ -161,7 +161,7 @@ def _amplitudes_mv(recording: Recording, strips: Sequence[Strip], rows: int) -> 
 
 
 def _large_squares_mm(least_mm: float) -> float:
-    """Whole large squares of 5 mm that hold at least this much."""
+    """Complete large squares of 5 mm for at least this amount."""
     return 5.0 * math.ceil(round(least_mm / 5, 9))
 
 
@@ -172,23 +172,23 @@ def describe(
     overlay: Recording | None = None,
     mask: np.ndarray | None = None,
 ) -> str:
-    """What an ECG on paper shows, in words for those who do not see it.
+    """A description of an ECG on paper for readers who cannot see it.
 
-    flags: as `found_flags` gives them, which it does where None.
+    flags: as from `found_flags`, which is called if None.
     """
     flags = found_flags(recording) if flags is None else flags
     absent = [lead for lead in LEADS if lead not in recording.leads]
     number = len(recording.leads)
-    said = [
+    sentences = [
         f"ECG of {number} lead{'s' * (number > 1)}, {recording.duration_s:.1f} s at {recording.sampling_rate_hz:g} Hz"
     ]
-    said[0] += f", {rate_bpm:.0f} beats a minute." if rate_bpm else "."
+    sentences[0] += f", {rate_bpm:.0f} beats a minute." if rate_bpm else "."
     if absent:
-        said.append(f"Not recorded: {', '.join(absent)}.")
+        sentences.append(f"Not recorded: {', '.join(absent)}.")
     if flags:
-        said.append("Flags: " + "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items()) + ".")
+        sentences.append("Flags: " + "; ".join(f"{lead} {', '.join(found)}" for lead, found in flags.items()) + ".")
     if overlay is not None:
-        said.append(f"A second trace lies over {len(set(overlay.leads) & set(recording.leads))} of the leads.")
+        sentences.append(f"A second trace lies over {len(set(overlay.leads) & set(recording.leads))} of the leads.")
     if mask is not None:
-        said.append(f"{np.mean(mask):.0%} of the patches are masked.")
-    return " ".join(said)
+        sentences.append(f"{np.mean(mask):.0%} of the patches are masked.")
+    return " ".join(sentences)

@@ -24,7 +24,7 @@ th:first-child, td:first-child { text-align: left; } .note { color: #555; font-s
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a few sentences, and what they speak of: figures and tables."""
+    """A heading, a few sentences, and its figures and tables."""
 
     heading: str
     text: str

@@ -15,7 +15,7 @@ from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish, he
 
 FOR, AGAINST = VERMILION, BLUE
 AROUND_ZERO = "RdBu_r"
-"""A diverging scale that the color-blind can read; red is more together, as red is for a code in the bars."""
+"""A diverging, color-blind safe scale; red is a positive interaction, as red bars are evidence for a code."""
 LOG_ODDS_AXIS = "log-odds, and the probability that they mean"
 
 
@@ -41,7 +41,7 @@ def attribution_figure(
         figure = lt.attribution_figure(attribution, probe.codes[0], summary)
     """
     if summary.leads != attribution.leads:
-        raise ECGError("Attribution and summary are of different leads; compute both from the same recording.")
+        raise ECGError("Attribution and summary have different leads; compute both from the same recording.")
     gains = attribution.table(code).attribution.to_numpy()
     ends = attribution.empty[attribution.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
     rows = ["no lead", *attribution.leads, "all leads"]
@@ -111,7 +111,7 @@ def attribution_figure(
 
 
 def interaction_figure(attribution: LeadAttribution, code: str, title: str = "") -> go.Figure:
-    """Leads by leads: what two leads add together beyond what they add one by one; below 0 they repeat each other."""
+    """Leads by leads: what two leads add together beyond what they add one by one; below 0 they are redundant."""
     own = np.eye(len(attribution.leads), dtype=bool)
     z = np.where(own, np.nan, attribution.interactions[:, :, attribution.column(code)])
     look = {"colorscale": AROUND_ZERO, "zmid": 0.0, "hoverongaps": False, "xgap": 1, "ygap": 1}

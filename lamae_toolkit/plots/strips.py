@@ -18,9 +18,9 @@ SHOWN_CODES, NAME_LETTERS = 8, 27
 
 
 def weighted_strips_figure(recording: Recording, weights: pd.Series, title: str = "") -> go.Figure:
-    """An ECG in the order of paper, 3 x 4 and a rhythm strip, each lead colored by its weight: the lighter, the more.
+    """An ECG in the order of paper, 3 x 4 and a rhythm strip, each lead colored by its weight: lighter is more.
 
-    weights: by lead. A lead without a weight, which the model was not given, is gray. The grid is 0.2 s and 0.5 mV.
+    weights: by lead. A lead without a weight, which the model did not get, is gray. The grid is 0.2 s and 0.5 mV.
     """
     figure = strips_figure(recording, title)
     return color_strips(figure, weights)
@@ -56,7 +56,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
         )
         names.append((strip.at_s + 0.04, base_mv + 0.42 * pitch_mv, strip.lead))
     top, bottom = 0.62 * pitch_mv, -(sheet.rows - 1) * pitch_mv - max(0.62 * pitch_mv, sheet.bottom_mv)
-    # A trace of names, since a page redraws annotations one by one.
+    # Names as one trace, since a page redraws annotations one by one.
     names.append((sheet.width_s, bottom + 0.16 * pitch_mv, SCALE))
     x, y, words = map(list, zip(*names, strict=True))
     sides = ["middle right"] * len(traces) + ["middle left"]
@@ -75,7 +75,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
 def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | dict:
     """Give the strips of a figure of `strips_figure` the colors of other weights, which is faster than a new figure.
 
-    figure: also as the dictionary that stands for it in JSON, which plotly does not check at each change.
+    figure: the figure or its dictionary (as for JSON), which plotly does not validate at each change.
     """
     low, high, by_lead = float(weights.min()), float(weights.max()), weights.to_dict()
     *strips, names = figure["data"]
@@ -84,7 +84,7 @@ def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | di
         lead, line = strip["name"], strip["line"]
         if lead in by_lead:
             share = (by_lead[lead] - low) / max(high - low, 1e-9)
-            # Thicker lines tell those who see no colors.
+            # Line width as well as color, for the color-blind.
             line["color"], line["width"] = SHADES[round(share * (len(SHADES) - 1))], 1.1 + 1.1 * share
             words.append(f"<b>{lead}</b> {by_lead[lead]:.1%}")
         else:
@@ -170,6 +170,6 @@ def _name(code: str, probability: float, chosen: bool) -> str:
 
 
 def _segments(lines: list[tuple[float, float, int]]) -> tuple[list, list]:
-    """Lines on these rows from one probability to another, as one trace; None lifts the pen."""
+    """Lines on these rows from one probability to another, as one trace; None breaks the line."""
     x = [end for start, stop, _ in lines for end in (100 * float(start), 100 * float(stop), None)]
     return x, [end for *_, row in lines for end in (row, row, None)]

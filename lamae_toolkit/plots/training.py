@@ -1,4 +1,4 @@
-"""Figures of training: learning curves, and one ECG that the model reconstructs again and again."""
+"""Figures of training: learning curves, and and one ECG that the model reconstructs during training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from lamae_toolkit.plots.ecg import reconstruction_figure
 
 @dataclass(frozen=True, eq=False)
 class MonitoredECG:
-    """One ECG that is not trained on, and the patches of it that stay masked during the complete training."""
+    """One ECG that is not in training, with a mask that stays the same during the complete training."""
 
     recording: Recording
     batch: Batch
@@ -29,7 +29,7 @@ class MonitoredECG:
 
     @classmethod
     def of(cls, store: Store, row: int, model: PretrainedModel, seed: int = 0) -> "MonitoredECG":
-        """The ECG of this row, with as many masked patches as the model's configuration says."""
+        """The ECG of this row, masked as the model's configuration says."""
         check_rate(model, store.sampling_rate_hz)
         config = model.config
         patches = min(store.signals.shape[2] // config.patch_samples, config.max_patches)
@@ -40,7 +40,7 @@ class MonitoredECG:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """How the model reconstructed the watched ECG after some steps.
+    """The reconstruction of the monitored ECG after some steps.
 
     error: the mean squared error on its masked patches, in units of each lead's variance, as the training loss is.
     """
@@ -51,7 +51,7 @@ class Snapshot:
 
 
 def take_snapshot(model: LAMAE, watched: MonitoredECG, step: int = 0) -> Snapshot:
-    """Let the model reconstruct the masked patches as it is now; the model and the random state stay as they were."""
+    """Reconstruct the masked patches with the present model; its mode and the random state are restored."""
     device, was_training = next(model.parameters()).device, model.training
     batch, mask = watched.batch.to(device), watched.mask.to(device)
     try:
@@ -66,12 +66,12 @@ def take_snapshot(model: LAMAE, watched: MonitoredECG, step: int = 0) -> Snapsho
 
 
 def snapshot_figure(watched: MonitoredECG, snapshot: Snapshot | None = None, title: str = "") -> go.Figure:
-    """The watched ECG, its masked patches in gray, and the reconstruction."""
-    there = [LEADS.index(lead) for lead in watched.recording.leads]
-    masked = watched.mask[0, there].numpy()
+    """The monitored ECG, its masked patches in gray, and the reconstruction."""
+    rows = [LEADS.index(lead) for lead in watched.recording.leads]
+    masked = watched.mask[0, rows].numpy()
     if snapshot is None:  # nothing is reconstructed yet
         samples = watched.batch.signal_mv.shape[2]
-        blank = np.zeros((len(there), samples - samples % masked.shape[1]), dtype=np.float32)
+        blank = np.zeros((len(rows), samples - samples % masked.shape[1]), dtype=np.float32)
         nothing = Recording(blank, watched.recording.sampling_rate_hz, watched.recording.leads)
         figure = reconstruction_figure(watched.recording, nothing, masked, title or "Not reconstructed yet")
         return figure.update_traces(y=np.full(blank.shape[1], np.nan), selector={"legendgroup": "overlay"})
@@ -82,9 +82,10 @@ def snapshot_figure(watched: MonitoredECG, snapshot: Snapshot | None = None, tit
 def progress_figure(
     log: Sequence[dict], snapshots: Sequence[Snapshot] = (), steps: int | None = None, title: str = "Training"
 ) -> go.Figure:
-    """Loss of each logged batch and error of the watched ECG over the steps; 1 is guessing the mean of each lead.
+    """Loss of each logged batch and error of the monitored ECG over the steps; 1 is the error of predicting each lead's
+    mean.
 
-    log: rows as from `lt.read_log`. steps: how many there will be.
+    log: rows as from `lt.read_log`. steps: their total number.
     """
     figure = go.Figure()
     figure.add_scatter(

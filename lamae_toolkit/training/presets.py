@@ -87,8 +87,8 @@ def mini(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size
     """For a laptop: 0.4 M parameters, 0.4 GFLOP per ECG; memory 0.01 GB and 5 MB per ECG computed at once.
 
     The size of the shipped weights, which were trained by a shorter recipe (`lamae research shipped-weights`). Used
-    like `small`. The memory of a step of 2 ECGs is not measured (0.02 GB by the estimate). All epochs at 100 TFLOP/s
-    would take 0.1 hours.
+    like `small`. The memory of a step of 2 ECGs is not measured (0.02 GB by the estimate).
+    All epochs at 100 TFLOP/s would take 0.1 hours.
     """
     return _size(MINI, ecgs, epochs, batch_size)
 

@@ -17,7 +17,7 @@ S_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
-    """The first set of leads that were recorded together; representative beats are no recording."""
+    """The first set of leads that were recorded together; representative beats are not read."""
     root = parse(path)
     series = [s for s in root.iter(f"{NAMESPACE}series") if _attribute(s, "code", "code") == "RHYTHM"]
     sets = [leads for one in series for leads in one.findall(f"{_path('component')}/{_path('sequenceSet')}")]
@@ -45,7 +45,7 @@ def _attribute(element: Element, name: str, attribute: str) -> str | None:
 
 
 def _values(sequence: Element, kinds: tuple[str, ...], where: str) -> Element:
-    """The values of a sequence, of a type that we know."""
+    """The values of a sequence, of one of these types."""
     value = sequence.find(_path("value"))
     # The type is a name that may carry a prefix, as in "hl7:SLIST_PQ".
     kind = "" if value is None else value.get(XSI_TYPE, "").rpartition(":")[2]
@@ -78,5 +78,5 @@ def _read_lead(sequence: Element, lead: str, unit: str | None) -> tuple[np.ndarr
     digits = value.findtext(_path("digits"), "")
     odd = re.search(r"[^\s\d+-]\S*", digits)
     if odd:
-        raise ECGError(f"Lead {lead} has the sample {odd[0][:20]!r}, which is no whole number; export the ECG again.")
+        raise ECGError(f"Lead {lead} has the sample {odd[0][:20]!r}, which is not an integer; export the ECG again.")
     return origin_mv + np.array(digits.split(), dtype=np.float64) * (scale * factor), factor

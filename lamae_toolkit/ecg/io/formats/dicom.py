@@ -26,9 +26,9 @@ MAX_ITEMS = 20_000
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
-    """The recorded waveform with the most leads; waveforms that were computed from it are passed over."""
+    """The recorded waveform with the most leads; waveforms that were computed from it are skipped."""
     with warnings.catch_warnings():
-        # pydicom warns of names and dates that are not to the letter of the standard, which nobody reads here.
+        # pydicom warns of names and dates that are not to the letter of the standard, which are not used here.
         warnings.simplefilter("ignore")
         return _read(path, given_rate_hz, unit)
 
@@ -57,7 +57,7 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
 
 def _waveforms(path: Path) -> list["Dataset"]:
     """The multiplex groups of the file: channels that were sampled together."""
-    import pydicom  # here, because only who reads DICOM should wait for it
+    import pydicom  # imported here, since it is slow
     from pydicom.filereader import read_file_meta_info
 
     content = path.read_bytes()

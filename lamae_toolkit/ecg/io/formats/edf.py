@@ -1,4 +1,4 @@
-"""EDF and EDF+ (16 bits), through edfio, which fills in and shortens where we would rather have an error."""
+"""EDF and EDF+ (16 bits), through edfio, with checks where edfio would silently fill in or shorten."""
 
 import re
 import warnings
@@ -12,10 +12,10 @@ from lamae_toolkit.errors import ECGError
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
-    """The signals that are called after a lead, as "ECG II" or "II"; each has a unit and may have a rate of its own."""
+    """The signals named after a lead, as "ECG II" or "II"; each has a unit and may have a rate of its own."""
     _check_size(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # edfio warns where it makes up a calibration or a length
+        warnings.simplefilter("error")  # edfio warns where it invents a calibration or a length
         file = edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1")
         if file.reserved.startswith("EDF+D"):
             raise ECGError("The recording has interruptions (EDF+D), which are not read; export it as one piece.")
@@ -49,7 +49,7 @@ def _check_size(path: Path) -> None:
             for start, end, what in ((236, 244, "Number of records"), (244, 252, "Duration"), (252, 256, "Signals"))
         )
         if n_records < 1 or duration_s <= 0 or n_signals < 1:
-            raise ECGError("Its header declares no samples, as while a recording still goes on; export it again.")
+            raise ECGError("Its header declares no samples, as during an unfinished recording; export it again.")
         file.seek(256 + 216 * int(n_signals))
         samples = file.read(8 * int(n_signals)).decode("latin-1")
     per_record = [finite_number(samples[i : i + 8], "Number of samples") for i in range(0, 8 * int(n_signals), 8)]

@@ -17,12 +17,12 @@ STARTS = ("LeadTimeOffset", "LeadOffsetFirstSample")
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
-    """The rhythm waveform; the median beats next to it are made from it and are no recording."""
+    """The rhythm waveform; the median beats next to it are derived from it and are not read."""
     waveforms = parse(path).findall("Waveform")
     kinds = [text_of(waveform, "WaveformType", "A waveform") for waveform in waveforms]
     rhythms = [w for w, kind in zip(waveforms, kinds, strict=True) if kind.lower() == "rhythm"]
     if not rhythms:
-        listed = ", ".join(dict.fromkeys(kind[:20] for kind in kinds[:5])) or "none at all"
+        listed = ", ".join(dict.fromkeys(kind[:20] for kind in kinds[:5])) or "none"
         raise ECGError(f"It holds no rhythm waveform but {listed}; export the ECG with its rhythm.")
     rhythm, notes = rhythms[0], []
     if len(rhythms) > 1:
@@ -53,13 +53,13 @@ def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarra
     where = f"Lead {lead}"
     size = text_of(element, "LeadSampleSize", where)
     if size != "2":
-        raise ECGError(f"Lead {lead} has samples of {size[:20]!r} bytes, but MUSE means 2; export the ECG again.")
+        raise ECGError(f"Lead {lead} has samples of {size[:20]!r} bytes, but MUSE has 2; export the ECG again.")
     content = bytes_of_base64(text_of(element, "WaveFormData", where), where)
     for name, count in (("LeadByteCountTotal", len(content)), ("LeadSampleCountTotal", len(content) / 2)):
         promised = text_of(element, name, where)
         if not promised.isdecimal() or int(promised[:20]) != count:
             raise ECGError(f"Lead {lead} has {count:g} as {name}, but declares {promised[:20]!r}; export it again.")
-    # Anonymisers and converters write 0 where they compute none.
+    # Anonymizers and converters write 0 instead of a checksum.
     checksum = element.findtext("LeadDataCRC32", "0").strip()
     if checksum != "0" and checksum != str(zlib.crc32(content)):
         raise ECGError(

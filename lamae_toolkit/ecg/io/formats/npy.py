@@ -9,17 +9,17 @@ from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, match_leads, 
 from lamae_toolkit.errors import ECGError
 
 MAX_RATIO, MIN_BYTES = 50, 1_000_000
-"""No ECG can be compressed 50-fold; so small a file as a million bytes may."""
+"""Limit of compression, which no ECG reaches; files below a million bytes are exempt."""
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
-    """A two-dimensional array; `.npz` may bring its own `leads`, `sampling_rate_hz` and `unit` next to `signal`."""
+    """A two-dimensional array; `.npz` may have its own `leads`, `sampling_rate_hz` and `unit` next to `signal`."""
     rate_in_file_hz, unit_in_file = None, None
     names = None if leads is None else [str(name) for name in leads]
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
     if not zipped:
-        # Memory-mapped, a file that is shorter than it claims is refused before memory is taken.
+        # Memory-mapped, a file that is shorter than its header says is refused before memory is allocated.
         signal = np.load(path, allow_pickle=False, mmap_mode="r")
     else:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -46,9 +46,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
     if len(names) not in signal.shape:
         raise ECGError(f"A signal of shape {signal.shape} does not fit {len(names)} lead names; give one per lead.")
     if signal.shape[0] == signal.shape[1]:
-        raise ECGError(
-            f"A signal of shape {signal.shape} has as many leads as samples, so which is which is unclear; crop it."
-        )
+        raise ECGError(f"A signal of shape {signal.shape} has as many leads as samples, which is ambiguous; crop it.")
     if signal.shape[0] != len(names):
         signal = signal.T
     channel_of, notes = match_leads(names)

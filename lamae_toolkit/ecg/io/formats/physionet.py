@@ -1,4 +1,4 @@
-"""WFDB records, of one or several segments: the usual kind is read here, every other kind by the package wfdb."""
+"""WFDB records, of one or several segments: the common kind is read here, every other kind by the package wfdb."""
 
 import math
 import re
@@ -94,7 +94,7 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
     """One file of 16-bit samples, every gain written out; None if the header describes anything else.
 
     MIMIC-IV-ECG, PTB-XL and most other archives look like this. The package wfdb takes twenty times longer, which
-    counts when there are 800,000 records.
+    matters for 800,000 records.
     """
     lines = header_lines(header_path)
     first = RECORD_LINE.fullmatch(lines[0]) if lines else None
@@ -137,7 +137,7 @@ def _read_segment(
 ) -> Reading:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
 
-    wfdb silently assumes 250 Hz, a gain of 200 and mV where a header says nothing, and reads "µV" as "V".
+    wfdb silently assumes 250 Hz, a gain of 200 and mV where a header gives nothing, and reads "µV" as "V".
     """
     import wfdb
 

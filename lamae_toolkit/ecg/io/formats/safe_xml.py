@@ -1,4 +1,4 @@
-"""XML as hospitals export it, read so that no file can take the machine down: no entities, no depth, no size."""
+"""Safe parsing of XML: no entities, limited depth, limited number of elements."""
 
 import base64
 from collections.abc import Callable
@@ -13,11 +13,11 @@ MAX_DEPTH = 100
 """Elements inside one another: the ECG formats need about 20."""
 
 MAX_ELEMENTS = 200_000
-"""Elements in all: an ECG has some thousands, and each takes far more memory than its few letters in the file."""
+"""Elements in all: an ECG has some thousands, and each takes far more memory than its text in the file."""
 
 
 def parse(path: Path) -> Element:
-    """The tree of an XML file; refuses declarations of its own, by which a small file can become a huge one."""
+    """The tree of an XML file; refuses declarations inside the file, by which a small file can expand to a huge one."""
     tree = TreeBuilder()
     depth = elements = 0
 
@@ -54,7 +54,7 @@ def root_tag(head: bytes) -> str:
 
 
 def text_of(element: Element, name: str, where: str) -> str:
-    """The text of a child that must be there, exactly once."""
+    """The text of a child that must occur exactly once."""
     children = element.findall(name)
     if len(children) != 1:
         problem = "has no" if not children else f"has {len(children)} times"
@@ -63,12 +63,12 @@ def text_of(element: Element, name: str, where: str) -> str:
 
 
 def bytes_of_base64(text: str, where: str) -> bytes:
-    """The bytes that a text in Base64 stands for, refusing any other letter in it but white space."""
+    """The bytes of a Base64 text, in which only white space is allowed in addition."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
         raise ECGError(
-            f"{where} has samples that are no Base64, so they were damaged; export the ECG again."
+            f"{where} has samples that are not valid Base64, so they are damaged; export the ECG again."
         ) from error
 
 
@@ -76,7 +76,7 @@ def _parser(start: Callable[[str, dict[str, str]], Any]) -> expat.XMLParserType:
     """Python's own parser, which fetches nothing, and refuses what it would need entities for."""
 
     def doctype(_name: str, _system_id: Any, _public_id: Any, has_internal_subset: int) -> None:
-        # MUSE names a document type that lies elsewhere and is never fetched; declarations inside are another matter.
+        # MUSE refers to an external document type, which is never fetched; only declarations inside are refused.
         if has_internal_subset:
             raise ECGError("The XML declares entities or elements of its own, which is unsafe; export the ECG again.")
 

@@ -25,13 +25,13 @@ from lamae_toolkit.errors import ECGError
 NAMESPACE = "{http://www3.medical.philips.com}"
 
 MAX_SAMPLES = 1_000_000
-"""Of one lead, which is far more than a resting ECG has: LZW can turn a small text into a huge one."""
+"""Limit of one lead, far above a resting ECG: LZW can expand a small text to a huge one."""
 
 CODE_BITS, STOP_CODE = 10, 1023
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
-    """The rhythm of a resting ECG; its representative beats are made from it and are no recording."""
+    """The rhythm of a resting ECG; its representative beats are derived from it and are not read."""
     root = parse(path)
     waveforms = list(root.iter(f"{NAMESPACE}parsedwaveforms"))
     if len(waveforms) != 1:
@@ -150,7 +150,7 @@ def _undo_differences(content: bytes, start: int) -> np.ndarray:
 
 
 def _without_calibration(signals_mv: LeadSignals, rate_hz: float, notes: tuple[str, ...]) -> Reading:
-    """Without the pulse at the end: as III = II - I, all leads are alike and not 0 only where it is no ECG."""
+    """Without the pulse at the end: as III = II - I, leads that are equal and not 0 are not an ECG."""
     stack = np.stack(list(signals_mv.values()))
     differ = np.flatnonzero(np.ptp(stack, axis=0) > 0)
     end = int(differ[-1]) + 1 if len(differ) else stack.shape[1]

@@ -1,4 +1,4 @@
-"""Which kind of file this is, recognized by its first bytes: names lie, and hospitals export without any suffix."""
+"""Which kind of file this is, recognized by its first bytes, since suffixes may be wrong or missing."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from lamae_toolkit.ecg.leads import lead_name
 HEAD_BYTES = 1024
 
 XML_HEAD_BYTES = 65536
-"""An XML file may begin with comments of any length; its root is looked for so far."""
+"""An XML file may begin with comments of any length; its root is searched up to here."""
 
 XML_STARTS = (b"<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"\0<")
 """How XML begins in UTF-8 and UTF-16."""
@@ -25,7 +25,7 @@ XML_KINDS = {
 
 
 def kind_of_content(path: Path) -> str | None:
-    """The kind of a file by its content, "XML" if it is XML of no kind of ECG, None if it is unknown."""
+    """The kind of a file by its content, "XML" if it is XML but not of an ECG, None if it is unknown."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         if head[128:132] == b"DICM":
@@ -41,7 +41,7 @@ def kind_of_content(path: Path) -> str | None:
 
 
 def _xml_kind(head: bytes, file: BinaryIO) -> str:
-    # The root element may come after more than what was read of the file so far.
+    # The root element may come later than the part that was read.
     return XML_KINDS.get(root_tag(head) or root_tag(head + file.read(XML_HEAD_BYTES)), "XML")
 
 
