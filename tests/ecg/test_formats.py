@@ -296,7 +296,7 @@ def test_muse_first_of_two_rhythm_waveforms_gets_a_note(tmp_path):
     recording = read_ecg(saved(tmp_path, twice))
     assert recording.signal_mv.shape == (12, 500) and recording.notes[0] == "Read the first of 2 rhythm waveforms."
     refused(tmp_path, MUSE.replace(rhythm, b""), "no rhythm waveform but Median; export the ECG with its rhythm")
-    refused(tmp_path, b"<RestingECG/>", "no rhythm waveform but none at all")
+    refused(tmp_path, b"<RestingECG/>", "no rhythm waveform but none")
 
 
 def test_muse_electrode_off_other_rate_and_other_leads(tmp_path):
@@ -333,7 +333,7 @@ def test_muse_electrode_off_other_rate_and_other_leads(tmp_path):
         ("MICROVOLTS", "NANOVOLTS", "Lead I is in the unit 'NANOVOLTS', which is not a voltage"),
         ("<LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits>", "", "The unit of lead I is not given"),
         ("<LeadDataCRC32>", "<LeadDataCRC32>1", "do not match their checksum, so they were damaged"),
-        ("</WaveFormData>", "*</WaveFormData>", "samples that are no Base64"),
+        ("</WaveFormData>", "*</WaveFormData>", "samples that are not valid Base64"),
         ("</RestingECG>", "", "damaged or is not MUSE XML"),
     ],
 )
@@ -478,7 +478,7 @@ def test_aecg_first_of_several_rhythms_gets_a_note(tmp_path):
         ('<scale value="5"', '<scale value="0"', "Lead I has no scale"),
         ('<scale value="5"', "<scale", "The scale of lead I is 'None', which is not a usable number"),
         ('<origin value="0" unit="uV"', '<origin value="1"', "The unit of lead I is not given"),
-        ("<digits>", "<digits>0x1F ", "Lead I has the sample 'x1F', which is no whole number"),
+        ("<digits>", "<digits>0x1F ", "Lead I has the sample 'x1F', which is not an integer"),
         ("<digits>", "<digits>nan ", "Lead I has the sample 'nan'"),
         ("<digits>", "<digits>+- ", "damaged or is not aECG XML"),
         ("digits", "letters", "No lead can be used"),
@@ -629,7 +629,7 @@ PHYSICAL_MIN, PHYSICAL_MAX = 256 + 12 * (16 + 80 + 8), 256 + 12 * (16 + 80 + 16)
         (EDF + b"\0\0", "has 15330 bytes, but its header declares 15328"),
         (EDF[:300], "not a usable number|declares"),
         (EDF[:256], "not a usable number|declares"),
-        (header(236, "-1"), "header declares no samples, as while a recording still goes on"),
+        (header(236, "-1"), "header declares no samples, as during an unfinished recording"),
         (header(236, "99999999"), "but its header declares"),
         (header(244, "0"), "header declares no samples"),
         (header(244, "x"), "Duration is 'x', which is not a usable number"),

@@ -182,7 +182,7 @@ REFUSED = [
     ({"calipers": []}, "Calipers are a recorded lead"),
     ({"calipers": ("II", None, 1, 0, 0)}, "Calipers are a recorded lead"),
     ({"view": (0, 0, float("nan"), 10)}, "A view is left, top, width and height"),
-    ({"start_s": float("nan")}, "begins at a time that is not a number"),
+    ({"start_s": float("nan")}, "start of the page is not a number"),
     ({"view": (0, 0, 0, 10)}, "A view is left, top, width and height"),
 ]
 
