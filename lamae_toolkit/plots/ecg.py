@@ -25,7 +25,8 @@ def ecg_figure(
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
     overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over the
-    overlay's length; the overlay is then drawn in these patches only. weights: the weight of each lead, which colors its trace.
+    overlay's length; the overlay is then drawn in these patches only. weights: the weight of each lead, which colors
+    its trace.
 
     Example:
         import lamae_toolkit as lt

@@ -87,7 +87,9 @@ def codes_figure(
     }
     figure.add_scatter(x=np.full(len(order), 0.5), y=positions, row=1, col=1, **guessing)
     figure.add_scatter(x=table.prevalence[order], y=positions, showlegend=False, row=1, col=2, **guessing)
-    figure.update_yaxes(tickvals=positions.tolist(), ticktext=[shortened(name_of(code), LETTERS) for code in order], col=1)
+    figure.update_yaxes(
+        tickvals=positions.tolist(), ticktext=[shortened(name_of(code), LETTERS) for code in order], col=1
+    )
     figure.update_yaxes(range=[-0.8, len(order) - 0.2])
     for column, name in ((1, "AUROC"), (2, "AUPRC")):
         figure.update_xaxes(range=[0, 1.02], title_text=name, col=column)
@@ -232,7 +234,9 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
     """
     labels, probabilities = predictions.of_code(code)
     draw = np.random.default_rng(0)
-    height = labels + draw.uniform(-0.32, 0.32, len(labels))  # vertical jitter, so that points can be told apart and clicked
+    height = labels + draw.uniform(
+        -0.32, 0.32, len(labels)
+    )  # vertical jitter, so that points can be told apart and clicked
     log_odds = logit(probabilities.clip(1e-6, 1 - 1e-6))
     cell = {"row": 2, "col": 2, "mode": "markers", "showlegend": False}
     more = ""

@@ -60,8 +60,8 @@ def test_recording_is_float32_contiguous_with_duration():
         (np.zeros((1, 9)), 49.9, ("I",), "The sampling rate is 49.9 Hz"),
         (np.zeros((1, 9)), 2001.0, ("I",), "The sampling rate is 2001 Hz"),
         (np.zeros((1, 9)), float("nan"), ("I",), "The sampling rate is nan Hz"),
-        (np.array([[0.0, np.nan]]), 500.0, ("I",), "not numbers"),
-        (np.array([[0.0, np.inf]]), 500.0, ("I",), "not numbers"),
+        (np.array([[0.0, np.nan]]), 500.0, ("I",), "not finite"),
+        (np.array([[0.0, np.inf]]), 500.0, ("I",), "not finite"),
     ],
 )
 def test_invalid_recording_is_refused(signal_mv, rate_hz, leads, message):
