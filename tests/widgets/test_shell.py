@@ -120,7 +120,7 @@ def test_buttons_step_through_a_cell_of_the_confusion_matrix(board, evaluations)
 def test_bad_evaluations_are_reported(board, cohort, evaluations):
     with pytest.raises(ECGError, match="no evaluation to show"):
         ICD10Board(cohort, [])
-    with pytest.raises(ECGError, match="have one name"):
+    with pytest.raises(ECGError, match="have the same name"):
         ICD10Board(cohort, [evaluations[0], evaluations[0]])
     predictions = evaluations[1].predictions
     elsewhere = replace(evaluations[1], predictions=replace(predictions, rows=predictions.rows + 1))

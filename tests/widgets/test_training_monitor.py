@@ -121,7 +121,7 @@ def test_button_and_interrupt_stop_an_endless_run(cohort, tmp_path, interrupts):
     model = random_encoder(SMALL)
     monitor = TrainingMonitor(model, cohort, 50, every=50)
     monitor.start(pretrain, model, cohort, np.arange(40), tmp_path, ENDLESS)
-    with pytest.raises(ECGError, match="under way already"):
+    with pytest.raises(ECGError, match="already running"):
         monitor.start(pretrain, model, cohort, np.arange(40), tmp_path, ENDLESS)
     until(lambda: monitor.logged)
     monitor.button.click()
@@ -151,7 +151,7 @@ def test_background_error_is_reported_and_raised(cohort, tmp_path):
     monitor.start(pretrain, model, cohort, np.arange(40), tmp_path, TEN)
     monitor.wait()
     assert "Done" in monitor.words.value, "it stays usable"
-    with pytest.raises(ECGError, match="watches another model"):
+    with pytest.raises(ECGError, match="is of another model"):
         monitor.start(pretrain, random_encoder(SMALL), cohort, np.arange(40), tmp_path, TEN)
     with pytest.raises(ECGError, match="no row 120, only 0 to 119"):
         TrainingMonitor(model, cohort, 120)

@@ -18,7 +18,7 @@ from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 
 
 class ECGApp(widgets.VBox):
-    """What `lamae app` serves. The folder may be empty, or hold broken files: what is wrong is said, uploads work."""
+    """What `lamae app` serves. The folder may be empty or hold broken files; uploads work in any case."""
 
     def __init__(self, folder: Path | str, checkpoint: Path | str = "lamae-mini-ptbxl") -> None:
         where = shipped_or_own(checkpoint)
@@ -29,7 +29,7 @@ class ECGApp(widgets.VBox):
         self._message, self._place = widgets.HTML(), widgets.VBox()
         heading = widgets.HTML(
             f"<h1 style='font-size: 1.4em; margin: 0'>ECGs of {html.escape(self.ecgs.root.name)}</h1>"
-            "<p style='line-height: 1.4'>What LAMAE makes of an ECG and its leads. For research and teaching, not for"
+            "<p style='line-height: 1.4'>How LAMAE reads an ECG and its leads. For research and teaching, not for"
             " diagnosis. An uploaded ECG stays in memory; WFDB records are uploaded with header and signal file"
             " together.</p>"
         )
@@ -62,7 +62,7 @@ class ECGApp(widgets.VBox):
 
 
 class AppExplorer(LeadExplorer):
-    """The explorer, which hands what it saves to the browser: the reader sees no folder of the server."""
+    """The explorer, whose saved files are downloaded by the browser, since the user has no access to the server."""
 
     again = "load this page again"
 

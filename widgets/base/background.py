@@ -1,4 +1,4 @@
-"""Work that takes seconds, done in a thread of its own once its user pauses, so that nothing waits for it."""
+"""Slow work in a background thread, started once the user pauses (debounced)."""
 
 import atexit
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Background:
-    """Does the newest job that it was asked for, after a pause; a job that was overtaken is not begun.
+    """Runs the newest job after a pause; a job that was replaced by a newer one is not started.
 
     A job is given a function that says whether it is still the newest: what it found is of use only then.
     """
@@ -17,7 +17,7 @@ class Background:
         atexit.register(_finish, weakref.ref(self))
 
     def ask(self, pause_s: float, job: Callable[[Callable[[], bool]], None]) -> None:
-        """Do this job after a pause, unless another is asked for until then."""
+        """Run this job after a pause, unless a newer one is requested before."""
         if self._timer is not None:
             self._timer.cancel()
         self._asked += 1
@@ -26,7 +26,7 @@ class Background:
         self._timer.start()
 
     def wait(self) -> None:
-        """Wait until the newest job is done, as a notebook does that runs from its first cell to its last."""
+        """Wait until the newest job is done, for a notebook that runs from top to bottom."""
         timer = None
         while timer is not self._timer:
             timer = self._timer
@@ -38,13 +38,13 @@ class Background:
                 job(lambda: number == self._asked)
 
     def stop(self) -> None:
-        """Begin nothing more, and wait for what has begun."""
+        """Start no further job, and wait for the running one."""
         self._asked += 1
         with self._one_at_a_time:
             pass
 
 
 def _finish(background: "weakref.ref[Background]") -> None:
-    """At the end of Python: PyTorch aborts the process if it is torn down while it computes."""
+    """At exit: PyTorch aborts the process if it is shut down while it computes."""
     if background() is not None:
         background().stop()

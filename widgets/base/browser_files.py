@@ -1,4 +1,4 @@
-"""Files from the reader's disk to Python and back, for widgets in an app whose reader sees no folder of the server."""
+"""Files from the user's disk to Python and back, for an app whose user has no access to folders of the server."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 class BrowserFiles(anywidget.AnyWidget):
-    """A button by which files are chosen, several at once; their content comes to `received` in memory.
+    """A button to choose one or more files; their content is passed to `received` in memory.
 
     received: is given the content of each file by its name. limit_mb: more is refused in the browser, before it is
     sent; whoever receives has to check it again, since a browser can send what it likes.
@@ -35,5 +35,5 @@ class BrowserFiles(anywidget.AnyWidget):
             self._received({name: bytes(buffer) for name, buffer in zip(names, buffers, strict=True)})
 
     def download(self, name: str, content: bytes) -> None:
-        """Let the browser save this content as a file of this name."""
+        """Let the browser save this content as a file with this name."""
         self.send({"name": name}, buffers=[content])

@@ -1,4 +1,4 @@
-"""Several plotly figures on a page that Python can change: plotly is sent once, then of a figure only what differs.
+"""Several plotly figures on a page that Python can change: plotly is sent once, then only the differences of a figure.
 
 `plotly.graph_objects.FigureWidget` brings plotly along for every figure, 5 MB each, which a browser needs seconds to
 read; a page that is opened or moved later shows it as it was first made.
@@ -30,12 +30,12 @@ STYLE = """
 
 
 class Plots(anywidget.AnyWidget):
-    """Figures by group and name, drawn in the order in which they came first; groups stand side by side.
+    """Figures by group and name, drawn in the order of their first appearance; groups are next to each other.
 
     What is shown is collected by `show` and goes to the browser with `send_all`, in one message.
     """
 
-    # plotly finds a module here, as in Node, whatever else the page has loaded.
+    # plotly finds a CommonJS module here, independent of other loaders on the page.
     _esm = (
         "const module = { exports: {} }, exports = module.exports, define = undefined;\n"
         f"{get_plotlyjs()}\nconst Plotly = module.exports;\n{(HERE / 'plots.js').read_text('utf-8')}"
@@ -59,7 +59,7 @@ class Plots(anywidget.AnyWidget):
         narrow: bool = False,
         stale: bool = False,
     ) -> None:
-        """Show a figure, as from `plain`, or the one of before where None.
+        """Show a figure, as from `plain`; None keeps the previous one.
 
         words: what it shows, for those who do not see it. heading, narrow: of its group, in one column or two.
         stale: it is shown pale, since a newer one is on its way.
@@ -80,12 +80,12 @@ class Plots(anywidget.AnyWidget):
             self._parts.append(about | {"data": traces, "layout": _differing(before["layout"], now["layout"])})
 
     def take_away(self, group: str) -> None:
-        """Take a group with all its figures off the page."""
+        """Remove a group with all its figures from the page."""
         self._shown = {place: figure for place, figure in self._shown.items() if place[0] != group}
         self._parts.append({"group": group, "gone": True})
 
     def send_all(self) -> None:
-        """Send what was collected to all pages that are open."""
+        """Send the collected changes to all open pages."""
         self.number += 1
         self.send({"parts": self._parts, "number": self.number, "all": False})
         self._parts = []
@@ -95,10 +95,10 @@ class Plots(anywidget.AnyWidget):
 
 
 def plain(figure: go.Figure) -> dict:
-    """The dictionary that stands for a figure in JSON: quicker to change, since plotly does not check it each time."""
+    """The dictionary of a figure, as for JSON: faster to change, since plotly does not validate it each time."""
     return json.loads(figure.to_json())
 
 
 def _differing(before: dict, now: dict) -> dict:
-    """The keys of the new one that differ from the old one; None for those that are gone."""
+    """The keys of the new dictionary that differ from the old one; None for removed keys."""
     return {key: now.get(key) for key in before.keys() | now.keys() if before.get(key) != now.get(key)}

@@ -1,4 +1,4 @@
-"""What every widget has around its figures: words for the view, the code that draws it again, and ways to keep it."""
+"""The frame of every widget: a description of the view, the code that reproduces it, and buttons to save it."""
 
 import html
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ STYLE = (
 
 
 class Shell(widgets.VBox):
-    """A widget made of controls and figures, which can say in words what it shows.
+    """A widget made of controls and figures, with a description of what it shows.
 
     What derives from it gives `figures()`, the figures of the present view from the toolkit's public functions, the
     most important first; `code()`, the lines that make them; and `describe()`, what they show, in one or two
@@ -42,10 +42,10 @@ class Shell(widgets.VBox):
 
     name, heading = "widget", "Widget"
     again = "run the cell again"
-    """What the reader has to do when Python has stopped."""
+    """What the user has to do when Python has stopped."""
 
     def __init__(self, parts: Sequence[widgets.Widget], below: Sequence[widgets.Widget] = ()) -> None:
-        """below: parts that stand below the message, which is to be seen beside the controls that it speaks of."""
+        """below: parts below the message, which is displayed next to its controls."""
         self.words, self._message = widgets.HTML(), widgets.HTML()
         self._shown_code = widgets.HTML()
         show_code = widgets.ToggleButton(description="Code of this view", icon="code", layout={"width": "170px"})
@@ -55,7 +55,9 @@ class Shell(widgets.VBox):
         show_code.observe(lambda _: self._update_code(), names="value")
         save.on_click(lambda _: self.attempt(lambda: self._save_beside_the_notebook(kind.value.lower())))
         bar = widgets.HBox([show_code, save, kind])
-        stopped = f"<p role='alert'><b>Python has stopped. What is shown stays; to go on, {self.again}.</b></p>"
+        stopped = (
+            f"<p role='alert'><b>Python has stopped. The page keeps its last state; to continue, {self.again}.</b></p>"
+        )
         begin = [widgets.HTML(STYLE), widgets.HTML(stopped).add_class("lamae-stopped")]
         super().__init__([*begin, *parts, self._message, *below, self.words, bar, self._shown_code])
         self.add_class("lamae-shell").add_class(f"lamae-{self.name}")
@@ -65,15 +67,15 @@ class Shell(widgets.VBox):
         raise NotImplementedError
 
     def code(self) -> str:
-        """The lines of Python that draw the present view again."""
+        """The lines of Python that reproduce the present view."""
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What the present view shows, for those who do not see it."""
+        """A description of the present view, for screen readers."""
         raise NotImplementedError
 
     def save(self, path: Path | str) -> Path:
-        """Keep the present view: all figures as one .html file that works offline, or the first as .png or .svg."""
+        """Save the present view: all figures as one .html file that works offline, or the first as .png or .svg."""
         path, ending = Path(path), picture_ending(path)
         if ending == ".html":
             sections = [Section("What it shows", "", self.figures()), Section("To draw this again", self.code())]
@@ -88,7 +90,7 @@ class Shell(widgets.VBox):
         self._message.value = f"<p role='{role}'><b>{html.escape(message)}</b></p>" if message else ""
 
     def attempt(self, action) -> None:
-        """Do what was asked for; what is wrong with it is said in one sentence, and the view stays as it was."""
+        """Run an action; an ECGError is shown as a message, and the view stays unchanged."""
         try:
             self.say("")
             action()
@@ -96,7 +98,7 @@ class Shell(widgets.VBox):
             self.say(str(error), alert=True)
 
     def changed(self) -> None:
-        """To be called when the view is another: its words and code follow."""
+        """Called when the view has changed: updates description and code."""
         self.words.value = f"<p role='status' aria-live='polite'>{html.escape(self.describe())}</p>"
         self._update_code()
 
@@ -107,13 +109,13 @@ class Shell(widgets.VBox):
         number = 1
         while Path(f"{self.name}-{number}.{kind}").exists():
             number += 1
-        self.say(f"Saved as {self.save(f'{self.name}-{number}.{kind}')}, beside the notebook.")
+        self.say(f"Saved as {self.save(f'{self.name}-{number}.{kind}')}, next to the notebook.")
 
     def _ipython_display_(self) -> None:
         self._still = still.display_with_still(self, self.heading, self.figures()[0], self.describe())
 
     def renew_picture(self) -> None:
-        """Let the picture that is kept in the notebook show the present view."""
+        """Update the still picture in the notebook to the present view."""
         if self._still is not None:
             self._still.update(still.still(self.figures()[0], self.describe()), raw=True)
 
@@ -143,7 +145,7 @@ def redraw(shown: go.FigureWidget, figure: go.Figure) -> None:
 
 
 def ecg_title(store: Store, row: int) -> str:
-    """Which ECG this is and what is known of it: "row 12, patient 7, F, 63 years: I44.7 Left bundle-branch block"."""
+    """Row, patient, sex, age and codes: "row 12, patient 7, F, 63 years: I44.7 Left bundle-branch block"."""
     ecg = store.index.iloc[row]
     age = f"{ecg.age_years:.0f} years" if ecg.age_years == ecg.age_years else "age unknown"
     codes = ", ".join(name_of(code) for code in ecg.codes) or "no code"
@@ -151,7 +153,7 @@ def ecg_title(store: Store, row: int) -> str:
 
 
 def open_ecg(place: widgets.Box, store: Store, row: int, note: str = "") -> None:
-    """Show this ECG of the store in a box, in place of the one before."""
+    """Show this ECG of the store in a box, replacing the previous one."""
     words = html.escape(f"{ecg_title(store, row)}{'. ' if note else ''}{note}")
     if not place.children:
         place.children = (widgets.HTML(), ECGPaper(store.recording(row), title=f"row {row}"))

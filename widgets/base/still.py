@@ -1,4 +1,4 @@
-"""A widget in a notebook, with a picture of it for wherever no widget lives: on GitHub, or without a kernel.
+"""A widget in a notebook, with a still picture for pages without live widgets: on GitHub, or without a kernel.
 
 The picture is an output of its own. In one output with the widget GitHub would show it, but JupyterLab would not: of a
 notebook that is opened again it shows "model not found" in place of all that the output holds.
@@ -22,7 +22,7 @@ STYLE = """
 
 
 def still(figure: go.Figure, words: str) -> dict:
-    """The picture of a figure, where a Chrome is installed, and what it shows in words for those who do not see it."""
+    """The picture of a figure, if Chrome is installed, with a description for screen readers."""
     try:
         return {"image/png": picture(figure), "text/plain": words}
     except ECGError:  # without a Chrome; the widget itself needs none
@@ -30,7 +30,7 @@ def still(figure: go.Figure, words: str) -> dict:
 
 
 def display_with_still(widget: widgets.DOMWidget, name: str, figure: go.Figure, words: str) -> DisplayHandle:
-    """Show a widget, and before it the picture; returns the handle by which the picture can be renewed."""
+    """Show a widget, and before it the picture; returns the handle to update the picture."""
     widget.add_class("lamae-displayed")
     shown = display({"text/plain": words}, raw=True, display_id=True)
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}

@@ -46,7 +46,7 @@ class ECGPaper(anywidget.AnyWidget):
     Arguments and errors as of `paper_figure`. They are attributes too, which may be set and read at any time:
     recording, lead_layout (ipywidgets has taken the name layout), mm_per_s, mm_per_mv, overlay, mask, flags, start_s,
     calipers, view, rate_bpm and title; `show` changes the ECG and all that belongs to it at once. Panning and zooming
-    need no kernel; the view is sent to Python once it rests.
+    need no kernel; the view is sent to Python when it stops changing.
 
     Example:
         import lamae_toolkit as lt
@@ -118,7 +118,7 @@ class ECGPaper(anywidget.AnyWidget):
             rate_bpm=rate_bpm,
             title=title,
         )
-        self.on_msg(lambda *_: self.send("here"))  # by which the browser knows that Python is there
+        self.on_msg(lambda *_: self.send("here"))  # tells the browser that Python is running
         self._kept = [
             name
             for name in self.keys
@@ -136,7 +136,7 @@ class ECGPaper(anywidget.AnyWidget):
         rate_bpm: float | int | None = None,
         title: str = "",
     ) -> None:
-        """Put another ECG on the paper, in the layout, speed and gain that it has; calipers are put away."""
+        """Show another ECG in the present layout, speed and gain; calipers are removed."""
         check_paper(recording, self.lead_layout, self.mm_per_s, self.mm_per_mv, mask)
         with self.hold_sync():  # one message to the browser
             self.calipers = self.view = self.overlay = self.mask = self.flags = None
@@ -215,7 +215,7 @@ class ECGPaper(anywidget.AnyWidget):
 
     @traitlets.validate("recording", "mask", "lead_layout", "mm_per_s", "mm_per_mv", "calipers", "view")
     def _checked(self, proposal: dict) -> object:
-        """The same sentences for what is set later as for what is given at the beginning."""
+        """The same checks for traits that are set later as for arguments."""
         names = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "mask", "calipers", "view")
         now = {name: getattr(self, name) for name in names} | {proposal["trait"].name: proposal["value"]}
         check_paper(*now.values())
@@ -248,7 +248,7 @@ def _sent_page(recording: Recording, layout: str) -> dict:
 
 
 def _note(recording: Recording) -> str:
-    """What is to be known before one looks: what is missing, or more than one page."""
+    """Notes on missing leads, and on more than one page."""
     absent = [lead for lead in LEADS if lead not in recording.leads]
     parts = [f"Not recorded: {', '.join(absent)}."] if absent else []
     if recording.duration_s < PAGE_S:
@@ -263,7 +263,7 @@ def _as_base64(value: bytes) -> dict:
 
 
 def _short(value: object) -> object:
-    """Whole numbers without a point, as JavaScript writes them."""
+    """Integers without a decimal point, as JavaScript writes them."""
     if isinstance(value, (list, tuple)):
         return [_short(one) for one in value]
     return int(value) if isinstance(value, float) and value == int(value) else value

@@ -107,7 +107,7 @@ class EmbeddingMap(Shell):
 
     @property
     def positions(self) -> np.ndarray:
-        """Where the ECGs are on the chosen map; computed once."""
+        """The positions of the ECGs on the chosen map; cached."""
         view = (self.reads.value, self.method.value)
         if view not in self._kept:
             if self.method.value == "t-sne":
@@ -117,7 +117,7 @@ class EmbeddingMap(Shell):
 
     @property
     def neighbors(self) -> pd.DataFrame | None:
-        """Of the ECG that was asked for; as many as there are, if fewer than asked for."""
+        """The neighbors of the chosen ECG; all other ECGs if there are fewer than requested."""
         if self.asked is None:
             return None
         count = min(self.count.value, len(self.rows) - 1)
@@ -147,7 +147,7 @@ class EmbeddingMap(Shell):
         )
 
     def describe(self) -> str:
-        """What is on the map, what is selected, and what is near."""
+        """The map, the selection, and the nearest neighbors."""
         patients = self.index.patient_id.nunique()
         text = f"{len(self.rows)} ECGs of {patients} patients, colored by {self.color.label}."
         if self.method.value == "pca":
@@ -179,8 +179,8 @@ class EmbeddingMap(Shell):
         self.list.value = self._selection_list() if len(self.chosen) else ""
 
     def _lassoed(self) -> None:
-        """Select what the outlines hold that are drawn on the map, lassos or boxes."""
-        # From the page's own words: plotly's Python makes no object of an outline that has no color of its own.
+        """Select the ECGs inside the outlines (lassos or boxes) drawn on the map."""
+        # From the JSON: plotly's Python creates no object for an outline without a color.
         outlines = [_corners(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
         if outlines:
             self.choose(np.concatenate([inside(self.positions, outline) for outline in outlines]))

@@ -1,4 +1,4 @@
-"""The ICD-10 board: how well each code is predicted, what a threshold does to patients, and the ECGs behind it."""
+"""The ICD-10 board: scores of each code, the effect of a threshold on patients, and the ECGs behind it."""
 
 import html
 from collections.abc import Sequence
@@ -69,7 +69,9 @@ class ICD10Board(Shell):
             raise ECGError("There is no evaluation to show; give at least one, as from `evaluate`.")
         self.store, self.evaluations = store, {evaluation.name: evaluation for evaluation in evaluations}
         if len(self.evaluations) < len(evaluations):
-            raise ECGError("Two of the evaluations have one name; give each its own with `evaluate(..., name=...)`.")
+            raise ECGError(
+                "Two of the evaluations have the same name; give each its own with `evaluate(..., name=...)`."
+            )
         self._n_bootstrap, self._kept = n_bootstrap, {}
         self.opened: int | None = None
         self._build(evaluations[0])
@@ -135,17 +137,17 @@ class ICD10Board(Shell):
 
     @property
     def evaluation(self) -> Evaluation:
-        """That of the chosen model."""
+        """The evaluation of the chosen model."""
         return self.evaluations[self.model.value]
 
     @property
     def baseline_evaluation(self) -> Evaluation | None:
-        """That of the baseline."""
+        """The evaluation of the baseline."""
         return self.evaluations.get(self.baseline.value)
 
     @property
     def operating_point(self) -> OperatingPoint:
-        """What the chosen threshold does at the chosen prevalence."""
+        """The operating point at the chosen threshold and prevalence."""
         labels, probabilities = self.evaluation.predictions.of_code(self.code_choice.value)
         return operating_point(
             labels, probabilities, self.threshold.value, self._weights(), self.prevalence.value or None
@@ -174,10 +176,10 @@ class ICD10Board(Shell):
         )
 
     def describe(self) -> str:
-        """The code's scores and what the threshold does."""
+        """The scores of the code and the operating point."""
         code, point, row = self.code_choice.value, self.operating_point, self._row
         few = f" Only {row.positives:.0f} ECGs have it: read the intervals with care." if row.positives < FEW else ""
-        opened = f" The ECG in row {self.opened} is opened and ringed." if self.opened is not None else ""
+        opened = f" The ECG in row {self.opened} is opened and marked by a ring." if self.opened is not None else ""
         return (
             f"{name_of(code)}, {self.model.value}: AUROC {row.auroc:.3f} ({row.auroc_low:.3f} to {row.auroc_high:.3f}),"
             f" AUPRC {row.auprc:.3f} ({row.auprc_low:.3f} to {row.auprc_high:.3f}), on {row.positives:.0f} of"
@@ -202,7 +204,7 @@ class ICD10Board(Shell):
         return self._keep("table", self.evaluation.table, self.model.value).loc[self.code_choice.value]
 
     def _keep(self, what: str, make, *view):
-        """What takes long is computed once for each view that it depends on."""
+        """Slow results are cached for each view."""
         if (what, *view) not in self._kept:
             self._kept[(what, *view)] = make()
         return self._kept[(what, *view)]
@@ -274,7 +276,7 @@ class ICD10Board(Shell):
             self.open_row(int(trace.customdata[points.point_inds[0]][0]))
 
     def open_row(self, row: int) -> None:
-        """Show one ECG of the store below the board, and ring it."""
+        """Show one ECG of the store below the board, and mark it by a ring."""
         predictions, code = self.evaluation.predictions, self.code_choice.value
         _, probabilities = predictions.of_code(code)
         scored = probabilities[predictions.rows == row]

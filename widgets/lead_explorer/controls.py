@@ -79,7 +79,7 @@ class LeadControls(widgets.VBox):
         return [lead for lead, button in self.leads.items() if button.value]
 
     def listen(self, update: Callable[[], None], refuse: Callable[[str], None]) -> None:
-        """Call `update` when a control has another value; if it raises ECGError, the control goes back to its old one.
+        """Call `update` when a control changes; if it raises ECGError, the control is reset.
 
         refuse: receives the message of the error.
         """
@@ -112,7 +112,7 @@ class LeadControls(widgets.VBox):
                 button.value = True
 
     def rename(self, names: Iterable[str]) -> None:
-        """Offer these ECGs; the one that is shown stays chosen."""
+        """List these ECGs; the displayed one stays chosen."""
         with self.quietly():
             kept = self.ecg.value
             self.ecg.options = list(names)
@@ -120,7 +120,7 @@ class LeadControls(widgets.VBox):
 
     @contextmanager
     def quietly(self) -> Iterator[None]:
-        """Controls are set without a reaction to each."""
+        """Set controls without calling `update` for each."""
         self._quiet = True
         try:
             yield

@@ -68,7 +68,7 @@ class View:
         return self.weights, "weight"
 
     def figures(self) -> list[go.Figure]:
-        """All that is shown, as new figures; the ECG first."""
+        """All figures of the view; the ECG first."""
         shown = [weighted_strips_figure(self.recording, self.weights, self.name), geometry_figure(*self.on_the_body)]
         if self.recorded is not None:
             shown.append(probabilities_figure(self.summary.probabilities, self.recorded, self.intervals, self.code))
@@ -114,7 +114,7 @@ class View:
         return lines
 
     def in_words(self) -> str:
-        """What is shown, for those who do not see it."""
+        """A description of the view, for screen readers."""
         absent = [lead for lead in LEADS if lead not in self.recording.leads]
         parts = [
             f"{self.name}, {self.recording.duration_s:g} s: {len(self.summary.leads)} of"
@@ -209,7 +209,7 @@ class LeadPanel:
         self.show_attribution()
 
     def take_away(self) -> None:
-        """Take all its figures off the page."""
+        """Remove all its figures from the page."""
         self._plots.take_away(self._group)
         self._plots.send_all()
 
@@ -223,6 +223,6 @@ class LeadPanel:
 
 
 def _listed(values: pd.Series) -> str:
-    """The values in words, the largest first."""
+    """The values as text, the largest first."""
     order = values.reindex(values.abs().sort_values(ascending=False, kind="stable").index)
     return ", ".join(f"{name} {value:.3g}" for name, value in order.items())

@@ -28,10 +28,10 @@ from lamae_toolkit.widgets.lead_explorer.controls import LeadControls
 from lamae_toolkit.widgets.lead_explorer.panel import LeadPanel, View
 
 PAUSE_S, SHORT_PAUSE_S = 0.5, 0.1
-"""After the last change: until Shapley values are computed, and until computed ones are shown."""
+"""Seconds after the last change until Shapley values are computed, and until computed ones are shown."""
 KEPT_ECGS = 12
 ByName = Mapping[str, Any]
-"""Recordings by name, read on demand: nothing may look at them before, not even a type checker."""
+"""Recordings by name, read on demand: nothing may access them before, not even a type checker."""
 
 
 class LeadExplorer(Shell):
@@ -85,7 +85,7 @@ class LeadExplorer(Shell):
         self.controls.pin.observe(lambda _: self._pin(), names="value")
 
     def _first_view(self) -> View:
-        """Of the first ECG that can be read; ECGError if none can."""
+        """The view of the first readable ECG; ECGError if there is none."""
         errors = []
         for name in self.recordings:
             try:
@@ -102,15 +102,15 @@ class LeadExplorer(Shell):
 
     @property
     def view(self) -> View:
-        """What is shown now."""
+        """The present view."""
         return self.panel.view
 
     def figures(self) -> list[go.Figure]:
-        """The figures of the view, and then those of the pinned one."""
+        """The figures of the view, followed by those of the pinned one."""
         return self.view.figures() + (self.pinned.view.figures() if self.pinned else [])
 
     def code(self) -> str:
-        """Lines that make the figures again, from `recordings` by name, `model`, `probe` and `calibration`."""
+        """Lines that reproduce the figures, from `recordings` by name, `model`, `probe` and `calibration`."""
         pinned = ["# The pinned one:", *self.pinned.view.lines()] if self.pinned else []
         return "\n".join(["import lamae_toolkit as lt", *self.view.lines(), *pinned])
 
@@ -129,7 +129,7 @@ class LeadExplorer(Shell):
         self.controls.ecg.value = name
 
     def _view(self) -> View:
-        """The view that the controls ask for; ECGError if it is not available."""
+        """The view that the controls select; ECGError if it is not available."""
         chosen = self.controls
         name, changes = chosen.ecg.value, chosen.changes
         encoded = self._encode(name, changes)
@@ -165,7 +165,7 @@ class LeadExplorer(Shell):
         return self._as_recorded[name]
 
     def _encode(self, name: str, changes: Changes) -> EncodedECG:
-        """The ECG with these changes, encoded; the last few are kept."""
+        """The ECG with these changes, encoded; the last few are cached."""
         key = (name, changes)
         if key not in self._encoded:
             self._encoded[key] = encode_ecg(self.model, changes(self.recordings[name]), self.probe)
@@ -174,7 +174,7 @@ class LeadExplorer(Shell):
         return self._encoded[key]
 
     def _update(self) -> None:
-        """Show what the controls ask for; ECGError if it is not available."""
+        """Show the view that the controls select; ECGError if it is not available."""
         with self._lock:
             view = self._view()
             self.say("")
@@ -218,7 +218,7 @@ class LeadExplorer(Shell):
         return self._found_flags[key]
 
     def _ask_for_attribution(self, view: View) -> None:
-        """Let the Shapley values of the leads be shown, and first computed where needed."""
+        """Show the Shapley values of the leads, computed first if needed."""
         if view.attribution is not None:
             self.background.ask(SHORT_PAUSE_S, lambda newest: self._show_attribution(newest))
         elif self.probe is not None:
@@ -256,6 +256,6 @@ class LeadExplorer(Shell):
 
 
 def _keep_the_last(kept: dict) -> None:
-    """Forget what is older than the last few."""
+    """Drop all but the last few."""
     for old in list(kept)[:-KEPT_ECGS]:
         del kept[old]

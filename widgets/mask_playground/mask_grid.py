@@ -1,4 +1,4 @@
-"""Leads and patches of an ECG as a grid on the page, where they are masked and shown by mouse or keyboard."""
+"""Leads and patches of an ECG as a grid on the page, which are masked by mouse or keyboard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ DASHES_PX = {"solid": [], "dash": [6, 4], "dashdot": [8, 3, 2, 3], "dot": [2, 3]
 
 
 class MaskGrid(anywidget.AnyWidget):
-    """The grid alone: the mask comes from the page, the reconstructions from Python.
+    """The grid only: the mask comes from the page, the reconstructions from Python.
 
     masked: a word of 0 and 1 for each lead, 1 where a patch is masked. cursor: the lead and the patch that the keys
     are at. On the page leads stand in the order of `LEADS`, here in that of the recording.
@@ -38,7 +38,7 @@ class MaskGrid(anywidget.AnyWidget):
         """Another ECG, as the models read it."""
         self.leads = recording.leads
         signal_mv = recording.signal_mv[self._rows()]
-        # As in `ecg_figure`: one scale for all leads; a rare spike may leave the frame.
+        # As in `ecg_figure`: one scale for all leads; a rare spike may exceed it.
         bottom, top = np.quantile(signal_mv, [0.0005, 0.9995]) * 1.15 + np.array([-0.15, 0.15])
         steps, scale_mv = _in_two_bytes(signal_mv)
         names = [name for name in LEADS if name in self.leads]
@@ -65,7 +65,7 @@ class MaskGrid(anywidget.AnyWidget):
         errors: Mapping[str, Float[np.ndarray, " l"]],
         text: str,
     ) -> None:
-        """What is masked, its reconstructions, their errors, and all that in words."""
+        """The mask, its reconstructions, their errors, and a description."""
         rows = self._rows()
         steps, scale_mv = _in_two_bytes(
             np.stack([reconstruction.signal_mv[rows] for reconstruction in reconstructions.values()])
@@ -74,17 +74,17 @@ class MaskGrid(anywidget.AnyWidget):
         means = _sent([mean_error(of, mask) for of in errors.values()])
         self._text = text
         self.masked = ["".join("01"[int(patch)] for patch in mask[row]) for row in rows]
-        # Counted, so that the page hears of every answer, even of one that changes nothing.
+        # Counted, so that the page is notified of every answer, even if nothing changes.
         count = self._reconstructed.get("count", 0) + 1
         self._reconstructed = {"data": steps, "scale_mv": scale_mv, "errors": numbers, "means": means, "count": count}
 
     def mask(self) -> Bool[np.ndarray, "l n"]:
-        """What is masked on the page, a row for each lead of the recording."""
+        """The mask of the page, a row for each lead of the recording."""
         shown = np.array([[patch == "1" for patch in row] for row in self.masked])
         return shown[np.argsort(self._rows())]
 
     def _rows(self) -> list[int]:
-        """Where each lead of the page is in the recording."""
+        """The index in the recording of each lead of the page."""
         return [self.leads.index(name) for name in LEADS if name in self.leads]
 
 

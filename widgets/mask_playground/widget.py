@@ -30,9 +30,9 @@ class MaskPlayground(Shell):
 
     models: one to four by name, with patches of one length; by default the two that come with the toolkit, LAMAE and
     its twin that reads every lead on its own (`shipped_pair`). ratio, seed: of the random mask at the beginning. mask,
-    reconstructions and errors are attributes: what is masked (a row for each lead of the recording), what each model
-    made of it, and its error in each lead. `show` opens another ECG, `set_mask` masks what you choose.
-    ECGError if the ECG is too short, or if one mask does not fit all models.
+    reconstructions and errors are attributes: the mask (a row for each lead of the recording), the reconstruction of
+    each model, and its error in each lead. `show` opens another ECG, `set_mask` masks what you choose. ECGError if the
+    ECG is too short, or if one mask does not fit all models.
 
     Example:
         import lamae_toolkit as lt
@@ -86,7 +86,7 @@ class MaskPlayground(Shell):
 
     @property
     def lead(self) -> str:
-        """The lead that was clicked last, or that the keys are at."""
+        """The lead that was clicked last, or that has the keyboard cursor."""
         return self.grid.cursor[0]
 
     @property
@@ -106,15 +106,15 @@ class MaskPlayground(Shell):
             self._random_mask()
 
     def set_mask(self, mask: Bool[np.ndarray, "l n"]) -> None:
-        """Mask these patches, True where masked, a row for each lead of the recording; ECGError if nothing is left."""
+        """Mask these patches, True where masked, one row per lead of the recording; ECGError if nothing is visible."""
         if mask.shape != self.shape[1:]:
             raise ECGError(f"The mask has the shape {mask.shape}, but the ECG has {self.shape[1:]} leads and patches.")
         if mask.all():
-            raise ECGError("Nothing would be left to reconstruct from: leave at least one patch visible.")
+            raise ECGError("Nothing is visible to reconstruct from: leave at least one patch visible.")
         self._apply(mask, None)
 
     def _apply(self, mask: np.ndarray, random: tuple[float, int] | None) -> None:
-        """Let the models reconstruct; random: ratio and seed, if the mask was sampled with them."""
+        """Reconstruct with all models; random: ratio and seed, if the mask was sampled with them."""
         self.reconstructions = reconstruct_masked(self.models, self.read, mask)
         self.errors = {
             name: masked_errors(self.read, reconstruction, mask)
@@ -127,12 +127,12 @@ class MaskPlayground(Shell):
             self.changed()
 
     def _tell_page(self) -> None:
-        """What is masked and its reconstructions, in one message to the page."""
+        """The mask and its reconstructions, in one message to the page."""
         with self.grid.hold_sync():
             self.grid.show_reconstructions(self.mask, self.reconstructions, self.errors, self.describe())
 
     def _take(self) -> None:
-        """What was masked on the page; what is refused there goes back to what it was."""
+        """Apply the mask of the page; a refused one is reset."""
         wanted = self.grid.mask()
         if not np.array_equal(wanted, self.mask):
             self.attempt(lambda: self.set_mask(wanted))
@@ -169,7 +169,7 @@ class MaskPlayground(Shell):
         return error_figure(self.read, self.reconstructions, self.mask)
 
     def code(self) -> str:
-        """Lines that make the mask, the reconstructions and both figures again, from `recording` (and `models`)."""
+        """Lines that reproduce the mask, the reconstructions and both figures, from `recording` (and `models`)."""
         if self._random:
             ratio, seed = self._random
             generator = f"torch.Generator().manual_seed({seed})"
@@ -191,34 +191,34 @@ class MaskPlayground(Shell):
         )
 
     def describe(self) -> str:
-        """What is masked, and how near each model comes to the truth."""
+        """The mask, and the error of each model."""
         leads, patches = self.shape[1:]
         whole = [name for name, row in zip(self.recording.leads, self.mask, strict=True) if row.all()]
-        said = f"ECG of {leads} lead{'s' * (leads > 1)}, {self.read.duration_s:g} s in {patches} patches a lead."
+        text = f"ECG of {leads} lead{'s' * (leads > 1)}, {self.read.duration_s:g} s in {patches} patches a lead."
         if not self.mask.any():
-            return f"{said} Nothing is masked: mask a patch by a click, or a lead by a click on its name."
+            return f"{text} Nothing is masked: mask a patch by a click, or a lead by a click on its name."
         completely = f"; completely masked: {', '.join(whole)}" if whole else ""
         errors = [f"{name} {mean_error(values, self.mask):.2f}" for name, values in self.errors.items()]
-        said += f" Masked: {self.mask.mean():.0%} of the patches{completely}. Error: {', '.join(errors)}"
-        said += " (0 is exact, 1 is what guessing the mean of each lead gives)."
+        text += f" Masked: {self.mask.mean():.0%} of the patches{completely}. Error: {', '.join(errors)}"
+        text += " (0 is exact, 1 is what guessing the mean of each lead gives)."
         if len(self.errors) > 1:
             table = np.stack(list(self.errors.values()))[:, self.mask.any(axis=1)]
             wins = np.bincount(table.argmin(axis=0), minlength=len(table))
             best = ", ".join(f"{name} in {number}" for name, number in zip(self.errors, wins, strict=True))
-            said += f" Nearest to the truth, by leads: {best}."
+            text += f" Smallest error, by number of leads: {best}."
         if whole:
-            said += (
+            text += (
                 " The amplitude in mV of a completely masked lead is taken from that lead; its shape is reconstructed."
             )
-        return said
+        return text
 
     def _notes(self, config) -> list[str]:
-        """What is to be known of this ECG before one looks."""
+        """Notes on this ECG."""
         recording, notes = self.recording, []
         absent = [name for name in LEADS if name not in recording.leads]
         if len(recording.leads) == 1:
             notes.append(
-                f"This ECG has lead {recording.leads[0]} alone, so there is no other lead to reconstruct it from."
+                f"This ECG has lead {recording.leads[0]} only, so there is no other lead to reconstruct it from."
             )
         elif absent:
             notes.append(f"Not recorded: {', '.join(absent)}.")
@@ -235,9 +235,9 @@ class MaskPlayground(Shell):
 
 
 def _check_models(models: Mapping[str, LAMAE]) -> None:
-    """Refuse (ECGError) models that cannot be shown one mask side by side."""
+    """Refuse (ECGError) models that cannot be compared on one mask."""
     if not 0 < len(models) <= len(LOOKS):
-        raise ECGError(f"{len(models)} models cannot be told apart side by side; give 1 to {len(LOOKS)} of them.")
+        raise ECGError(f"{len(models)} models cannot be told apart in one figure; give 1 to {len(LOOKS)} of them.")
     alike = {"patch_samples": "samples a patch", "sampling_rate_hz": "Hz", "max_patches": "patches a lead"}
     (first, reference), *others = models.items()
     for name, model in others:
@@ -246,5 +246,5 @@ def _check_models(models: Mapping[str, LAMAE]) -> None:
             if ours != theirs:
                 raise ECGError(
                     f"{first} reads {ours:g} {unit}, but {name} {theirs:g}, so one mask does not fit both; give models"
-                    " that cut the ECG alike."
+                    " with equal patches."
                 )

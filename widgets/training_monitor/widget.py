@@ -1,4 +1,4 @@
-"""The training monitor: the loss while a model trains, and one ECG that it reconstructs better and better."""
+"""The training monitor: the loss while a model trains, and one ECG that it reconstructs during training."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -52,15 +52,15 @@ class TrainingMonitor(Shell):
         seed: int = 0,
     ) -> None:
         if every < 1:
-            raise ECGError(f"The monitor cannot reconstruct every {every} steps; give a number from 1 on.")
+            raise ECGError(f"The monitor cannot reconstruct every {every} steps; give 1 or more.")
         if not 0 <= row < len(store):
-            raise ECGError(f"The store has no row {row}, only 0 to {len(store) - 1}; watch one of these.")
+            raise ECGError(f"The store has no row {row}, only 0 to {len(store) - 1}; choose one of these.")
         self.model, self.row, self.every, self.seed = model, row, every, seed
         self.watched = MonitoredECG.of(store, row, model, seed)
         self.logged, self.snapshots, self.steps = list(log), [], None
         self._last: Snapshot | None = None
-        # Not the thread but an event says that training has ended: Python 3.11 takes a thread for ended when the wait
-        # for it is interrupted.
+        # An event, not the thread, marks the end of training: Python 3.11 considers a thread finished when the wait for
+        # it is interrupted.
         self._halt, self._ended, self._training, self._error = threading.Event(), threading.Event(), None, None
         self._ended.set()
         self._state = "Not started."
@@ -69,12 +69,12 @@ class TrainingMonitor(Shell):
         self.bar.style.bar_color = "#0072B2"
         self._curve, self._ecg = (live(figure, self.name) for figure in self.figures())
         self.button.on_click(lambda _: self.attempt(self._press))
-        heading = widgets.HTML(f"<p>Watched: {ecg_title(store, row)}</p>")
+        heading = widgets.HTML(f"<p>Monitored: {ecg_title(store, row)}</p>")
         super().__init__([widgets.HBox([self.button, self.bar]), self._curve, heading, self._ecg])
         self.changed()
 
     def figures(self) -> list[go.Figure]:
-        """The learning curve, and the watched ECG as last reconstructed."""
+        """The learning curve, and the last reconstruction of the monitored ECG."""
         return [progress_figure(self.logged, self.snapshots, self.steps), snapshot_figure(self.watched, self._last)]
 
     def code(self) -> str:
@@ -88,15 +88,15 @@ class TrainingMonitor(Shell):
         )
 
     def describe(self) -> str:
-        """How far training is, and how well the model reconstructs."""
+        """The progress of training, and the error of the reconstruction."""
         text = self._state
         if self.logged:
             text += f" Step {self.logged[-1]['step']}: loss {self.logged[-1]['loss']:.3f}."
         if self.snapshots:
             first, last = self.snapshots[0], self.snapshots[-1]
-            text += f" The watched ECG is reconstructed with an error of {last.error:.3f} (step {last.step})"
+            text += f" The monitored ECG is reconstructed with an error of {last.error:.3f} (step {last.step})"
             text += f", at step {first.step} it was {first.error:.3f}." if last is not first else "."
-        return f"{text} An error of 1 is what guessing the mean of each lead gives."
+        return f"{text} An error of 1 is that of predicting the mean of each lead."
 
     def watch(self, step: int, row: dict | None) -> bool:
         """What `pretrain` calls after every step; True once the stop button was pressed."""
@@ -109,7 +109,7 @@ class TrainingMonitor(Shell):
         return self._halt.is_set()
 
     def _show(self, step: int) -> None:
-        """Reconstruct the watched ECG again and update both figures."""
+        """Reconstruct the monitored ECG again and update both figures."""
         self._last = take_snapshot(self.model, self.watched, step)
         self.snapshots = [old for old in self.snapshots if old.step < step] + [self._last]
         curve, ecg = self.figures()
@@ -125,11 +125,11 @@ class TrainingMonitor(Shell):
     def start(
         self, pretrain: Callable, model: PretrainedModel, store: Store, rows: Any, folder: Any, config: Any, **more
     ) -> None:
-        """Train in the background: `pretrain` (or a function that is called like it) with what it takes."""
+        """Train in the background: `pretrain` (or a function with the same signature) with its arguments."""
         if model is not self.model:
-            raise ECGError("This monitor watches another model; make one with the model that is to be trained.")
+            raise ECGError("This monitor is of another model; make one with the model that you train.")
         if self.running:
-            raise ECGError("Training is under way already; stop it before you start another run.")
+            raise ECGError("Training is already running; stop it before you start another run.")
         self._training = lambda: pretrain(
             model, store, rows, folder, config, watch=self.watch, **{"progress": False} | more
         )
@@ -138,14 +138,14 @@ class TrainingMonitor(Shell):
 
     @property
     def running(self) -> bool:
-        """Whether training is under way."""
+        """Whether training is running."""
         return not self._ended.is_set()
 
     def stop(self) -> None:
-        """Finish the step under way, write the checkpoint and pause; returns at once."""
+        """Finish the present step, write the checkpoint and pause; returns at once."""
         if self.running:
             self._say_state("Stopping after this step.", "Stopping", disabled=True)
-            self._halt.set()  # only now, so that the thread has the last word
+            self._halt.set()  # last, so that the message of the thread comes after
 
     def wait(self) -> None:
         """Wait until training has ended or paused; an error in it is raised here. An interrupt stops it cleanly."""
@@ -173,7 +173,7 @@ class TrainingMonitor(Shell):
         threading.Thread(target=self._run, name="training", daemon=True).start()
 
     def _run(self) -> None:
-        """In the thread: train, and say how it ended."""
+        """In the thread: train, and report how it ended."""
         try:
             if not self.snapshots:
                 self._show(self.logged[-1]["step"] if self.logged else 0)
@@ -186,7 +186,7 @@ class TrainingMonitor(Shell):
             else:
                 self._show(max(done, self._last.step))
                 self._say_state("Done.", "Done", disabled=True)
-        except Exception as error:  # it belongs to the cell that waits, and to the page that shows no cell
+        except Exception as error:  # raised again by `wait`, and shown on the page
             self._error = error
             self._say_state("Training ended with an error; the last checkpoint is kept.", "Resume")
             self.say(str(error), alert=True)
