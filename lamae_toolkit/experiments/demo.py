@@ -28,14 +28,15 @@ def demo(
     n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> dict:
-    """The main job on simulated ECGs: simulate, pretrain, predict ICD-10 codes, look at the leads, write a report.
+    """The complete pipeline on simulated ECGs: simulate, pretrain, predict ICD-10 codes, inspect the leads, write a
+    report.
 
     Command: `lamae demo`. Cost: about 4.5 minutes on two cores. Expected on the unseen patients with seed 0: macro
     AUROC about 0.91 for the heart token (random encoder: 0.82), 0.96 for the summary (random encoder: 0.90).
     Writes `out/store`, `out/checkpoint`, `out/log.jsonl`, `out/metrics.json` and `out/report.html`; a run that was
     interrupted resumes from its last checkpoint. Returns the metrics.
     """
-    # Its figures need plotly: without it, this fails now and not after the training.
+    # Imported here, so that a missing plotly fails before the training and not after it.
     from lamae_toolkit.experiments.demo_report import write_demo_report
 
     out = Path(out)
@@ -44,7 +45,7 @@ def demo(
     torch.manual_seed(seed)
     model = LAMAE(LAMAEConfig())
     train = TrainConfig(steps=steps, seed=seed, save_every=100)
-    # Test and validation patients are not seen in pretraining either.
+    # Test and validation patients are not in pretraining either.
     pretrain(model, store, store.rows(split.train), out, train, progress=progress)
     evaluations = evaluate_beside_random(
         model, store, split, seed=seed, n_bootstrap=n_bootstrap, representations=("heart", "summary"), progress=progress

@@ -60,7 +60,7 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
         ),
         Section(
             "How it learned",
-            "The loss is the squared error on the masked patches, where 1 is what guessing each lead's mean gives.",
+            "The loss is the squared error on the masked patches; 1 is the error of predicting each lead's mean.",
             [learning_curve_figure({"LAMAE": read_log(out)})],
         ),
         Section(
@@ -77,20 +77,20 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
         explanation = attention_summary(model, store.recording(row), lamae.probe)
         text = (
             f"Programmed: {truth}. Each trace is colored by its lead's weight in the heart token (bright is"
-            " more). Weights and attention show what the model combined, not yet proof of why it predicted a code."
+            " more). Weights and attention show what the model combined, not why it predicted a code."
         )
         sections += explanation_sections(explanation, f"Lead weights: {what}", text)
     write_report(
         out / HTML_REPORT_FILE,
         "LAMAE on a simulated cohort",
         f"{len(store)} simulated 12-lead ECGs of {store.index.patient_id.nunique()} patients. All numbers below are of"
-        " simulated patients: they show that the pipeline works, not how it would do in a clinic.",
+        " simulated patients: they show that the pipeline works, not how it would perform in a clinic.",
         sections,
     )
 
 
 def _three_ecgs(store: Store, rows: np.ndarray) -> list[tuple[int, str]]:
-    """Three test ECGs to look at: an inferior infarction, a left bundle-branch block and a normal one, if there are."""
+    """Three test ECGs to look at: an inferior infarction, a left bundle-branch block and a normal one, if present."""
     chosen: list[tuple[int, str]] = []
     for code, what in (("I21.19", "inferior infarction"), ("I44.7", "left bundle-branch block"), (None, "normal ECG")):
         codes = store.index.codes.iloc[rows]

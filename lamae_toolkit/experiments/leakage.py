@@ -1,4 +1,4 @@
-"""What a split by patient prevents, measured: a score that is partly recognition of the person."""
+"""Leakage without a split by patient, measured: part of the score is recognition of the person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, finish
 from lamae_toolkit.plots.cohort import _short
 
 COIN = "a coin toss per patient"
-"""A label that only the identity of a patient predicts: what a model scores on it is leakage."""
+"""A label that only the identity of a patient predicts: any score above 0.5 is leakage."""
 BEFORE_S, AFTER_S, BEAT_HZ = 0.25, 0.45, 50.0
 
 
 def mean_beats(store: Store, rows: np.ndarray) -> Float[np.ndarray, "b d"]:
     """The mean beat of each ECG in all leads, 0.7 s around QRS at 50 samples a second, as one row of numbers.
 
-    QRS complexes are where the slope, summed over leads, peaks; the mean is the median over beats, less its own
+    QRS complexes are where the slope, summed over leads, peaks; the mean is the median over beats, minus its own
     level. What an ECG lacks (a lead, or all beats) is filled with the mean of the other ECGs.
     """
     rate_hz = store.sampling_rate_hz
@@ -51,7 +51,7 @@ class Leak:
     """How a score changes if the ECGs of one patient are on both sides of a split.
 
     with_mate: with folds by ECG, the share of test ECGs of a patient who is in training, too. recognized: of these,
-    the share whose nearest training ECG is of the same patient; by_chance: what a random training ECG would give.
+    the share whose nearest training ECG is of the same patient; by_chance: the same for a random training ECG.
     table: for each label the AUROC by_ecg and by_patient and the difference, with _low and _high, 95 % intervals.
     """
 
@@ -74,9 +74,9 @@ def leak_experiment(
     """Predict labels by the most similar training ECGs, once with folds by ECG and once with folds by patient.
 
     The probability of a label is its share among the `neighbors` nearest ECGs (Euclidean distance of x) of the other
-    folds: each ECG is predicted once, by ECGs it is not among. Everything is repeated with `seeds` random divisions
+    folds: each ECG is predicted once, by ECGs of other folds. Everything is repeated with `seeds` random divisions
     into folds and averaged; intervals are from a bootstrap over patients. labels: a column of 0 and 1 for each label;
-    COIN is added, which is sampled for every patient again with each seed, so that no ECG can show it. Where each
+    COIN is added, which is sampled for every patient with each seed, independently of the ECG. Where each
     patient has one ECG, both divisions are the same.
     """
     _, first, patient = np.unique(patient_ids, return_index=True, return_inverse=True)
@@ -142,7 +142,7 @@ def _leak_table(names: list[str], by_ecg: CodeScores, by_patient: CodeScores) ->
 
 
 def leak_figure(leak: Leak, title: str = "AUROC with folds by ECG and by patient") -> go.Figure:
-    """What each division of the same ECGs makes of each label, with 95 % intervals; 0.5 is guessing."""
+    """AUROC of each label for both divisions of the same ECGs, with 95 % intervals; 0.5 is guessing."""
     figure = go.Figure()
     positions = np.arange(len(leak.table))
     looks = {

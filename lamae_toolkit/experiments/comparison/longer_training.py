@@ -35,7 +35,7 @@ SEEDS = {
     "convolutional network": 1,
     "LAMAE, fine-tuned": 1,
 }
-"""The rows of the table, and with how many seeds each: as many as there was time for."""
+"""The rows of the table with their numbers of seeds, limited by computing time."""
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     cells = [cell for cell in plan.cells() if cell.seed < SEEDS[cell.variant]]
     for cell in cells:
         if not (cell.folder(chosen.out) / SCORES_FILE).is_file():
-            # Fine-tuning with all labels alone: the most that a model can do, and all that there is time for.
+            # Fine-tuning with all labels only, to limit computing time.
             fine_tuned = plan.variants[cell.variant].method == "fine-tune"
             run_cell(
                 replace(full_plan, fractions=(1.0,)) if fine_tuned else full_plan,

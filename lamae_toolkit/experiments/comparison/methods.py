@@ -26,7 +26,7 @@ FEATURES_FILE = "handmade.parquet"
 
 @dataclass(frozen=True)
 class _Parts:
-    """The ECGs of a split: rows of the store, and which of them learn, choose and are scored."""
+    """The ECGs of a split: rows of the store, and indices of training, validation and test."""
 
     rows: np.ndarray
     index: pd.DataFrame
@@ -49,7 +49,7 @@ class _Parts:
 
 
 def _learnable(labels: np.ndarray) -> np.ndarray:
-    """The columns of which there are both ECGs with the class and without it."""
+    """The columns with both positive and negative ECGs."""
     return np.flatnonzero((labels.min(axis=0) == 0) & (labels.max(axis=0) == 1))
 
 
@@ -58,8 +58,8 @@ def probe_scores(
 ) -> dict[str, np.ndarray]:
     """The log-odds of the test ECGs for every task, representation, label fraction and lead set of the plan.
 
-    Label fractions are probed on the full lead set, lead sets with all labels. A class of which the labeled
-    ECGs have none, or nothing else, cannot be learned: its score is 0 for all, an AUROC of 0.5.
+    Label fractions are probed on the full lead set, lead sets with all labels. A class that none or all of
+    the labeled ECGs have cannot be learned: its score is 0 for all, an AUROC of 0.5.
     """
     parts = _Parts.of(store, split)
     scores: dict[str, np.ndarray] = {"rows": parts.rows[parts.test]}

@@ -1,4 +1,4 @@
-"""What is compared with what: plans of models, patients and budgets, and the comparisons that the toolkit offers."""
+"""Plans of comparisons: models, patients and budgets."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ VARIANT_METHODS = ("probe", "fine-tune", "network", "hand-made")
 class Variant:
     """One row of the comparison.
 
-    method: "probe", a frozen model and linear read-outs; "fine-tune", the same trained on labels; "network", a
+    method: "probe", a frozen model and linear probes; "fine-tune", the same trained on labels; "network", a
     convolutional network trained on labels from scratch; "hand-made", measured features and boosted trees.
     model_name: the model, from COMPARED_MODELS. changes: the choices of its configuration that differ from the plan's.
     """
@@ -48,11 +48,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared with what, on which patients, with which budget.
+    """A comparison: variants, tasks, patients and budget.
 
     tasks: the columns of the store's index that are predicted, each with its classes; "codes" are ICD-10 codes.
-    splits: the rotations. Pretraining and probes learn from a split's training folds, penalties are chosen on
-    its validation folds, and its test folds are only scored. fractions: shares of the training patients whose
+    splits: the rotations. Pretraining and probes learn from a split's training folds, C is chosen on its
+    validation folds, and its test folds are only scored. fractions: shares of the training patients whose
     labels a probe gets. subsets: the lead sets (see LEAD_SUBSETS) on which probes are fitted and scored.
     """
 
@@ -69,7 +69,7 @@ class Plan:
     network: SupervisedConfig = field(default_factory=SupervisedConfig)
 
     def pretrained(self, variant: str) -> str:
-        """The variant whose pretraining this one takes over: fine-tuning continues from a probed model."""
+        """The variant whose pretrained model this one uses: fine-tuning continues from a probed model."""
         wanted = replace(self.variants[variant], method="probe")
         names = [name for name, other in self.variants.items() if other == wanted]
         if not names:
@@ -77,7 +77,7 @@ class Plan:
         return names[0]
 
     def cells(self) -> Iterator["Cell"]:
-        """All cells, in an order in which an interrupted comparison has treated all variants alike."""
+        """All cells, ordered so that an interrupted comparison has the same cells of all variants."""
         for seed in self.seeds:
             for rotation in range(len(self.splits)):
                 for variant in self.variants:
@@ -138,7 +138,7 @@ OPEN_CHOICES: dict[str, dict[str, Any]] = {
     "per-record normalization": {"normalization": "record"},
     "amplitude input": {"amplitude_input": True},
 }
-"""The open choices of LAMAE: what each row changes of the default. Depths share the same three layers."""
+"""The open choices of LAMAE: the change of each row from the default. All have the same three layers in total."""
 
 
 def ptbxl(store: Store) -> Plan:
@@ -164,7 +164,7 @@ def simulated(store: Store) -> Plan:
 
 
 def ablation(store: Store) -> Plan:
-    """The open choices of LAMAE, one at a time, scored on validation folds that no test touches.
+    """The open choices of LAMAE, one at a time, scored on validation folds, never on test folds.
 
     On PTB-XL the superclasses are predicted. On another cohort, such as a simulated one, its codes: normalization
     and amplitude can only show where the ECGs are in mV, and PTB-XL's z-scored records are not.
@@ -191,5 +191,5 @@ def _rotation(first: int) -> Split:
 
 
 def _tuning(split: Split, held_out: int) -> Split:
-    """The same split without its test folds: scored on its validation folds, penalties from the last training folds."""
+    """The same split without its test folds: scored on its validation folds; C from the last training folds."""
     return replace(split, train=split.train[:-held_out], validation=split.train[-held_out:], test=split.validation)

@@ -19,20 +19,20 @@ from lamae_toolkit.plots.report import Section, write_report
 
 RESULTS_FILE = "results.json"
 PUBLISHED = Path(__file__).parents[1] / "results"
-"""The finished results that come with the toolkit, one JSON file per comparison, with command, machine and date."""
+"""The published results that come with the toolkit, one JSON file per comparison, with command, machine and date."""
 
 
 def published_results(name: str = "ptbxl") -> dict:
-    """The finished results of a comparison: what `lamae research compare` wrote, with machine and date."""
+    """The published results of a comparison, as `lamae research compare` wrote them, with machine and date."""
     path = PUBLISHED / f"{name}.json"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in PUBLISHED.glob("*.json")))
-        raise ECGError(f"There are no finished results of {name!r}; choose from {names}.")
+        raise ECGError(f"There are no published results of {name!r}; choose from {names}.")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def joined(results: dict, *more: dict) -> dict:
-    """The results of several runs of one comparison in one table; a variant that some share is the first one's."""
+    """The results of several runs of one comparison in one table; a variant in several runs is taken from the first."""
     for other in more:
         if results["plan"]["splits"] != other["plan"]["splits"] or results["plan"]["tasks"] != other["plan"]["tasks"]:
             raise ECGError("These results are of different comparisons: their patients or classes are not the same.")
@@ -46,7 +46,7 @@ def joined(results: dict, *more: dict) -> dict:
 
 
 MAIN = ("per_lead", "trained")
-"""What figures and tables with one value per variant show: a probe on all lead latents, or training on labels."""
+"""The representations in tables with one value per variant: a probe on all lead latents, or training on labels."""
 
 TASK_NAMES = {
     "superclasses": "PTB-XL's diagnostic superclasses",
@@ -69,7 +69,7 @@ def compare_methods(
 ) -> dict:
     """Compute the missing cells of a comparison, and write `out/results.json` and `out/report.html`.
 
-    Returns the results. The first variant of the plan is what the others are compared with. command: how this was
+    Returns the results. The first variant of the plan is the reference of the others. command: how this was
     called, to be kept with the results. See `run_cells` for the rest.
     """
     out = Path(out)
@@ -81,7 +81,7 @@ def compare_methods(
 
 
 def main_rows(results: dict, task: str) -> pd.DataFrame:
-    """The rows of one task with all labels and all leads: what a comparison is first about."""
+    """The rows of one task with all labels and all leads: the main results of a comparison."""
     macro = pd.DataFrame(results["macro"])
     if "difference" not in macro:
         macro[["difference", "difference_low", "difference_high"]] = float("nan")

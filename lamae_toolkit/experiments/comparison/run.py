@@ -1,4 +1,4 @@
-"""Running a comparison: each cell of model, rotation and seed is computed once, however often it is interrupted."""
+"""Running a comparison: each cell of model, rotation and seed is computed once, even after interruptions."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def run_cells(
 ) -> None:
     """Compute all missing cells, several at a time; after an interruption the same call resumes.
 
-    Each worker computes on one thread when there are several. stop_after: so many new cells at most.
+    Each worker computes on one thread when there are several. stop_after: the largest number of new cells.
     Raises ECGError if `out` holds another comparison.
     """
     out = Path(out)
@@ -75,9 +75,9 @@ def run_cell(
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Compute one cell: pretrain if need be, learn from the labels, and keep the scores of the test ECGs.
+    """Compute one cell: pretrain if necessary, learn from the labels, and save the scores of the test ECGs.
 
-    pretrained: gives the pretrained model of a cell, if it is not to be pretrained here. The scores are log-odds, one
+    pretrained: gives the pretrained model of a cell, instead of pretraining here. The scores are log-odds, one
     array (test ECGs, classes) under each `score_key`; also kept, as "rows", are the rows of the test ECGs in the store.
     """
     split, folder, variant = plan.splits[cell.rotation], cell.folder(out), plan.variants[cell.variant]
@@ -114,7 +114,9 @@ def _keep_plan(plan: Plan, store: Store, out: Path) -> None:
     path = out / COMPARISON_PLAN_FILE
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what is new was off in an earlier version
+        kept["train"] = asdict(TrainConfig()) | kept.get(
+            "train", {}
+        )  # settings that an earlier version did not have were off
         for name in now:
             # More seeds and more variants may be added to a comparison; what was computed stays as it is.
             if name not in ("seeds", "variants") and kept.get(name) != now[name]:

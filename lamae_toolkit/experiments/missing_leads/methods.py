@@ -3,7 +3,7 @@
 All methods read the same visible leads and are scored in mV against the masked lead. What they need to know
 beforehand (a regression, the amplitude of a masked lead) is learned from other patients.
 Arrays of ECGs are (b, l, t) in mV with lead names next to them. They must be band-passed alike (0.5 to 40 Hz here), so
-that each lead's mean is 0: nothing about the masked lead's offset has to be known.
+that each lead's mean is 0: the offset of the masked lead is not needed.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ from lamae_toolkit.model.masking import named_lead_mask
 MIN_SCALE_MV = 0.01
 LEAD_MEASURES = ("rmse_mv", "relative_rmse", "correlation")
 
-_I, _II = np.array([0.632, -0.235, -0.059]), DOWER[1]  # lead I is the one in which the simulator departs from Dower
+_I, _II = np.array([0.632, -0.235, -0.059]), DOWER[1]  # the simulator's matrix differs from Dower's in lead I
 
 LEAD_VECTORS = np.stack([_I, _II, _II - _I, -(_I + _II) / 2, _I - _II / 2, _II - _I / 2, *DOWER[2:]])
-"""What each of the twelve leads sees of a dipole (x left, y feet, z front) by Dower's published matrix, (12, 3).
+"""The lead vectors of the twelve leads for a dipole (x left, y feet, z front) by Dower's published matrix, (12, 3).
 
 Dower, Machado & Osborne, Clin Cardiol 3:87 (1980); its pseudo-inverse over I, II and V1 to V6 is the inverse Dower
-matrix of Edenbrandt & Pahlm, J Electrocardiol 21:361 (1988). The simulator's own matrix differs in lead I, which it
-takes as (0.720, -0.100, -0.059), and it turns and scales the field for each patient."""
+matrix of Edenbrandt & Pahlm, J Electrocardiol 21:361 (1988). The simulator's matrix differs in lead I,
+(0.720, -0.100, -0.059), and is rotated and scaled for each patient."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ SCENARIOS: dict[str, tuple[Task, ...]] = {
     "chest leads to limb leads": (Task(PRECORDIAL_LEADS, LIMB_LEADS),),
     "one lead at a time": tuple(Task(tuple(other for other in LEADS if other != lead), (lead,)) for lead in LEADS),
 }
-"""Lead sets in use, and each lead on its own. With I and II the other four limb leads are known, too (Einthoven)."""
+"""Common lead sets, and each lead on its own. I and II determine the other four limb leads (Einthoven)."""
 
 
 # Three linear methods: a matrix (missing, visible), the same for every ECG and every sample.
@@ -83,10 +83,10 @@ def linear_regression(
 
 
 def through_dipole(task: Task) -> Float[np.ndarray, "m v"]:
-    """The classical way, without any training: from the visible leads the heart's dipole, from it the missing leads.
+    """The classical method, without training: the heart's dipole from the visible leads, the missing leads from it.
 
-    missing = D_missing D_visible^+ visible, with Dower's lead vectors D. Six limb leads see two of the dipole's three
-    directions; of the third, least squares takes the smallest that fits, so V1 to V3 must come out too small.
+    missing = D_missing D_visible^+ visible, with Dower's lead vectors D. Six limb leads measure two of the dipole's
+    three directions; of the third, least squares takes the smallest that fits, so V1 to V3 must come out too small.
     """
     visible_part, missing_part = (
         LEAD_VECTORS[[LEADS.index(name) for name in names]] for names in (task.visible, task.missing)
@@ -118,7 +118,7 @@ class Amplitudes:
 
     @classmethod
     def fit(cls, train_mv: Float[np.ndarray, "b l t"], leads: Sequence[str], task: Task) -> "Amplitudes":
-        """Learn it from ECGs of other patients that have all leads; ECGError if they are fewer than the unknowns."""
+        """Learn it from ECGs of other patients that have all leads; ECGError if there are fewer than unknowns."""
         visible, missing = (np.log(_scale_mv(_rows(train_mv, leads, names))) for names in (task.visible, task.missing))
         if len(visible) <= visible.shape[1] + 1:
             raise ECGError(f"{len(visible)} training ECGs are too few to learn amplitudes from; give more.")
@@ -155,7 +155,7 @@ def reconstructed_by_model(
     names, device, parts = (*task.visible, *task.missing), next(model.parameters()).device, []
     with in_float32(model):
         for start in range(0, len(visible_mv), batch_size):
-            # The truth stays outside: the missing leads are zeros.
+            # The true signal is withheld: the missing leads are zeros.
             visible_part = torch.from_numpy(visible_mv[start : start + batch_size].astype(np.float32))
             missing_part = visible_part.new_zeros(len(visible_part), len(task.missing), visible_part.shape[2])
             lead_mask = torch.ones(len(visible_part), len(names), dtype=torch.bool)
@@ -172,10 +172,10 @@ def reconstructed_by_model(
 def lead_scores(
     reconstructed_mv: Float[np.ndarray, "b m t"], true_mv: Float[np.ndarray, "b m t"]
 ) -> dict[str, Float[np.ndarray, "b m"]]:
-    """How far each reconstructed lead is from the true one, per ECG: each of `LEAD_MEASURES`.
+    """The error of each reconstructed lead, per ECG: each of `LEAD_MEASURES`.
 
     rmse_mv = sqrt(mean over samples of (reconstructed - true)^2); relative_rmse = rmse / standard deviation of the true
-    lead (1 is what a flat line gives); correlation = Pearson's, undefined (NaN) where a lead is flat.
+    lead (1 for a flat line); correlation = Pearson's, undefined (NaN) where a lead is flat.
     """
     error = np.sqrt(np.square(reconstructed_mv - true_mv).mean(axis=2))
     reconstructed, true = (signal - signal.mean(axis=2, keepdims=True) for signal in (reconstructed_mv, true_mv))
@@ -214,7 +214,7 @@ def score_table(
 
 
 def mean_of_leads(values: Float[np.ndarray, "b m"]) -> Float[np.ndarray, " b"]:
-    """The mean over an ECG's leads; undefined where that of one of them is."""
+    """The mean over an ECG's leads; NaN if one of them is."""
     return values.mean(axis=1)
 
 

@@ -16,21 +16,21 @@ METHOD_COLORS = {
     "independent leads": ORANGE,
     "flat line": GRAY,
 }
-"""One color for each way to reconstruct a missing lead, in every figure."""
+"""The color of each method of reconstruction in all figures."""
 
 
 def wave_figure(
-    rows: Sequence[Mapping], measure: str = "survives", title: str = "Do P, QRS and T survive in a drawn lead?"
+    rows: Sequence[Mapping], measure: str = "survives", title: str = "Do P, QRS and T survive in a reconstructed lead?"
 ) -> go.Figure:
     """Bars for each scenario, wave and method with their 95 % intervals over patients.
 
     rows: `waves` of `results/missing_leads.json`. measure: survives, polarity_right, correlation or amplitude_ratio.
     """
     names = {
-        "survives": "waves that survive: correlation ≥ 0.7, height within a factor of 2",
-        "polarity_right": "waves whose main deflection points the right way",
+        "survives": "waves that survive: correlation ≥ 0.7, amplitude within a factor of 2",
+        "polarity_right": "waves whose main deflection has the right polarity",
         "correlation": "correlation within the wave",
-        "amplitude_ratio": "height of the wave, drawn / true",
+        "amplitude_ratio": "amplitude of the wave, reconstructed / true",
     }
     _check_known("measure", measure, names)
     table = pd.DataFrame(rows)
@@ -43,7 +43,7 @@ def lead_figure(
     rows: Sequence[Mapping],
     cohort: str,
     measure: str = "rmse_mv",
-    title: str = "How far are drawn leads from the true ones?",
+    title: str = "How far are reconstructed leads from the true ones?",
 ) -> go.Figure:
     """Bars for each scenario and method with their 95 % intervals over patients, in one cohort, the mean over leads.
 
@@ -51,7 +51,7 @@ def lead_figure(
     """
     names = {
         "rmse_mv": "root mean square error in mV",
-        "relative_rmse": "error / spread of the true lead",
+        "relative_rmse": "error / standard deviation of the true lead",
         "correlation": "correlation with the true lead",
     }
     _check_known("measure", measure, names)
@@ -72,27 +72,27 @@ def _check_known(what: str, name: str, known: Mapping) -> None:
         raise ECGError(f"There is no {what} {name!r}; choose from {', '.join(known)}.")
 
 
-def _panels(table: pd.DataFrame, places: list[str], along: str, measure: str, title: str) -> go.Figure:
+def _panels(table: pd.DataFrame, groups: list[str], along: str, measure: str, title: str) -> go.Figure:
     """A panel per scenario, and in it groups of bars, one bar per method."""
     scenarios = list(dict.fromkeys(table.scenario))
     figure = make_subplots(
         rows=1, cols=len(scenarios), shared_yaxes=True, subplot_titles=scenarios, horizontal_spacing=0.02
     )
     for column, scenario in enumerate(scenarios, start=1):
-        there = table[table.scenario == scenario]
-        for method in dict.fromkeys(there.method):
-            part = there[there.method == method].set_index(along).reindex(places)
-            _add_bars(figure, part, places, method, measure, column == 1, row=1, col=column)
+        of_scenario = table[table.scenario == scenario]
+        for method in dict.fromkeys(of_scenario.method):
+            part = of_scenario[of_scenario.method == method].set_index(along).reindex(groups)
+            _add_bars(figure, part, groups, method, measure, column == 1, row=1, col=column)
     figure.update_annotations(font={"size": 12})
     finish(figure.update_layout(barmode="group"), title, height=430)
     return figure.update_layout(margin={"l": 20, "r": 20, "t": 110, "b": 40}, legend={"y": 1.1})
 
 
 def _add_bars(
-    figure: go.Figure, part: pd.DataFrame, places: list[str], method: str, measure: str, legend: bool, **where: int
+    figure: go.Figure, part: pd.DataFrame, groups: list[str], method: str, measure: str, legend: bool, **where: int
 ) -> None:
     figure.add_bar(
-        x=places,
+        x=groups,
         y=part[measure],
         name=method,
         legendgroup=method,

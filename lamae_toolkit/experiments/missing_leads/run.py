@@ -4,8 +4,8 @@
 
 Three cohorts, all band-passed from 0.5 to 40 Hz and resampled to 100 Hz: simulated patients (regressions fitted on
 folds 0 to 13, scored on 16 to 19; other patients than those of the shipped weights), PTB-XL (fitted on folds 1 to 8,
-scored on 9 and 10, which the shipped weights never saw), and LUDB (fitted on PTB-XL's folds 1 to 8, scored on all 200
-records).
+scored on 9 and 10, which are unseen by the shipped weights), and LUDB (fitted on PTB-XL's folds 1 to 8, scored on all
+200 records).
 """
 
 import argparse
@@ -73,7 +73,7 @@ class Cohort:
 
 
 def simulated_cohort(folder: Path, ecgs: int, seed: int) -> Cohort:
-    # The shipped weights learned from patients of seed 0.
+    # The shipped weights were trained on patients of seed 0.
     store, split = simulate_store(folder / "simulated", ecgs, seed=1000 + seed, progress=False), Split()
     parts: dict[str, Any] = {}
     for part, folds in (("train", split.train), ("test", split.test)):
@@ -143,7 +143,7 @@ def score(cohort: Cohort, scenario: str, models: dict[str, LAMAE], seed: int) ->
 
 
 def as_rows(tables: list[pd.DataFrame]) -> list[dict]:
-    """Rows as plain values to four digits, differences of LAMAE alone; what is undefined is left out."""
+    """Rows as plain values to four digits, differences of LAMAE only, without undefined values."""
     rows = pd.concat(tables).to_dict(orient="records")
     return [
         {
