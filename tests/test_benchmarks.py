@@ -52,7 +52,7 @@ def test_a_loop_over_leads_changes_time_and_not_the_result():
     assert torch.allclose(*losses, rtol=1e-6)
 
 
-def test_leads_of_the_plain_design_meet_only_where_they_are_said_to():
+def test_leads_of_the_plain_design_interact_only_where_documented():
     """What is drawn of lead I changes with lead V1 if the leads look at each other, and not otherwise."""
     signal = torch.randn(1, 12, 1000, generator=torch.Generator().manual_seed(0))
     for meet in (True, False):
@@ -140,7 +140,7 @@ def toy() -> Size:
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
 
 
-def test_ways_that_are_exact_give_the_results_of_the_plain_path(cohort, toy):
+def test_exact_variants_give_the_results_of_the_plain_path(cohort, toy):
     batch = cohort.batch(range(8))
     loss, gradient, change = training_ways.Training(toy, training_ways.PLAIN, ALONE).first_step(batch)
     for choice in ({"fused_optimiser": True}, {"fused_attention": True}, {"accumulation": 4}):
@@ -160,7 +160,7 @@ def test_bfloat16_is_near_the_plain_path_and_not_equal(cohort, toy):
     assert 1e-4 < (gradients[1] - gradients[0]).norm() / gradients[0].norm() < 3e-2
 
 
-def test_parts_of_a_step_add_up_to_it_and_each_is_there(cohort, toy):
+def test_parts_of_a_step_add_up_to_it(cohort, toy):
     training = training_ways.Training(toy, training_ways.PLAIN, ALONE)
     with training_ways.batches(cohort, 8, ALONE, "auto") as fed:
         parts = training_ways.parts_ms(training, fed, 2)
@@ -168,7 +168,7 @@ def test_parts_of_a_step_add_up_to_it_and_each_is_there(cohort, toy):
     assert all(ms > 0 for ms in parts.values())
 
 
-def test_a_device_that_waits_for_its_data_is_seen_to_be_idle(cohort, toy):
+def test_device_waiting_for_data_is_reported_as_idle(cohort, toy):
     training = training_ways.Training(toy, training_ways.PLAIN, ALONE)
     batch = cohort.batch(range(8))
 

@@ -100,7 +100,7 @@ def test_complete_files_are_not_fetched_again_and_changed_ones_are(server, publi
         ("busy", r"00005_hr\.dat could not be fetched \(the server is busy\)"),
     ],
 )
-def test_trouble_is_retried_and_else_one_sentence_after_which_the_call_resumes(server, tmp_path, trouble, sentence):
+def test_errors_are_retried_then_reported_and_the_call_resumes(server, tmp_path, trouble, sentence):
     def cause():
         server.breaks, server.corrupts, server.statuses = {}, Counter(), {}
         if trouble == "breaks":
@@ -124,7 +124,7 @@ def test_trouble_is_retried_and_else_one_sentence_after_which_the_call_resumes(s
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_file_that_the_server_refuses_is_reported_at_once(server, tmp_path, status):
+def test_refused_file_is_reported_without_retry(server, tmp_path, status):
     server.statuses[BIG] = [status]
     with pytest.raises(ECGError, match=rf"answered {status} \(.+\) to http.*/records500/00000/00005_hr\.dat; check"):
         fetch(server, tmp_path, retries=5)

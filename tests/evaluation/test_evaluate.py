@@ -74,7 +74,7 @@ def learnable(ecgs: int = 900, width: int = 8, seed: int = 0):
     return embedding, index
 
 
-def test_a_probe_finds_what_is_there_and_nothing_else():
+def test_probe_finds_a_signal_and_no_false_one():
     embedding, index = learnable()
     result = evaluate(embedding, index, ("I44.7", "I48.91"), n_bootstrap=200)
     table = result.table()
@@ -94,7 +94,7 @@ def test_test_labels_do_not_reach_the_probe():
     assert np.array_equal(one.weight, other.weight) and one.C == other.C
 
 
-def test_codes_that_cannot_be_learned_or_scored_are_said():
+def test_codes_that_cannot_be_learned_or_scored_are_refused():
     embedding, index = learnable()
     with pytest.raises(ECGError, match="No probe can learn Q99: no training ECG has it"):
         evaluate(embedding, index, ("Q99",), n_bootstrap=5)
@@ -128,7 +128,7 @@ def test_ecgs_of_another_rate_are_refused(cohort):
         embed_rows(random_encoder(replace(SMALL, sampling_rate_hz=250.0)), cohort, np.array([0]), progress=False)
 
 
-def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
+def test_model_and_random_encoder_are_evaluated_on_the_same_patients(cohort):
     ours, untrained = evaluate_beside_random(
         random_encoder(SMALL, seed=1), cohort, Split(), minimum=3, n_bootstrap=20, progress=False
     )
@@ -138,7 +138,7 @@ def test_a_model_is_evaluated_beside_a_random_one_on_the_same_patients(cohort):
     assert 0 <= values["macro_auroc"]["low"] <= values["macro_auroc"]["value"] <= values["macro_auroc"]["high"] <= 1
 
 
-def test_features_are_those_of_the_embedding_whatever_the_batch(cohort):
+def test_features_equal_the_embedding_for_any_batch_size(cohort):
     model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))[::-1]
     embedding = embed_rows(model, cohort, rows, progress=False)
     x = embed_features(model, cohort, rows, REPRESENTATIONS, batch_size=7, progress=False)  # the last is not full
@@ -170,7 +170,7 @@ def test_embedding_refuses_an_unknown_precision_and_no_ecg(cohort):
             embed(model, cohort, np.arange(0), progress=False)
 
 
-def test_a_random_encoder_is_the_same_every_time_and_leaves_the_random_numbers_alone():
+def test_random_encoder_is_reproducible_and_keeps_the_global_random_state():
     torch.manual_seed(3)
     before = torch.get_rng_state()
     one, other = random_encoder(SMALL, 5), random_encoder(SMALL, 5)

@@ -94,7 +94,7 @@ def test_code_on_no_or_every_training_ecg_is_refused(latents):
         fit_probe(x, labels, ["a"], TRAIN, VALIDATION)
 
 
-def test_probe_that_a_gpu_cannot_hold_is_refused_before_the_work(monkeypatch):
+def test_probe_too_large_for_the_gpu_is_refused(monkeypatch):
     x, labels = np.zeros((1000, 480), dtype=np.float32), np.zeros((1000, 100), dtype=np.uint8)
     needed = (x.nbytes + labels.nbytes) * 0.8 + 8 * 100 * (100 + 10 * 480)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
@@ -176,7 +176,7 @@ def test_absent_lead_in_little_memory(latents):
         ({"prevalence": [0.1, 0.2]}, r"prevalence has the shape \(2,\) and not \(1,\)"),
     ],
 )
-def test_a_probe_file_that_cannot_be_computed_with_is_refused(change, reason, tmp_path):
+def test_damaged_probe_file_is_refused(change, reason, tmp_path):
     embedding, index = learnable()
     evaluate(embedding, index, ("I48.91",), n_bootstrap=5).probe.save(tmp_path)
     file = tmp_path / "probe.json"

@@ -64,7 +64,7 @@ def test_the_intervals_are_those_of_drawing_patients():
     assert (value.low, value.high) == pytest.approx(np.percentile(found, [2.5, 97.5]))
 
 
-def test_nothing_called_and_nobody_ill_are_not_defined():
+def test_measures_without_positives_or_predictions_are_nan():
     nobody = operating_point(LABELS, PROBABILITIES, 0.99, NO_DRAW, prevalence=0.1)
     assert nobody.sensitivity.value == 0 and np.isnan(nobody.positive_predictive_value.value)
     none = operating_point(np.zeros(10, dtype=np.uint8), PROBABILITIES, 0.5, NO_DRAW, prevalence=0.1)
@@ -112,7 +112,7 @@ def test_calibration_is_scikit_learns():
         calibration_curve(labels[:0], probabilities[:0], patients[:0])
 
 
-def test_wilsons_interval_covers_and_has_a_width_at_0():
+def test_wilson_interval_covers_and_is_not_empty_at_0():
     assert wilson_interval(0.0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
     assert wilson_interval(0.4, 25) == pytest.approx((0.2340, 0.5926), abs=1e-4)
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_wilsons_interval_covers_and_has_a_width_at_0():
     assert 0.93 < np.mean([low <= 0.1 <= high for low, high in intervals]) < 0.985
 
 
-def test_paired_differences_know_which_model_is_better():
+def test_paired_differences_favor_the_better_model():
     labels, probabilities, patients = some(seed=2)
     rng = np.random.default_rng(1)
     logit = np.log(np.clip(probabilities, 1e-3, None) / (1 - probabilities))
@@ -142,7 +142,7 @@ def test_paired_differences_know_which_model_is_better():
         ours.of_code("I48")
 
 
-def test_an_evaluation_keeps_what_it_was_scored_on():
+def test_evaluation_keeps_its_test_predictions():
     embedding, index = learnable()
     result = evaluate(embedding, index, ("I44.7", "I48.91"), n_bootstrap=20)
     test = np.flatnonzero(index.fold >= 16)

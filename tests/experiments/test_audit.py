@@ -68,7 +68,7 @@ def probe() -> Probe:
 
 
 @torch.inference_mode()
-def test_an_ecg_with_nothing_or_whole_leads_hidden_is_the_ecg_without_them(cohort):
+def test_masked_complete_leads_equal_absent_leads(cohort):
     model, batch = random_encoder(TINY), cohort.batch([0, 1])
     mask = torch.zeros(2, 12, 40, dtype=torch.bool)
     for plain, visible in zip(model.embed(batch), model.embed(batch, mask), strict=True):
@@ -83,7 +83,7 @@ def test_an_ecg_with_nothing_or_whole_leads_hidden_is_the_ecg_without_them(cohor
 
 
 @torch.inference_mode()
-def test_the_moments_of_all_leads_lie_side_by_side_whatever_is_hidden(cohort):
+def test_time_steps_are_on_the_grid_of_patches_under_any_mask(cohort):
     model, batch = random_encoder(TINY), cohort.batch([3])
     mask = torch.rand(1, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[:, :, 5] = True  # a moment that no lead shows

@@ -38,7 +38,7 @@ def random() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
-def test_curves_take_leads_away_and_add_them_in_the_order_of_credit():
+def test_curves_remove_and_add_leads_in_the_order_of_attribution():
     worth = np.array([[1.0, 10.0, 100.0]])
     order = order_by_attribution(worth)
     assert order.tolist() == [[2, 1, 0]]
@@ -57,7 +57,7 @@ def test_the_random_curve_and_the_ceilings_are_those_of_all_orders(random):
     np.testing.assert_allclose(insertion, np.max([insertion_area(values, o) for o in orders], axis=0))
 
 
-def test_the_true_credit_reaches_the_ceiling_and_chance_the_floor(random):
+def test_true_attribution_reaches_the_ceiling_and_random_order_the_floor(random):
     worth = random.normal(size=(400, LEADS))
     values, order = additive(worth), order_by_attribution(worth)
     deletion, insertion = best_areas(values)
@@ -105,7 +105,7 @@ def test_patches_in_spans():
     assert not patches_in_spans([], 8, 0.25).any()
 
 
-def test_means_over_patients_leave_out_what_is_undefined():
+def test_means_over_patients_ignore_undefined_values():
     patients = np.repeat(np.arange(50), 3)
     values = np.repeat(np.random.default_rng(0).normal(2.0, 1.0, 50), 3)
     values[0] = np.nan

@@ -73,7 +73,7 @@ def out(plan, cohort, tmp_path_factory):
     return folder
 
 
-def test_a_cell_interrupted_in_pretraining_goes_on_to_the_same_scores(plan, cohort, out, tmp_path):
+def test_cell_interrupted_in_pretraining_resumes_to_the_same_scores(plan, cohort, out, tmp_path):
     cell = Cell("LAMAE", 1, 1)
     torch.manual_seed(cell.seed)
     model = plan.variants["LAMAE"].model(plan.model)
@@ -85,7 +85,7 @@ def test_a_cell_interrupted_in_pretraining_goes_on_to_the_same_scores(plan, coho
     np.testing.assert_array_equal(again[key], first[key])
 
 
-def test_the_table_is_what_scikit_learn_makes_of_the_scores(plan, cohort, out):
+def test_table_equals_scikit_learn_on_the_scores(plan, cohort, out):
     results = json.loads((out / "results.json").read_text())
     assert results["plan"]["seeds"] == [0, 1] and results["missing_cells"] == 0 and results["command"] == "the test"
     row = next(
@@ -123,7 +123,7 @@ def test_differences_are_paired_and_of_lamae_minus_the_variant(plan, cohort, out
     assert len(itself) and (itself[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
-def test_every_test_patient_is_unknown_to_pretraining_and_probe(plan, cohort, out):
+def test_test_patients_are_in_neither_pretraining_nor_probe(plan, cohort, out):
     tested = []
     for rotation, split in enumerate(plan.splits):
         rows = np.load(Cell("LAMAE", rotation, 0).folder(out) / SCORES_FILE)["rows"]
@@ -148,7 +148,7 @@ def test_scores_do_not_depend_on_the_labels_of_the_test_ecgs(plan, cohort):
 
 
 @pytest.mark.slow
-def test_a_class_that_the_labelled_ecgs_lack_is_scored_as_guessing(cohort, tmp_path):
+def test_class_without_labeled_positives_is_scored_as_guessing(cohort, tmp_path):
     plan = plan_of("random encoder", tasks={"codes": ("I48.91", "Q99.9")})
     scores = probe_scores(plan, cohort, Variant("random encoder").model(TINY).eval(), SPLITS[0], 0, progress=False)
     logits = scores[score_key("codes", "heart", 1.0, "12 leads")]
@@ -186,7 +186,7 @@ def test_a_comparison_without_results_says_so(plan, cohort, tmp_path):
         Variant("LAMAE", method="guess")
 
 
-def test_the_plans_of_ptbxl_rotate_over_folds_1_to_8_and_leave_9_and_10_alone(cohort):
+def test_ptbxl_plan_rotates_over_folds_1_to_8_without_9_and_10(cohort):
     store = Store(cohort.folder, cohort.meta, np.arange(len(cohort)) % 10 + 1, cohort.signals)
     store.index["superclasses"] = [["NORM"]] * len(store)
     store.index["codes"] = [["I48.91"]] * len(store)
@@ -202,7 +202,7 @@ def test_the_plans_of_ptbxl_rotate_over_folds_1_to_8_and_leave_9_and_10_alone(co
         PLANS["ptbxl"](cohort)
 
 
-def test_the_ablation_of_a_cohort_in_mv_leaves_its_test_folds_alone(cohort):
+def test_ablation_of_a_cohort_in_mv_does_not_use_its_test_folds(cohort):
     store = Store(cohort.folder, cohort.meta, cohort.folds, cohort.signals)
     store.index["codes"] = [["I48.91"]] * len(store)
     plan = PLANS["ablation"](store)
@@ -217,7 +217,7 @@ ONE_LONG_SEED = ("independent leads", "convolutional network", "LAMAE, fine-tune
 @pytest.mark.parametrize(
     "name", [path.stem for path in sorted(PUBLISHED.glob("*.json")) if "macro" in json.loads(path.read_text())]
 )
-def test_finished_results_say_where_they_come_from_and_add_up(name):
+def test_published_results_state_their_source_and_are_complete(name):
     results = published_results(name)
     longer = "python -m lamae_toolkit.experiments.comparison.longer_training"
     command = longer if name == "longer" else f"lamae research compare {name.split('_')[0]}"
@@ -230,7 +230,7 @@ def test_finished_results_say_where_they_come_from_and_add_up(name):
         assert row["auroc"] == pytest.approx(np.mean(row["by_seed"]), abs=2e-3)
 
 
-def test_results_of_one_comparison_join_and_those_of_two_do_not():
+def test_only_results_of_the_same_comparison_can_be_joined():
     one, more = published_results("ptbxl"), published_results("ptbxl_trained")
     together = joined(one, more)
     assert {"convolutional network", "independent leads"} < {row["variant"] for row in together["macro"]}
@@ -241,6 +241,6 @@ def test_results_of_one_comparison_join_and_those_of_two_do_not():
         joined(one, published_results("ablation"))
 
 
-def test_results_that_are_not_there_are_named():
+def test_unknown_results_are_refused_with_the_available_names():
     with pytest.raises(ECGError, match=r"choose from .*ptbxl"):
         published_results("mimic")

@@ -15,7 +15,7 @@ def test_rate_and_qrs_are_those_of_the_simulated_hearts(cohort):
     assert table.R_axis_deg.between(-45, 100).mean() > 0.8
 
 
-def test_heights_scale_with_the_signal_and_times_do_not(cohort):
+def test_amplitudes_scale_with_the_signal_and_times_do_not(cohort):
     recording = cohort.recording(0)
     twice = Recording(2 * recording.signal_mv, recording.sampling_rate_hz, recording.leads)
     plain, scaled = handmade_features(recording), handmade_features(twice)
@@ -25,7 +25,7 @@ def test_heights_scale_with_the_signal_and_times_do_not(cohort):
     assert set(plain) == set(scaled)
 
 
-def test_what_is_absent_or_flat_is_nan(cohort):
+def test_features_of_absent_or_flat_leads_are_nan(cohort):
     one = handmade_features(cohort.recording(0).select(["V2"]))
     assert np.isnan(one["R_II"]) and np.isnan(one["R_axis_deg"]) and np.isfinite(one["R_V2"])
     flat = handmade_features(Recording(np.zeros((1, 1000), dtype=np.float32), 100.0, ("II",)))

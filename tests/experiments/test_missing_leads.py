@@ -51,7 +51,7 @@ def of(signal_mv: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     return signal_mv[:, [LEADS.index(name) for name in names]]
 
 
-def test_scenarios_never_show_what_is_to_be_drawn():
+def test_scenarios_have_disjoint_visible_and_missing_leads():
     for tasks in SCENARIOS.values():
         for task in tasks:
             assert not set(task.visible) & set(task.missing)
@@ -91,7 +91,7 @@ def test_a_pure_dipole_is_found_from_three_leads():
     assert np.abs(apply(through_dipole(TO_CHEST), front, LEADS, TO_CHEST)).max() < 1e-9 < np.abs(front[:, 6:]).max()
 
 
-def test_regression_draws_limb_leads_from_two_of_them_exactly(ecgs_mv):
+def test_regression_reconstructs_limb_leads_from_two_of_them_exactly(ecgs_mv):
     task = Task(("V5", "II", "I"), ("III", "aVR", "aVL", "aVF"))
     matrix = linear_regression(ecgs_mv[:40], LEADS, task)
     np.testing.assert_allclose(matrix[:, 0], 0, atol=1e-3)
@@ -113,7 +113,7 @@ def test_regression_is_the_least_squares_fit(ecgs_mv):
         linear_regression(of(ecgs_mv, ("I", "II", "V2")), ("I", "II", "V2"), task)
 
 
-def test_amplitudes_are_learned_from_others_and_follow_the_visible_leads(ecgs_mv):
+def test_amplitudes_are_fitted_on_other_ecgs_and_follow_the_visible_leads(ecgs_mv):
     task = Task(("I", "II", "V2"), ("V3",))
     made = ecgs_mv.astype(np.float64)
     visible_scale = np.sqrt(of(made, task.visible).var(axis=2) + 1e-4)
@@ -153,7 +153,7 @@ def test_reconstruction_never_reads_the_masked_lead(ecgs_mv):
         reconstructed_by_model(by_record, amplitudes, ecgs_mv[:1], LEADS)
 
 
-def test_the_ecgs_go_where_the_model_is(ecgs_mv, monkeypatch):
+def test_ecgs_are_moved_to_the_device_of_the_model(ecgs_mv, monkeypatch):
     """No GPU is needed to see it: what is not taken to the model's device stays where it is."""
     taken, task = [], Task(("I", "II", "V2"), ("V1",))
     monkeypatch.setattr(Batch, "to", lambda batch, device: taken.append(device) or batch)
@@ -161,7 +161,7 @@ def test_the_ecgs_go_where_the_model_is(ecgs_mv, monkeypatch):
     assert taken == [torch.device("cpu")] * 2, "each of the two batches"
 
 
-def test_the_independent_twin_draws_the_same_shape_for_everybody(ecgs_mv):
+def test_independent_twin_reconstructs_the_same_shape_for_every_ecg(ecgs_mv):
     torch.manual_seed(0)
     model, task = IndependentMAE(SMALL), Task(("I", "II", "V2"), ("V1", "V6"))
     drawn = reconstructed_by_model(model, Amplitudes.fit(ecgs_mv[:40], LEADS, task), ecgs_mv[40:44], LEADS)
@@ -255,7 +255,7 @@ def test_ludb_is_read_in_the_unit_in_which_einthoven_holds(real_data):
         read_ludb(folder, 201)
 
 
-def test_regression_on_real_ecgs_beats_a_flat_line_and_knows_einthoven(real_data):
+def test_regression_on_real_ecgs_beats_a_flat_line_and_is_exact_for_limb_leads(real_data):
     files = sorted((real_data / "ptb-xl" / "records100").rglob("*.hea"))[:40]
     signal_mv = np.stack([filtered(read_ecg(file)).signal_mv for file in files])
     ludb = resample(filtered(read_ludb(real_data / "ludb", 3)), 100)
@@ -267,7 +267,7 @@ def test_regression_on_real_ecgs_beats_a_flat_line_and_knows_einthoven(real_data
     assert lead_scores(drawn, of(ludb.signal_mv[None], one.missing))["rmse_mv"].max() < 2e-3
 
 
-def test_the_results_are_whole_and_drawn():
+def test_published_results_are_complete_and_plotted():
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     leads, waves = pd.DataFrame(results["leads"]), pd.DataFrame(results["waves"])
     assert set(leads.cohort) == {"simulated", "PTB-XL", "LUDB"} == set(results["cohorts"])

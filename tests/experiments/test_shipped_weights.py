@@ -40,13 +40,13 @@ def test_shipped_weights_load_offline_by_name_and_are_small(name, monkeypatch, t
     assert "{:.3f}".format(metrics["superclasses, leads"]["value"]) in card
 
 
-def test_weights_of_another_kind_are_refused_with_their_kind():
+def test_weights_of_another_class_are_refused_with_its_name():
     with pytest.raises(ECGError, match="holds a model of the class IndependentMAE, not LAMAE"):
         LAMAE.from_pretrained("lamae-mini-ptbxl-independent")
 
 
 @pytest.mark.slow
-def test_shipped_weights_score_what_their_card_says_on_patients_that_nothing_has_seen(ptbxl):
+def test_shipped_weights_reproduce_the_scores_of_their_card_on_unseen_patients(ptbxl):
     model, probe = LAMAE.from_pretrained("lamae-mini-ptbxl"), Probe.load(WEIGHTS / "lamae-mini-ptbxl")
     rows = ptbxl.rows((9, 10))
     labels = labels_of(ptbxl.index.iloc[rows], "codes", probe.codes)
@@ -56,7 +56,7 @@ def test_shipped_weights_score_what_their_card_says_on_patients_that_nothing_has
     assert found == pytest.approx(metrics["codes, leads"]["value"], abs=2e-3)
 
 
-def test_an_ecg_is_explained_by_the_shipped_weights_without_naming_any(real_data, tmp_path, capsys, monkeypatch):
+def test_explain_uses_the_shipped_weights_by_default(real_data, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record = real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea"
     assert main(["explain", str(record)]) == 0
@@ -65,9 +65,7 @@ def test_an_ecg_is_explained_by_the_shipped_weights_without_naming_any(real_data
 
 
 @pytest.mark.parametrize("model_name", ["LAMAE", "independent leads"])
-def test_the_recipe_pretrains_on_folds_1_to_8_alone_and_goes_on_after_an_interruption(
-    model_name, cohort, tmp_path, monkeypatch
-):
+def test_recipe_pretrains_on_folds_1_to_8_only_and_resumes(model_name, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "MINI", replace(TINY, encoder_depth=1, latent_depth=1))
     ptbxl = Store(cohort.folder, cohort.meta, np.arange(len(cohort)) % 10 + 1, cohort.signals)
     ptbxl.index["fold"] = ptbxl.folds

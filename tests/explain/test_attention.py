@@ -102,7 +102,7 @@ def test_the_roll_up_over_layers_is_the_one_that_is_documented(cohort, choice):
         torch.testing.assert_close(rolled.into_heart[row], heart, atol=1e-5, rtol=0)
 
 
-def test_without_latent_attention_leads_keep_their_own_and_the_table_is_refused(cohort):
+def test_without_latent_attention_roll_up_is_identity_and_the_table_is_refused(cohort):
     for model in (random_encoder(replace(SMALL, latent_depth=0)), AverageJoint(SMALL)):
         explanation = attention_summary(model, cohort.recording(0))
         assert np.allclose(explanation.rolled_up, np.eye(len(explanation.leads)))
@@ -111,7 +111,7 @@ def test_without_latent_attention_leads_keep_their_own_and_the_table_is_refused(
             explanation.attention_table()
 
 
-def test_leads_that_never_meet_have_no_attention_between_them(cohort):
+def test_independent_leads_have_no_attention_between_them(cohort):
     model, leads = IndependentMAE(SMALL), cohort.recording(0).leads
     with pytest.raises(ECGError, match="IndependentMAE never meet"):
         attention_summaries(model, cohort.batch([0]))
@@ -138,7 +138,7 @@ def test_an_absent_lead_has_no_share(cohort):
     torch.testing.assert_close(rolled.into_heart[1, lead_mask[1]], alone.into_heart[0], atol=1e-5, rtol=0)
 
 
-def test_explanations_are_computed_in_float32_and_leave_the_model_as_it_was(cohort):
+def test_explanations_are_computed_in_float32_and_restore_the_model(cohort):
     model = random_encoder(SMALL).train()
     with torch.autocast("cpu", torch.bfloat16):
         attention_summaries(model, cohort.batch([0]))
@@ -156,7 +156,7 @@ def test_lead_weights_follow_the_leads_names(cohort):
         torch.testing.assert_close(other, plain.flip(-1) if plain.ndim == 3 else plain.flip(-1, -2), atol=1e-5, rtol=0)
 
 
-def test_a_lead_that_carries_nothing_new_still_gets_its_share(cohort):
+def test_constant_lead_still_gets_attention(cohort):
     """Twice the same lead under two names gets twice the same weight: weights are not evidence."""
     recording = cohort.recording(0).select(("V1", "V2"))
     twin = Recording(np.stack([recording.lead("V1")] * 2), 100.0, ("V1", "V2"))
@@ -164,7 +164,7 @@ def test_a_lead_that_carries_nothing_new_still_gets_its_share(cohort):
     assert np.allclose(weights[:, 0], weights[:, 1], atol=1e-6)
 
 
-def test_figures_draw_what_they_are_given(cohort):
+def test_figures_show_their_input(cohort):
     recording = cohort.recording(0)
     explanation = attention_summary(random_encoder(SMALL), recording)
     figure = ecg_figure(recording)

@@ -136,7 +136,7 @@ def test_leads_are_removed_scaled_and_swapped(ecg):
             change(ecg)
 
 
-def test_reconstructed_leads_are_the_models_and_the_others_stay(cohort):
+def test_chosen_leads_are_reconstructed_and_the_others_unchanged(cohort):
     model, ecg = random_encoder(SMALL), cohort.recording(0)
     reconstructed = leads_reconstructed(model, ecg, ["V2", "V3"])
     assert reconstructed.leads == ecg.leads and "reconstructed V2, V3" in reconstructed.notes[-1]
@@ -186,7 +186,7 @@ def test_lead_normalization_removes_scaling(cohort):
     assert table.log_odds_difference.loc["at 0.5"].abs().max() > 10 * change["at 0.5"]
 
 
-def test_usual_changes_follow_what_the_ecg_has(ecg):
+def test_usual_perturbations_depend_on_the_leads_of_the_ecg(ecg):
     model = random_encoder(SMALL)
     assert "RA and LA reversed" in usual_perturbations(model, ecg)
     assert usual_perturbations(model, ecg.select(("II",))) == {}

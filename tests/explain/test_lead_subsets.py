@@ -82,7 +82,7 @@ def assert_subsets_are_as_one_by_one(model: LAMAE, batch: Batch) -> None:
 @pytest.mark.parametrize("pooling", ["attention", "mean"])
 @pytest.mark.parametrize("depth", [0, 1, 2])
 @pytest.mark.parametrize("tokens", ["all", "cls", "induced"])
-def test_every_subset_is_as_if_the_model_had_run_on_it(tokens, depth, pooling):
+def test_every_subset_equals_a_run_of_the_model_on_it(tokens, depth, pooling):
     model = random_encoder(replace(TINY, tokens=tokens, latent_depth=depth, pooling=pooling, induced_latents=3))
     assert_subsets_are_as_one_by_one(stirred(model), some_ecgs())
 
@@ -100,7 +100,7 @@ def test_every_subset_of_the_baselines(baseline):
         {"normalization": "record", "lead_embedding": True},
     ],
 )
-def test_what_a_lead_is_told_beside_its_shape(choice):
+def test_lead_embedding_and_amplitude_input(choice):
     assert_subsets_are_as_one_by_one(stirred(random_encoder(replace(TINY, **choice))), some_ecgs())
 
 
@@ -141,7 +141,7 @@ def test_the_shipped_weights_with_all_twelve_leads(cohort, name):
     torch.testing.assert_close(table[subsets], one_by_one(model, [probe], batch, subsets)[0], atol=1e-5, rtol=0)
 
 
-def test_a_probe_is_read_in_whatever_precision_it_was_fitted():
+def test_probe_in_float32_and_float64():
     """A fresh probe has mean and scale in float32, one that was loaded in float64."""
     model, batch = stirred(random_encoder(TINY)), some_ecgs()
     for representation in REPRESENTATIONS:
@@ -185,7 +185,7 @@ def test_an_encoded_ecg_predicts_from_any_of_its_leads(cohort, choice):
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_an_absent_lead_is_to_a_probe_as_one_that_is_not_in_the_batch(representation):
+def test_absent_lead_equals_a_lead_that_is_not_in_the_batch(representation):
     model, probe = stirred(random_encoder(TINY)), some_probe(12, representation)
     batch = some_ecgs(ecgs=3, absent=("I", "V6"))
     kept = predict(model, probe, batch.select(("aVF", "II", "V3")))
@@ -194,7 +194,7 @@ def test_an_absent_lead_is_to_a_probe_as_one_that_is_not_in_the_batch(representa
     np.testing.assert_allclose(predict(model, probe, garbage), kept, atol=1e-6)
 
 
-def test_nothing_is_said_of_a_lead_that_is_absent():
+def test_absent_lead_has_no_attribution():
     model, probe, batch = stirred(random_encoder(TINY)), some_probe(12, "per_lead"), some_ecgs()
     embedding = model.embed(batch)
     standard = (probe_features(embedding, batch, probe)[0].detach().numpy() - probe.mean) / probe.scale
@@ -206,7 +206,7 @@ def test_nothing_is_said_of_a_lead_that_is_absent():
 
 
 @torch.inference_mode()
-def test_with_all_leads_a_probe_reads_what_it_learned_from_in_any_order():
+def test_probe_features_of_all_leads_in_any_order():
     model, batch = stirred(random_encoder(TINY)), some_ecgs(ecgs=2, leads=LEADS, absent=())
     for representation in REPRESENTATIONS:
         probe = some_probe(12, representation)

@@ -54,7 +54,7 @@ CHOICES = [{}, {"tokens": "cls"}, {"tokens": "induced"}, {"latent_depth": 0}, {"
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_absent_leads_get_nothing_and_the_rest_is_as_if_they_had_never_been(batch, choice, representation):
+def test_absent_leads_get_zero_and_do_not_affect_the_rest(batch, choice, representation):
     model = random_encoder(replace(SMALL, **choice))
     probe = random_probe(model, batch, representation)
     there = [name for name, lead_mask in zip(batch.leads, batch.lead_mask[1], strict=True) if lead_mask]
@@ -80,7 +80,7 @@ def test_saliency_follows_the_leads_names(batch, representation):
         torch.testing.assert_close(theirs[name], ours[name][:, order], atol=1e-5, rtol=1e-3)
 
 
-def test_when_one_lead_alone_is_pooled_and_leads_do_not_meet_all_saliency_is_on_it(batch):
+def test_saliency_is_on_the_only_pooled_lead_of_independent_leads(batch):
     model = random_encoder(replace(SMALL, tokens="cls", latent_depth=1))
     probe, row = random_probe(model, batch, "heart"), batch.leads.index("V2")
 
@@ -97,7 +97,7 @@ def test_when_one_lead_alone_is_pooled_and_leads_do_not_meet_all_saliency_is_on_
             assert (saliency[:, row].abs().amax(dim=1) > 0).all(), name
 
 
-def test_a_probe_that_reads_one_lead_of_a_model_whose_leads_never_meet_finds_that_lead(batch):
+def test_saliency_is_on_the_only_lead_of_the_probe_of_independent_leads(batch):
     torch.manual_seed(0)
     model = IndependentMAE(SMALL).eval()
     probe, width, row = random_probe(model, batch, "per_lead"), SMALL.width, LEADS.index("aVL")
@@ -110,7 +110,7 @@ def test_a_probe_that_reads_one_lead_of_a_model_whose_leads_never_meet_finds_tha
         assert (saliency[:, others] == 0).all() and (saliency[:, row].abs().amax(dim=1) > 0).all()
 
 
-def test_when_every_token_looks_at_one_patch_the_rollout_is_the_arithmetic_of_halves(batch):
+def test_rollout_of_attention_to_one_patch_is_computed_by_hand(batch):
     """One encoder layer in which all look at patch 3, no latent attention: half of all goes there, half stays."""
     model = random_encoder(replace(SMALL, encoder_depth=1, latent_depth=0))
 
@@ -162,7 +162,7 @@ def test_gradient_times_input_agrees_with_finite_differences(batch, representati
     torch.testing.assert_close(saliency.sum(dim=(1, 2)), everything, rtol=2e-3, atol=1e-5)
 
 
-def test_it_is_the_same_each_time_and_leaves_nothing_behind(batch):
+def test_saliency_is_reproducible_and_leaves_no_hooks(batch):
     model = random_encoder(SMALL).train()
     for parameter in model.parameters():
         parameter.requires_grad_(False)  # a frozen model has gradients, too
@@ -178,7 +178,7 @@ def test_it_is_the_same_each_time_and_leaves_nothing_behind(batch):
     assert (other - first["gradient_input"]).abs().max() > 1e-4, "each code has its own"
 
 
-def test_what_cannot_be_explained_is_refused(batch):
+def test_invalid_explanations_are_refused(batch):
     model = random_encoder(SMALL)
     probe = random_probe(model, batch, "heart")
     for function in (gradient_attention, gradient_input):
@@ -191,7 +191,7 @@ def test_what_cannot_be_explained_is_refused(batch):
     assert not model.patch_embed._forward_pre_hooks
 
 
-def test_the_log_odds_behind_the_gradient_are_those_that_are_predicted(batch):
+def test_log_odds_of_the_gradient_are_the_predicted_ones(batch):
     model = random_encoder(SMALL)
     probe = random_probe(model, batch, "per_lead")
     probabilities = log_odds(model.embed(batch), batch, probe).sigmoid().detach().numpy()

@@ -85,7 +85,7 @@ def test_interactions_are_what_a_pair_adds_beyond_each_alone():
     assert shapley_interactions(np.array([1.0, 4.0])).tolist() == [[0.0]]
 
 
-def test_groups_are_players_whose_worth_is_that_of_all_their_members():
+def test_value_of_a_group_is_that_of_all_its_members():
     values = np.random.default_rng(2).normal(size=(32, 2))
     groups = [(3, 0), (1,), (2, 4)]
     table = grouped(values, groups)

@@ -41,7 +41,7 @@ def without(batch: Batch, lead: str) -> Batch:
 
 @pytest.mark.parametrize("name", UNCONNECTED)
 @torch.inference_mode()
-def test_independent_and_aligned_leads_never_hear_of_each_other(name):
+def test_independent_and_aligned_leads_do_not_interact(name):
     model, batch = baseline(name).eval(), some_ecgs()
     mask, changed = mask_for(batch), batch.signal_mv.clone()
     changed[:, LEADS.index("V1")] = changed[:, LEADS.index("V1")].flip(-1)
@@ -54,7 +54,7 @@ def test_independent_and_aligned_leads_never_hear_of_each_other(name):
 
 @pytest.mark.parametrize("name", ["LAMAE", "average joint"])
 @torch.inference_mode()
-def test_joint_models_draw_one_lead_with_the_help_of_the_others(name):
+def test_joint_models_reconstruct_a_lead_from_the_others(name):
     model, batch = baseline(name).eval(), some_ecgs()
     mask, changed = mask_for(batch), batch.signal_mv.clone()
     changed[:, LEADS.index("V1")] = changed[:, LEADS.index("V1")].flip(-1)
@@ -63,7 +63,7 @@ def test_joint_models_draw_one_lead_with_the_help_of_the_others(name):
 
 
 @torch.inference_mode()
-def test_the_average_joint_model_weighs_all_leads_alike_and_connects_no_latents():
+def test_average_joint_model_has_equal_weights_and_no_latent_attention():
     model, batch = baseline("average joint").eval(), some_ecgs()
     embedding = model.embed(without(batch, "V6"))
     torch.testing.assert_close(embedding.lead_weights[:, :, :11], torch.full((3, 4, 11), 1 / 11))
@@ -133,7 +133,7 @@ def test_absent_leads_are_not_aligned(loss):
     torch.testing.assert_close(loss(f, there), loss(f[:, :2], there[:, :2]))
 
 
-def test_alignment_comes_in_after_warm_up_and_reaches_two():
+def test_alignment_weight_starts_after_warm_up_and_reaches_two():
     assert alignment_weight(0.0) == 0.0
     assert alignment_weight(0.5) == pytest.approx(1.0)
     assert 1.99 < alignment_weight(1.0) < 2.0
@@ -155,7 +155,7 @@ def test_the_alignment_loss_is_added_to_the_reconstruction(name):
         torch.testing.assert_close(model(batch, mask).loss, reconstruction + 1.0 * aligned)
 
 
-def test_contrast_of_a_lead_that_no_ecg_has_is_no_nan():
+def test_contrastive_loss_is_finite_for_a_lead_that_no_ecg_has():
     model, batch = AlignmentInfoNCE(SMALL), without(some_ecgs(), "III")
     model.progress = 1.0
     loss = model(batch, generator=torch.Generator().manual_seed(0)).loss
@@ -164,7 +164,7 @@ def test_contrast_of_a_lead_that_no_ecg_has_is_no_nan():
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_a_rival_is_saved_and_loaded_as_what_it_is(tmp_path):
+def test_baseline_is_saved_and_loaded_with_its_class(tmp_path):
     model = AverageJoint(replace(SMALL, masked_leads=1)).eval()
     model.save_pretrained(tmp_path / "joint")
     loaded = AverageJoint.from_pretrained(tmp_path / "joint")

@@ -63,7 +63,7 @@ def no_taps(model) -> bool:
 
 @pytest.mark.parametrize("choice", OPTIONS, ids=str)
 @torch.inference_mode()
-def test_watching_and_identity_edits_change_nothing_whatever_the_configuration(batch, choice):
+def test_recording_and_identity_edits_change_nothing_in_any_configuration(batch, choice):
     model = random_encoder(replace(SMALL, **choice))
     plain = outputs(model, batch)
     with record_attention(model) as record:
@@ -91,7 +91,7 @@ def test_the_names_are_those_of_the_modules():
 
 
 @torch.inference_mode()
-def test_the_two_paths_agree_when_some_tokens_must_not_be_looked_at():
+def test_fused_and_explicit_attention_agree_under_masks():
     torch.manual_seed(0)
     attention, x = Attention(32, 4), torch.randn(3, 7, 32)
     keys = torch.rand(3, 7) < 0.6
@@ -124,7 +124,7 @@ def test_recordings_carry_gradients(batch):
 
 
 @torch.inference_mode()
-def test_an_edit_does_what_it_says(batch):
+def test_edited_attention_is_used_by_the_model(batch):
     """With lead II alone in the pooling, and nobody looking beyond the own lead, the heart is that of lead II alone."""
     model = random_encoder(replace(SMALL, latent_depth=1))
     second = torch.tensor([name == "II" for name in batch.leads])
@@ -201,7 +201,7 @@ def test_an_unknown_name_is_refused_before_anything_runs():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_a_compiled_model_is_refused_wherever_it_is_compiled():
+def test_compiled_models_and_parts_are_refused():
     model = random_encoder(SMALL)
     in_place, part, part_in_place = (copy.deepcopy(model) for _ in range(3))
     in_place.compile()

@@ -82,7 +82,7 @@ def test_permuting_leads_with_their_names_changes_nothing(model):
 
 
 @torch.inference_mode()
-def test_swapping_signals_without_their_names_is_noticed_by_the_decoder():
+def test_decoder_depends_on_lead_names():
     model, batch = random_encoder(SMALL), some_ecgs()
     mask, swapped = mask_for(batch), [1, 0, *range(2, 12)]
     misnamed = Batch(batch.signal_mv[:, swapped], batch.lead_mask, batch.leads)
@@ -162,7 +162,7 @@ def test_model_overfits_four_ecgs(name, cohort):
 
 
 @torch.inference_mode()
-def test_the_loss_is_the_mean_square_error_on_the_hidden_patches_alone(model):
+def test_loss_is_the_mean_squared_error_on_masked_patches_only(model):
     batch = some_ecgs()
     mask = mask_for(batch)
     loss, prediction, hidden = model(batch, mask)
@@ -172,7 +172,7 @@ def test_the_loss_is_the_mean_square_error_on_the_hidden_patches_alone(model):
 
 
 @torch.inference_mode()
-def test_hidden_patches_do_not_reach_the_prediction(model):
+def test_masked_patches_do_not_reach_the_prediction(model):
     batch = some_ecgs()
     mask, patches = mask_for(batch), model.patches(batch)
     changed = torch.where(mask[..., None], patches + 5.0, patches)
@@ -272,7 +272,7 @@ def test_random_masks_hide_every_patch_equally_often():
     assert (share - 0.75).abs().max() < 0.05
 
 
-def test_whole_lead_masks_hide_whole_leads():
+def test_whole_lead_masks_mask_complete_leads():
     mask = whole_lead_mask((500, 12, 40), 4, torch.Generator().manual_seed(0))
     assert torch.equal(mask.any(-1), mask.all(-1))
     assert (mask.all(-1).sum(-1) == 4).all()

@@ -40,7 +40,7 @@ def numbered(records: int = 400, samples: int = 100) -> Batch:
     return Batch(signal * lead_mask[:, :, None], lead_mask)
 
 
-def test_a_crop_is_one_stretch_of_all_leads_and_ends_with_the_ecg():
+def test_crop_is_one_segment_of_all_leads_inside_the_ecg():
     batch = numbered()
     cropped = random_crop(batch, 90, generator())
     start = cropped.signal_mv[:, 0, 0]  # lead I is there in all, and its values are the moments
@@ -63,7 +63,7 @@ def test_amplitude_is_one_factor_per_ecg():
     assert factor.mean() == pytest.approx(1.0, abs=0.02) and factor.std() == pytest.approx(0.4 / 12**0.5, rel=0.1)
 
 
-def test_leads_are_dropped_by_the_chance_and_one_always_stays():
+def test_leads_are_dropped_with_the_probability_and_one_always_stays():
     batch = numbered(2000)
     left = random_lead_dropout(batch, 0.25, generator())
     assert not (left.lead_mask & ~batch.lead_mask).any(), "a lead that is absent stays absent"
@@ -76,7 +76,7 @@ def test_leads_are_dropped_by_the_chance_and_one_always_stays():
     assert bare.min() == 1 and bare.float().mean() < 1.05
 
 
-def test_noise_is_normal_and_only_on_leads_that_are_there():
+def test_noise_is_normal_and_only_on_recorded_leads():
     batch = numbered()
     noise = random_noise(batch, 0.05, generator()).signal_mv.double() - batch.signal_mv
     assert not noise[~batch.lead_mask].any()
@@ -86,7 +86,7 @@ def test_noise_is_normal_and_only_on_leads_that_are_there():
 
 
 @pytest.mark.parametrize("augment", [EVERYTHING, *(Augmentation(**{k: v}) for k, v in asdict(EVERYTHING).items())])
-def test_the_same_generator_gives_the_same_and_a_share_gets_what_it_gets_in_the_whole(augment):
+def test_same_generator_and_part_of_a_batch_give_the_same_augmentation(augment):
     batch, generators = numbered(8, 1000), [generator(4) for _ in range(4)]
     whole, again = (augment(batch, generators[index], 25) for index in (0, 1))
     assert torch.equal(whole.signal_mv, again.signal_mv) and not torch.equal(
@@ -101,14 +101,14 @@ def test_the_same_generator_gives_the_same_and_a_share_gets_what_it_gets_in_the_
     assert len({tuple(one.get_state().tolist()) for one in generators}) == 1
 
 
-def test_by_default_nothing_is_changed_and_nothing_drawn():
+def test_by_default_nothing_is_changed_and_no_random_number_used():
     batch, untouched = numbered(), generator()
     assert Augmentation()(batch, untouched, 25) is batch
     assert torch.equal(untouched.get_state(), generator().get_state())
     assert TrainConfig().augmentation == Augmentation()
 
 
-def test_no_value_is_asked_for():
+def test_augmentation_does_not_synchronize_with_the_device():
     with torch.device("meta"):
         batch = Batch(torch.empty(4, len(LEADS), 1000), torch.ones(4, len(LEADS), dtype=torch.bool))
     changed = EVERYTHING(batch, None, 25, of=8, first=4)
@@ -118,7 +118,7 @@ def test_no_value_is_asked_for():
 CHANGED = replace(TEN, crop_patches=20, scale_jitter=0.3, lead_dropout=0.4, noise_mv=0.05)
 
 
-def test_a_run_with_changes_goes_on_bit_for_bit_and_is_not_the_run_without(cohort, tmp_path):
+def test_augmented_run_resumes_exactly_and_differs_from_a_plain_one(cohort, tmp_path):
     whole = run(cohort, tmp_path / "whole", CHANGED)
     run(cohort, tmp_path / "parts", CHANGED, stop_after=5)
     assert same_bits(run(cohort, tmp_path / "parts", CHANGED), whole)
@@ -127,7 +127,7 @@ def test_a_run_with_changes_goes_on_bit_for_bit_and_is_not_the_run_without(cohor
         run(cohort, tmp_path / "parts", replace(CHANGED, noise_mv=0.0))
 
 
-def test_a_run_of_a_version_without_changes_goes_on(cohort, tmp_path):
+def test_run_of_a_version_without_augmentation_resumes(cohort, tmp_path):
     whole = run(cohort, tmp_path / "whole")
     run(cohort, tmp_path / "old", stop_after=5)
     file = tmp_path / "old" / CHECKPOINT / STATE_FILE
@@ -140,7 +140,7 @@ def test_a_run_of_a_version_without_changes_goes_on(cohort, tmp_path):
     assert same_bits(run(cohort, tmp_path / "old"), whole)
 
 
-def test_comparisons_and_audits_of_a_version_without_changes_go_on(cohort, tmp_path):
+def test_comparisons_and_audits_of_a_version_without_augmentation_resume(cohort, tmp_path):
     comparison, audit = simulated(cohort), audit_plan.AuditPlan()
     (tmp_path / "audit").mkdir()
     for keep, file in [

@@ -28,7 +28,7 @@ def fast(cohort) -> np.ndarray:
     return (cohort.index.heart_rate_bpm.to_numpy() > 80).astype(np.uint8)[:, None]
 
 
-def test_the_network_learns_the_rate_of_ecgs_that_it_has_not_seen(cohort, fast):
+def test_network_learns_the_heart_rate_of_unseen_ecgs(cohort, fast):
     torch.manual_seed(0)
     train, validation, test = np.arange(0, 70), np.arange(70, 90), np.arange(90, 120)
     network = fit_supervised(XResNet1d(1), cohort, train, validation, fast, QUICK, progress=False)
@@ -36,7 +36,7 @@ def test_the_network_learns_the_rate_of_ecgs_that_it_has_not_seen(cohort, fast):
     assert auroc(fast[test], logits, np.ones((1, len(test)))).value[0] > 0.75
 
 
-def test_the_network_takes_leads_by_name_and_every_parameter_learns(cohort):
+def test_network_uses_leads_by_name_and_every_parameter_gets_a_gradient(cohort):
     torch.manual_seed(0)
     network, batch, order = XResNet1d(3), cohort.batch(range(8)), [11, 0, 5, 3, 1, 2, 4, 6, 10, 9, 8, 7]
     for module in network.modules():  # residual paths start at 0; here they shall speak
@@ -50,7 +50,7 @@ def test_the_network_takes_leads_by_name_and_every_parameter_learns(cohort):
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_fine_tuning_starts_at_the_probe_and_keeps_the_model_that_it_was_given(cohort, fast, representation):
+def test_fine_tuning_starts_at_the_probe_and_leaves_the_given_model_unchanged(cohort, fast, representation):
     model, rows = random_encoder(SMALL), np.arange(len(cohort))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x = features(embed_rows(model, cohort, rows, progress=False), representation)
@@ -62,7 +62,7 @@ def test_fine_tuning_starts_at_the_probe_and_keeps_the_model_that_it_was_given(c
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_fine_tuning_takes_an_absent_lead_for_an_average_one_as_the_probe_does(cohort, fast):
+def test_fine_tuning_uses_mean_features_for_an_absent_lead_like_the_probe(cohort, fast):
     model, rows = random_encoder(SMALL), np.arange(len(cohort))
     x = features(embed_rows(model, cohort, rows, progress=False), "per_lead")
     probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90], representation="per_lead")
@@ -80,7 +80,7 @@ def started(cohort, fast) -> FineTuned:
 
 
 @pytest.mark.slow
-def test_supervised_training_is_adamw_under_a_one_cycle_schedule(cohort, fast, monkeypatch):
+def test_supervised_training_uses_adamw_with_a_one_cycle_schedule(cohort, fast, monkeypatch):
     config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(cohort))
     # The network as it is after its last step, whether or not that was its best.
     score = itertools.count()
@@ -101,7 +101,7 @@ def test_supervised_training_is_adamw_under_a_one_cycle_schedule(cohort, fast, m
     assert all(torch.equal(fitted[name], value) for name, value in plain.state_dict().items())
 
 
-def test_of_epochs_that_spoil_a_network_the_start_is_kept(cohort, fast):
+def test_best_epoch_may_be_the_start(cohort, fast):
     model, rows = random_encoder(SMALL), np.arange(len(cohort))
     x = features(embed_rows(model, cohort, rows, progress=False))
     probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90])

@@ -43,7 +43,7 @@ def in_the_order_of_published_runs(rows: np.ndarray, batch_size: int, seed: int,
 
 
 @pytest.mark.parametrize(("ecgs", "batch_size"), [(40, 8), (37, 5), (3000, 512), (9, 9)])
-def test_steps_take_the_rows_that_they_took_in_published_runs(ecgs, batch_size):
+def test_steps_use_the_rows_of_published_runs(ecgs, batch_size):
     rows = np.random.default_rng(1).choice(10 * ecgs, ecgs, replace=False)
     shuffle = Shuffle(rows, batch_size, seed=3)
     steps = [*range(3 * shuffle.steps_per_epoch), 7 * shuffle.steps_per_epoch, 0]
@@ -106,14 +106,14 @@ def test_a_message_reports_that_ecgs_which_do_not_fit_are_streamed(cohort, monke
             assert told in said.out + said.err if told else said.out + said.err == ""
 
 
-def test_ecgs_that_do_not_fit_are_refused_at_once(cohort):
+def test_ecgs_that_do_not_fit_are_refused(cohort):
     with pytest.raises(
         ECGError, match=r"240000\.0 GB of ECGs do not fit into the free memory of cpu; choose data_location ="
     ):
         load(cohort, np.broadcast_to(np.int64(0), 10**13 // 1000), CPU)
 
 
-def test_ecgs_are_loaded_piece_by_piece_with_progress(cohort, monkeypatch, capsys):
+def test_ecgs_are_loaded_in_chunks_with_progress(cohort, monkeypatch, capsys):
     monkeypatch.setattr(loader, "LOADED_AT_ONCE", 16)
     read, packed = [], cohort.packed
     monkeypatch.setattr(cohort, "packed", lambda rows: read.append(len(rows)) or packed(rows))
@@ -147,7 +147,7 @@ def test_the_reading_thread_ends_with_the_loop(cohort, stop):
     assert reading_threads() == []
 
 
-def test_an_error_in_the_reading_thread_is_raised_in_the_loop(cohort, monkeypatch):
+def test_error_in_the_prefetching_thread_is_raised_in_the_loop(cohort, monkeypatch):
     read, packed = [], cohort.packed
 
     def fails_at_the_fifth(rows, out=None):

@@ -17,7 +17,7 @@ EXPECTED = r"\(([\d.]+) GB by the\s+estimate\).*?at 100 TFLOP/s would take ([\d.
 
 
 @pytest.mark.parametrize("recipe", [mini, small, base, large])
-def test_a_docstring_states_what_is_counted(recipe):
+def test_docstrings_state_the_computed_sizes(recipe):
     size, stated = recipe(), re.search(STATED, recipe.__doc__).groups()
     at_rest = size.memory_bytes(0)
     counted = (
@@ -31,7 +31,7 @@ def test_a_docstring_states_what_is_counted(recipe):
     assert expected == (f"{size.memory_bytes(2) / 1e9:.2f}", f"{size.hours(100e12 / size.gflop_per_ecg / 1e9):.1f}")
 
 
-def test_operations_counted_without_values_are_those_of_a_real_step():
+def test_operations_counted_on_meta_tensors_equal_a_real_step():
     size = small()
     model = LAMAE(size.model)
     signal = torch.randn(2, 12, 1000, generator=torch.Generator().manual_seed(0))

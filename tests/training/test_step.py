@@ -46,7 +46,7 @@ def baseline(name: str) -> LAMAE:
 
 
 @pytest.mark.parametrize("name", ["LAMAE", "alignment, MSE", "alignment, cosine"])
-def test_parts_have_the_loss_and_the_gradients_of_the_whole(name):
+def test_accumulated_parts_have_the_loss_and_gradients_of_the_batch(name):
     model, batch = baseline(name), uneven_ecgs()
     loss, gradient = step(model, batch, RuntimeConfig())
     assert loss == model(batch, generator=torch.Generator().manual_seed(5)).loss.item()
@@ -57,7 +57,7 @@ def test_parts_have_the_loss_and_the_gradients_of_the_whole(name):
             torch.testing.assert_close(in_parts[key], gradient[key], atol=1e-6, rtol=1e-4, msg=key)
 
 
-def test_the_mean_of_the_parts_own_losses_would_be_another():
+def test_mean_of_separate_part_losses_differs():
     model, batch = baseline("LAMAE"), uneven_ecgs()
     mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(5))
     halves = [model(half, mask[here], keep=keep).loss.item() for here, half in halved(batch)]
@@ -72,7 +72,7 @@ def halved(batch: Batch) -> list[tuple[slice, Batch]]:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_share_of_a_batch_has_the_masks_that_it_has_in_the_whole(name):
+def test_part_of_a_batch_has_the_masks_of_the_batch(name):
     model, batch = random_encoder(VARIANTS[name]), uneven_ecgs()
     generators = [torch.Generator().manual_seed(1) for _ in range(3)]
     whole, keep = model.sample_mask(batch, generators[0])
@@ -99,7 +99,7 @@ def test_gathering_visible_patches_equals_masking_attention_to_the_others(name):
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, *COMPARED_MODELS])
-def test_within_a_step_no_value_is_asked_for(name):
+def test_step_does_not_synchronize_with_the_device(name):
     # A tensor on the device "meta" has no values: whatever would wait for a GPU to learn one fails.
     with torch.device("meta"):
         model = LAMAE(VARIANTS[name]) if name in VARIANTS else COMPARED_MODELS[name](SMALL)
@@ -114,7 +114,7 @@ def test_within_a_step_no_value_is_asked_for(name):
 
 @pytest.mark.parametrize("name", ["LAMAE", "independent leads", "average joint"])
 @pytest.mark.parametrize("masked_leads", [0, 1])
-def test_half_precision_is_near_and_leaves_parameters_whole(name, masked_leads):
+def test_bfloat16_is_close_and_parameters_stay_float32(name, masked_leads):
     torch.manual_seed(0)
     model, batch = COMPARED_MODELS[name](replace(SMALL, masked_leads=masked_leads)), some_ecgs(4)
     loss, gradient = step(model, batch, RuntimeConfig())
@@ -125,7 +125,7 @@ def test_half_precision_is_near_and_leaves_parameters_whole(name, masked_leads):
     assert torch.cosine_similarity(flat, other, dim=0) > 0.99
 
 
-def test_a_run_in_parts_has_the_losses_of_one_whole_and_another_precision_is_refused(cohort, tmp_path):
+def test_accumulated_run_equals_an_undivided_one_and_another_precision_is_refused(cohort, tmp_path):
     config, rows = replace(SMALL, masked_leads=1, encoder_depth=1, latent_depth=1), np.arange(40)
 
     def run(folder, runtime, **options):
@@ -141,7 +141,7 @@ def test_a_run_in_parts_has_the_losses_of_one_whole_and_another_precision_is_ref
     assert run("half", RuntimeConfig(precision="bfloat16")) == pytest.approx(whole, rel=1e-2)
 
 
-def test_what_cannot_be_cut_is_refused(cohort, tmp_path, monkeypatch):
+def test_batches_that_cannot_be_divided_are_refused(cohort, tmp_path, monkeypatch):
     with pytest.raises(
         ECGError, match=r"batch of 9 ECGs cannot be divided among 2 processes in 2 parts.*multiple of 4"
     ):

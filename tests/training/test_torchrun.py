@@ -98,7 +98,7 @@ def test_two_processes_have_the_losses_and_the_model_of_one(uneven, together, tm
         torch.testing.assert_close(ours[name], theirs[name], atol=2e-5, rtol=0, msg=name)
 
 
-def test_two_processes_change_their_shares_of_streamed_ecgs_as_one_process_does_the_whole(uneven, tmp_path):
+def test_two_processes_augment_streamed_ecgs_as_one_process(uneven, tmp_path):
     words = ["pretrain", "--store", str(uneven.folder), *OPTIONS, *CHANGES]
     done = torchrun("-m", "lamae_toolkit.cli", *words, "--data-location", "streamed", "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ def test_two_processes_change_their_shares_of_streamed_ecgs_as_one_process_does_
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
 
 
-def test_a_killed_process_ends_the_run_with_a_reason_and_the_run_goes_on_exactly(uneven, together, tmp_path):
+def test_run_with_a_killed_process_ends_with_a_message_and_resumes_exactly(uneven, together, tmp_path):
     (tmp_path / "dies.py").write_text(DIES_IN_STEP_4, encoding="utf-8")
     words = ["pretrain", "--store", uneven.folder, "--out", tmp_path / "run", *OPTIONS]
     killed = torchrun(tmp_path / "dies.py", *words)

@@ -55,7 +55,7 @@ def test_ten_steps_are_five_and_five_bit_for_bit(cohort, tmp_path):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(cohort, tmp_path, monkeypatch):
+def test_killed_run_resumes_from_its_last_checkpoint(cohort, tmp_path, monkeypatch):
     whole = run(cohort, tmp_path / "whole")
     steps = []
 
@@ -92,7 +92,7 @@ def test_a_run_of_another_configuration_is_refused(cohort, tmp_path):
         run(cohort, tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(cohort, tmp_path):
+def test_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(cohort, tmp_path):
     run(cohort, tmp_path, replace(TEN, learning_rate=1e-3), stop_after=4)
     state = torch.load(tmp_path / CHECKPOINT / "training.pt", weights_only=True)
     model = random_encoder(SMALL)
@@ -111,14 +111,14 @@ def test_training_lowers_the_loss(cohort, tmp_path):
     assert np.mean(losses[-3:]) < 0.9 < 0.97 < np.mean(losses[:2])
 
 
-def test_the_learning_rate_rises_in_a_line_and_falls_in_a_half_cosine():
+def test_learning_rate_has_linear_warm_up_and_cosine_decay():
     config = TrainConfig(steps=110, warmup_steps=10, learning_rate=1.0)
     assert learning_rate(0, config) == pytest.approx(0.1) and learning_rate(9, config) == 1.0
     assert learning_rate(60, config) == pytest.approx(0.5)
     assert learning_rate(109, config) == pytest.approx(0.0, abs=1e-3)
 
 
-def test_a_checkpoint_says_what_it_is_and_refuses_what_does_not_fit(cohort, tmp_path):
+def test_checkpoint_states_its_class_and_mismatches_are_refused(cohort, tmp_path):
     run(cohort, tmp_path, stop_after=1)
     folder = tmp_path / CHECKPOINT
     names = {path.name for path in folder.iterdir()}
@@ -144,7 +144,7 @@ def test_a_checkpoint_says_what_it_is_and_refuses_what_does_not_fit(cohort, tmp_
         LAMAE.from_pretrained(folder)
 
 
-def test_the_loop_logs_what_it_did(cohort, tmp_path):
+def test_training_log_has_the_expected_rows(cohort, tmp_path):
     run(cohort, tmp_path)
     row = read_log(tmp_path)[0]
     assert set(row) == {"step", "loss", "learning_rate", "gradient_norm", "ecgs_per_s"}

@@ -47,7 +47,7 @@ def test_a_resumed_run_has_the_same_validation_losses(cohort, tmp_path):
     assert without_speed(tmp_path / "parts") == without_speed(tmp_path / "complete")
 
 
-def test_it_is_the_mean_over_all_masked_patches(cohort):
+def test_validation_loss_is_the_mean_over_all_masked_patches(cohort):
     model, generator, errors = random_encoder(SMALL).train(), torch.Generator(), []
     for number, rows in enumerate((VALIDATION[:8], VALIDATION[8:16], VALIDATION[16:])):
         generator.manual_seed(int(np.random.SeedSequence([7, number]).generate_state(1)[0]))
@@ -63,7 +63,7 @@ def test_it_is_the_mean_over_all_masked_patches(cohort):
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_it_is_the_same_in_parts_and_in_bfloat16_nearly(cohort):
+def test_validation_loss_in_parts_and_in_bfloat16(cohort):
     model = random_encoder(SMALL)
     one = validation_loss(cohort)(model, ONE_PROCESS)
     assert validation_loss(cohort, parts=4)(model, ONE_PROCESS) == pytest.approx(one, rel=1e-6)

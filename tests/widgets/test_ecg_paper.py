@@ -188,7 +188,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSED)
-def test_what_cannot_be_drawn_is_refused_in_a_sentence(arguments, sentence):
+def test_invalid_arguments_of_the_paper_are_refused(arguments, sentence):
     with pytest.raises(ECGError, match=re.escape(sentence)):
         paper_figure(ecg(), **arguments)
     with pytest.raises(ECGError, match=re.escape(sentence)):
@@ -230,7 +230,7 @@ def test_another_ecg_in_the_same_widget():
     assert paper._text.startswith("ECG of 1 lead, 10.0 s") and paper.code() == "lt.ECGPaper(recording)"
 
 
-def test_files_and_what_stands_where_no_widget_can(tmp_path, chromium):
+def test_saved_files_and_fallback_without_a_widget(tmp_path, chromium):
     paper = ECGPaper(ecg(), title="</script>")
     assert ET.parse(paper.save(tmp_path / "ecg.svg")).getroot().tag.endswith("svg")
     written = paper.save(tmp_path / "ecg.html").read_text(encoding="utf-8")

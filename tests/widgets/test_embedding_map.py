@@ -38,7 +38,7 @@ def embedded(store, rows):
     return Embedding(heart, leads, torch.zeros(b, 1, 12), leads, summary)
 
 
-def test_nearest_is_the_cosine_of_standardised_latents():
+def test_nearest_is_by_cosine_of_standardized_features():
     x, patients = latents(), np.arange(60) // 2
     z = standardized(x)
     assert np.allclose(z.mean(axis=0), 0) and np.allclose(z.std(axis=0), 1)
@@ -139,7 +139,7 @@ def test_the_map_without_a_browser(cohort):
     assert len(shell.chosen) == 0, "a box around none"
 
 
-def test_few_ecgs_are_said_and_the_map_stays_usable(cohort):
+def test_too_few_ecgs_are_reported_and_the_map_stays_usable(cohort):
     rows = np.arange(5)
     shell = EmbeddingMap(cohort, rows, embedded(cohort, rows))
     shell.ask(0)

@@ -322,7 +322,7 @@ def test_short_long_and_incomplete_ecgs(leads, duration_s):
     assert explorer.view.off == ([] if leads == 1 else ["V6"])
 
 
-def test_only_what_differs_is_sent_and_a_page_that_opens_later_gets_all(explorer):
+def test_only_differences_are_sent_and_a_later_page_gets_everything(explorer):
     sent = []
     explorer.plots.send = lambda message: sent.append(json.loads(json.dumps(message)))
     explorer.plots._send_whole()

@@ -119,7 +119,7 @@ def test_figure_shows_reconstructions_of_masked_patches_only(recording, models):
         mask_figure(recording, {str(number): reconstructions["LAMAE"] for number in range(5)}, mask)
 
 
-def test_mask_set_on_the_page_is_reconstructed_at_once(playground):
+def test_mask_set_on_the_page_is_reconstructed(playground):
     rows = ["0" * 40] * 12
     rows[8] = "1" * 40
     playground.grid.masked = rows

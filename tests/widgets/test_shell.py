@@ -163,7 +163,7 @@ def test_it_is_saved_as_html_png_and_svg(board, chromium, tmp_path, monkeypatch)
     assert (tmp_path / "icd10-board-2.svg").is_file() and "icd10-board-2.svg" in board._message.value
 
 
-def test_a_notebook_keeps_a_picture_beside_the_widget(board, chromium, monkeypatch):
+def test_notebook_keeps_a_picture_next_to_the_widget(board, chromium, monkeypatch):
     shown = []
 
     class Handle(DisplayHandle):
@@ -183,7 +183,7 @@ def test_a_notebook_keeps_a_picture_beside_the_widget(board, chromium, monkeypat
     assert shown[3]["image/png"] == still["image/png"]
 
 
-def test_only_what_differs_is_sent(board):
+def test_only_differences_are_sent(board):
     figure = live(go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name="a"), {"xaxis": {"range": [0, 5]}}), "name")
     assert figure._config["showSendToCloud"] is False and figure._config["toImageButtonOptions"]["format"] == "svg"
     figure.layout.xaxis.range = [1, 2]  # the reader zooms in
@@ -207,7 +207,7 @@ def test_pictures_hold_what_the_figures_hold(evaluations, cohort, chromium):
     assert "rgb(213, 94, 0)" in text and "rgb(0, 114, 178)" in text
 
 
-def test_without_chrome_a_picture_is_refused_and_a_widget_leaves_words(board, tmp_path, monkeypatch):
+def test_without_chrome_a_picture_is_refused_and_a_widget_leaves_a_description(board, tmp_path, monkeypatch):
     monkeypatch.setattr("choreographer.browsers.chromium.Chromium.find_browser", lambda **_: None)
     with pytest.raises(ECGError, match="Chrome, which is not installed"):
         board.save(tmp_path / "board.png")

@@ -57,7 +57,7 @@ def notebook(cohort, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_widget_leaves_a_small_picture_and_words(notebook):
+def test_every_widget_leaves_a_small_picture_and_a_description(notebook):
     for words, cell in zip(CELLS, notebook.cells[1:], strict=True):
         still, widget = (output.data for output in cell.outputs)
         content = base64.b64decode(still["image/png"])

@@ -28,7 +28,7 @@ def until(condition, seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_watcher_sees_every_step_and_changes_nothing(cohort, tmp_path):
+def test_watch_is_called_at_every_step_and_changes_nothing(cohort, tmp_path):
     seen, watched = [], None
 
     def look(step, row):
@@ -47,7 +47,7 @@ def test_a_watcher_sees_every_step_and_changes_nothing(cohort, tmp_path):
     assert [row for _, row in seen] == read_log(tmp_path / "watched")
 
 
-def test_a_watcher_pauses_with_a_whole_checkpoint(cohort, tmp_path):
+def test_watch_pauses_with_a_complete_checkpoint(cohort, tmp_path):
     whole = run(cohort, tmp_path / "whole")
     model = run(cohort, tmp_path / "parts", watch=lambda step, _: step == 3)
     assert not model.training
@@ -57,7 +57,7 @@ def test_a_watcher_pauses_with_a_whole_checkpoint(cohort, tmp_path):
     assert without_speed(tmp_path / "whole") == without_speed(tmp_path / "parts")
 
 
-def test_a_drawing_has_the_error_of_the_hidden_patches(cohort):
+def test_snapshot_has_the_error_of_the_masked_patches(cohort):
     row = next(row for row in range(len(cohort)) if len(cohort.recording(row).leads) < 12)
     model = random_encoder(SMALL).train()
     watched = MonitoredECG.of(cohort, row, model)
