@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -145,13 +145,3 @@ def attribute_leads(model: LAMAE, probe: Probe, recording: Recording) -> LeadAtt
     leads = present_leads(batch)
     read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
     return LeadAttribution(read, probe.codes, subset_log_odds(model, probe, batch)[0].cpu().numpy())
-
-
-def lead_shapley(model: LAMAE, probe: Probe, batch: Batch) -> Float[np.ndarray, "b l c"]:
-    """The Shapley value of each lead for each code, in log-odds, for several ECGs; exactly 0 for an absent lead."""
-    attribution = np.zeros((*batch.lead_mask.shape, len(probe.codes)))
-    for row in range(len(batch)):
-        one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
-        mask = batch.lead_mask[row].cpu().numpy()
-        attribution[row, mask] = shapley_values(subset_log_odds(model, probe, one)[0].cpu().numpy())
-    return attribution

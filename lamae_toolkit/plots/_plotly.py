@@ -68,6 +68,11 @@ def shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else name[: letters - 1].rstrip(" ,(") + "…"
 
 
+def runs(mask: np.ndarray) -> np.ndarray:
+    """Where each run of True in a row begins and ends, the end excluded: (k, 2)."""
+    return np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]]))).reshape(-1, 2)
+
+
 def error_bars(rows: pd.DataFrame, value: str, low: str, high: str) -> dict:
     """The error bars of plotly from three columns of a table; low and high are the ends of the interval."""
     return {

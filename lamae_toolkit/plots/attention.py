@@ -17,6 +17,8 @@ from lamae_toolkit.plots.ecg import ecg_figure
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
 BEHIND = [[0.0, "rgba(230,159,0,0)"], [0.5, "rgba(230,159,0,0.6)"], [1.0, "rgba(213,94,0,0.9)"]]
 
+UPPER, LOWER = {"row": 1, "col": 1}, {"row": 2, "col": 1}
+
 SALIENCY_METHODS = {
     "attention_rollout": (
         "Attention rollout: patches with more (orange) or less (blue) than an equal share in the heart token,"
@@ -113,8 +115,7 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
         ygap=1,
         colorbar=_color_bar("share", y=0.66, length=0.66) | {"tickformat": ".1%"},
         hovertemplate="%{z:.1%} of %{y} came from %{x}<extra></extra>",
-        row=1,
-        col=1,
+        **UPPER,
     )
     for row, lead in enumerate(leads):
         figure.add_annotation(
@@ -123,16 +124,14 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
             text=f"{shares[row, row]:.0%}",
             showarrow=False,
             font={"size": 11, "color": "#444444"},
-            row=1,
-            col=1,
+            **UPPER,
         )
     figure.add_bar(
         x=leads,
         y=summary.into_heart,
         marker_color=BLUE,
         name="through all leads",
-        row=2,
-        col=1,
+        **LOWER,
         hovertemplate="%{y:.1%} of the heart token came from %{x}<extra></extra>",
     )
     figure.add_scatter(
@@ -141,14 +140,13 @@ def roll_up_figure(summary: AttentionSummary, title: str = "Where the leads' lat
         mode="markers",
         name="pooling weight only",
         marker={"color": ORANGE, "size": 9, "line": {"width": 1}},
-        row=2,
-        col=1,
+        **LOWER,
     )
-    figure.add_hline(y=1 / len(leads), line={"color": GRAY, "dash": "dot"}, row=2, col=1)
+    figure.add_hline(y=1 / len(leads), line={"color": GRAY, "dash": "dot"}, **LOWER)
     figure.update_xaxes(range=[-0.5, len(leads) - 0.5], showgrid=False)
-    figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, row=1, col=1)
-    figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", row=2, col=1)
-    figure.update_xaxes(title_text="came from lead", showticklabels=True, row=2, col=1)
+    figure.update_yaxes(autorange="reversed", title_text="lead", showgrid=False, **UPPER)
+    figure.update_yaxes(title_text="into the heart token", tickformat=".0%", rangemode="tozero", **LOWER)
+    figure.update_xaxes(title_text="came from lead", showticklabels=True, **LOWER)
     return finish(figure, title, height=680)
 
 

@@ -9,7 +9,17 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, PAPER_BOLD, PAPER_LINE, VERMILION, WEIGHT_SCALE, finish
+from lamae_toolkit.plots._plotly import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    PAPER_BOLD,
+    PAPER_LINE,
+    VERMILION,
+    WEIGHT_SCALE,
+    finish,
+    runs,
+)
 
 COLUMNS = 2
 
@@ -150,7 +160,7 @@ def lead_bar_figure(summary: AttentionSummary, title: str = "Pooling weights") -
 
 def _bands(mask: np.ndarray, duration_s: float, trace: go.Scatter) -> list[dict]:
     """Grey bands over the masked patches of this trace's subplot; neighboring patches make one band."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]]))) * duration_s / len(mask)
+    edges = runs(mask) * duration_s / len(mask)
     look = {"type": "rect", "fillcolor": GRAY, "opacity": 0.18, "line_width": 0, "layer": "below"}
     where = {"xref": trace.xaxis, "yref": f"{trace.yaxis} domain", "y0": 0, "y1": 1}
-    return [{**look, **where, "x0": start, "x1": end} for start, end in edges.reshape(-1, 2)]
+    return [{**look, **where, "x0": start, "x1": end} for start, end in edges]

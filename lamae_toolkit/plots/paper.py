@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool
 
-import lamae_toolkit.plots._plotly  # noqa: F401 (removes the upload button of figures in a notebook)
 from lamae_toolkit.ecg.quality import WHOLE_ECG, found_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.plots._plotly import runs
 from lamae_toolkit.plots.paper_layout import (
     EDGE_MM,
     GAINS_MM_PER_MV,
@@ -30,6 +30,9 @@ INK, PAPER, FINE, BOLD = "#1b1b1b", "#fffdfc", "#f9e0e0", "#ecb4b4"
 OVERLAY, FLAG, SHADE, CALIPER, FAINT = "#0072B2", "#a63a00", "rgba(70,70,80,0.17)", "#6a3d9a", "#696969"
 MM_PER_INCH = 25.4
 TRACE_MM, TEXT_MM = 0.35, 3.2
+IN_MM = {"xref": "x", "yref": "y"}
+BAND = IN_MM | {"type": "rect", "layer": "below", "fillcolor": SHADE, "line_width": 0}
+NOTE = IN_MM | {"showarrow": False, "yanchor": "middle", "borderpad": 0, "bgcolor": "rgba(255,253,252,0.7)"}
 
 
 def paper_figure(
@@ -141,13 +144,8 @@ class _Drawing:
     """The parts of a figure in millimetres, gathered before plotly checks them all at once."""
 
     def __init__(self, sheet: Page, mm_per_s: float, mm_per_mv: float, start_s: float, px_per_mm: float) -> None:
-        self.sheet, self.mm_per_s, self.mm_per_mv, self.start_s, self.px = (
-            sheet,
-            mm_per_s,
-            mm_per_mv,
-            start_s,
-            px_per_mm,
-        )
+        self.sheet, self.start_s, self.px = sheet, start_s, px_per_mm
+        self.mm_per_s, self.mm_per_mv = mm_per_s, mm_per_mv
         self.left, self.pitch = sheet.left_mm(mm_per_s), sheet.pitch_mm(mm_per_mv)
         self.traces: list[go.Scatter] = []
         self.shapes: list[dict] = []
@@ -186,25 +184,12 @@ class _Drawing:
 
     def shade(self, strip: Strip, patches: np.ndarray, patch_s: float) -> None:
         """Grey bands over the masked patches; neighboring ones make one band."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], patches.astype(int), [0]]))) * patch_s
         middle = self.y(strip, 0.0)
-        for start, end in edges.reshape(-1, 2):
+        for start, end in patch_s * runs(patches):
             start, end = max(start, self.start_s + strip.from_s), min(end, self.start_s + strip.to_s)
             if start < end:
-                self.shapes.append(
-                    {
-                        "type": "rect",
-                        "x0": self.x(strip, start),
-                        "x1": self.x(strip, end),
-                        "layer": "below",
-                        "y0": middle - self.pitch / 2,
-                        "y1": middle + self.pitch / 2,
-                        "fillcolor": SHADE,
-                        "line_width": 0,
-                        "xref": "x",
-                        "yref": "y",
-                    }
-                )
+                across = {"x0": self.x(strip, start), "x1": self.x(strip, end)}
+                self.shapes.append(BAND | across | {"y0": middle - self.pitch / 2, "y1": middle + self.pitch / 2})
 
     def name(self, strip: Strip, flags: Mapping[str, Sequence[str]]) -> None:
         """The lead's name with its flags, and the mark between two columns."""
@@ -247,36 +232,16 @@ class _Drawing:
         self.text(max(x0, x1) + 1, middle - 0.42 * self.pitch, reading(points), CALIPER)
 
     def text(self, x: float, y: float, text: str, color: str, anchor: str = "left") -> None:
-        self.texts.append(
-            {
-                "x": x,
-                "y": y,
-                "xref": "x",
-                "yref": "y",
-                "text": text,
-                "showarrow": False,
-                "xanchor": anchor,
-                "yanchor": "middle",
-                "borderpad": 0,
-                "font": {"size": TEXT_MM * self.px, "color": color},
-                "bgcolor": "rgba(255,253,252,0.7)",
-            }
-        )
+        font = {"size": TEXT_MM * self.px, "color": color}
+        self.texts.append(NOTE | {"x": x, "y": y, "text": text, "xanchor": anchor, "font": font})
 
     def figure(self, view: Sequence[float]) -> go.Figure:
         """The complete figure, on a grid of 1 mm and 5 mm, to true scale."""
         left, top, width, height = view
-        grid = {
-            "dtick": 5,
-            "tick0": 0,
-            "showgrid": True,
-            "gridcolor": BOLD,
-            "gridwidth": 0.2 * self.px,
-            "minor": {"dtick": 1, "tick0": 0, "showgrid": True, "gridcolor": FINE, "gridwidth": 0.15 * self.px},
-            "showticklabels": False,
-            "ticks": "",
-            "zeroline": False,
-        }
+        lines = {"tick0": 0, "showgrid": True}
+        fine = lines | {"dtick": 1, "gridcolor": FINE, "gridwidth": 0.15 * self.px}
+        bold = lines | {"dtick": 5, "gridcolor": BOLD, "gridwidth": 0.2 * self.px}
+        grid = bold | {"minor": fine, "showticklabels": False, "ticks": "", "zeroline": False}
         return go.Figure(
             self.traces,
             go.Layout(
@@ -336,10 +301,8 @@ def paper_svg(figure: go.Figure) -> str:
 def _path(trace: go.Scatter) -> str:
     """The points of a trace as an SVG path in hundredths of a mm, relative to the point before; gaps are moves."""
     points = np.round(100 * np.stack([trace.x, trace.y], axis=1).astype(np.float64))
-    valid = np.isfinite(points[:, 1])
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], valid.astype(int), [0]])))
     words = []
-    for first, last in edges.reshape(-1, 2):
+    for first, last in runs(np.isfinite(points[:, 1])):
         steps = np.diff(points[first:last], axis=0).astype(int).ravel().tolist()
         start = points[first].astype(int).tolist()
         words.append(f"M{start[0]} {start[1]}l" + " ".join(map(str, steps or [0, 0])))

@@ -14,6 +14,7 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish, heatmap
 
 FOR, AGAINST = VERMILION, BLUE
+LEFT, RIGHT = {"row": 1, "col": 1}, {"row": 1, "col": 2}
 AROUND_ZERO = "RdBu_r"
 """A diverging, color-blind safe scale; red is a positive interaction, as red bars are evidence for a code."""
 LOG_ODDS_AXIS = "log-odds, and the probability that they mean"
@@ -64,8 +65,7 @@ def attribution_figure(
         cliponaxis=False,
         customdata=expit(ends[1:]),
         hovertemplate="%{y}: %{text} log-odds, to a probability of %{customdata:.1%}<extra></extra>",
-        row=1,
-        col=1,
+        **LEFT,
     )
     figure.add_scatter(
         x=ends[[0, -1]],
@@ -77,8 +77,7 @@ def attribution_figure(
         text=[f"  {probability:.1%}" for probability in expit(ends[[0, -1]])],
         cliponaxis=False,
         hovertemplate="%{y}: log-odds %{x:.2f}, probability%{text}<extra></extra>",
-        row=1,
-        col=1,
+        **LEFT,
     )
     steps = np.repeat(ends, 2)  # a line from the end of each bar to the start of the next
     figure.add_scatter(
@@ -88,8 +87,7 @@ def attribution_figure(
         line={"color": GRAY, "width": 1, "dash": "dot"},
         hoverinfo="skip",
         showlegend=False,
-        row=1,
-        col=1,
+        **LEFT,
     )
     weights = summary.weight_table().weight
     figure.add_bar(
@@ -99,12 +97,11 @@ def attribution_figure(
         marker_color=GRAY,
         showlegend=False,
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
-        row=1,
-        col=2,
+        **RIGHT,
     )
-    figure.add_vline(x=1 / len(weights), line={"color": BLACK, "dash": "dot", "width": 1}, row=1, col=2)
-    figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), row=1, col=1)
-    figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", row=1, col=2)
+    figure.add_vline(x=1 / len(weights), line={"color": BLACK, "dash": "dot", "width": 1}, **RIGHT)
+    figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), **LEFT)
+    figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", **RIGHT)
     figure.update_yaxes(categoryorder="array", categoryarray=rows, autorange="reversed")
     title = title or f"{name_of(code)}: what each lead adds"
     return finish(figure, title, height=30 * len(rows) + 150, margin={"t": 90, "b": 70})
@@ -153,10 +150,9 @@ def group_attribution_figure(
         name="sum of its leads",
         marker={"color": BLACK, "symbol": "line-ew-open", "size": 18, "line": {"width": 3}},
         hovertemplate="%{x}: its leads one by one %{y:+.3f} log-odds<extra></extra>",
-        row=1,
-        col=2,
+        **RIGHT,
     )
-    figure.update_yaxes(title_text="Shapley value in log-odds", row=1, col=1)
+    figure.update_yaxes(title_text="Shapley value in log-odds", **LEFT)
     title = title or f"{name_of(code)}: single leads and groups"
     return finish(figure, title, height=400, margin={"t": 90}, legend={"y": 1.1})
 

@@ -120,6 +120,11 @@ class Shell(widgets.VBox):
             self._still.update(still.still(self.figures()[0], self.describe()), raw=True)
 
 
+def control_row(*controls: widgets.Widget) -> widgets.HBox:
+    """Controls next to each other, on a second line where there is no room."""
+    return widgets.HBox(controls, layout={"flex_flow": "row wrap"})
+
+
 def live(figure: go.Figure, file_name: str) -> go.FigureWidget:
     """A figure on the page that Python can change, as wide as there is room; its camera keeps it as SVG."""
     shown = go.FigureWidget(figure)

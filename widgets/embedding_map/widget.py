@@ -15,7 +15,7 @@ from lamae_toolkit.evaluation.linear_probe import features
 from lamae_toolkit.icd10 import label_matrix, name_of
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.plots.embedding import map_figure
-from lamae_toolkit.widgets.base.shell import Shell, live, open_ecg, redraw
+from lamae_toolkit.widgets.base.shell import Shell, control_row, live, open_ecg, redraw
 
 SHOWN_CODES = 12
 METHOD_NAMES = (("principal components", "pca"), ("t-SNE", "t-sne"))
@@ -62,27 +62,19 @@ class EmbeddingMap(Shell):
         self.color = widgets.Dropdown(options=[("sex", "sex"), ("age", "age"), *codes], description="Color", **wording)
         self.select = widgets.Dropdown(options=[("by lasso on the map", ""), *codes], description="Select", **wording)
         self.clear = widgets.Button(description="Clear selection")
-        self.count = widgets.BoundedIntText(
-            value=8,
-            min=1,
-            max=50,
-            description="Neighbors",
-            style={"description_width": "80px"},
-            layout={"width": "150px"},
-        )
+        narrow = wording | {"layout": {"width": "150px"}}
+        self.count = widgets.BoundedIntText(value=8, min=1, max=50, description="Neighbors", **narrow)
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
         self.list, self.neighbor_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
         self._map = live(self.figures()[0], self.name)
         self._listen()
-        row = widgets.Layout(flex_flow="row wrap")
-        map_and_list = widgets.HBox([self._map, self.list], layout=row)
         super().__init__(
             [
-                widgets.HBox([self.reads, self.method, self.color], layout=row),
-                widgets.HBox([self.select, self.clear], layout=row),
-                map_and_list,
-                widgets.HBox([self.previous, self.next, self.count], layout=row),
-                widgets.HBox([self.neighbor_list], layout=row),
+                control_row(self.reads, self.method, self.color),
+                control_row(self.select, self.clear),
+                control_row(self._map, self.list),
+                control_row(self.previous, self.next, self.count),
+                control_row(self.neighbor_list),
                 self._ecg,
             ]
         )

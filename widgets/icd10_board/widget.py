@@ -16,7 +16,7 @@ from lamae_toolkit.evaluation.metrics import patient_bootstrap
 from lamae_toolkit.evaluation.thresholds import OperatingPoint, operating_point, paired_differences
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
-from lamae_toolkit.widgets.base.shell import Shell, live, open_ecg, redraw
+from lamae_toolkit.widgets.base.shell import Shell, control_row, live, open_ecg, redraw
 
 PERCENT = (
     *(n / 10 for n in range(1, 10)),
@@ -96,17 +96,16 @@ class ICD10Board(Shell):
         self.code_choice.value = self._frequent_code(first)
         self._board, self._overview = (live(figure, self.name) for figure in self.figures())
         self._listen()
-        row = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
-                widgets.HBox([self.model, self.baseline], layout=row),
+                control_row(self.model, self.baseline),
                 self._overview,
                 self.code_choice,
                 self.threshold,
                 self.prevalence,
-                widgets.HBox([self.numbers, self.difference], layout=row),
+                control_row(self.numbers, self.difference),
                 self._board,
-                widgets.HBox([self.group, self.previous, self.next], layout=row),
+                control_row(self.group, self.previous, self.next),
                 self._ecg,
             ]
         )

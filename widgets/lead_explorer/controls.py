@@ -11,6 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS, Changes
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.widgets.base.shell import control_row
 
 REVERSALS = (*LIMB_REVERSALS, *pairwise(PRECORDIAL_LEADS), ("V1", "V3"))
 NONE = "no lead"
@@ -44,24 +45,16 @@ class LeadControls(widgets.VBox):
         reversals = [("none", ()), *((f"{one} and {other}", (one, other)) for one, other in REVERSALS)]
         self.reversal = widgets.Dropdown(options=reversals, description="Reverse", **WORDING)
         self.scaled = widgets.Dropdown(options=list(SCALED), description="Scale", **WORDING)
-        self.percent = widgets.IntSlider(
-            value=50,
-            min=0,
-            max=200,
-            step=10,
-            description="to, in %",
-            layout={"width": "290px"},
-            style={"description_width": "60px"},
-        )
+        wide = {"layout": {"width": "290px"}, "style": {"description_width": "60px"}}
+        self.percent = widgets.IntSlider(value=50, min=0, max=200, step=10, description="to, in %", **wide)
         self._quiet = False
-        row = widgets.Layout(flex_flow="row wrap")
         reading = [self.code, self.measure] if self.code.options else []
         super().__init__(
             [
-                widgets.HBox([self.ecg, self.previous, self.next, self.pin], layout=row),
-                widgets.HBox([*reading, self.layer, self.head], layout=row),
-                widgets.HBox([widgets.Label("Leads"), *self.leads.values(), self.as_recorded], layout=row),
-                widgets.HBox([self.reversal, self.scaled, self.percent], layout=row),
+                control_row(self.ecg, self.previous, self.next, self.pin),
+                control_row(*reading, self.layer, self.head),
+                control_row(widgets.Label("Leads"), *self.leads.values(), self.as_recorded),
+                control_row(self.reversal, self.scaled, self.percent),
             ]
         )
         self.previous.on_click(lambda _: self._step(-1))

@@ -16,7 +16,7 @@ from lamae_toolkit.explain.reconstruction import as_read, masked_errors, mean_er
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask
 from lamae_toolkit.plots.masks import LOOKS, error_figure, mask_figure
-from lamae_toolkit.widgets.base.shell import Shell, live, redraw
+from lamae_toolkit.widgets.base.shell import Shell, control_row, live, redraw
 from lamae_toolkit.widgets.mask_playground.mask_grid import MaskGrid
 
 AMPLITUDE = (
@@ -55,8 +55,7 @@ class MaskPlayground(Shell):
         self._build(ratio)
         self.show(recording)
         self._bars = live(self._error_figure(), self.name)
-        rows = widgets.Layout(flex_flow="row wrap")
-        controls = widgets.HBox([self.ratio, self.another, self.chest, self.only, self.keep, self.clear], layout=rows)
+        controls = control_row(self.ratio, self.another, self.chest, self.only, self.keep, self.clear)
         super().__init__([self._about, controls, self.grid], [self._bars])
         self.changed()
 
