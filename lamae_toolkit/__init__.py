@@ -53,6 +53,7 @@ __getattr__, __dir__, __all__ = lazy(
         "plots.ecg": "ecg_figure reconstruction_figure",
         "plots.paper": "paper_figure",
         "plots.shapley": "attribution_figure",
+        "plots.terms": "lead_terms_figure",
         "plots.training": "learning_curve_figure",
         # Widgets.
         "widgets.ecg_paper.widget": "ECGPaper",

@@ -137,6 +137,16 @@ class LeadTerms:
         return says
 
 
+def disagreeing(terms: pd.Series, check: pd.Series) -> list[str]:
+    """The leads whose term differs from another measure of the lead by more than 0.3 log-odds and half of the larger.
+
+    Leads know of each other through latent attention, so leaving one out, or its Shapley value, may differ from its
+    term.
+    """
+    difference, larger = (terms - check).abs(), np.maximum(terms.abs(), check.abs())
+    return terms.index[(difference > 0.3) & (difference > larger / 2)].tolist()
+
+
 def percent(probability: float) -> str:
     """A probability in percent, with a decimal where it is small."""
     return f"{probability:.1%}".replace("%", " %") if probability < 0.0995 else f"{probability:.0%}".replace("%", " %")

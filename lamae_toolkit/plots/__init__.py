@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy(
         "plots.paper": "paper_figure",
         "plots.shapley": "attribution_figure group_attribution_figure interaction_figure",
         "plots.strips": "probabilities_figure weighted_strips_figure",
+        "plots.terms": "lead_terms_figure",
         "plots.training": "MonitoredECG learning_curve_figure progress_figure snapshot_figure take_snapshot",
     },
 )
