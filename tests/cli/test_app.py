@@ -16,7 +16,7 @@ from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.widgets.app.page import ECGApp
 from lamae_toolkit.widgets.base.browser_files import BrowserFiles
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
-from test_lead_explorer import SMALL, probe_of
+from small_models import ONE_BLOCK, probe_of
 from written_ecgs import ecg_counts, muse_xml, sierra_xml, table, wfdb_header, wfdb_signals
 
 COUNTS = ecg_counts()
@@ -44,7 +44,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    random_encoder(SMALL).save_pretrained(tmp_path / "checkpoint")
+    random_encoder(ONE_BLOCK).save_pretrained(tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -14,19 +13,7 @@ from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, evaluate,
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features
 from lamae_toolkit.experiments.demo import evaluate_beside_random
 from lamae_toolkit.icd10 import NAMES, ancestors, label_matrix, name_of
-from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.model.outputs import Embedding
-
-SMALL = LAMAEConfig(
-    width=32,
-    heads=4,
-    pooling_heads=4,
-    decoder_width=16,
-    decoder_heads=4,
-    encoder_depth=1,
-    latent_depth=1,
-    decoder_depth=1,
-)
+from small_models import ONE_BLOCK, learnable
 
 
 def test_ancestors_are_those_of_the_recipe():
@@ -60,18 +47,6 @@ def test_no_patient_is_on_two_sides(cohort):
     ]
     assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
     assert sum(map(len, sides)) == cohort.index.patient_id.nunique()
-
-
-def learnable(ecgs: int = 900, width: int = 8, seed: int = 0):
-    """Embeddings of which code A is a linear function plus noise, and code B is pure chance."""
-    rng = np.random.default_rng(seed)
-    heart = rng.normal(size=(ecgs, width)).astype(np.float32)
-    has_a, has_b = heart[:, 0] + rng.normal(0, 0.5, ecgs) > 0.8, rng.random(ecgs) < 0.3
-    codes = [[code for code, has in (("I48.91", a), ("I44.7", b)) if has] for a, b in zip(has_a, has_b, strict=True)]
-    index = pd.DataFrame({"patient_id": np.arange(ecgs), "fold": np.arange(ecgs) % 20, "codes": codes})
-    leads, weights = torch.zeros(ecgs, 12, width), torch.zeros(ecgs, 1, 12)
-    embedding = Embedding(torch.from_numpy(heart), leads, weights, leads, torch.zeros(ecgs, 5 * width))
-    return embedding, index
 
 
 def test_probe_finds_a_signal_and_no_false_one():
@@ -112,7 +87,7 @@ def test_only_codes_with_enough_ecgs_are_predicted(cohort):
 
 
 def test_embeddings_do_not_depend_on_the_batch(cohort):
-    model, rows = random_encoder(SMALL), np.array([5, 3, 8, 1, 0])
+    model, rows = random_encoder(ONE_BLOCK), np.array([5, 3, 8, 1, 0])
     together = embed_rows(model, cohort, rows, batch_size=5, progress=False)
     apart = embed_rows(model, cohort, rows, batch_size=2, progress=False)
     torch.testing.assert_close(together.heart, apart.heart, atol=1e-5, rtol=0)
@@ -125,12 +100,12 @@ def test_embeddings_do_not_depend_on_the_batch(cohort):
 
 def test_ecgs_of_another_rate_are_refused(cohort):
     with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 250 Hz"):
-        embed_rows(random_encoder(replace(SMALL, sampling_rate_hz=250.0)), cohort, np.array([0]), progress=False)
+        embed_rows(random_encoder(replace(ONE_BLOCK, sampling_rate_hz=250.0)), cohort, np.array([0]), progress=False)
 
 
 def test_model_and_random_encoder_are_evaluated_on_the_same_patients(cohort):
     ours, untrained = evaluate_beside_random(
-        random_encoder(SMALL, seed=1), cohort, Split(), minimum=3, n_bootstrap=20, progress=False
+        random_encoder(ONE_BLOCK, seed=1), cohort, Split(), minimum=3, n_bootstrap=20, progress=False
     )
     assert ours.probe.codes == untrained.probe.codes and ours.test_patients == untrained.test_patients
     assert set(macro_differences(ours, untrained)) == {"macro_auroc_difference", "macro_auprc_difference"}
@@ -139,7 +114,7 @@ def test_model_and_random_encoder_are_evaluated_on_the_same_patients(cohort):
 
 
 def test_features_equal_the_embedding_for_any_batch_size(cohort):
-    model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))[::-1]
+    model, rows = random_encoder(ONE_BLOCK, seed=1), np.arange(len(cohort))[::-1]
     embedding = embed_rows(model, cohort, rows, progress=False)
     x = embed_features(model, cohort, rows, REPRESENTATIONS, batch_size=7, progress=False)  # the last is not full
     assert tuple(x) == REPRESENTATIONS
@@ -151,7 +126,7 @@ def test_features_equal_the_embedding_for_any_batch_size(cohort):
 
 @pytest.mark.slow  # a CPU without 16-bit products takes its time
 def test_features_in_bfloat16_are_those_in_float32_up_to_rounding(cohort):
-    model, rows = random_encoder(SMALL, seed=1), np.arange(len(cohort))
+    model, rows = random_encoder(ONE_BLOCK, seed=1), np.arange(len(cohort))
     exact, rounded = (
         embed_features(model, cohort, rows, REPRESENTATIONS, precision=precision, progress=False)
         for precision in ("float32", "bfloat16")
@@ -162,7 +137,7 @@ def test_features_in_bfloat16_are_those_in_float32_up_to_rounding(cohort):
 
 
 def test_embedding_refuses_an_unknown_precision_and_no_ecg(cohort):
-    model = random_encoder(SMALL)
+    model = random_encoder(ONE_BLOCK)
     for embed in (embed_rows, embed_features):
         with pytest.raises(ECGError, match="precision is 'float16'; choose from float32, bfloat16"):
             embed(model, cohort, np.arange(4), precision="float16", progress=False)
@@ -173,6 +148,6 @@ def test_embedding_refuses_an_unknown_precision_and_no_ecg(cohort):
 def test_random_encoder_is_reproducible_and_keeps_the_global_random_state():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    one, other = random_encoder(SMALL, 5), random_encoder(SMALL, 5)
+    one, other = random_encoder(ONE_BLOCK, 5), random_encoder(ONE_BLOCK, 5)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

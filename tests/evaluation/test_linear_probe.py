@@ -13,7 +13,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import embed_rows, random_encoder
 from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, evaluate
 from lamae_toolkit.evaluation.linear_probe import Probe, _check_memory, features, fit_probe, predict
-from test_evaluate import SMALL, learnable
+from small_models import ONE_BLOCK, learnable
 
 TRAIN, VALIDATION = np.arange(400), np.arange(400, 600)
 CODES = tuple("abcde")
@@ -110,7 +110,7 @@ def test_probe_too_large_for_the_gpu_is_refused(monkeypatch):
 
 
 def test_prediction_gives_a_probability_for_each_code(cohort):
-    model = random_encoder(SMALL)
+    model = random_encoder(ONE_BLOCK)
     embedding = embed_rows(model, cohort, np.arange(len(cohort)), progress=False)
     codes = codes_to_predict(cohort, Split(), minimum=3)
     probe = evaluate(embedding, cohort.index, codes, n_bootstrap=5).probe
@@ -119,7 +119,7 @@ def test_prediction_gives_a_probability_for_each_code(cohort):
 
 
 def test_prediction_leaves_the_model_in_its_mode(cohort):
-    model = random_encoder(SMALL).train()
+    model = random_encoder(ONE_BLOCK).train()
     fitting, other = (
         Probe(("I10",), "heart", np.zeros(d), np.ones(d), np.ones((1, d)), np.zeros(1), 1.0) for d in (32, 8)
     )
@@ -132,7 +132,7 @@ def test_prediction_leaves_the_model_in_its_mode(cohort):
 
 def test_absent_lead_is_an_average_lead_in_fit_and_prediction(cohort):
     """Every second ECG lacks V1: the probe's mean of V1 is that of the others, and logits are what is predicted."""
-    model, rows = random_encoder(SMALL), np.arange(40)
+    model, rows = random_encoder(ONE_BLOCK), np.arange(40)
     complete_batch = cohort.batch(rows)
     lead_mask = complete_batch.lead_mask.clone()
     lead_mask[::2, LEADS.index("V1")] = False

@@ -11,7 +11,7 @@ from lamae_toolkit.evaluation.evaluate import Predictions, evaluate, score_probe
 from lamae_toolkit.evaluation.linear_probe import features
 from lamae_toolkit.evaluation.metrics import patient_bootstrap
 from lamae_toolkit.evaluation.thresholds import operating_point, paired_differences, precision_recall_curve, roc_curve
-from test_evaluate import learnable
+from small_models import learnable
 
 NO_DRAW = np.ones((1, 10))
 LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], dtype=np.uint8)

@@ -27,7 +27,7 @@ from lamae_toolkit.experiments.comparison.results import Ranking
 from lamae_toolkit.experiments.comparison.run import SCORES_FILE, run_cells
 from lamae_toolkit.training.finetune import SupervisedConfig
 from lamae_toolkit.training.trainer import TrainConfig, pretrain
-from test_lamae import SMALL
+from small_models import SMALL
 
 CLASSES = ("I48.91", "I44.7", "I51.7")
 SPLITS = (

@@ -21,7 +21,7 @@ from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import SHIPPED, WEIGHTS
 from lamae_toolkit.training.trainer import TrainConfig
-from test_lamae import SMALL as TINY
+from small_models import SMALL as TINY
 
 KINDS = {"lamae-mini-ptbxl": LAMAE, "lamae-mini-ptbxl-independent": IndependentMAE}
 

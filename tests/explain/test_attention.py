@@ -15,7 +15,6 @@ from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.explain.attention import attention_summaries, lead_attention, roll_up
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.model.baselines import AverageJoint, IndependentMAE
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.plots.ecg import (
@@ -26,17 +25,7 @@ from lamae_toolkit.plots.ecg import (
     reconstruction_figure,
 )
 from lamae_toolkit.plots.training import learning_curve_figure
-
-SMALL = LAMAEConfig(
-    width=32,
-    heads=4,
-    pooling_heads=4,
-    decoder_width=16,
-    decoder_heads=4,
-    encoder_depth=2,
-    latent_depth=2,
-    decoder_depth=1,
-)
+from small_models import SMALL
 
 
 def test_attention_between_leads_is_the_roll_up_that_is_documented():

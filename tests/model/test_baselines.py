@@ -21,7 +21,7 @@ from lamae_toolkit.model.baselines import (
     mse_alignment,
 )
 from lamae_toolkit.model.lamae import LAMAE
-from test_lamae import SMALL, mask_for, permuted, some_ecgs
+from small_models import SMALL, mask_for, permuted, some_ecgs
 
 UNCONNECTED = [name for name, baseline in COMPARED_MODELS.items() if issubclass(baseline, IndependentMAE)]
 

@@ -21,7 +21,7 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import COMPARED_MODELS
-from test_lamae import SMALL, VARIANTS, mask_for, some_ecgs
+from small_models import SMALL, VARIANTS, mask_for, some_ecgs
 
 def uneven_ecgs(records):
     batch = some_ecgs(records)
@@ -31,7 +31,7 @@ def uneven_ecgs(records):
 
 def models():
     # One of each kind of code path; the variants are those of the other tests.
-    choices = {"cls": "names", "induced": "record", "told the height": "whole leads"}
+    choices = {"cls": "names", "induced": "record", "amplitude input": "complete leads"}
     for name, other in choices.items():
         options = {key: value for key, value in vars(VARIANTS[other]).items() if value != getattr(SMALL, key)}
         yield name, random_encoder(replace(VARIANTS[name], encoder_depth=1, latent_depth=1, **options))

@@ -10,14 +10,11 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import IndependentMAE
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.hooks import attention_names, edit_attention, record_attention
 from lamae_toolkit.model.layers import Attention, LeadPooling
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
+from small_models import SMALL
 
-SMALL = LAMAEConfig(
-    width=32, heads=4, pooling_heads=4, decoder_width=16, decoder_heads=4, encoder_depth=2, latent_depth=2
-)
 OPTIONS = [
     {},
     {"tokens": "cls"},

@@ -17,54 +17,12 @@ from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask, random_mask, visible_patches, whole_lead_mask
 from lamae_toolkit.model.pretrained import golden_outputs, golden_signal
-
-SMALL = LAMAEConfig(
-    width=32,
-    heads=4,
-    pooling_heads=4,
-    decoder_width=16,
-    decoder_heads=4,
-    encoder_depth=2,
-    latent_depth=2,
-    decoder_depth=1,
-)
-VARIANTS = {
-    "all, moments": SMALL,
-    "all, token": replace(SMALL, heart="token"),
-    "cls": replace(SMALL, tokens="cls"),
-    "names": replace(SMALL, lead_embedding=True),
-    "whole leads": replace(SMALL, masked_leads=3),
-    "record": replace(SMALL, normalization="record"),
-    "induced": replace(SMALL, tokens="induced", induced_latents=4),
-    "mean pooling": replace(SMALL, pooling="mean"),
-    "no latent attention": replace(SMALL, latent_depth=0),
-    "whole leads alone": replace(SMALL, mask_ratio=0.0, masked_leads=6),
-    "told the height": replace(SMALL, amplitude_input=True),
-}
+from small_models import SMALL, VARIANTS, mask_for, permuted, some_ecgs
 
 
 @pytest.fixture(params=VARIANTS, ids=VARIANTS)
 def model(request) -> LAMAE:
     return random_encoder(VARIANTS[request.param])
-
-
-def some_ecgs(records: int = 3, samples: int = 1000, seed: int = 0) -> Batch:
-    """Smooth signals with a shared rhythm, different in every lead and record."""
-    generator = torch.Generator().manual_seed(seed)
-    time_s = torch.arange(samples) / 100
-    rate_hz = 0.8 + torch.rand(records, 1, 1, generator=generator)
-    phase = 6.28 * torch.rand(records, len(LEADS), 1, generator=generator)
-    height = 0.2 + torch.rand(records, len(LEADS), 1, generator=generator)
-    signal_mv = height * torch.sin(6.28 * rate_hz * time_s + phase) ** 5
-    return Batch(signal_mv.float(), torch.ones(records, len(LEADS), dtype=torch.bool))
-
-
-def mask_for(batch: Batch, seed: int = 1) -> torch.Tensor:
-    return random_mask((len(batch), len(batch.leads), 40), 0.75, torch.Generator().manual_seed(seed))
-
-
-def permuted(batch: Batch, order: list[int]) -> Batch:
-    return Batch(batch.signal_mv[:, order], batch.lead_mask[:, order], tuple(batch.leads[i] for i in order))
 
 
 @torch.inference_mode()
@@ -141,7 +99,7 @@ def test_every_parameter_gets_a_gradient(model):
     assert silent == ([] if model.config.mask_ratio else ["to_decoder.weight", "to_decoder.bias"])
 
 
-@pytest.mark.parametrize("name", ["all, moments", "all, token", "cls"])
+@pytest.mark.parametrize("name", ["all, time steps", "all, token", "cls"])
 def test_model_overfits_four_ecgs(name, cohort):
     """Few leads, patches and blocks, so that it takes a few seconds."""
     torch.manual_seed(0)
@@ -215,7 +173,7 @@ def golden_of_a_seeded_model() -> dict:
 
 
 def write_golden() -> None:
-    """Run `PYTHONPATH=tests python -c "import test_model; test_model.write_golden()"` after a wanted change."""
+    """After a wanted change: `PYTHONPATH=tests:tests/model python -c "import test_lamae as t; t.write_golden()"`."""
     GOLDEN.write_text(json.dumps(golden_of_a_seeded_model()) + "\n")
 
 

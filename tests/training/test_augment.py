@@ -23,7 +23,7 @@ from lamae_toolkit.training.augment import (
 )
 from lamae_toolkit.training.run import STATE_FILE
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
-from test_trainer import SMALL, TEN, run, same_bits, without_speed
+from small_models import TEN, TO_TRAIN, run, same_bits, without_speed
 
 EVERYTHING = Augmentation(crop_patches=20, scale_jitter=0.3, lead_dropout=0.4, noise_mv=0.05)
 
@@ -169,6 +169,6 @@ def test_changes_that_make_no_sense_are_refused(cohort, tmp_path):
             replace(TEN, **{name: value})
     with pytest.raises(ECGError, match="crop_patches are 41, but the model reads 40 patches of these ECGs"):
         run(cohort, tmp_path, replace(TEN, crop_patches=41))
-    model = random_encoder(replace(SMALL, max_patches=20))
+    model = random_encoder(replace(TO_TRAIN, max_patches=20))
     with pytest.raises(ECGError, match="the model reads 20 patches"):
         pretrain(model, cohort, np.arange(40), tmp_path, replace(TEN, crop_patches=30), progress=False)

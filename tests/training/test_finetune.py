@@ -17,7 +17,7 @@ from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.comparison.xresnet import XResNet1d
 from lamae_toolkit.training.finetune import FineTuned, SupervisedConfig, fit_supervised, supervised_logits
 from lamae_toolkit.training.loader import Shuffle
-from test_lamae import SMALL
+from small_models import SMALL
 
 QUICK = SupervisedConfig(epochs=6, batch_size=16, learning_rate=3e-3)
 

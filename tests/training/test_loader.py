@@ -16,7 +16,7 @@ from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, data_location, load, load_batches
 from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import optimizer, read_log
-from test_trainer import SMALL, TEN, run, same_bits, without_speed
+from small_models import TEN, TO_TRAIN, run, same_bits, without_speed
 
 CPU = torch.device("cpu")
 ALONE = DistributedContext(0, 1, CPU)
@@ -202,7 +202,7 @@ def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, location):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_step_waits_for_the_gpu(gappy, location, precision):
     gpu = DistributedContext(0, 1, torch.device("cuda"))
-    model = random_encoder(SMALL).to(gpu.device).train()
+    model = random_encoder(TO_TRAIN).to(gpu.device).train()
     optim, generator = optimizer(model, TEN), torch.Generator(gpu.device).manual_seed(0)
     augment = Augmentation(crop_patches=20, scale_jitter=0.2, lead_dropout=0.2, noise_mv=0.02)
     runtime = RuntimeConfig(gradient_accumulation_steps=2, precision=precision)
@@ -211,7 +211,7 @@ def test_no_step_waits_for_the_gpu(gappy, location, precision):
         try:
             for batch in batches:
                 optim.zero_grad(set_to_none=True)
-                batch = augment(batch, generator, SMALL.patch_samples)
+                batch = augment(batch, generator, TO_TRAIN.patch_samples)
                 losses.append(gradients(model, model, batch, generator, runtime, gpu))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optim.step()

@@ -15,7 +15,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext, distributed_training
 from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import TrainConfig, pretrain, read_log
-from test_lamae import SMALL, VARIANTS, some_ecgs
+from small_models import SMALL, VARIANTS, some_ecgs
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
 CONFIG = TrainConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=4)

@@ -9,34 +9,9 @@ import torch
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, learning_rate, pretrain, read_log
-
-SMALL = LAMAEConfig(
-    width=32,
-    heads=4,
-    pooling_heads=4,
-    decoder_width=16,
-    decoder_heads=4,
-    encoder_depth=1,
-    latent_depth=1,
-    decoder_depth=1,
-    masked_leads=1,
-)
-TEN = TrainConfig(steps=10, batch_size=8, warmup_steps=3, log_every=1, save_every=4)
-
-
-def run(store, folder, config=TEN, **options) -> LAMAE:
-    return pretrain(random_encoder(SMALL), store, np.arange(40), folder, config, progress=False, **options)
-
-
-def same_bits(one: LAMAE, other: LAMAE) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-
-
-def without_speed(folder) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "ecgs_per_s"} for row in read_log(folder)]
+from small_models import ONE_BLOCK, TEN, TO_TRAIN, run, same_bits, without_speed
 
 
 def test_ten_steps_are_five_and_five_bit_for_bit(cohort, tmp_path):
@@ -86,7 +61,7 @@ def test_a_run_of_another_configuration_is_refused(cohort, tmp_path):
     with pytest.raises(ECGError, match=r"a run with learning_rate = 0\.001, not 0\.01"):
         run(cohort, tmp_path, replace(TEN, learning_rate=0.01))
     with pytest.raises(ECGError, match="a run with tokens = 'all', not 'cls'"):
-        pretrain(random_encoder(replace(SMALL, tokens="cls")), cohort, np.arange(40), tmp_path, TEN, progress=False)
+        pretrain(random_encoder(replace(TO_TRAIN, tokens="cls")), cohort, np.arange(40), tmp_path, TEN, progress=False)
     (tmp_path / CHECKPOINT / "training.pt").write_bytes(b"damaged")
     with pytest.raises(ECGError, match="cannot be resumed"):
         run(cohort, tmp_path)
@@ -95,7 +70,7 @@ def test_a_run_of_another_configuration_is_refused(cohort, tmp_path):
 def test_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(cohort, tmp_path):
     run(cohort, tmp_path, replace(TEN, learning_rate=1e-3), stop_after=4)
     state = torch.load(tmp_path / CHECKPOINT / "training.pt", weights_only=True)
-    model = random_encoder(SMALL)
+    model = random_encoder(TO_TRAIN)
     with torch.no_grad():
         model.lead_cls.fill_(float("nan"))
     with pytest.raises(ECGError, match="not a number at step 1"):
@@ -106,7 +81,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(cohort, tmp_path
 @pytest.mark.slow
 def test_training_lowers_the_loss(cohort, tmp_path):
     config = TrainConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20)
-    pretrain(random_encoder(replace(SMALL, masked_leads=0)), cohort, np.arange(100), tmp_path, config, progress=False)
+    pretrain(random_encoder(ONE_BLOCK), cohort, np.arange(100), tmp_path, config, progress=False)
     losses = [row["loss"] for row in read_log(tmp_path)]
     assert np.mean(losses[-3:]) < 0.9 < 0.97 < np.mean(losses[:2])
 
@@ -160,11 +135,11 @@ def test_a_name_that_is_no_model_is_refused():
 def test_a_run_on_other_ecgs_is_refused(cohort, tmp_path):
     run(cohort, tmp_path, stop_after=2)
     with pytest.raises(ECGError, match="holds a run on other ECGs"):
-        pretrain(random_encoder(SMALL), cohort, np.arange(41), tmp_path, TEN, progress=False)
+        pretrain(random_encoder(TO_TRAIN), cohort, np.arange(41), tmp_path, TEN, progress=False)
 
 
 def test_ecgs_of_another_rate_are_refused(cohort, tmp_path):
-    model = random_encoder(replace(SMALL, sampling_rate_hz=500.0))
+    model = random_encoder(replace(TO_TRAIN, sampling_rate_hz=500.0))
     with pytest.raises(ECGError, match="sampled at 100 Hz, but the model reads 500 Hz"):
         pretrain(model, cohort, np.arange(40), tmp_path, TEN, progress=False)
 

@@ -15,7 +15,7 @@ from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.tensorboard import TENSORBOARD
 from lamae_toolkit.training.trainer import TrainConfig, read_log
 from lamae_toolkit.training.validation import ValidationLoss
-from test_trainer import SMALL, run, same_bits, without_speed
+from small_models import TO_TRAIN, run, same_bits, without_speed
 
 ROWS, VALIDATION = np.arange(40), np.arange(40, 61)  # 21 ECGs: the last of the batches of 8 is not full
 CONFIG = TrainConfig(steps=10, batch_size=8, warmup_steps=3, log_every=2, save_every=4, validate_every=3)
@@ -48,7 +48,7 @@ def test_a_resumed_run_has_the_same_validation_losses(cohort, tmp_path):
 
 
 def test_validation_loss_is_the_mean_over_all_masked_patches(cohort):
-    model, generator, errors = random_encoder(SMALL).train(), torch.Generator(), []
+    model, generator, errors = random_encoder(TO_TRAIN).train(), torch.Generator(), []
     for number, rows in enumerate((VALIDATION[:8], VALIDATION[8:16], VALIDATION[16:])):
         generator.manual_seed(int(np.random.SeedSequence([7, number]).generate_state(1)[0]))
         batch = cohort.batch(rows)
@@ -64,7 +64,7 @@ def test_validation_loss_is_the_mean_over_all_masked_patches(cohort):
 
 
 def test_validation_loss_in_parts_and_in_bfloat16(cohort):
-    model = random_encoder(SMALL)
+    model = random_encoder(TO_TRAIN)
     one = validation_loss(cohort)(model, ONE_PROCESS)
     assert validation_loss(cohort, parts=4)(model, ONE_PROCESS) == pytest.approx(one, rel=1e-6)
     half = validation_loss(cohort)(model, ONE_PROCESS, "bfloat16")
@@ -73,7 +73,7 @@ def test_validation_loss_in_parts_and_in_bfloat16(cohort):
 
 
 def test_several_processes_share_the_parts(cohort, monkeypatch):
-    model, sums = random_encoder(SMALL), []
+    model, sums = random_encoder(TO_TRAIN), []
     one = validation_loss(cohort)(model, ONE_PROCESS)
     monkeypatch.setattr(DistributedContext, "mean", lambda self, value: sums.append(value) or value)
     for rank in (0, 1):

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from lab import browser_page, run_all_cells, screenshot
 from lamae_toolkit.evaluation.evaluate import Split
-from test_shell import two_models
+from small_models import two_models
 
 SETUP = """
 import os, pickle

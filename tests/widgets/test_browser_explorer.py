@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, expect
 from lab import browser_page, run_again, run_all_cells, screenshot
 from lamae_toolkit.evaluation.embed import random_encoder
 from served_app import served
-from test_lead_explorer import SMALL, probe_of
+from small_models import ONE_BLOCK, probe_of
 from written_ecgs import ecg_counts, muse_xml, wfdb_header, wfdb_signals
 
 FIGURE = """
@@ -207,7 +207,7 @@ def test_the_app_in_voila(chromium, tmp_path):
     folder.mkdir()
     (folder / "broken.xml").write_bytes(muse_xml(counts)[:4000])
     (folder / "one.xml").write_bytes(muse_xml(counts))
-    random_encoder(SMALL).save_pretrained(tmp_path / "checkpoint")
+    random_encoder(ONE_BLOCK).save_pretrained(tmp_path / "checkpoint")
     probe_of().save(tmp_path / "checkpoint")
     uploads = tmp_path / "uploads"
     uploads.mkdir()

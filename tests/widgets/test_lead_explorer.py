@@ -19,30 +19,15 @@ from lamae_toolkit.explain.attention import attention_summaries, roll_up
 from lamae_toolkit.explain.counterfactuals import Changes
 from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.explain.lead_shapley import attribute_leads
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, POSITIONS, geometry_figure, show_values
 from lamae_toolkit.plots.strips import OFF, probabilities_figure, show_probabilities, weighted_strips_figure
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots, plain
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
+from small_models import ONE_BLOCK, probe_of
 
-SMALL = LAMAEConfig(
-    width=32,
-    heads=4,
-    pooling_heads=4,
-    decoder_width=16,
-    decoder_heads=4,
-    encoder_depth=1,
-    latent_depth=1,
-    decoder_depth=1,
-)
 FOUR, EIGHT = ("I", "II", "V1", "V5"), ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-
-
-def probe_of(width: int = 32, representation: str = "heart") -> Probe:
-    weight = np.random.default_rng(0).normal(size=(2, width)) / 4
-    return Probe(("I44.7", "I21.09"), representation, np.zeros(width), np.ones(width), weight, np.zeros(2), 1.0)
 
 
 def simulated(leads=LEADS, duration_s: float = 10.0, seed: int = 0) -> Recording:
@@ -70,7 +55,7 @@ def explorer(monkeypatch) -> LeadExplorer:
     for pause in ("PAUSE_S", "SHORT_PAUSE_S"):
         monkeypatch.setattr(lead_explorer, pause, 0.0)
     ecgs = Reading({"broken.hea": None, "four": simulated(FOUR), "eight": simulated(EIGHT, seed=1)})
-    made = LeadExplorer(random_encoder(SMALL), ecgs, probe_of())
+    made = LeadExplorer(random_encoder(ONE_BLOCK), ecgs, probe_of())
     made.background.wait()
     return made
 
@@ -88,7 +73,7 @@ def explorer(monkeypatch) -> LeadExplorer:
     ids=str,
 )
 def test_a_summary_from_encoded_leads_equals_complete_runs_of_the_model(other):
-    model, recording, probe = random_encoder(replace(SMALL, **other)), simulated(), probe_of()
+    model, recording, probe = random_encoder(replace(ONE_BLOCK, **other)), simulated(), probe_of()
     leads = [lead for lead in LEADS if lead not in ("aVR", "V2")]
     batch = collate([recording.select(leads)], 100.0, 10.0).select(leads)
     expected = [tensor[0] for tensor in (*attention_summaries(model, batch), *roll_up(model, batch))]
@@ -105,7 +90,7 @@ def test_a_summary_from_encoded_leads_equals_complete_runs_of_the_model(other):
 
 
 def test_attribution_of_some_leads_equals_a_new_computation():
-    model, recording, probe = random_encoder(SMALL), simulated(FOUR), probe_of()
+    model, recording, probe = random_encoder(ONE_BLOCK), simulated(FOUR), probe_of()
     whole = attribute_leads(model, probe, recording)
     for leads in (("I", "V1", "V5"), ("V5",), FOUR):
         again = attribute_leads(model, probe, recording.select(leads))
@@ -214,9 +199,9 @@ def test_unreadable_ecg_is_reported_and_the_next_is_shown(explorer):
     explorer.controls.next.click()
     assert explorer.view.name == "eight" and explorer._message.value == ""
     with pytest.raises(ECGError, match="no ECG to explore"):
-        LeadExplorer(random_encoder(SMALL), [])
+        LeadExplorer(random_encoder(ONE_BLOCK), [])
     with pytest.raises(ECGError, match="file is damaged"):
-        LeadExplorer(random_encoder(SMALL), Reading({"broken.hea": None}))
+        LeadExplorer(random_encoder(ONE_BLOCK), Reading({"broken.hea": None}))
 
 
 def test_turning_a_lead_off_updates_everything_shown(explorer):
@@ -298,7 +283,7 @@ def test_pinned_ecg_is_shown_next_to_another_and_saved(explorer, tmp_path):
 
 
 def test_without_a_probe_weights_and_attention_are_shown():
-    explorer = LeadExplorer(random_encoder(SMALL), [simulated(FOUR)])
+    explorer = LeadExplorer(random_encoder(ONE_BLOCK), [simulated(FOUR)])
     assert "no probe" in explorer._notes.value and len(explorer.figures()) == 3
     explorer.controls.leads["I"].value = False
     assert "Without I." in explorer.describe() and "calibration" not in explorer.code()
@@ -312,7 +297,7 @@ def test_without_a_probe_weights_and_attention_are_shown():
 def test_short_long_and_incomplete_ecgs(leads, duration_s):
     recording = simulated(LEADS[-leads:], duration_s)
     calibration = Calibration.of(evaluated())
-    explorer = LeadExplorer(random_encoder(replace(SMALL, latent_depth=0)), [recording], probe_of(), calibration)
+    explorer = LeadExplorer(random_encoder(replace(ONE_BLOCK, latent_depth=0)), [recording], probe_of(), calibration)
     explorer.background.stop()
     assert len(explorer.figures()) == 3 and "no latent attention" in explorer._notes.value
     assert "for ECGs with all leads and of full length" in explorer._notes.value
@@ -360,7 +345,7 @@ def test_only_the_newest_background_job_runs():
 
 
 def test_unknown_layers_and_heads_are_refused():
-    explanation = attention_summary(random_encoder(replace(SMALL, latent_depth=2)), simulated())
+    explanation = attention_summary(random_encoder(replace(ONE_BLOCK, latent_depth=2)), simulated())
     whole = sum(explanation.attention_table(layer=layer) for layer in (1, 2)) / 2
     assert abs(whole - explanation.attention_table()).to_numpy().max() < 1e-6
     assert abs(explanation.attention_table(2, 3).to_numpy() - explanation.lead_attention[1, 2]).max() == 0
@@ -374,5 +359,5 @@ def test_signal_quality_is_reported():
     recording = simulated()
     flat = recording.signal_mv.copy()
     flat[3] = 0.0
-    explorer = LeadExplorer(random_encoder(SMALL), [replace(recording, signal_mv=flat)])
+    explorer = LeadExplorer(random_encoder(ONE_BLOCK), [replace(recording, signal_mv=flat)])
     assert "Signal quality: aVR flat" in explorer._notes.value

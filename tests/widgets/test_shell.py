@@ -12,31 +12,15 @@ import plotly.graph_objects as go
 import pytest
 from IPython.display import DisplayHandle
 
-from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.evaluate import Evaluation, Split, codes_to_predict, score_probe
-from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.evaluation.thresholds import operating_point
-from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.plots.ecg import ecg_figure
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
 from lamae_toolkit.plots.export import picture
 from lamae_toolkit.widgets.base.shell import live, redraw
 from lamae_toolkit.widgets.base.still import still
 from lamae_toolkit.widgets.icd10_board.widget import PROBABILITIES, ICD10Board
-
-
-def two_models(cohort: Store) -> list[Evaluation]:
-    """Two "models" whose latents are the true codes in noise, of the second in more of it."""
-    codes, test = codes_to_predict(cohort, Split(), minimum=3), Split().indices(cohort.index)[2]
-    index, c = cohort.index.iloc[test], len(codes)
-    truth, none, one = label_matrix(index.codes.tolist(), codes), np.zeros(c), np.ones(c)
-    probe = Probe(codes, "heart", none, one, 4 * np.eye(c), -2 * one, 1.0)
-    made = []
-    for number, noise in ((1, 0.4), (2, 1.0)):
-        x = truth + np.random.default_rng(number).normal(0, noise, truth.shape)
-        made.append(score_probe(probe, x, index, name=f"model {number}", n_bootstrap=50))
-    return made
+from small_models import two_models
 
 
 @pytest.fixture(scope="module")

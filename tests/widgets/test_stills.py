@@ -11,7 +11,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from lab import browser_page, screenshot
-from test_shell import two_models
+from small_models import two_models
 
 SETUP = """
 import pickle

@@ -16,7 +16,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.plots.training import MonitoredECG, progress_figure, snapshot_figure, take_snapshot
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 from lamae_toolkit.widgets.training_monitor.widget import TrainingMonitor
-from test_trainer import SMALL, TEN, run, same_bits, without_speed
+from small_models import TEN, TO_TRAIN, run, same_bits, without_speed
 
 ENDLESS = TrainConfig(steps=100_000, batch_size=8, log_every=1, save_every=1000)
 
@@ -38,7 +38,7 @@ def test_watch_is_called_at_every_step_and_changes_nothing(cohort, tmp_path):
         return False
 
     plain = run(cohort, tmp_path / "plain")
-    model = random_encoder(SMALL)
+    model = random_encoder(TO_TRAIN)
     watched = MonitoredECG.of(cohort, 50, model)
     pretrain(model, cohort, np.arange(40), tmp_path / "watched", TEN, watch=look, progress=False)
     assert same_bits(plain, model)
@@ -59,7 +59,7 @@ def test_watch_pauses_with_a_complete_checkpoint(cohort, tmp_path):
 
 def test_snapshot_has_the_error_of_the_masked_patches(cohort):
     row = next(row for row in range(len(cohort)) if len(cohort.recording(row).leads) < 12)
-    model = random_encoder(SMALL).train()
+    model = random_encoder(TO_TRAIN).train()
     watched = MonitoredECG.of(cohort, row, model)
     snapshot = take_snapshot(model, watched, 4)
     assert model.training and snapshot.step == 4
@@ -83,7 +83,7 @@ def test_progress_figure_shows_the_log():
 
 def test_monitored_run_is_stopped_and_resumes_to_equal_bits(cohort, tmp_path):
     plain = run(cohort, tmp_path / "plain")
-    model = random_encoder(SMALL)
+    model = random_encoder(TO_TRAIN)
     monitor = TrainingMonitor(model, cohort, 50, every=4)
     assert monitor.button.disabled and "Not started" in monitor.words.value
     real = monitor.watch
@@ -118,7 +118,7 @@ def interrupts():
 
 
 def test_button_and_interrupt_stop_an_endless_run(cohort, tmp_path, interrupts):
-    model = random_encoder(SMALL)
+    model = random_encoder(TO_TRAIN)
     monitor = TrainingMonitor(model, cohort, 50, every=50)
     monitor.start(pretrain, model, cohort, np.arange(40), tmp_path, ENDLESS)
     with pytest.raises(ECGError, match="already running"):
@@ -142,7 +142,7 @@ def test_button_and_interrupt_stop_an_endless_run(cohort, tmp_path, interrupts):
 
 
 def test_background_error_is_reported_and_raised(cohort, tmp_path):
-    model = random_encoder(SMALL)
+    model = random_encoder(TO_TRAIN)
     monitor = TrainingMonitor(model, cohort, 50)
     monitor.start(pretrain, model, cohort, np.arange(4), tmp_path, TEN)
     with pytest.raises(ECGError, match="do not fill a batch of 8"):
@@ -152,7 +152,7 @@ def test_background_error_is_reported_and_raised(cohort, tmp_path):
     monitor.wait()
     assert "Done" in monitor.words.value, "it stays usable"
     with pytest.raises(ECGError, match="is of another model"):
-        monitor.start(pretrain, random_encoder(SMALL), cohort, np.arange(40), tmp_path, TEN)
+        monitor.start(pretrain, random_encoder(TO_TRAIN), cohort, np.arange(40), tmp_path, TEN)
     with pytest.raises(ECGError, match="no row 120, only 0 to 119"):
         TrainingMonitor(model, cohort, 120)
     with pytest.raises(ECGError, match="every 0 steps"):
