@@ -17,13 +17,8 @@ from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.model.baselines import AverageJoint, IndependentMAE
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.plots.ecg import (
-    ecg_figure,
-    lead_attention_figure,
-    lead_bar_figure,
-    lead_weight_figure,
-    reconstruction_figure,
-)
+from lamae_toolkit.plots.attention import lead_attention_figure
+from lamae_toolkit.plots.ecg import ecg_figure, lead_bar_figure, lead_weight_figure, reconstruction_figure
 from lamae_toolkit.plots.training import learning_curve_figure
 from small_models import SMALL
 
