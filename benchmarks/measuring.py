@@ -1,4 +1,4 @@
-"""What the benchmarks of training measure and with what: a step, operations, time in turns, memory, traces, a store."""
+"""Tools of the training benchmarks: a step, operations, interleaved timing, memory, traces, a store."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""A training step computed in one of several ways, each choice on or off, and what can be asked of it."""
+"""A training step in several variants, each choice on or off, and what is measured of it."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What several tests share: the real ECGs beside the repository, where they are, and a small simulated cohort."""
+"""Shared fixtures: the real ECGs next to the repository, if present, and a small simulated cohort."""
 
 import os
 import shutil

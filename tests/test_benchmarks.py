@@ -1,4 +1,4 @@
-"""What the benchmarks of training measure with measures right, and what they compare with is a model that learns."""
+"""The benchmarks of training: correct measurements, and a reference design that learns."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The core runs where only its own dependencies are installed, and a missing extra is answered by one sentence."""
+"""The core runs with its own dependencies only, and a missing extra gives a clear message."""
 
 import re
 import subprocess

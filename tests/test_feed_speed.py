@@ -1,4 +1,4 @@
-"""The benchmark of the feed runs, and what it says of a trace is what the trace holds."""
+"""The benchmark of the data loader runs, and its numbers agree with the trace."""
 
 import json
 import sys

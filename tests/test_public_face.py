@@ -1,4 +1,4 @@
-"""`import lamae_toolkit as lt`: what it promises is lazy, documented, and each example runs."""
+"""`import lamae_toolkit as lt`: its names are lazy and documented, and each example runs."""
 
 import dataclasses
 import inspect

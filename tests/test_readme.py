@@ -1,4 +1,4 @@
-"""What README and docs show is true: their Python runs, and their commands and options exist."""
+"""README and docs: their Python runs, and their commands and options exist."""
 
 import re
 from pathlib import Path

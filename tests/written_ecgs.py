@@ -1,4 +1,4 @@
-"""Small ECG files of every format, written for tests and for fuzzing by other means than they are read."""
+"""Small ECG files of every format for tests and fuzzing, written independently of the readers."""
 
 import base64
 import io

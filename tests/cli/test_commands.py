@@ -1,4 +1,4 @@
-"""The command as a user runs it: the whole demo in a small size, and each command on real files."""
+"""The commands as a user runs them: a small complete demo, and each command on real files."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""MIMIC-IV-ECG: stays and codes by the published recipe, every record accounted for, files of its shape to try on."""
+"""MIMIC-IV-ECG: stays and codes by the published recipe, every record counted, and simulated files of its layout."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Preparing a cohort: the same store however often it is interrupted, nothing done twice, every record counted."""
+"""Preparing a cohort: the same store after interruptions, nothing done twice, every record counted."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""PTB-XL as a store, from its real files: the right labels, folds and signals, and nobody on two sides."""
+"""PTB-XL as a store, from its real files: labels, folds and signals, and no patient on both sides of a split."""
 
 import ast
 import shutil

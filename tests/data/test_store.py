@@ -1,4 +1,4 @@
-"""A cohort on disk is whole, true to the ECGs, and refuses what it is not."""
+"""A store is complete, equals the ECGs, and damaged or foreign folders are refused."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A cohort is counted right, a planted leak is found, and what leads tell of each other is what electrodes dictate."""
+"""Cohort tables: correct counts, a planted leak is found, and redundancy of leads follows from the electrodes."""
 
 import numpy as np
 import pandas as pd

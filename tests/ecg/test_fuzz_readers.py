@@ -1,4 +1,4 @@
-"""Whatever a file holds, `read_ecg` gives an ECG or one clear sentence; `benchmarks/fuzz_readers.py` tries far more."""
+"""Any file gives an ECG or one clear sentence from `read_ecg`; `benchmarks/fuzz_readers.py` tries far more."""
 
 import warnings
 

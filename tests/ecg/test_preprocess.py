@@ -1,4 +1,4 @@
-"""Resampling keeps heights, times and ends of waves; filters remove what they should; flags find what was planted."""
+"""Resampling keeps amplitudes, times and ends of waves; filters remove their bands; flags find planted defects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Suspected electrode swaps are those that were made, and few others; flags reach the index."""
+"""Suspected lead reversals are those that were made, with few others; flags are in the index."""
 
 import numpy as np
 import pytest

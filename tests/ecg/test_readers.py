@@ -1,4 +1,4 @@
-"""Every real record is read as wfdb reads it, leads go by name, and every bad file gets one clear sentence."""
+"""Every real record is read as wfdb reads it, leads are matched by name, and bad files give one clear sentence."""
 
 import re
 import socket

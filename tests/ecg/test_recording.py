@@ -1,4 +1,4 @@
-"""The Recording keeps its declares, leads are matched by name, and Einthoven's relations are measured."""
+"""Recording: validated fields, leads matched by name, and Einthoven's relations."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Codes, probes and evaluations: nothing leaks, and a probe finds what is there."""
+"""Codes, probes and evaluations: no leakage, and a probe finds a signal."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The linear probe is scikit-learn's logistic regression, in little memory as in much, also where leads are absent."""
+"""The linear probe equals scikit-learn's logistic regression, in limited memory and with absent leads."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Metrics agree with scikit-learn in every resample, and their intervals cover what they should."""
+"""Metrics agree with scikit-learn in every resample, and their intervals have the right coverage."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The audit of explanations: its pieces against brute force, and a tiny one from data to verdict."""
+"""The audit of explanations: its parts against brute force, and a small audit with results and report."""
 
 from dataclasses import replace
 
@@ -83,10 +83,10 @@ def test_masked_complete_leads_equal_absent_leads(cohort):
 
 
 @torch.inference_mode()
-def test_time_steps_are_on_the_grid_of_patches_under_any_mask(cohort):
+def test_summary_over_time_steps_under_a_mask(cohort):
     model, batch = random_encoder(TINY), cohort.batch([3])
     mask = torch.rand(1, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
-    mask[:, :, 5] = True  # a moment that no lead shows
+    mask[:, :, 5] = True  # a time step that is masked in all leads
     patches = model.patches(batch)
     tokens, valid, position = model.connect(model.encode_leads(patches, batch, mask))
     beat: dict[int, list] = {}

@@ -1,4 +1,4 @@
-"""Scores of explanations against brute force and known cases: the true credit reaches the ceiling, chance the floor."""
+"""Scores of explanations against brute force and known cases, from random floor to ceiling."""
 
 from itertools import permutations
 

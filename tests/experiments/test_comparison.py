@@ -1,4 +1,4 @@
-"""A comparison in a small size: no cell twice, nothing leaks, and its table says what scikit-learn says."""
+"""A small comparison: each cell once, no leakage, and a table that agrees with scikit-learn."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Hand-made features agree with what the simulator put in, and say NaN where nothing can be measured."""
+"""Hand-made features agree with the simulator, and are NaN where nothing can be measured."""
 
 import numpy as np
 

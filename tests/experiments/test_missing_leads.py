@@ -1,4 +1,4 @@
-"""Leads drawn from others: exact where physics says so, blind to the truth, and scored by hand-checked numbers."""
+"""Leads reconstructed from others: exact where physics determines them, without access to the truth."""
 
 import json
 from pathlib import Path

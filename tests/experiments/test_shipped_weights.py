@@ -1,4 +1,4 @@
-"""The weights that come with the toolkit: small, offline, what their card says; and the recipe that trains them."""
+"""The shipped weights: small, offline, with the scores of their card; and the recipe that trains them."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is shown of attention adds up, and is the roll-up that is documented."""
+"""Attention summaries sum to 1 and follow the documented roll-up."""
 
 from dataclasses import replace
 
@@ -140,7 +140,7 @@ def test_lead_weights_follow_the_leads_names(cohort):
         torch.testing.assert_close(other, plain.flip(-1) if plain.ndim == 3 else plain.flip(-1, -2), atol=1e-5, rtol=0)
 
 
-def test_constant_lead_still_gets_attention(cohort):
+def test_duplicate_leads_get_equal_weights(cohort):
     """Twice the same lead under two names gets twice the same weight: weights are not evidence."""
     recording = cohort.recording(0).select(("V1", "V2"))
     twin = Recording(np.stack([recording.lead("V1")] * 2), 100.0, ("V1", "V2"))

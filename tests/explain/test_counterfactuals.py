@@ -1,4 +1,4 @@
-"""An ECG that is changed is what such an ECG would be, and the model is asked about exactly that."""
+"""Counterfactuals: changed ECGs are what such recordings would be, and predictions are of exactly these."""
 
 from functools import partial
 

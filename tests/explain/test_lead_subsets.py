@@ -1,4 +1,4 @@
-"""The table of all subsets is what the model gives for each of them; a probe reads ECGs that lack leads."""
+"""The table of all subsets equals runs of the model on each; probes of ECGs with absent leads."""
 
 from dataclasses import replace
 
@@ -100,7 +100,7 @@ def test_every_subset_of_the_baselines(baseline):
         {"normalization": "record", "lead_embedding": True},
     ],
 )
-def test_lead_embedding_and_amplitude_input(choice):
+def test_subsets_with_lead_embedding_and_amplitude_input(choice):
     assert_subsets_are_as_one_by_one(stirred(random_encoder(replace(TINY, **choice))), some_ecgs())
 
 
@@ -194,7 +194,7 @@ def test_absent_lead_equals_a_lead_that_is_not_in_the_batch(representation):
     np.testing.assert_allclose(predict(model, probe, garbage), kept, atol=1e-6)
 
 
-def test_absent_lead_has_no_attribution():
+def test_absent_lead_has_standardized_features_of_zero():
     model, probe, batch = stirred(random_encoder(TINY)), some_probe(12, "per_lead"), some_ecgs()
     embedding = model.embed(batch)
     standard = (probe_features(embedding, batch, probe)[0].detach().numpy() - probe.mean) / probe.scale

@@ -1,4 +1,4 @@
-"""Saliency goes where it must on hand-built cases, agrees with finite differences, and knows no lead that is absent."""
+"""Saliency: hand-built cases, finite differences, and zero for absent leads."""
 
 import copy
 from dataclasses import replace

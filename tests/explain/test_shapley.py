@@ -1,4 +1,4 @@
-"""Shapley values keep their axioms on known games, and the credit of leads adds up to the prediction."""
+"""Shapley values satisfy their axioms on known games, and lead attributions sum to the prediction."""
 
 import doctest
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""The rivals are what they claim to be: the same blocks as LAMAE, with the leads kept apart or pulled together."""
+"""The baselines: the same blocks as LAMAE, with independent or aligned leads."""
 
 import math
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_every_parameter_of_every_rival_learns(name):
 
 
 @pytest.mark.parametrize("name", COMPARED_MODELS)
-def test_rivals_have_lamaes_encoder_and_decoder(name):
+def test_baselines_have_lamaes_encoder_and_decoder(name):
     ours, theirs = baseline("LAMAE"), baseline(name)
     for part in ("patch_embed", "decoder", "decoder_pred"):
         assert _count(getattr(ours, part)) == _count(getattr(theirs, part))
@@ -99,7 +99,7 @@ def _count(module: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize("name", [name for name in COMPARED_MODELS if name != "LAMAE"])
 @torch.inference_mode()
-def test_rivals_take_leads_by_name_and_may_lack_some(name):
+def test_baselines_take_leads_by_name_and_may_lack_some(name):
     model, batch = baseline(name).eval(), without(some_ecgs(), "aVF")
     order = torch.randperm(12, generator=torch.Generator().manual_seed(2)).tolist()
     plain, shuffled = model.embed(batch), model.embed(permuted(batch, order))

@@ -1,4 +1,4 @@
-"""Watching changes nothing, an edit changes what it says, silence is an error, and taps never stay behind."""
+"""Attention hooks: recording changes nothing, edits take effect, unused hooks are errors, and hooks are removed."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The model keeps its promises: leads by name, absent is masked, everything learns, and it stays what it was."""
+"""The model: leads by name, absent equals masked, every parameter learns, and outputs stay the same."""
 
 import json
 from dataclasses import replace

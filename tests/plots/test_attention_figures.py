@@ -1,4 +1,4 @@
-"""Figures of attention and saliency show the arrays that they are given."""
+"""Figures of attention and saliency show their input arrays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The simulator is measured on its signals, by NeuroKit2 and by lead, not by its own programme."""
+"""The simulator, measured on its signals by NeuroKit2 and lead by lead."""
 
 import warnings
 from itertools import pairwise

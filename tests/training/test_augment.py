@@ -1,4 +1,4 @@
-"""What is changed at random in ECGs is what is said, for each ECG anew, the same for the same generator, or nothing."""
+"""Augmentation: the documented changes for each ECG, reproducible with the same generator, or none."""
 
 import json
 from dataclasses import asdict, replace

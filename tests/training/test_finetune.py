@@ -1,4 +1,4 @@
-"""Networks that learn from labels: they learn, keep their best epoch, and fine-tuning starts at the probe."""
+"""Supervised networks: they learn, keep their best epoch, and fine-tuning starts at the probe."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""Batches have the same bits wherever the ECGs are, and the thread that reads ahead ends with the training loop."""
+"""Batches are the same for every data location, and the prefetching thread ends with the training loop."""
 
 import threading
 from contextlib import nullcontext

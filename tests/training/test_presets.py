@@ -1,4 +1,4 @@
-"""What the docstrings of the sizes say of them is what they are."""
+"""The docstrings of the sizes state the computed numbers."""
 
 import re
 

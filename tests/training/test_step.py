@@ -1,4 +1,4 @@
-"""A training step is the same in however many parts it is computed, and no GPU is waited for within it."""
+"""A training step is the same in any number of parts, and does not wait for the GPU."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Two real processes under torchrun train what one trains, and a run of which one is killed goes on exactly."""
+"""Two processes under torchrun train as one does, and a run with a killed process resumes exactly."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""ECG paper: layouts, true scale, what it says of missing leads, and the line of code that makes the same view."""
+"""ECG paper: layouts, true scale, notes on missing leads, and the line of code for the same view."""
 
 import json
 import re

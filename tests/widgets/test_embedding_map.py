@@ -1,4 +1,4 @@
-"""Neighbors and maps: who is near is near, the same patient is marked, and the widget says what it lacks."""
+"""Neighbors and maps: near ECGs are neighbors, the same patient is marked, and missing data are reported."""
 
 import numpy as np
 import plotly.graph_objects as go

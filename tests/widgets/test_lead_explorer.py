@@ -1,4 +1,4 @@
-"""The lead explorer without a browser: what it computes quickly equals what takes long, and its controls work."""
+"""The lead explorer without a browser: fast results equal slow ones, and its controls work."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The board without a browser, and what all widgets share: words, code, export, a picture for where nothing runs."""
+"""The board without a browser, and the frame of all widgets: description, code, export, still picture."""
 
 import html
 import json

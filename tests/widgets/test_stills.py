@@ -1,4 +1,4 @@
-"""What is seen of a widget where none lives: on GitHub, in a converted notebook, in a browser without scripts."""
+"""Still pictures of widgets: on GitHub, in a converted notebook, in a browser without scripts."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Training that is watched ends in the same bits, can be stopped and goes on exactly; what is drawn is what is said."""
+"""Monitored training ends in the same bits, can be stopped and resumes exactly; figures agree with the log."""
 
 import _thread
 import signal
