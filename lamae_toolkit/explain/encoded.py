@@ -21,8 +21,9 @@ from lamae_toolkit.explain.attention import (
     latent_attention,
     rolled_up_attention,
 )
+from lamae_toolkit.explain.ecg_terms import LeadTerms
 from lamae_toolkit.explain.lead_subsets import present_leads
-from lamae_toolkit.explain.terms import LeadTerms, check_additive, probe_bias, terms_of, terms_over_time
+from lamae_toolkit.explain.terms import check_additive, probe_bias, terms_of, terms_over_time
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Latents

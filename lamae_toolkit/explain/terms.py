@@ -5,14 +5,12 @@ The terms are therefore not an estimate of what the prediction rests on: they ar
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
-from scipy.special import expit
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -22,134 +20,13 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, weights_by_lead
 from lamae_toolkit.explain.attention import in_float32
-from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.explain.ecg_terms import BIAS, TermsOverTime
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding, Latents
 from lamae_toolkit.model.pretrained import check_rate
 
 ADDITIVE = ("leads", "heart")
 """The representations of which a probe's log-odds are the bias and a sum over leads."""
-BIAS = "bias"
-LIMB_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF")
-"""Six views of two independent leads: their terms are read together as well as one by one."""
-EVEN = 0.1
-"""Terms below this many log-odds are too small to say that a prediction rests on a lead."""
-
-
-@dataclass(frozen=True, eq=False)
-class TermsOverTime:
-    """Where in time the lead terms of one ECG come from, in log-odds; patch, cls and variability sum to the term.
-
-    patch: (l, n, c), what each patch adds through the mean over time. cls: (l, c), what the CLS token of the lead adds
-    to that mean. variability: (l, c), what comes from the standard deviation over time: it belongs to no single patch.
-    """
-
-    patch: Float[np.ndarray, "l n c"]
-    cls: Float[np.ndarray, "l c"]
-    variability: Float[np.ndarray, "l c"]
-
-
-@dataclass(frozen=True, eq=False)
-class LeadTerms:
-    """What one ECG is predicted, lead by lead: the terms of each code, and what happens when a lead goes.
-
-    recording: what was read; its leads are in the order of the arrays. terms: (l, c) and bias: (c,), which sum to the
-    log-odds. usual: (c,), the log-odds of each code's prevalence among the training ECGs of the probe. without: (l, c),
-    the log-odds if the ECG lacked that lead. over_time: of a probe on "leads"; None of one on "heart".
-    """
-
-    recording: Recording
-    codes: tuple[str, ...]
-    terms: Float[np.ndarray, "l c"]
-    bias: Float[np.ndarray, " c"]
-    usual: Float[np.ndarray, " c"]
-    without: Float[np.ndarray, "l c"]
-    over_time: TermsOverTime | None
-
-    @property
-    def leads(self) -> tuple[str, ...]:
-        """The leads, in the order of the arrays."""
-        return self.recording.leads
-
-    @property
-    def log_odds(self) -> Float[np.ndarray, " c"]:
-        """The prediction: bias + sum of the terms."""
-        return self.bias + self.terms.sum(axis=0)
-
-    def column(self, code: str) -> int:
-        """The column of a code in the arrays; ECGError if the probe does not predict it."""
-        if code not in self.codes:
-            raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
-        return self.codes.index(code)
-
-    def ranked(self) -> pd.DataFrame:
-        """One row per code, first the one whose log-odds lie furthest above those of its prevalence."""
-        table = pd.DataFrame(
-            {
-                "probability": expit(self.log_odds),
-                "prevalence": expit(self.usual),
-                "above_prevalence": self.log_odds - self.usual,
-            },
-            index=pd.Index(self.codes, name="code"),
-        )
-        return table.sort_values("above_prevalence", ascending=False)
-
-    def table(self) -> pd.DataFrame:
-        """Codes by leads and the bias, in log-odds; each row sums to the log-odds of the code."""
-        table = pd.DataFrame(self.terms.T, index=pd.Index(self.codes, name="code"), columns=list(self.leads))
-        return table.assign(**{BIAS: self.bias})
-
-    def of_code(self, code: str) -> pd.DataFrame:
-        """One row per lead: its term, what the log-odds lose without the lead, and the probability without it."""
-        column = self.column(code)
-        without = self.without[:, column]
-        return pd.DataFrame(
-            {
-                "term": self.terms[:, column],
-                "leave_one_out": self.log_odds[column] - without,
-                "probability_without": expit(without),
-            },
-            index=pd.Index(self.leads, name="lead"),
-        )
-
-    def limb_term(self, code: str) -> float:
-        """The sum of the terms of the limb leads."""
-        rows = [row for row, lead in enumerate(self.leads) if lead in LIMB_LEADS]
-        return float(self.terms[rows, self.column(code)].sum())
-
-    def sentence(self, code: str) -> str:
-        """What the prediction of a code rests on, for example "Rests on V1. Without it: 18 % -> 2 %."
-
-        It says so where the prediction hardly changes without the lead: the leads know of each other through latent
-        attention, so that others can take its place.
-        """
-        of_lead = self.of_code(code)
-        total = of_lead.term.sum()
-        lead = (of_lead.term * np.sign(total or 1)).idxmax()
-        term, lost, without = of_lead.loc[lead]
-        if abs(term) < EVEN:
-            return "Rests on no lead in particular: each looks as in the average ECG."
-        begins = "Rests on" if term > 0 else "Most against it:"
-        with_all = expit(self.log_odds[self.column(code)])
-        says = f"{begins} {lead}. Without it: {percent(with_all)} → {percent(without)}."
-        if lost * np.sign(term) < abs(term) / 4:
-            says += " So the other leads make up for it."
-        return says
-
-
-def disagreeing(terms: pd.Series, check: pd.Series) -> list[str]:
-    """The leads whose term differs from another measure of the lead by more than 0.3 log-odds and half of the larger.
-
-    Leads know of each other through latent attention, so leaving one out, or its Shapley value, may differ from its
-    term.
-    """
-    difference, larger = (terms - check).abs(), np.maximum(terms.abs(), check.abs())
-    return terms.index[(difference > 0.3) & (difference > larger / 2)].tolist()
-
-
-def percent(probability: float) -> str:
-    """A probability in percent, with a decimal where it is small."""
-    return f"{probability:.1%}".replace("%", " %") if probability < 0.0995 else f"{probability:.0%}".replace("%", " %")
 
 
 def lead_terms(model: LAMAE, probe: Probe, ecg: Recording) -> pd.DataFrame:
@@ -286,19 +163,6 @@ def terms_table(model: LAMAE, probe: Probe, batch: Batch, ids: pd.DataFrame) -> 
     named = repeated.assign(code=np.tile(probe.codes, len(ids)))
     values = pd.DataFrame(terms, columns=list(batch.leads))
     return pd.concat([named, values], axis=1).assign(**{BIAS: np.tile(probe_bias(probe), len(ids))})
-
-
-def in_words(terms: LeadTerms, codes: int = 5, leads: int = 3) -> str:
-    """The first-ranked codes with probability and prevalence, and for each the leads that carry it, with their sign."""
-    lines = []
-    for code, row in terms.ranked().head(codes).iterrows():
-        of_lead = terms.of_code(str(code)).term
-        carried = of_lead.reindex(of_lead.abs().sort_values(ascending=False).index).head(leads)
-        named = ", ".join(f"{lead} {term:+.1f}" for lead, term in carried.items())
-        lines.append(
-            f"{percent(row.probability):>6}  {name_of(str(code))} (prevalence {percent(row.prevalence)}): {named}"
-        )
-    return "\n".join(lines)
 
 
 def _device(model: LAMAE) -> torch.device:

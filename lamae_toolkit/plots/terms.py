@@ -3,9 +3,10 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from lamae_toolkit.ecg.leads import LIMB_LEADS
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
-from lamae_toolkit.explain.terms import LIMB_LEADS, LeadTerms, disagreeing
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLACK, finish
 from lamae_toolkit.plots.shapley import AGAINST, FOR

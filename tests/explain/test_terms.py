@@ -12,8 +12,9 @@ from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, log_odds
+from lamae_toolkit.explain.ecg_terms import LeadTerms, in_words
 from lamae_toolkit.explain.encoded import encode_ecg
-from lamae_toolkit.explain.terms import ADDITIVE, LeadTerms, batch_lead_terms, in_words, lead_terms, store_lead_terms
+from lamae_toolkit.explain.terms import ADDITIVE, batch_lead_terms, lead_terms, store_lead_terms
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE

@@ -9,8 +9,8 @@ from scipy.special import logit
 
 import lamae_toolkit as lt
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.ecg_terms import LeadTerms
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
-from lamae_toolkit.explain.terms import LeadTerms
 from lamae_toolkit.plots.terms import LIMIT, lead_terms_figure
 
 CODE = "I45.10"
