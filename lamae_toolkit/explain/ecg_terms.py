@@ -23,11 +23,13 @@ class TermsOverTime:
 
     patch: (l, n, c), what each patch adds through the mean over time. cls: (l, c), what the CLS token of the lead adds
     to that mean. variability: (l, c), what comes from the standard deviation over time: it belongs to no single patch.
+    patch_s: seconds per patch.
     """
 
     patch: Float[np.ndarray, "l n c"]
     cls: Float[np.ndarray, "l c"]
     variability: Float[np.ndarray, "l c"]
+    patch_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +103,21 @@ class LeadTerms:
     def sentence(self, code: str) -> str:
         """What the prediction of a code rests on, for example "Rests on V1. Without it: 18 % -> 2 %."
 
-        It says so where the prediction hardly changes without the lead: the leads know of each other through latent
-        attention, so that others can take its place.
+        A probability below the prevalence of the code comes first. It says so where the prediction hardly changes
+        without the lead: the leads know of each other through latent attention, so that others can take its place.
         """
-        of_lead = self.of_code(code)
+        of_lead, column = self.of_code(code), self.column(code)
         total = of_lead.term.sum()
         lead = (of_lead.term * np.sign(total or 1)).idxmax()
         term, lost, without = of_lead.loc[lead]
+        probability, prevalence = expit(self.log_odds[column]), expit(self.usual[column])
+        says = ""
+        if probability < prevalence:
+            says = f"Below its prevalence ({percent(probability)} against {percent(prevalence)}). "
         if abs(term) < EVEN:
-            return "Rests on no lead in particular: each looks as in the average ECG."
+            return f"{says}Rests on no lead in particular: each looks as in the average ECG."
         begins = "Rests on" if term > 0 else "Most against it:"
-        with_all = expit(self.log_odds[self.column(code)])
-        says = f"{begins} {lead}. Without it: {percent(with_all)} → {percent(without)}."
+        says += f"{begins} {lead}. Without it: {percent(probability)} → {percent(without)}."
         if lost * np.sign(term) < abs(term) / 4:
             says += " So the other leads make up for it."
         return says

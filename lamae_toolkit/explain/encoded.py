@@ -98,7 +98,8 @@ class EncodedECG:
             embedding = self.model.embed_latents(latents)
             over_time = None
             if self.probe.representation == "leads":
-                over_time = terms_over_time(self.probe, latents, embedding, batch)
+                patch_s = self.model.config.patch_samples / self.model.config.sampling_rate_hz
+                over_time = terms_over_time(self.probe, latents, embedding, batch, patch_s)
             terms = terms_of(self.model, self.probe, embedding, batch)[0].numpy()
         return LeadTerms(
             self.recording.select(batch.leads),

@@ -115,7 +115,9 @@ def _heart_terms(model: LAMAE, probe: Probe, embedding: Embedding) -> Float[Tens
     return einsum(shares, values - mean / shares.shape[1], weight, "b h l, b h l d, c d -> b l c")
 
 
-def terms_over_time(probe: Probe, latents: Latents, embedding: Embedding, batch: Batch) -> TermsOverTime:
+def terms_over_time(
+    probe: Probe, latents: Latents, embedding: Embedding, batch: Batch, patch_s: float
+) -> TermsOverTime:
     """Which patches carry the terms of one ECG without masked patches, for a probe on "leads".
 
     latents: connected. The mean over time of a lead's latents is a mean over its tokens, so that part of its term is a
@@ -125,7 +127,7 @@ def terms_over_time(probe: Probe, latents: Latents, embedding: Embedding, batch:
     tokens = latents.tokens[0].cpu().double()
     by_token = einsum(tokens - mean[:, None], weight, "l m d, l d c -> l m c") / tokens.shape[1]
     _, variability = _mean_and_variability(probe, embedding, batch)
-    return TermsOverTime(by_token[:, 1:].numpy(), by_token[:, 0].numpy(), variability[0].numpy())
+    return TermsOverTime(by_token[:, 1:].numpy(), by_token[:, 0].numpy(), variability[0].numpy(), patch_s)
 
 
 def store_lead_terms(

@@ -148,7 +148,7 @@ def test_an_encoded_ecg_gives_terms_and_leave_one_out_of_any_of_its_leads(repres
         over_time = terms.over_time
         total = over_time.patch.sum(axis=1) + over_time.cls + over_time.variability
         np.testing.assert_allclose(total, terms.terms, atol=1e-6)
-        assert over_time.patch.shape == (len(leads), 40, 3)
+        assert over_time.patch.shape == (len(leads), 40, 3) and over_time.patch_s == 0.25
     else:
         assert terms.over_time is None
 
@@ -186,7 +186,8 @@ def fixed_terms(values: np.ndarray, bias, prevalence, lost: np.ndarray | None = 
 def test_the_sentence_names_the_lead_and_what_happens_without_it():
     terms = fixed_terms(np.array([[0.0, 0.3], [2.4, -1.0]]), bias=[-3.9, 0.0], prevalence=[0.02, 0.5])
     assert terms.sentence("I45.10") == "Rests on V1. Without it: 18 % → 2.0 %."
-    assert terms.sentence("I48.91") == "Most against it: V1. Without it: 33 % → 57 %."
+    below = "Below its prevalence (33 % against 50 %). "
+    assert terms.sentence("I48.91") == below + "Most against it: V1. Without it: 33 % → 57 %."
     kept = np.array([[0.0, 0.3], [0.1, -1.0]])
     terms = fixed_terms(np.array([[0.0, 0.3], [2.4, -1.0]]), bias=[-3.9, 0.0], prevalence=[0.02, 0.5], lost=kept)
     assert terms.sentence("I45.10") == "Rests on V1. Without it: 18 % → 17 %. So the other leads make up for it."
