@@ -1,11 +1,11 @@
-"""What it costs to record all attention while lamae-mini-ptbxl reads ECGs, against reading them unwatched.
+"""What it costs to record all attention while lamae-mini-ptbxl reads ECGs, against reading them unrecorded.
 
     python benchmarks/explain_overhead.py [--rounds 30]
 
-Unwatched and watched runs of `embed` take turns in one process, on one thread. Times are processor time, which other
-work on the machine disturbs little. Median and range over rounds, of the time and of its ratio to the unwatched run of
+Unrecorded and recorded runs of `embed` take turns in one process, on one thread. Times are processor time, which other
+work on the machine disturbs little. Median and range over rounds, of the time and of its ratio to the unrecorded run of
 the same round, for one ECG and for 16. Beside them `attention_summaries` and `roll_up`, which record the same and roll
-it up, and the largest difference between the watched and the unwatched heart token.
+it up, and the largest difference between the recorded and the unrecorded heart token.
 """
 
 import argparse
@@ -34,29 +34,29 @@ def taken_ms(function: Callable[[], object]) -> float:
 def measure(model: LAMAE, batch: Batch, rounds: int) -> None:
     """Print one row per way of reading this batch."""
 
-    def watched() -> torch.Tensor:
+    def recorded() -> torch.Tensor:
         with record_attention(model):
             return model.embed(batch).heart
 
     ways = {
-        "unwatched": lambda: model.embed(batch).heart,
-        "watched": watched,
+        "unrecorded": lambda: model.embed(batch).heart,
+        "recorded": recorded,
         "attention_summaries": lambda: attention_summaries(model, batch),
         "roll_up": lambda: roll_up(model, batch),
     }
-    off = float((ways["unwatched"]() - watched()).abs().max())
+    off = float((ways["unrecorded"]() - recorded()).abs().max())
     for function in ways.values():  # the first call of each is slower
         function()
     taken = {name: [] for name in ways}
     for _ in range(rounds):
         for name, function in ways.items():
             taken[name].append(taken_ms(function))
-    print(f"\n{len(batch)} ECG(s); watched and unwatched heart token differ by at most {off:.1e}")
+    print(f"\n{len(batch)} ECG(s); recorded and unrecorded heart token differ by at most {off:.1e}")
     for name, times in taken.items():
-        ratios = [ours / plain for ours, plain in zip(times, taken["unwatched"], strict=True)]
+        ratios = [ours / plain for ours, plain in zip(times, taken["unrecorded"], strict=True)]
         print(
             f"  {name:14s} {statistics.median(times):7.1f} ms ({min(times):.1f} to {max(times):.1f}),"
-            f" {statistics.median(ratios):.2f} times unwatched ({min(ratios):.2f} to {max(ratios):.2f})"
+            f" {statistics.median(ratios):.2f} times unrecorded ({min(ratios):.2f} to {max(ratios):.2f})"
         )
 
 

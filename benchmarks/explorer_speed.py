@@ -73,7 +73,7 @@ def toggling(chromium: str, toggles: int) -> dict:
     ):
         received = count_bytes(page)
         run_all_cells(page, lab.notebook("explorer", [CELL]))
-        page.locator(".lamae-figure-credit .bars .point").nth(23).wait_for()
+        page.locator(".lamae-figure-attribution .bars .point").nth(23).wait_for()
         page.wait_for_timeout(3000)
         times, sizes = [], []
         for number in range(toggles + 5):

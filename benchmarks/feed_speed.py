@@ -6,7 +6,7 @@
 In one run, in turns: steps that get the same batch again and again, the floor; a batch read by `Store.batch` when it is
 due; and the two ways of `lamae_toolkit.training.loader`. `waits` is the share of a step in which the loop waits for its
 batch. A GPU works while the loop waits, so there `idle` is what counts: the share of the time in which no kernel runs,
-from PyTorch's profiler, beside that of the same batch again. The feed alone is what it gives to a model that takes no
+from PyTorch's profiler, next to that of the same batch again. The feed alone is what it gives to a model that takes no
 time. Before that, what it costs to know which ECGs are next among the 560,000 that one would train on. Medians and
 ranges.
 

@@ -9,7 +9,7 @@ its fastest
 path: throughput, share of the matrix ceiling (MFU: operations that the model needs, counted, over seconds, over the
 ceiling), milliseconds of each part of a step (CUDA events), memory, and the share of time in which the GPU does nothing
 (torch.profiler), with ECGs from the store and with one batch that is there already: the difference is waiting for data.
-Last, each choice on and off beside the plain float32 path, in turns, with how far its results are from it.
+Last, each choice on and off next to the plain float32 path, in turns, with how far its results are from it.
 
 Batches that do not fit are computed in parts. ECGs are simulated, 20,000 on a GPU, unless --store names a cohort.
 """
@@ -223,13 +223,13 @@ def _survived(
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-        return (_row((name, f"failed: {type(error).__name__}: {said}")),) * 2
+        message = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+        return (_row((name, f"failed: {type(error).__name__}: {message}")),) * 2
 
 
 @contextmanager
 def _only(processes: DistributedContext):
-    """One process speaks."""
+    """Print in one process only."""
     if processes.is_main:
         yield
     else:

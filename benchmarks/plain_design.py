@@ -1,4 +1,4 @@
-"""A training step of LAMAE beside one of the usual design of ECG masked autoencoders, at equal operations per ECG.
+"""A training step of LAMAE next to one of the usual design of ECG masked autoencoders, at equal operations per ECG.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/plain_design.py [--threads 2] [--rounds 7]
 

@@ -1,4 +1,4 @@
-"""How fast a MIMIC-shaped tree becomes a store, beside the usual loop, in one run; and how fast the store then is.
+"""How fast a MIMIC-shaped tree becomes a store, next to the usual loop, in one run; and how fast the store then is.
 
     python benchmarks/prepare_speed.py --records 20000
 
@@ -84,9 +84,9 @@ def preparing(tree: Path, folder: Path, headers: list[Path], chosen: argparse.Na
     rate = [kept / (listing + seconds) for kept, listing, seconds, *_ in whole]
     ratio = [ours / theirs for ours, theirs in zip(rate, loops, strict=True)]
     print(f"{chosen.records} records, {chosen.workers} processes, {chosen.rounds} rounds, median (range)")
-    print(f"wfdb + resample_poly + numpy.save, one process   {spread(loops)} records/s")
-    print(f"lamae prepare mimic, tables and labels included  {spread(rate)} records/s")
-    print(f"ratio, round by round                            {spread(ratio, 1)}")
+    print(f"wfdb + resample_poly + numpy.save, one process   {summary(loops)} records/s")
+    print(f"lamae prepare mimic, tables and labels included  {summary(rate)} records/s")
+    print(f"ratio, round by round                            {summary(ratio, 1)}")
     print(f"  of which listing and labels {whole[0][1]:.1f} s, reading and packing {whole[0][2]:.1f} s (first round)")
     for records, result in ((chosen.records // 2, half), (chosen.records, whole[-1])):
         print(
@@ -112,8 +112,8 @@ def run(tree: Path, out: Path, workers: int, records: int) -> tuple[float, ...]:
         script = Path(folder) / "prepare_tree.py"
         script.write_text(PREPARE)
         words = [sys.executable, str(script), str(tree), str(out), str(workers), str(records)]
-        said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return tuple(float(word) for word in said.split())
+        output = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return tuple(float(word) for word in output.split())
 
 
 def parts_of_the_work(headers: list[Path]) -> None:
@@ -163,7 +163,7 @@ def opening(folder: Path, ecgs: int) -> None:
     start = time.perf_counter()
     rows = len(opened.index)
     print(
-        f"opening a store of {ecgs} ECGs: {spread(times, 2)} s; its table of {rows} rows when first asked for:"
+        f"opening a store of {ecgs} ECGs: {summary(times, 2)} s; its table of {rows} rows when first asked for:"
         f" {time.perf_counter() - start:.1f} s"
     )
 
@@ -186,8 +186,8 @@ def listing(folder: Path, ecgs: int) -> None:
     root = folder / "tables"
     if not root.is_dir():
         _write_tables(root, ecgs)
-    said = subprocess.run([sys.executable, "-c", LIST, str(root)], check=True, capture_output=True, text=True).stdout
-    listed, seconds, mb, labeled = (float(word) for word in said.split())
+    output = subprocess.run([sys.executable, "-c", LIST, str(root)], check=True, capture_output=True, text=True).stdout
+    listed, seconds, mb, labeled = (float(word) for word in output.split())
     print(f"listing {listed:.0f} ECGs, {labeled:.0f} of them with codes: {seconds:.0f} s, {mb:.0f} MB at most")
 
 
@@ -260,10 +260,12 @@ def batches(store: Store) -> None:
             store.batch(rng.integers(0, len(store), 256))
         rates.append(20 * 256 / (time.perf_counter() - start))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"random batches of 256 from a store of {len(store)} ECGs: {spread(rates)} ECGs/s ({peak_mb:.0f} MB at most)")
+    print(
+        f"random batches of 256 from a store of {len(store)} ECGs: {summary(rates)} ECGs/s ({peak_mb:.0f} MB at most)"
+    )
 
 
-def spread(values: list[float], digits: int = 0) -> str:
+def summary(values: list[float], digits: int = 0) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 

@@ -1,4 +1,4 @@
-"""How long exact Shapley values of leads take, beside a full run of the model for each of the 4,096 subsets.
+"""How long exact Shapley values of leads take, next to a full run of the model for each of the 4,096 subsets.
 
     python benchmarks/shapley_speed.py [--threads 2] [--rounds 3] [--sample 120] [--all]
 

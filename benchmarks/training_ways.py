@@ -64,7 +64,7 @@ def ways() -> dict[str, Way]:
 
 
 def _unheard(name: str) -> None:
-    """A mark that nobody asked for."""
+    """A no-op profiler mark."""
 
 
 class _Marked(nn.Module):

@@ -1,7 +1,7 @@
 """Turning ECG files into a store: in parallel, resumable, and with a report on every record.
 
 A source (`datasets`) lists its ECGs; `shards` reads them. A record that cannot be used is refused with its reason while
-the others go on. Memory holds the list of ECGs and one part per worker, however many records there are.
+the others continue. Memory holds the list of ECGs and one part per worker, however many records there are.
 """
 
 import json

@@ -135,7 +135,7 @@ class Probe:
 
     @classmethod
     def load(cls, folder: Path | str, file: str = PROBE_FILE) -> "Probe":
-        """Read a probe from a checkpoint's folder, or of shipped weights by name; ECGError if it is not there.
+        """Read a probe from a checkpoint's folder, or of shipped weights by name; ECGError if there is none.
 
         file: `probe.json` predicts ICD-10 codes; the shipped weights also have `probe_superclasses.json`, which
         predicts the five diagnostic superclasses of PTB-XL.

@@ -32,13 +32,12 @@ ADDITIVE = ("leads", "heart")
 def lead_terms(model: LAMAE, probe: Probe, ecg: Recording) -> pd.DataFrame:
     """How much each lead of an ECG adds to the log-odds of each code: a table of codes by leads.
 
-    log-odds = bias + sum over leads of its term. With a probe on "leads", the term of lead l is w_l . (z_l -
-    mean_l) / scale_l, where z_l is the mean and the standard deviation over time of the lead's latents, and mean_l
-    and scale_l are those of the probe's training ECGs. With a probe on "heart", it is pooling weight x (value of
-    the lead - mean heart token), put through the probe. Above 0 the lead speaks for the code, below 0 against it. A
-    lead that looks as in the average training ECG has the term 0, and so has an absent lead. The leads know of each
-    other through latent attention, so a term is not what the prediction would lose without the lead: for that, see
-    `attribute_leads`.
+    log-odds = bias + sum over leads of its term. With a probe on "leads", the term of lead l is w_l . (z_l - mean_l) /
+    scale_l, where z_l is the mean and the standard deviation over time of the lead's latents, and mean_l and scale_l
+    are those of the probe's training ECGs. With a probe on "heart", it is pooling weight x (value of the lead - mean
+    heart token), put through the probe. Above 0 the lead is evidence for the code, below 0 against it. A lead that
+    looks as in the average training ECG has the term 0, and so has an absent lead. The leads know of each other through
+    latent attention, so a term is not what the prediction would lose without the lead: for that, see `attribute_leads`.
 
     model: the frozen model on which the probe was fitted. probe: on "leads" or "heart"; no other is a sum over leads.
     ecg: any of the twelve leads; the first `config.duration_s` seconds are read.

@@ -19,7 +19,7 @@ def what_if_figure(
 ) -> go.Figure:
     """The probability of each chosen code after each change, a column per code; the dotted line is the ECG as it is.
 
-    table: from `whatif.what_if`. Probabilities are drawn on the scale of log-odds, on which equal steps are equal
+    table: from `lt.what_if`. Probabilities are drawn on the scale of log-odds, on which equal steps are equal
     evidence.
     """
     missing = [code for code in codes if code not in table.probability]

@@ -50,33 +50,33 @@ class Snapshot:
     error: float
 
 
-def take_snapshot(model: LAMAE, watched: MonitoredECG, step: int = 0) -> Snapshot:
+def take_snapshot(model: LAMAE, monitored: MonitoredECG, step: int = 0) -> Snapshot:
     """Reconstruct the masked patches with the present model; its mode and the random state are restored."""
     device, was_training = next(model.parameters()).device, model.training
-    batch, mask = watched.batch.to(device), watched.mask.to(device)
+    batch, mask = monitored.batch.to(device), monitored.mask.to(device)
     try:
         with torch.inference_mode():
-            drawn = model.eval().reconstruct(batch, mask)[0].cpu().numpy()
+            reconstructed = model.eval().reconstruct(batch, mask)[0].cpu().numpy()
             target, (_, prediction, masked) = model.patches(batch), model(batch, mask)
             error = ((prediction - target).square().mean(dim=-1) * masked).sum() / masked.sum()
     finally:
         model.train(was_training)
-    signal = Recording(drawn, watched.recording.sampling_rate_hz, batch.leads)
-    return Snapshot(step, signal.select(watched.recording.leads), error.item())
+    signal = Recording(reconstructed, monitored.recording.sampling_rate_hz, batch.leads)
+    return Snapshot(step, signal.select(monitored.recording.leads), error.item())
 
 
-def snapshot_figure(watched: MonitoredECG, snapshot: Snapshot | None = None, title: str = "") -> go.Figure:
+def snapshot_figure(monitored: MonitoredECG, snapshot: Snapshot | None = None, title: str = "") -> go.Figure:
     """The monitored ECG, its masked patches in gray, and the reconstruction."""
-    rows = [LEADS.index(lead) for lead in watched.recording.leads]
-    masked = watched.mask[0, rows].numpy()
+    rows = [LEADS.index(lead) for lead in monitored.recording.leads]
+    masked = monitored.mask[0, rows].numpy()
     if snapshot is None:  # nothing is reconstructed yet
-        samples = watched.batch.signal_mv.shape[2]
+        samples = monitored.batch.signal_mv.shape[2]
         blank = np.zeros((len(rows), samples - samples % masked.shape[1]), dtype=np.float32)
-        nothing = Recording(blank, watched.recording.sampling_rate_hz, watched.recording.leads)
-        figure = reconstruction_figure(watched.recording, nothing, masked, title or "Not reconstructed yet")
+        nothing = Recording(blank, monitored.recording.sampling_rate_hz, monitored.recording.leads)
+        figure = reconstruction_figure(monitored.recording, nothing, masked, title or "Not reconstructed yet")
         return figure.update_traces(y=np.full(blank.shape[1], np.nan), selector={"legendgroup": "overlay"})
     title = title or f"Reconstructed after step {snapshot.step}: error {snapshot.error:.3f}"
-    return reconstruction_figure(watched.recording, snapshot.reconstruction, masked, title)
+    return reconstruction_figure(monitored.recording, snapshot.reconstruction, masked, title)
 
 
 def progress_figure(
@@ -99,7 +99,7 @@ def progress_figure(
         x=[one.step for one in snapshots],
         y=[one.error for one in snapshots],
         mode="lines+markers",
-        name="error of the watched ECG",
+        name="error of the monitored ECG",
         line={"color": VERMILION, "width": 2},
         marker={"symbol": "diamond", "size": 6},
     )

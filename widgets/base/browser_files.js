@@ -7,20 +7,20 @@ function render({ model, el }) {
   const input = document.createElement("input");
   input.type = "file";
   input.multiple = true;
-  const said = document.createElement("span");
-  said.setAttribute("role", "status");
+  const status = document.createElement("span");
+  status.setAttribute("role", "status");
   label.append(button, input);
-  el.append(label, said);
+  el.append(label, status);
 
   input.addEventListener("change", async () => {
     const files = [...input.files];
     const bytes = files.reduce((sum, file) => sum + file.size, 0);
     if (bytes > model.get("limit_mb") * 1e6) {
-      said.textContent =
+      status.textContent =
         `These files have ${(bytes / 1e6).toFixed(0)} MB, but at most ${model.get("limit_mb")} MB are read: ` +
         "upload one ECG at a time.";
     } else if (files.length) {
-      said.textContent = "";
+      status.textContent = "";
       const contents = await Promise.all(files.map((file) => file.arrayBuffer()));
       model.send({ names: files.map((file) => file.name) }, undefined, contents);
     }

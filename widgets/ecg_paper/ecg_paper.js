@@ -1,4 +1,4 @@
-// ECG paper in the browser: pan, zoom, calipers, keys and export all happen here; Python hears of settled views only.
+// ECG paper in the browser: pan, zoom, calipers, keys and export all happen here; Python gets settled views only.
 
 const HOME_MM = 270, MIN_VIEW_MM = 15, MAX_HEIGHT_PX = 800, SETTLED_MS = 150, PATIENCE_MS = 2500;
 const NO_ANSWER = "Python does not answer: it is busy or stopped. The paper works without it.";
@@ -178,7 +178,7 @@ function render({ model, el }) {
     return { left: view.left, top: view.top, right: view.left + width, bottom: view.top + height };
   };
 
-  /** Change traits here; Python hears of them with the next `tell`. */
+  /** Change traits here; Python gets them with the next `tell`. */
   function put(values) {
     own = true;
     for (const [name, value] of Object.entries(values)) model.set(name, value);

@@ -1,4 +1,4 @@
-// Leads and their patches, to be masked by mouse or keyboard. Shading is painted here at once; Python hears of it, lets
+// Leads and their patches, to be masked by mouse or keyboard. Shading is painted here at once; Python gets the mask, lets
 // the models reconstruct, and sends their reconstructions and errors.
 
 const GUTTER = 96, ROW = 92, GAP = 16, PATIENCE_MS = 2500;

@@ -56,7 +56,7 @@ class TrainingMonitor(Shell):
         if not 0 <= row < len(store):
             raise ECGError(f"The store has no row {row}, only 0 to {len(store) - 1}; choose one of these.")
         self.model, self.row, self.every, self.seed = model, row, every, seed
-        self.watched = MonitoredECG.of(store, row, model, seed)
+        self.monitored = MonitoredECG.of(store, row, model, seed)
         self.logged, self.snapshots, self.steps = list(log), [], None
         self._last: Snapshot | None = None
         # An event, not the thread, marks the end of training: Python 3.11 considers a thread finished when the wait for
@@ -75,16 +75,16 @@ class TrainingMonitor(Shell):
 
     def figures(self) -> list[go.Figure]:
         """The learning curve, and the last reconstruction of the monitored ECG."""
-        return [progress_figure(self.logged, self.snapshots, self.steps), snapshot_figure(self.watched, self._last)]
+        return [progress_figure(self.logged, self.snapshots, self.steps), snapshot_figure(self.monitored, self._last)]
 
     def code(self) -> str:
         """Lines for the curve from the log of the run in `folder`, and for the ECG as `model` reconstructs it now."""
         return (
             "import lamae_toolkit as lt\n"
-            f"watched = lt.plots.MonitoredECG.of(store, {self.row}, model, seed={self.seed})\n"
+            f"monitored = lt.plots.MonitoredECG.of(store, {self.row}, model, seed={self.seed})\n"
             "curve = lt.plots.progress_figure(lt.read_log(folder))\n"
-            f"snapshot = lt.plots.take_snapshot(model, watched, {self._last.step if self._last else 0})\n"
-            "ecg = lt.plots.snapshot_figure(watched, snapshot)"
+            f"snapshot = lt.plots.take_snapshot(model, monitored, {self._last.step if self._last else 0})\n"
+            "ecg = lt.plots.snapshot_figure(monitored, snapshot)"
         )
 
     def describe(self) -> str:
@@ -110,7 +110,7 @@ class TrainingMonitor(Shell):
 
     def _show(self, step: int) -> None:
         """Reconstruct the monitored ECG again and update both figures."""
-        self._last = take_snapshot(self.model, self.watched, step)
+        self._last = take_snapshot(self.model, self.monitored, step)
         self.snapshots = [old for old in self.snapshots if old.step < step] + [self._last]
         curve, ecg = self.figures()
         redraw(self._curve, curve)

@@ -1,1 +1,1 @@
-"""LAMAE beside its baselines."""
+"""LAMAE and its baselines."""
