@@ -1,9 +1,15 @@
 """Data flows one way: each package imports only from itself and from packages before it."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
@@ -79,3 +85,50 @@ def test_every_package_is_installed():
     assert sorted(listed) == sorted(
         name if name.startswith("lamae_toolkit") else f"lamae_toolkit.{name}" for name in names
     )
+
+
+LAZY = sorted(
+    ".".join(path.parent.relative_to(ROOT).parts)
+    for path in (ROOT / "lamae_toolkit").rglob("__init__.py")
+    if "lazy(" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_no_lazy_name_is_also_the_name_of_a_submodule(package):
+    """Importing a submodule sets its name in the package: the module would take the place of the lazy object."""
+    names, folder = set(import_module(package).__all__), ROOT.joinpath(*package.split("."))
+    submodules = {path.stem for path in folder.glob("*.py")}
+    if package != "lamae_toolkit":  # there, packages are public names themselves
+        submodules |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert names and not names & submodules
+
+
+def test_wheel_contains_every_tracked_file_of_the_packages(tmp_path):
+    """Tables, results, weights, JavaScript and style sheets as well as Python; built offline from a copy."""
+    listed = subprocess.run(
+        ["git", "ls-files", "lamae_toolkit", "widgets", "pyproject.toml", "README.md", "LICENSE"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    tracked = [name for name in listed if (ROOT / name).is_file()]  # not what was just deleted
+    for name in tracked:
+        copy = tmp_path / "source" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path]
+    built = subprocess.run([*command, tmp_path / "source"], capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    with ZipFile(next(tmp_path.glob("lamae_toolkit-*.whl"))) as wheel:
+        content = {name: wheel.read(name) for name in wheel.namelist()}
+    expected = {
+        f"lamae_toolkit/{name}" if name.startswith("widgets/") else name: (ROOT / name).read_bytes()
+        for name in tracked
+        if name.startswith(("lamae_toolkit/", "widgets/"))
+    }
+    assert {".py", ".csv", ".json", ".safetensors", ".js", ".css", ".html", ".j2"} <= {
+        Path(name).suffix for name in expected
+    }
+    assert {name: content.get(name) == expected[name] for name in expected} == dict.fromkeys(expected, True)

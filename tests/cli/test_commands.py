@@ -1,4 +1,4 @@
-"""The commands as a user runs them: a small complete demo, and each command on real files."""
+"""Each command as a user runs it, on real files (the demo: test_demo.py)."""
 
 import json
 import re
@@ -18,18 +18,11 @@ from lamae_toolkit.cli.main import _parser, main
 from lamae_toolkit.cli.options import COMMANDS, RESEARCH
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.pretrained import SHIPPED, WEIGHTS
 
 TINY = ["--width", "48", "--decoder-width", "16", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """A small demo, as `lamae demo` makes it."""
-    folder = tmp_path_factory.mktemp("demo") / "run"
-    assert main(["demo", "--out", str(folder), "--ecgs", "260", "--steps", "8"]) == 0
-    return folder
+CHECKPOINT = WEIGHTS / SHIPPED[0]
 
 
 def lines(capsys) -> str:
@@ -46,42 +39,10 @@ def refused(capsys, *words: str) -> str:
     return last
 
 
-def test_demo_writes_store_checkpoint_metrics_and_report(run):
-    written = {path.name for path in run.iterdir()} - {"tensorboard"}  # which is there where TensorBoard is installed
-    assert written == {"store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert [e["name"] for e in metrics["evaluations"]] == [
-        f"{model}, {reads}"
-        for reads in ("heart token", "summary of the latents")
-        for model in ("LAMAE", "random encoder")
-    ]
-    for evaluation in metrics["evaluations"]:
-        auroc = evaluation["macro_auroc"]
-        assert auroc["low"] < auroc["value"] < auroc["high"]
-        assert evaluation["codes"].keys() == metrics["evaluations"][0]["codes"].keys()
-    assert LAMAE.from_pretrained(run / "checkpoint").config.width
-    assert set(Probe.load(run / "checkpoint").codes) == set(metrics["evaluations"][0]["codes"])
-
-
-def test_report_loads_no_external_files(run):
-    page = (run / "report.html").read_text(encoding="utf-8")
-    without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
-    assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=\"(?!data:)", without_plotly)
-    for words in ("How it learned", "ICD-10 codes of unseen patients", "Lead weights", "not for diagnosis"):
-        assert words in page
-
-
-@pytest.mark.slow
-def test_demo_resumes_and_refuses_other_settings(run, capsys):
-    assert main(["demo", "--out", str(run), "--ecgs", "260", "--steps", "8"]) == 0
-    assert "choose another folder" in refused(capsys, "demo", "--out", run, "--ecgs", "100", "--steps", "8")
-    assert "a run with steps = 8, not 9" in refused(capsys, "demo", "--out", run, "--ecgs", "260", "--steps", "9")
-
-
-def test_explain_reports_a_real_record(run, tmp_path, capsys, real_data):
+def test_explain_reports_a_real_record(tmp_path, capsys, real_data):
     record = real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea"
     out = tmp_path / "shown.html"
-    assert main(["explain", str(record), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
+    assert main(["explain", str(record), "--checkpoint", str(CHECKPOINT), "--out", str(out)]) == 0
     shown = lines(capsys)
     for lead in LEADS:
         assert re.search(rf"^{lead}\s+0\.\d+", shown, flags=re.MULTILINE)
@@ -90,7 +51,7 @@ def test_explain_reports_a_real_record(run, tmp_path, capsys, real_data):
 
 
 @pytest.mark.filterwarnings("default::lamae_toolkit.errors.LeadWarning")
-def test_explain_leaves_out_a_flat_lead(run, tmp_path, capsys):
+def test_explain_leaves_out_a_flat_lead(tmp_path, capsys):
     samples = np.round(np.random.default_rng(0).normal(0, 0.2, (1000, 3)), 3)
     samples[:, 1] = 0.0
     wfdb.wrsamp(
@@ -103,9 +64,7 @@ def test_explain_leaves_out_a_flat_lead(run, tmp_path, capsys):
         write_dir=str(tmp_path),
     )
     out = tmp_path / "three.html"
-    assert (
-        main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(run / "checkpoint"), "--out", str(out)]) == 0
-    )
+    assert main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(CHECKPOINT), "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert "II" in printed.err and "flat" in printed.err
     weights = [float(value) for value in re.findall(r"^(?:I|V2)\s+(0\.\d+)", printed.out, flags=re.MULTILINE)][:2]
@@ -154,9 +113,9 @@ def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     assert (embedded.study_id == Store.open(store).index.study_id).all()
 
 
-def test_pretrain_size_with_changed_settings(run, tmp_path, capsys):
+def test_pretrain_size_with_changed_settings(cohort, tmp_path, capsys):
     small = ["--width", "48", "--encoder-depth", "1", "--latent-depth", "1", "--decoder-depth", "1"]
-    words = ["pretrain", "--store", run / "store", "--out", tmp_path / "run", "--size", "small", "--device", "cpu"]
+    words = ["pretrain", "--store", cohort.folder, "--out", tmp_path / "run", "--size", "small", "--device", "cpu"]
     words += ["--batch-size", "8", "--steps", "2", *small]
     assert main([str(word) for word in words]) == 0
     state = torch.load(tmp_path / "run" / "checkpoint" / "training.pt", weights_only=True)
@@ -168,13 +127,13 @@ def test_pretrain_size_with_changed_settings(run, tmp_path, capsys):
     assert "give one" in refused(capsys, *words[:5], "--epochs", "2")
 
 
-def test_explain_reads_a_numpy_file(run, tmp_path):
+def test_explain_reads_a_numpy_file(tmp_path):
     np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
-    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(run / "checkpoint"), "--sampling-rate-hz", "100"]
+    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(CHECKPOINT), "--sampling-rate-hz", "100"]
     assert main([*words, "--unit", "mV", "--leads", "II,V2", "--out", str(tmp_path / "two.html")]) == 0
 
 
-def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data, capsys):
+def test_embed_reads_a_folder_of_real_records(tmp_path, real_data, capsys):
     table = tmp_path / "embeddings.parquet"
     folder = tmp_path / "records"
     folder.mkdir()
@@ -184,25 +143,25 @@ def test_embed_reads_a_folder_of_real_records(run, tmp_path, real_data, capsys):
                 (folder / file.name).write_bytes(file.read_bytes())
     (folder / "README.txt").write_text("not an ECG, and passed over")
     (folder / "broken.csv").write_text("I,II,V1\n1,2\n")
-    words = ["embed", str(folder), "--checkpoint", str(run / "checkpoint"), "--device", "cpu", "--out", str(table)]
+    words = ["embed", str(folder), "--checkpoint", str(CHECKPOINT), "--device", "cpu", "--out", str(table)]
     assert main(words) == 0
     printed = capsys.readouterr().err
     assert "left out: broken.csv: Row 2 has 2 values for 3 columns" in printed and "README.txt" not in printed
     assert len(pd.read_parquet(table)) == 2
 
 
-def test_invalid_input_is_refused_in_one_sentence(run, tmp_path, capsys):
-    checkpoint = run / "checkpoint"
+def test_invalid_input_is_refused_in_one_sentence(cohort, tmp_path, capsys):
+    checkpoint = CHECKPOINT
     (tmp_path / "empty").mkdir()
     assert "is not a store" in refused(capsys, "pretrain", "--store", tmp_path, "--out", tmp_path / "x")
     assert "There is no checkpoint folder" in refused(
-        capsys, "embed", run / "store", "--checkpoint", tmp_path / "absent"
+        capsys, "embed", cohort.folder, "--checkpoint", tmp_path / "absent"
     )
-    assert "is not a checkpoint" in refused(capsys, "embed", run / "store", "--checkpoint", tmp_path)
+    assert "is not a checkpoint" in refused(capsys, "embed", cohort.folder, "--checkpoint", tmp_path)
     refused(capsys, "embed", tmp_path / "empty", "--checkpoint", checkpoint)
     refused(capsys, "explain", tmp_path / "absent.hea", "--checkpoint", checkpoint)
-    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--width", "32")
-    refused(capsys, "pretrain", "--store", run / "store", "--out", tmp_path / "x", "--steps", "0")
+    refused(capsys, "pretrain", "--store", cohort.folder, "--out", tmp_path / "x", "--width", "32")
+    refused(capsys, "pretrain", "--store", cohort.folder, "--out", tmp_path / "x", "--steps", "0")
     assert not (tmp_path / "x").exists()
 
 

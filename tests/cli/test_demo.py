@@ -1,0 +1,84 @@
+"""`lamae demo` in a small size: what it writes, and its report in a real browser with no network."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from lab import FLAGS
+from lamae_toolkit.cli.main import main
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.model.lamae import LAMAE
+from test_commands import refused
+
+pytestmark = pytest.mark.slow
+SMALL = ["--ecgs", "260", "--steps", "3"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    assert main(["demo", "--out", str(folder), *SMALL]) == 0
+    return folder
+
+
+def test_demo_writes_store_checkpoint_metrics_and_report(run):
+    written = {path.name for path in run.iterdir()} - {"tensorboard"}  # which is there where TensorBoard is installed
+    assert written == {"store", "checkpoint", "log.jsonl", "metrics.json", "report.html"}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert [e["name"] for e in metrics["evaluations"]] == [
+        f"{model}, {reads}"
+        for reads in ("heart token", "summary of the latents")
+        for model in ("LAMAE", "random encoder")
+    ]
+    for evaluation in metrics["evaluations"]:
+        auroc = evaluation["macro_auroc"]
+        assert auroc["low"] < auroc["value"] < auroc["high"]
+        assert evaluation["codes"].keys() == metrics["evaluations"][0]["codes"].keys()
+    assert LAMAE.from_pretrained(run / "checkpoint").config.width
+    assert set(Probe.load(run / "checkpoint").codes) == set(metrics["evaluations"][0]["codes"])
+
+
+def test_report_loads_no_external_files(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=\"(?!data:)", without_plotly)
+    for words in ("How it learned", "ICD-10 codes of unseen patients", "Lead weights", "not for diagnosis"):
+        assert words in page
+
+
+def test_demo_resumes_and_refuses_other_settings(run, capsys):
+    assert main(["demo", "--out", str(run), *SMALL]) == 0
+    assert "choose another folder" in refused(capsys, "demo", "--out", run, "--ecgs", "100", "--steps", "3")
+    assert "a run with steps = 3, not 9" in refused(capsys, "demo", "--out", run, "--ecgs", "260", "--steps", "9")
+
+
+def test_report_opens_offline(run, chromium):
+    requests, errors = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((run / "report.html").as_uri())
+        figures = page.locator(".plotly-graph-div")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.plotly-graph-div')].every(d => d.querySelector('.main-svg'))"
+        )
+        assert figures.count() >= 4 + 3
+        assert page.locator("h1").inner_text() == "LAMAE on a simulated cohort"
+        assert page.locator(".plotly-graph-div >> nth=0").locator("path.js-line").count() >= 12
+        widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert widths[0] <= widths[1], "the page must not scroll sideways"
+        if os.environ.get("LAMAE_SCREENSHOTS"):
+            folder = Path(__file__).parents[2] / "screenshots"
+            folder.mkdir(exist_ok=True)
+            page.screenshot(path=folder / "report.png", full_page=True)
+        browser.close()
+    assert errors == []
+    assert {url.split(":")[0] for url in requests} <= {"file", "data", "blob"}
