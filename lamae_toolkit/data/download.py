@@ -54,6 +54,8 @@ class Published:
             path=folder, base_url=self.url, registry={name: sha256}, urls={name: address}, retry_if_failed=self.retries
         )
         with _as_sentence(address, folder / name):
+            # pooch fails if another thread makes the same folder between its look and its making.
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             return Path(files.fetch(name, downloader=self._save))
 
     def sums(self) -> dict[str, str]:
