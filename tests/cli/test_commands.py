@@ -71,6 +71,7 @@ def test_explain_leaves_out_a_flat_lead(tmp_path, capsys):
     assert sum(weights) == pytest.approx(1, abs=0.002)
 
 
+@pytest.mark.slow
 def test_pretrain_evaluate_and_embed(tmp_path, capsys):
     store, folder = tmp_path / "store", tmp_path / "run"
     assert main(["simulate", "--out", str(store), "--ecgs", "260", "--seed", "4"]) == 0
@@ -239,6 +240,7 @@ def test_compare_refuses_missing_input_and_saves_its_plan(cohort, tmp_path, caps
     assert json.loads((out / "plan.json").read_text())["seeds"] == [0]
 
 
+@pytest.mark.slow
 def test_compare_of_untrained_models_writes_a_table(cohort, tmp_path, capsys):
     words = [
         "research",
@@ -249,7 +251,7 @@ def test_compare_of_untrained_models_writes_a_table(cohort, tmp_path, capsys):
         "--store",
         cohort.folder,
         "--seeds",
-        "2",
+        "1",
         "--workers",
         "1",
     ]

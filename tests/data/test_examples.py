@@ -175,6 +175,7 @@ def test_without_a_server_the_simulated_ecg_is_returned_if_asked(server, monkeyp
                 lt.example_ecg(name, offline="simulate")
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_the_same_record_at_once(server, tmp_path):
     code = (
         "import lamae_toolkit as lt; from lamae_toolkit.data import examples\n"

@@ -39,6 +39,7 @@ def store(tree, tmp_path_factory) -> Store:
 # ---- Labels
 
 
+@pytest.mark.slow
 def test_labels_from_tables_equal_labels_from_the_released_table(tree):
     """The released table is written from what was simulated, not by the code that links stays."""
     from_tables, from_released = source_of(tree), mimic_source(tree / ECG, labels=tree / RELEASED, minimum=15)

@@ -57,6 +57,7 @@ def content(store: Path) -> dict[str, bytes]:
     return files | {"report": json.dumps(report).encode()}
 
 
+@pytest.mark.slow
 def test_store_is_independent_of_the_number_of_processes(root, tmp_path, small_parts):
     source = folder_source(root)
     one = prepare(source, tmp_path / "one", workers=1, progress=False)
@@ -87,6 +88,7 @@ prepare(replace(source, read=partial(read, **source.read.keywords)), sys.argv[2]
 """
 
 
+@pytest.mark.slow
 def test_killed_preparation_resumes_with_unfinished_parts(root, tmp_path, small_parts):
     """A real process, killed for good in its third part."""
     out, parts = tmp_path / "store", tmp_path / "store.preparing" / "parts"
@@ -230,6 +232,7 @@ def test_patient_in_two_folds_is_refused_before_reading(root, tmp_path):
     assert not (tmp_path / "store.preparing").exists()
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_main_process_is_killed(root, tmp_path):
     (tmp_path / "slow_reader.py").write_text("import time\n\ndef read(path):\n    time.sleep(600)\n")
     (tmp_path / "run.py").write_text(

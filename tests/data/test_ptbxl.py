@@ -20,6 +20,7 @@ def archive(real_data) -> dict[str, np.ndarray]:
         return {name: found[name] for name in ("x", "y", "ecg_id", "patient_id", "strat_fold")}
 
 
+@pytest.mark.slow
 def test_records_of_both_sets_are_unique_and_folds_patient_wise(ptbxl, archive, real_data):
     original = pd.read_csv(real_data / "ptb-xl" / "ptbxl_database.csv")
     assert set(ptbxl.index.study_id) == set(original.ecg_id) | set(archive["ecg_id"])
@@ -32,6 +33,7 @@ def test_records_of_both_sets_are_unique_and_folds_patient_wise(ptbxl, archive, 
     assert set(ptbxl.index.study_id[ptbxl.index.fold > 8]) <= set(original.ecg_id)
 
 
+@pytest.mark.slow
 def test_superclasses_are_those_of_the_archive(ptbxl, archive):
     theirs = {ecg_id: row for ecg_id, row in zip(archive["ecg_id"], archive["y"], strict=True)}
     checked = 0
@@ -42,6 +44,7 @@ def test_superclasses_are_those_of_the_archive(ptbxl, archive):
     assert checked == len(archive["ecg_id"])
 
 
+@pytest.mark.slow
 def test_original_records_are_standardized_like_the_archive(ptbxl, archive):
     place = {ecg_id: row for row, ecg_id in enumerate(ptbxl.index.study_id)}
     original = np.flatnonzero(archive["ecg_id"] <= 500)
@@ -56,6 +59,7 @@ def test_original_records_are_standardized_like_the_archive(ptbxl, archive):
     assert spread.min() > 0.98 and spread.max() < 1.02
 
 
+@pytest.mark.slow
 def test_codes_follow_from_the_statements(ptbxl, real_data):
     table = pd.read_csv(real_data / "ptbxl_database_all_21837.csv").set_index("ecg_id")
     for ecg_id, codes in zip(ptbxl.index.study_id, ptbxl.index.codes, strict=True):

@@ -104,6 +104,7 @@ def test_preprocessing_treats_leads_independently():
         )
 
 
+@pytest.mark.slow
 def test_resampled_ptbxl_500_hz_matches_published_100_hz(real_data):
     """Our 100 Hz agree with PTB-XL's own in the middle 8 s and the band of 1 to 30 Hz.
 

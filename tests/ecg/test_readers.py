@@ -95,6 +95,7 @@ def agrees_with_wfdb(header: Path, rate_hz: float, n_samples: int) -> Recording:
     return recording
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "rate_hz", "n_samples"), [("records100", 100, 1000), ("records500", 500, 5000)])
 def test_every_ptbxl_record(real_data, folder, rate_hz, n_samples):
     """Limb leads obey Einthoven to 2 ADC units (0.002 mV), but for nine samples of record 162 at 500 Hz."""
@@ -108,6 +109,7 @@ def test_every_ptbxl_record(real_data, folder, rate_hz, n_samples):
             assert error_mv < 0.0021, header
 
 
+@pytest.mark.slow
 def test_every_ludb_record(real_data):
     """LUDB scales every lead by itself, so in mV Einthoven fails (by 0.4 mV in the median); in counts it holds."""
     headers = sorted((real_data / "ludb" / "data").glob("*.hea"))

@@ -184,6 +184,7 @@ def tiny(tmp_path_factory, tiny_plan):
     return folder, audit(tiny_plan, folder, command="lamae research audit", n_bootstrap=50, progress=False)
 
 
+@pytest.mark.slow
 def test_audit_results_and_report(tiny, tiny_plan):
     folder, results = tiny
     assert results["ecgs"] == 2 and results["predictions"] >= 2 and results["models"] == ["seed 0", "seed 1"]
@@ -210,6 +211,7 @@ def test_audit_results_and_report(tiny, tiny_plan):
     assert localization_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(JUDGED_METHODS[PATCH_KIND]) + 1
 
 
+@pytest.mark.slow
 def test_cases_are_of_test_patients_with_the_simulated_evidence(tiny, tiny_plan):
     audited = prepare_audit(tiny_plan, tiny[0], progress=False)
     learned = set(audited.store.index.patient_id[audited.store.index.fold.isin(Split().train + Split().validation)])
@@ -226,6 +228,7 @@ def test_cases_are_of_test_patients_with_the_simulated_evidence(tiny, tiny_plan)
     assert model.config == TINY and set(audited.probes) == set(probe.codes)
 
 
+@pytest.mark.slow
 def test_interrupted_audit_resumes(tiny, tiny_plan):
     folder, results = tiny
     parts = sorted((folder / "parts").rglob("*.npz"))

@@ -73,6 +73,7 @@ def out(plan, cohort, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_cell_interrupted_in_pretraining_resumes_to_the_same_scores(plan, cohort, out, tmp_path):
     cell = Cell("LAMAE", 1, 1)
     torch.manual_seed(cell.seed)
@@ -85,6 +86,7 @@ def test_cell_interrupted_in_pretraining_resumes_to_the_same_scores(plan, cohort
     np.testing.assert_array_equal(again[key], first[key])
 
 
+@pytest.mark.slow
 def test_table_equals_scikit_learn_on_the_scores(plan, cohort, out):
     results = json.loads((out / "results.json").read_text())
     assert results["plan"]["seeds"] == [0, 1] and results["missing_cells"] == 0 and results["command"] == "the test"
@@ -110,6 +112,7 @@ def test_table_equals_scikit_learn_on_the_scores(plan, cohort, out):
     assert (out / "report.html").stat().st_size > 1e6
 
 
+@pytest.mark.slow
 def test_differences_are_paired_and_of_lamae_minus_the_variant(plan, cohort, out):
     macro, _ = Ranking(plan, cohort, out, n_bootstrap=50).tables()
     key = ["task", "representation", "fraction", "leads"]
@@ -123,6 +126,7 @@ def test_differences_are_paired_and_of_lamae_minus_the_variant(plan, cohort, out
     assert len(itself) and (itself[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
+@pytest.mark.slow
 def test_test_patients_are_in_neither_pretraining_nor_probe(plan, cohort, out):
     tested = []
     for rotation, split in enumerate(plan.splits):
@@ -133,6 +137,7 @@ def test_test_patients_are_in_neither_pretraining_nor_probe(plan, cohort, out):
     assert len(np.unique(np.concatenate(tested))) == len(np.concatenate(tested))
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_labels_of_the_test_ecgs(plan, cohort):
     split, model = plan.splits[0], Variant("random encoder").model(TINY).eval()
     other = Store(cohort.folder, cohort.meta, cohort.folds.copy(), cohort.signals)
@@ -168,6 +173,7 @@ def test_all_kinds_of_variants_run_side_by_side(cohort, tmp_path):
     assert rows.auroc.between(0.2, 1).all() and len(readable(rows)) == len(rows)
 
 
+@pytest.mark.slow
 def test_a_folder_with_another_comparison_is_refused(plan, cohort, out):
     with pytest.raises(ECGError, match="another train"):
         run_cells(replace(plan, train=replace(plan.train, steps=4)), cohort, out, progress=False)

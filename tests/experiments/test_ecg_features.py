@@ -1,11 +1,13 @@
 """Hand-made features agree with the simulator, and are NaN where nothing can be measured."""
 
 import numpy as np
+import pytest
 
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.experiments.comparison.ecg_features import handmade_features, handmade_table
 
 
+@pytest.mark.slow
 def test_rate_and_qrs_are_those_of_the_simulated_hearts(cohort):
     normal = np.flatnonzero([len(codes) == 0 for codes in cohort.index.codes])[:8]
     table, truth = handmade_table(cohort, normal.tolist(), progress=False), cohort.index.iloc[normal]

@@ -64,6 +64,7 @@ def test_explain_uses_the_shipped_weights_by_default(real_data, tmp_path, capsys
     assert (tmp_path / "explain_00001_hr.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_name", ["LAMAE", "independent leads"])
 def test_recipe_pretrains_on_folds_1_to_8_only_and_resumes(model_name, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "MINI", replace(TINY, encoder_depth=1, latent_depth=1))

@@ -129,6 +129,7 @@ def test_subsets_that_a_token_would_hardly_look_at(tokens):
     torch.testing.assert_close(table, expected, atol=3e-4, rtol=3e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lamae-mini-ptbxl", "lamae-mini-ptbxl-independent"])
 def test_the_shipped_weights_with_all_twelve_leads(cohort, name):
     kind = LAMAE if name == "lamae-mini-ptbxl" else COMPARED_MODELS["independent leads"]
