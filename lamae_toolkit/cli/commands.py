@@ -4,31 +4,23 @@ Figures are imported in the commands that draw them, so that the others run with
 """
 
 import argparse
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from lamae_toolkit.cli.options import reading
-from lamae_toolkit.data.batch import collate
 from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.io.read import find_ecgs
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.embed import embed_rows
 from lamae_toolkit.evaluation.evaluate import Split, macro_differences
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.encoded import attention_summary
-from lamae_toolkit.files import atomic_write, write_json
+from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.model.pretrained import WEIGHTS
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
@@ -89,7 +81,7 @@ def _size(arguments: argparse.Namespace, ecgs: int) -> Size:
     return Size(changed(size.model), changed(size.train), changed(size.runtime))
 
 
-def _model(folder: Path) -> LAMAE:
+def load_model(folder: Path) -> LAMAE:
     """The model in this folder; a missing folder is not searched on the Hugging Face hub."""
     if not folder.is_dir():
         raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
@@ -99,7 +91,7 @@ def _model(folder: Path) -> LAMAE:
 def evaluate_command(arguments: argparse.Namespace) -> None:
     from lamae_toolkit.experiments.demo import evaluate_beside_random
 
-    store, model = Store.open(arguments.store), _model(arguments.checkpoint)
+    store, model = Store.open(arguments.store), load_model(arguments.checkpoint)
     lamae, untrained = evaluate_beside_random(
         model,
         store,
@@ -123,48 +115,11 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
     print(f"{lamae.test_ecgs} ECGs of {lamae.test_patients} unseen patients; results in {arguments.out}.")
 
 
-def embed_command(arguments: argparse.Namespace) -> None:
-    model = _model(arguments.checkpoint)
-    if (arguments.source / "store.json").is_file():
-        store = Store.open(arguments.source)
-        embedding = embed_rows(model, store, np.arange(len(store)), device=arguments.device)
-        table = store.index[["patient_id", "study_id"]].reset_index(drop=True)
-    else:
-        files = find_ecgs(arguments.source) if arguments.source.is_dir() else [arguments.source]
-        model.to(arguments.device)
-        # One by one: files may differ in length, the ECGs of a batch may not.
-        parts, read = [], []
-        for file in tqdm(files, desc="embedding", unit="ECG"):
-            try:
-                recording = read_own(file, **reading(arguments))
-                batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)
-                with torch.inference_mode():
-                    parts.append([part.cpu() for part in model.embed(batch.to(arguments.device))])
-                read.append(file)
-            except ECGError as error:  # one unreadable file must not stop the others
-                if len(files) == 1:
-                    raise
-                tqdm.write(f"lamae: left out: {error}", file=sys.stderr)
-        if not parts:
-            raise ECGError(f"None of the {len(files)} files in {arguments.source} could be read as an ECG.")
-        files = read
-        embedding = Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
-        table = pd.DataFrame({"file": [str(file) for file in files]})
-    table["heart"] = embedding.heart.numpy().tolist()
-    table["lead_weights"] = embedding.lead_weights.mean(dim=1).numpy().tolist()
-    with atomic_write(arguments.out) as partial:
-        table.to_parquet(partial)
-    print(
-        f"{len(table)} ECGs, a heart token of {embedding.heart.shape[1]} numbers and 12 pooling weights each, in"
-        f" {arguments.out}."
-    )
-
-
 def explain_command(arguments: argparse.Namespace) -> None:
     from lamae_toolkit.experiments.demo_report import explanation_sections
     from lamae_toolkit.plots.report import write_report
 
-    model = _model(arguments.checkpoint)
+    model = load_model(arguments.checkpoint)
     probe = Probe.load(arguments.checkpoint)
     recording = read_own(arguments.record, **reading(arguments))
     explanation = attention_summary(model, recording, probe)

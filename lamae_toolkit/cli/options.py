@@ -133,9 +133,23 @@ def embed(sub: CommandParser) -> None:
 
     lamae embed my_ecgs --out embeddings.parquet
     """
-    sub.option("source", Path, "a store, a folder of ECG files, or one ECG file")
+    _add_source(sub)
     _add_checkpoint(sub)
     sub.option("--out", Path, "file for the table (Parquet)", Path("embeddings.parquet"))
+    add_reading(sub)
+    _add_device(sub)
+
+
+def lead_terms(sub: CommandParser) -> None:
+    """Write what each lead of each ECG adds to the log-odds of each code (lead terms) as a table.
+
+    lamae lead-terms my_ecgs --out terms.csv
+    """
+    sub.description = f"{sub.description or ''} A row per ECG and code; its twelve terms and its bias sum to its"
+    sub.description += " log-odds. An absent lead has the term 0."
+    _add_source(sub)
+    _add_checkpoint(sub)
+    sub.option("--out", Path, "file for the table: .parquet or .csv", Path("lead_terms.parquet"))
     add_reading(sub)
     _add_device(sub)
 
@@ -213,7 +227,8 @@ COMMANDS = {
     "simulate": Command(simulate, "commands.simulate_command"),
     "pretrain": Command(pretrain, "commands.pretrain_command"),
     "evaluate": Command(evaluate, "commands.evaluate_command"),
-    "embed": Command(embed, "commands.embed_command"),
+    "embed": Command(embed, "tables.embed_command"),
+    "lead-terms": Command(lead_terms, "tables.lead_terms_command"),
     "research": Command(research),
 }
 RESEARCH = {
@@ -221,6 +236,10 @@ RESEARCH = {
     "audit": Command(audit, "research.audit_command"),
     "shipped-weights": Command(shipped_weights, "research.shipped_weights_command"),
 }
+
+
+def _add_source(sub: CommandParser) -> None:
+    sub.option("source", Path, "a store, a folder of ECG files, or one ECG file")
 
 
 def _add_store(sub: CommandParser) -> None:

@@ -192,8 +192,19 @@ HELP_PAGES = [
 def test_help_lists_users_commands_first(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    listed = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE)
-    assert listed == ["demo", "explain", "app", "prepare", "simulate", "pretrain", "evaluate", "embed", "research"]
+    listed = re.findall(r"^    ([a-z-]+)\s", capsys.readouterr().out, flags=re.MULTILINE)
+    assert listed == [
+        "demo",
+        "explain",
+        "app",
+        "prepare",
+        "simulate",
+        "pretrain",
+        "evaluate",
+        "embed",
+        "lead-terms",
+        "research",
+    ]
 
 
 def test_installed_program_shows_its_version_and_help_without_pytorch():

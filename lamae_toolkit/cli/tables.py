@@ -1,0 +1,90 @@
+"""What `lamae embed` and `lamae lead-terms` do: a table of many ECGs, from a store, a folder of files, or one file."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from lamae_toolkit.cli.commands import load_model
+from lamae_toolkit.cli.options import reading
+from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.data.datasets.folder import read_own
+from lamae_toolkit.data.store import META, Store
+from lamae_toolkit.ecg.io.read import find_ecgs
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.evaluation.embed import embed_rows
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.terms import check_additive, store_lead_terms, terms_table
+from lamae_toolkit.files import atomic_write
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.outputs import Embedding
+
+
+def embed_command(arguments: argparse.Namespace) -> None:
+    model = load_model(arguments.checkpoint)
+    if (arguments.source / META).is_file():
+        store = Store.open(arguments.source)
+        embedding = embed_rows(model, store, np.arange(len(store)), device=arguments.device)
+        table = store.index[["patient_id", "study_id"]].reset_index(drop=True)
+    else:
+        model.to(arguments.device)
+        files, parts = [], []
+        for file, batch in _ecgs_of_files(arguments, model, "embedding"):
+            with torch.inference_mode():
+                parts.append([part.cpu() for part in model.embed(batch)])
+            files.append(file)
+        embedding = Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        table = pd.DataFrame({"file": files})
+    table["heart"] = embedding.heart.numpy().tolist()
+    table["lead_weights"] = embedding.lead_weights.mean(dim=1).numpy().tolist()
+    with atomic_write(arguments.out) as partial:
+        table.to_parquet(partial)
+    print(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 pooling weights, in {arguments.out}.")
+
+
+def lead_terms_command(arguments: argparse.Namespace) -> None:
+    suffix = arguments.out.suffix.lower()
+    if suffix not in (".parquet", ".csv"):
+        raise ECGError(f"{arguments.out.name} does not end in .parquet or .csv; give it one of these suffixes.")
+    model, probe = load_model(arguments.checkpoint).to(arguments.device), Probe.load(arguments.checkpoint)
+    check_additive(probe)
+    if (arguments.source / META).is_file():
+        table = store_lead_terms(model, probe, Store.open(arguments.source))
+    else:
+        ecgs = _ecgs_of_files(arguments, model, "lead terms")
+        tables = [terms_table(model, probe, batch, pd.DataFrame({"file": [file]})) for file, batch in ecgs]
+        table = pd.concat(tables, ignore_index=True)
+    with atomic_write(arguments.out) as partial:
+        if suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial)
+    codes = len(probe.codes)
+    print(f"{len(table) // codes} ECGs x {codes} codes: 12 lead terms and the bias, in log-odds, in {arguments.out}.")
+
+
+def _ecgs_of_files(arguments: argparse.Namespace, model: LAMAE, what: str) -> Iterator[tuple[str, Batch]]:
+    """Each ECG of a folder, or one file, as a batch of one on the device: files may differ in length, the ECGs of a
+    batch may not.
+
+    A file that cannot be read is left out with a sentence; ECGError if no file can be read.
+    """
+    files = find_ecgs(arguments.source) if arguments.source.is_dir() else [arguments.source]
+    readable = 0
+    for file in tqdm(files, desc=what, unit="ECG"):
+        try:
+            recording = read_own(file, **reading(arguments))
+            batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)
+        except ECGError as error:
+            if len(files) == 1:
+                raise
+            tqdm.write(f"lamae: left out: {error}", file=sys.stderr)
+            continue
+        readable += 1
+        yield str(file), batch.to(arguments.device)
+    if not readable:
+        raise ECGError(f"None of the {len(files)} files in {arguments.source} could be read as an ECG.")
