@@ -219,6 +219,17 @@ def shipped_weights(sub: CommandParser) -> None:
     _add_device(sub)
 
 
+def textbook(sub: CommandParser) -> None:
+    """Compare the leads that predictions rest on with the textbook, statement by statement of PTB-XL.
+
+    lamae research textbook --store runs/ptbxl/store --out textbook.json
+    """
+    sub.option("--store", Path, "a store of PTB-XL, as `lamae research compare ptbxl` makes it")
+    sub.option("--out", Path, "JSON file for the table")
+    _add_checkpoint(sub)
+    _add_bootstrap(sub)
+
+
 COMMANDS = {
     "demo": Command(demo, "commands.demo_command"),
     "explain": Command(explain, "commands.explain_command"),
@@ -235,6 +246,7 @@ RESEARCH = {
     "compare": Command(compare, "research.compare_command"),
     "audit": Command(audit, "research.audit_command"),
     "shipped-weights": Command(shipped_weights, "research.shipped_weights_command"),
+    "textbook": Command(textbook, "research.textbook_command"),
 }
 
 

@@ -16,6 +16,7 @@ from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_me
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.experiments.shipped_weights import train_small
+from lamae_toolkit.experiments.textbook import textbook_table
 
 OTHER_COHORT = 1000
 """The first cohort seed for given checkpoints, which may have been trained on the default cohort."""
@@ -100,3 +101,21 @@ def shipped_weights_command(arguments: argparse.Namespace) -> None:
     for name in ("superclasses, per_lead", "codes, per_lead"):
         print(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
     print(f"Copy {arguments.out / 'shipped'} to its destination.")
+
+
+def textbook_command(arguments: argparse.Namespace) -> None:
+    results = textbook_table(
+        Store.open(arguments.store),
+        arguments.checkpoint,
+        arguments.out,
+        command=arguments.command_line,
+        n_bootstrap=arguments.n_bootstrap,
+    )
+    for row in results["statements"]:
+        leading = sorted(row["mean_terms"].items(), key=lambda item: -item[1])[:4]
+        says = ", ".join(f"{lead} {term:+.2f}" for lead, term in leading)
+        inside = f"in territory {interval(row['in_territory'])}" if row["leads"] else "no territory"
+        print(f"{row['statement']:8} n={row['ecgs']:3} AUROC {row['auroc']['value']:.3f}  {says:44}  {inside}")
+    for kind in ("all", "unseen"):
+        print(f"{kind}: {results[kind]['findings']} findings, in territory {interval(results[kind]['in_territory'])}")
+    print(f"The table is in {arguments.out}.")
