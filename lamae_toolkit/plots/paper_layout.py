@@ -63,7 +63,10 @@ class Strip:
 
 @dataclass(frozen=True)
 class Page:
-    """The strips of a layout and the room in millivolts above, between and below their rows."""
+    """The strips of a layout and the room in millivolts above, between and below their rows.
+
+    head_mm: more room above, for words.
+    """
 
     strips: tuple[Strip, ...]
     width_s: float
@@ -71,6 +74,7 @@ class Page:
     top_mv: float
     pitch_mv: float
     bottom_mv: float
+    head_mm: float = 0.0
 
     def left_mm(self, mm_per_s: float) -> float:
         """Where the first column begins: after the edge and the calibration pulse with 2.5 mm on both sides."""
@@ -82,7 +86,7 @@ class Page:
 
     def row_mm(self, row: int, mm_per_mv: float) -> float:
         """The height of a row's baseline, always on a bold line of the grid."""
-        return _large_squares_mm(self.top_mv * mm_per_mv + 8) + row * self.pitch_mm(mm_per_mv)
+        return self.head_mm + _large_squares_mm(self.top_mv * mm_per_mv + 8) + row * self.pitch_mm(mm_per_mv)
 
     def size_mm(self, mm_per_s: float, mm_per_mv: float) -> tuple[float, float]:
         """Width and height of the page."""
@@ -116,7 +120,7 @@ class Calipers(NamedTuple):
         return self.end_mv - self.start_mv
 
 
-def page(recording: Recording, layout: str = "3x4") -> Page:
+def page(recording: Recording, layout: str = "3x4", head_mm: float = 0.0) -> Page:
     """Lay out an ECG on paper: 10 s per page, columns in sequence of time.
 
     Of an ECG too short for that, the columns that would be less than half full repeat its end. The room for the rows
@@ -140,7 +144,7 @@ def page(recording: Recording, layout: str = "3x4") -> Page:
     up, down = _amplitudes_mv(recording, strips, len(rows))
     pitch_mv = max((below + above for below, above in zip(down, up[1:], strict=False)), default=0.0)
     pitch_mv = min(pitch_mv, max(ROOM_MV / len(rows), LEAST_ROOM_MV))
-    return Page(tuple(strips), columns * column_s, len(rows), max(up[0], CALIBRATION_MV), pitch_mv, down[-1])
+    return Page(tuple(strips), columns * column_s, len(rows), max(up[0], CALIBRATION_MV), pitch_mv, down[-1], head_mm)
 
 
 def level_mv(recording: Recording, lead: str) -> float:

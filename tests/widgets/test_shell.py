@@ -196,7 +196,7 @@ def test_without_chrome_a_picture_is_refused_and_a_widget_leaves_a_description(b
     with pytest.raises(ECGError, match="Chrome, which is not installed"):
         board.save(tmp_path / "board.png")
     assert list(tmp_path.iterdir()) == []
-    assert still(go.Figure(), "an ECG") == {"text/plain": "an ECG"}
+    assert still(lambda: picture(go.Figure()), "an ECG") == {"text/plain": "an ECG"}
 
 
 def test_many_ecgs_are_subsampled_and_noted(evaluations, monkeypatch):

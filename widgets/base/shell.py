@@ -112,12 +112,15 @@ class Shell(widgets.VBox):
         self.say(f"Saved as {self.save(f'{self.name}-{number}.{kind}')}, next to the notebook.")
 
     def _ipython_display_(self) -> None:
-        self._still = still.display_with_still(self, self.heading, self.figures()[0], self.describe())
+        self._still = still.display_with_still(self, self.heading, self._first_figure, self.describe())
+
+    def _first_figure(self) -> bytes:
+        return picture(self.figures()[0])
 
     def renew_picture(self) -> None:
         """Update the still picture in the notebook to the present view."""
         if self._still is not None:
-            self._still.update(still.still(self.figures()[0], self.describe()), raw=True)
+            self._still.update(still.still(self._first_figure, self.describe()), raw=True)
 
 
 def control_row(*controls: widgets.Widget) -> widgets.HBox:

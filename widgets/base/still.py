@@ -4,12 +4,12 @@ The picture is an output of its own. In one output with the widget GitHub would 
 notebook that is opened again it shows "model not found" in place of all that the output holds.
 """
 
+from collections.abc import Callable
+
 import ipywidgets as widgets
-import plotly.graph_objects as go
 from IPython.display import DisplayHandle, display
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots.export import picture
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STYLE = """
@@ -21,19 +21,19 @@ STYLE = """
 """
 
 
-def still(figure: go.Figure, words: str) -> dict:
+def still(draw: Callable[[], bytes], words: str) -> dict:
     """The picture of a figure, if Chrome is installed, with a description for screen readers."""
     try:
-        return {"image/png": picture(figure), "text/plain": words}
+        return {"image/png": draw(), "text/plain": words}
     except ECGError:  # without a Chrome; the widget itself needs none
         return {"text/plain": words}
 
 
-def display_with_still(widget: widgets.DOMWidget, name: str, figure: go.Figure, words: str) -> DisplayHandle:
+def display_with_still(widget: widgets.DOMWidget, name: str, draw: Callable[[], bytes], words: str) -> DisplayHandle:
     """Show a widget, and before it the picture; returns the handle to update the picture."""
     widget.add_class("lamae-displayed")
     shown = display({"text/plain": words}, raw=True, display_id=True)
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display({VIEW: view, "text/plain": name}, raw=True)
-    shown.update(still(figure, words), raw=True)  # last, since the widget need not wait for Chrome
+    shown.update(still(draw, words), raw=True)  # last, since the widget need not wait for Chrome
     return shown

@@ -10,6 +10,8 @@ const KEYS = [
   ["l", "next layout"],
   ["s", "25 or 50 mm/s"],
   ["g", "5, 10 or 20 mm/mV"],
+  ["n, N", "next or earlier code of the lead terms"],
+  ["t", "lead terms over time, or of the complete lead"],
   ["Page Up, Page Down", "turn the page of a long ECG"],
   ["?", "these keys"],
   ["Esc", "close these keys, or put the calipers away"],
@@ -51,12 +53,17 @@ function render({ model, el }) {
     choice("Speed", "mm_per_s", get("_speeds"), (speed) => `${speed} mm/s`),
     choice("Gain", "mm_per_mv", get("_gains"), (gain) => `${gain} mm/mV`),
   ];
+  const codeChoice = element("select", { className: "ecg-paper-codes", title: "Lead terms of which code (n)" });
+  codeChoice.onchange = () => setTerms({ icd10_code: state.terms.codes[codeChoice.selectedIndex].code });
+  const timeButton = button("Over time", "Which patches carry the lead terms (t)", () => toggleTime());
   const caliperButton = button("Calipers", "Calipers (c)", () => measure(!measuring));
   const turners = [
     button("◀", "Earlier page (Page Up)", () => turn(-1)),
     button("▶", "Later page (Page Down)", () => turn(1)),
   ];
   const bar = element("div", { className: "ecg-paper-bar", role: "toolbar", "aria-label": "ECG paper" },
+    codeChoice,
+    timeButton,
     ...choices,
     button("−", "Zoom out (-)", () => zoom(1 / 1.25)),
     button("+", "Zoom in (+)", () => zoom(1.25)),
@@ -73,6 +80,8 @@ function render({ model, el }) {
   const ownKeys = { className: "ecg-paper", role: "group", "data-lm-suppress-shortcuts": "true" };
   const root = element("div", ownKeys, bar, help, canvas, status, code, table);
   el.append(root);
+  // For Python: the view as the buttons save it, PNG as a data address of so many dots an inch.
+  root.picture = (kind, dpi) => (kind === "svg" ? svgOf(state, seen()) : pngOf(state, seen(), dpi / 25.4).toDataURL());
 
   /** Take over all that Python says. */
   function read() {
@@ -81,14 +90,22 @@ function render({ model, el }) {
       ecg: decoded(get("_ecg")), overlay, mask: get("_mask"), calipers: get("calipers"), sheet,
       geo: geometry(sheet, get("mm_per_s"), get("mm_per_mv")),
       startS: get("start_s"), colors: get("_colors"), title: get("title"), rate: get("rate_bpm"),
-      text: get("_text"),
     };
+    const terms = (state.terms = chosenTerms(get("_terms"), get("icd10_code"), get("over_time")));
+    state.text = [get("_text"), terms?.shown.words].filter(Boolean).join(" ");
+    codeChoice.hidden = !terms || terms.codes.length < 2;
+    codeChoice.replaceChildren(...(terms?.codes || []).map((one) => element("option", {}, one.choice)));
+    codeChoice.selectedIndex = terms ? terms.index : -1;
+    timeButton.hidden = !terms?.data;
+    timeButton.setAttribute("aria-pressed", Boolean(terms?.overTime));
     choices.forEach((select) => select.show());
     turners.forEach((turner) => (turner.hidden = state.ecg.duration_s <= PAGE_S));
-    table.replaceChildren(element("caption", {}, get("_text")), ...state.ecg.table.map((row, index) =>
-      element("tr", {}, ...row.map((cell) => element(index ? "td" : "th", {}, cell)))));
+    const headings = terms && [`Term of ${terms.shown.code}, log-odds`, "Probability without the lead"];
+    const more = (lead, index) => (index ? terms?.shown.leads[lead]?.cells : headings) || [];
+    table.replaceChildren(element("caption", {}, state.text), ...state.ecg.table.map((row, index) =>
+      element("tr", {}, ...[...row, ...more(row[0], index)].map((cell) => element(index ? "td" : "th", {}, cell)))));
     const scale = `${get("lead_layout")}, ${state.geo.speed} mm/s, ${state.geo.gain} mm/mV`;
-    canvas.setAttribute("aria-label", `${get("_text")} On paper as ${scale}.`);
+    canvas.setAttribute("aria-label", `${state.text} On paper as ${scale}.`);
     if (state.calipers) measuring = true;
     canvas.classList.toggle("measuring", measuring);
     root.setAttribute("aria-label", get("title") || "ECG on paper");
@@ -112,7 +129,8 @@ function render({ model, el }) {
   /** The line of Python that makes this view; `code()` in ecg_paper.py writes the same. */
   function line() {
     const list = (values) => `[${values.map((one) => JSON.stringify(one)).join(", ")}]`;
-    const written = (value) => (Array.isArray(value) ? list(value) : JSON.stringify(value));
+    const plain = (value) => (value === true ? "True" : JSON.stringify(value));
+    const written = (value) => (Array.isArray(value) ? list(value) : plain(value));
     const words = get("_given").map((name) => `${name}=${name}`);
     for (const [keyword, [trait, usual]] of Object.entries(get("_keywords")))
       if (written(get(trait)) !== written(usual)) words.push(`${keyword}=${written(get(trait))}`);
@@ -216,6 +234,20 @@ function render({ model, el }) {
 
   const next = (trait, options) => set(trait, options[(options.indexOf(get(trait)) + 1) % options.length]);
 
+  /** Show the lead terms of another code, or over time; the view stays. */
+  function setTerms(values) {
+    put(values);
+    read();
+    tell();
+  }
+
+  const toggleTime = () => state.terms?.data && setTerms({ over_time: !state.terms.overTime });
+
+  function turnCode(by) {
+    const { codes, index } = state.terms || { codes: [] };
+    if (codes.length) setTerms({ icd10_code: codes[(index + by + codes.length) % codes.length].code });
+  }
+
   /** The view has moved. */
   function moved() {
     hold();
@@ -304,6 +336,7 @@ function render({ model, el }) {
       "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(1 / 1.25), 0: goHome, Home: goHome,
       c: () => measure(!measuring), l: () => next("lead_layout", Object.keys(get("_pages"))),
       s: () => next("mm_per_s", get("_speeds")), g: () => next("mm_per_mv", get("_gains")),
+      n: () => turnCode(1), N: () => turnCode(-1), t: toggleTime,
       PageUp: () => turn(-1), PageDown: () => turn(1), "?": () => (help.hidden = !help.hidden),
       Escape: () => (help.hidden ? measure(false) : (help.hidden = true)),
     };
@@ -329,7 +362,7 @@ function render({ model, el }) {
   const relaid = () => own || (read(), look());
   const listeners = (names, deed) => names.split(" ").map((name) => [`change:${name}`, deed]);
   const heard = [
-    ...listeners("_ecg _overlay _mask _text _note _given start_s calipers title rate_bpm", changed),
+    ...listeners("_ecg _overlay _mask _terms icd10_code over_time _text _note _given start_s calipers title rate_bpm", changed),
     ...listeners("_pages lead_layout mm_per_s mm_per_mv view", relaid),
     ["msg:custom", () => answered("")],
   ];

@@ -1,7 +1,6 @@
-// The page of an ECG in millimetres and how it is painted. Python joins this file, ecg_paper_save.js and ecg_paper.js
-// to one module. The strips come from lamae_toolkit/plots/paper_layout.py, and the arithmetic of `geometry` is that of its Page.
+// The page of an ECG in millimetres and how it is painted. Python joins this file and the others to one module. The strips come from lamae_toolkit/plots/paper_layout.py, and the arithmetic of `geometry` is that of its Page.
 
-const EDGE_MM = 5, CALIBRATION_S = 0.2, PAGE_S = 10, TEXT_MM = 3.2, TRACE_MM = 0.35;
+const EDGE_MM = 5, CALIBRATION_S = 0.2, PAGE_S = 10, TEXT_MM = 3.2, LARGE = 1.3, TRACE_MM = 0.35;
 
 /** Whole large squares of 5 mm that hold at least this much. */
 const largeSquares = (mm) => 5 * Math.ceil(Number((mm / 5).toFixed(9)));
@@ -10,7 +9,7 @@ const largeSquares = (mm) => 5 * Math.ceil(Number((mm / 5).toFixed(9)));
 function geometry(sheet, speed, gain) {
   const left = 2 * EDGE_MM + CALIBRATION_S * speed;
   const pitch = Math.max(15, largeSquares(sheet.pitch_mv * gain + 2));
-  const rowY = (row) => largeSquares(sheet.top_mv * gain + 8) + row * pitch;
+  const rowY = (row) => sheet.head_mm + largeSquares(sheet.top_mv * gain + 8) + row * pitch;
   return {
     left, pitch, rowY, speed, gain,
     width: largeSquares(left + sheet.width_s * speed + EDGE_MM),
@@ -69,11 +68,13 @@ function inSight({ geo, sheet, ecg, startS }, { left, right, top, bottom }) {
 
 /** Paint grid, masked patches and traces: what moves with the paper. */
 function paintPaper(pen, state) {
-  const { geo, sheet, ecg, overlay, mask, startS, colors: color } = state;
+  const { geo, sheet, ecg, overlay, mask, terms, startS, colors: color } = state;
   pen.fill(0, 0, geo.width, geo.height, color.paper);
   pen.grid(1, geo, color.fine, 0.15);
   pen.grid(5, geo, color.bold, 0.2);
-  for (const { strip, row, x, end, y, xOf } of inSight(state, pen.view)) {
+  const placed = inSight(state, pen.view);
+  if (terms) placed.forEach((one) => paintTints(pen, state, one));
+  for (const { strip, row, x, end, y, xOf } of placed) {
     if (strip.at_s) for (const up of [-1, 1]) pen.line([[x, y + 4 * up], [x, y + 7 * up]], color.ink);
     if (!strip.recorded) {
       pen.line([[x, y], [end, y]], color.faint, true);
@@ -102,12 +103,14 @@ function paintPaper(pen, state) {
 
 /** Paint names, flags, calipers and what stands on the edges: what is written on the paper. */
 function paintSigns(pen, state) {
-  const { geo, ecg, overlay, mask, calipers, startS, colors: color, title, rate } = state;
+  const { geo, ecg, overlay, mask, terms, calipers, startS, colors: color, title, rate } = state;
   for (const { strip, x, end, y, xOf } of inSight(state, pen.view)) {
     // The name stays in sight while any of its strip does.
     const nameX = Math.max(x, Math.min(pen.view.left, end - 30)) + 1, flags = ecg.flags[strip.lead];
     const width = pen.text(nameX, y - 0.32 * geo.pitch, strip.name.replace("-", "−"), color.ink, { bold: true });
-    if (flags) pen.text(nameX + width + 1, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, color.flag);
+    let right = nameX + width + 1;
+    if (terms && strip.recorded) right = paintTerm(pen, state, strip.lead, right, y - 0.32 * geo.pitch);
+    if (flags) pen.text(right, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, color.flag);
     if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", color.faint);
     if (calipers && calipersFit(strip, startS, calipers)) paintCalipers(pen, state, strip, xOf, y);
   }
@@ -118,6 +121,10 @@ function paintSigns(pen, state) {
   pen.text(EDGE_MM, geo.height - 2.5, footer.join("    "), color.faint);
   const legend = [overlay && "blue: overlay", mask && "shaded: masked"].filter(Boolean).join("    ");
   pen.text(geo.width - EDGE_MM, geo.height - 2.5, legend, color.overlay, { end: true });
+  if (terms) {
+    paintTermsHead(pen, state);
+    pen.text(geo.width - EDGE_MM, geo.height - 2.5, terms.not_for_diagnosis, color.ink, { end: true });
+  }
   pen.text(EDGE_MM, 3.5, title, color.ink, { bold: true });
   pen.text(geo.width - EDGE_MM, 3.5, (ecg.flags.ECG || []).join(", "), color.flag, { end: true });
 }
@@ -214,9 +221,12 @@ function canvasPen(ctx, view, scale, dpr, seen = view) {
   ctx.textBaseline = "middle";
   return {
     view: seen,
-    fill(x, y, width, height, color) {
+    fill(x, y, width, height, color, opacity = 1) {
+      const left = Math.round(X(x)), top = Math.round(Y(y)); // on whole pixels: what adjoins shows no seam
+      ctx.globalAlpha = opacity;
       ctx.fillStyle = color;
-      ctx.fillRect(X(x), Y(y), width * scale, height * scale);
+      ctx.fillRect(left, top, Math.round(X(x + width)) - left, Math.round(Y(y + height)) - top);
+      ctx.globalAlpha = 1;
     },
     grid(step, geo, color) {
       if (step * scale < 2.5 * dpr) return; // finer than the eye
@@ -257,15 +267,16 @@ function canvasPen(ctx, view, scale, dpr, seen = view) {
       }
       stroke(color, TRACE_MM);
     },
-    text(x, y, words, color, { bold = false, end = false } = {}) {
+    text(x, y, words, color, { bold = false, end = false, large = false, fit = Infinity } = {}) {
       if (!words) return 0;
-      ctx.font = `${bold ? "bold " : ""}${fontPx}px Arial, Helvetica, sans-serif`;
+      ctx.font = `${bold ? "bold " : ""}${(large ? LARGE : 1) * fontPx}px Arial, Helvetica, sans-serif`;
       ctx.textAlign = end ? "right" : "left";
       ctx.strokeStyle = "rgba(255,253,252,0.8)";
       ctx.lineWidth = 4 * dpr;
-      ctx.strokeText(words, X(x), Y(y));
+      const widest = Math.min(ctx.measureText(words).width, fit * scale);
+      ctx.strokeText(words, X(x), Y(y), widest);
       ctx.fillStyle = color;
-      ctx.fillText(words, X(x), Y(y));
+      ctx.fillText(words, X(x), Y(y), widest);
       return ctx.measureText(words).width / scale;
     },
   };

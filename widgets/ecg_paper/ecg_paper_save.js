@@ -12,21 +12,28 @@ function download(blob, title, ending) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** The view as a picture of at least 300 dots an inch. */
-function savePng(state, seen, pxPerMm) {
-  const view = onPage(seen, state.geo), scale = Math.max(300 / 25.4, pxPerMm);
+/** The view as a canvas with so many dots a millimetre. */
+function pngOf(state, seen, scale) {
+  const view = onPage(seen, state.geo);
   const width = (view.right - view.left) * scale, height = (view.bottom - view.top) * scale;
   const picture = element("canvas", { width, height });
   paint(canvasPen(picture.getContext("2d"), view, scale, scale / 4), state);
-  picture.toBlob((blob) => download(blob, state.title, "png"));
+  return picture;
 }
 
+/** Save the view as a picture of at least 300 dots an inch. */
+const savePng = (state, seen, pxPerMm) =>
+  pngOf(state, seen, Math.max(300 / 25.4, pxPerMm)).toBlob((blob) => download(blob, state.title, "png"));
+
 /** The view as SVG, in millimetres. */
-function saveSvg(state, seen) {
+function svgOf(state, seen) {
   const pen = svgPen(onPage(seen, state.geo), state.text);
   paint(pen, state);
-  download(new Blob([pen.svg()], { type: "image/svg+xml" }), state.title, "svg");
+  return pen.svg();
 }
+
+const saveSvg = (state, seen) =>
+  download(new Blob([svgOf(state, seen)], { type: "image/svg+xml" }), state.title, "svg");
 
 /** A page that works without Python; `save` in ecg_paper.py fills the same template. */
 function saveHtml(model) {
@@ -50,8 +57,11 @@ function svgPen(view, description) {
   const at = ([x, y]) => `${x.toFixed(2)} ${y.toFixed(2)}`;
   return {
     view,
-    fill: (x, y, w, h, color) =>
-      parts.push(`<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${color}"/>`),
+    fill(x, y, w, h, color, opacity = 1) {
+      const place = `x="${x.toFixed(2)}" y="${y.toFixed(2)}" width="${w.toFixed(2)}" height="${h.toFixed(2)}"`;
+      const look = opacity < 1 ? ` fill-opacity="${opacity.toFixed(3)}" shape-rendering="crispEdges"` : "";
+      parts.push(`<rect ${place} fill="${color}"${look}/>`);
+    },
     grid(step, geo, color, mm) {
       let d = "";
       for (let x = 0; x <= geo.width; x += step) d += `M${x} 0v${geo.height}`;
@@ -66,12 +76,15 @@ function svgPen(view, description) {
       for (let i = first; i <= last; i++) points.push(at([x0 + i * dx, y0 + samples[i] * dy]));
       if (points.length) path(`M${points.join("L")}`, color, TRACE_MM);
     },
-    text(x, y, words, color, { bold = false, end = false } = {}) {
+    text(x, y, words, color, { bold = false, end = false, large = false, fit = Infinity } = {}) {
       if (!words) return 0;
+      const size = (large ? LARGE : 1) * TEXT_MM, width = 0.55 * size * words.length;
       const place = `x="${x.toFixed(2)}" y="${(y + TEXT_MM / 3).toFixed(2)}" xml:space="preserve"`;
-      const look = `fill="${color}"${bold ? ' font-weight="bold"' : ""}${end ? ' text-anchor="end"' : ""}`;
+      const narrow = width > fit ? ` textLength="${fit}" lengthAdjust="spacingAndGlyphs"` : "";
+      const look = `fill="${color}"${large ? ` font-size="${size}"` : ""}${narrow}`
+        + `${bold ? ' font-weight="bold"' : ""}${end ? ' text-anchor="end"' : ""}`;
       parts.push(`<text ${place} ${look}>${escaped(words)}</text>`);
-      return 0.62 * TEXT_MM * words.length;
+      return width;
     },
     svg: () => [
       `<svg xmlns="http://www.w3.org/2000/svg" role="img" width="${width}mm" height="${height}mm"`,

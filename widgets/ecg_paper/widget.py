@@ -16,16 +16,29 @@ from jaxtyping import Bool
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.ecg_terms import LeadTerms
 from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.plots import paper as paper_plots
-from lamae_toolkit.plots.export import picture
+from lamae_toolkit.plots.export import page_value, picture, with_few_colors
 from lamae_toolkit.plots.paper import check_paper, page_start_s, paper_figure, paper_svg
-from lamae_toolkit.plots.paper_layout import GAINS_MM_PER_MV, LAYOUTS, PAGE_S, SPEEDS_MM_PER_S, describe, level_mv, page
+from lamae_toolkit.plots.paper_layout import (
+    GAINS_MM_PER_MV,
+    LAYOUTS,
+    PAGE_S,
+    SPEEDS_MM_PER_S,
+    Page,
+    describe,
+    level_mv,
+    page,
+)
+from lamae_toolkit.plots.paper_terms import HEAD_MM, as_sent, check_terms, code_on_paper, shown_code
 from lamae_toolkit.widgets.base import still
 
 HERE = Path(__file__).parent
-SCRIPTS = ("ecg_paper_paint", "ecg_paper_save", "ecg_paper")
+SCRIPTS = ("ecg_paper_paint", "ecg_paper_terms", "ecg_paper_save", "ecg_paper")
 STILL_DPI, SAVED_DPI = 80, 300
+COLORS_OF_TINTS = 256
 COLORS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
 KEYWORDS = {
     "layout": ("lead_layout", "3x4"),
@@ -34,19 +47,29 @@ KEYWORDS = {
     "start_s": ("start_s", 0),
     "calipers": ("calipers", None),
     "view": ("view", None),
+    "code": ("icd10_code", None),
+    "over_time": ("over_time", False),
     "rate_bpm": ("rate_bpm", None),
     "title": ("title", ""),
 }
 """What `code()` writes: each keyword with its trait (ipywidgets has taken the name layout) and its usual value."""
 
 
+OF_PAPER = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "mask", "calipers", "view")
+OF_TERMS = ("recording", "terms", "icd10_code", "over_time", "overlay", "mask")
+
+
 class ECGPaper(anywidget.AnyWidget):
     """An ECG as on paper, with zoom, pan and calipers, by mouse or keyboard ("?" lists the keys).
 
-    Arguments and errors as of `paper_figure`. They are attributes too, which may be set and read at any time:
-    recording, lead_layout (ipywidgets has taken the name layout), mm_per_s, mm_per_mv, overlay, mask, flags, start_s,
-    calipers, view, rate_bpm and title; `show` changes the ECG and all that belongs to it at once. Panning and zooming
-    need no kernel; the view is sent to Python when it stops changing.
+    Arguments and errors as of `paper_figure`. To see on which leads a prediction rests, give `terms`, the lead terms of
+    this ECG: they tint the field behind each lead (vermilion for the code, blue against it, deeper up to 2 log-odds),
+    with number and bar next to its name and a sentence above; not together with overlay or mask. code: whose terms; if
+    None, those of the code that lies furthest above its prevalence. over_time: tint each patch by what it adds.
+    ECGError for terms of another ECG, for a code that the probe does not predict, and for terms that are not split
+    over time. All arguments are attributes too, which may be set and read at any time, layout as lead_layout and code
+    as icd10_code (ipywidgets and `code()` have taken the names); `show` changes the ECG and all that belongs to it at
+    once. Panning and zooming need no kernel; the view is sent to Python when it stops changing.
 
     Example:
         import lamae_toolkit as lt
@@ -55,6 +78,9 @@ class ECGPaper(anywidget.AnyWidget):
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
         print(lt.ECGPaper(ecg, layout="6x2", mm_per_s=50).code())
+        model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
+        terms = lt.explain.encode_ecg(model, ecg, probe).lead_terms()
+        paper = lt.ECGPaper(ecg, terms=terms)
     """
 
     _esm = "\n".join((HERE / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
@@ -63,6 +89,7 @@ class ECGPaper(anywidget.AnyWidget):
     recording = traitlets.Instance(Recording)
     overlay = traitlets.Instance(Recording, allow_none=True)
     mask = traitlets.Instance(np.ndarray, allow_none=True)
+    terms = traitlets.Instance(LeadTerms, allow_none=True)
     flags = traitlets.Any(None)
     lead_layout = traitlets.Unicode("3x4").tag(sync=True)
     mm_per_s = traitlets.Int(25).tag(sync=True)
@@ -72,10 +99,13 @@ class ECGPaper(anywidget.AnyWidget):
     view = traitlets.Any(None).tag(sync=True)
     rate_bpm = traitlets.Float(None, allow_none=True).tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
+    icd10_code = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    over_time = traitlets.Bool(False).tag(sync=True)
 
     _ecg = traitlets.Dict().tag(sync=True)
     _overlay = traitlets.Dict(None, allow_none=True).tag(sync=True)
     _mask = traitlets.Dict(None, allow_none=True).tag(sync=True)
+    _terms = traitlets.Dict(None, allow_none=True).tag(sync=True)
     _pages = traitlets.Dict().tag(sync=True)
     _text = traitlets.Unicode().tag(sync=True)
     _note = traitlets.Unicode().tag(sync=True)
@@ -96,6 +126,9 @@ class ECGPaper(anywidget.AnyWidget):
         mm_per_mv: int = 10,
         overlay: Recording | None = None,
         mask: Bool[np.ndarray, "l n"] | None = None,
+        terms: LeadTerms | None = None,
+        code: str | None = None,
+        over_time: bool = False,
         flags: Mapping[str, Sequence[str]] | None = None,
         start_s: float | int = 0.0,
         calipers: Sequence | None = None,
@@ -104,10 +137,14 @@ class ECGPaper(anywidget.AnyWidget):
         title: str = "",
     ) -> None:
         check_paper(recording, layout, mm_per_s, mm_per_mv, mask, calipers, view)
+        check_terms(recording, terms, code, over_time, overlay, mask)
         super().__init__(
             recording=recording,
             overlay=overlay,
             mask=mask,
+            terms=terms,
+            icd10_code=code,
+            over_time=over_time,
             flags=flags,
             lead_layout=layout,
             mm_per_s=mm_per_s,
@@ -132,30 +169,40 @@ class ECGPaper(anywidget.AnyWidget):
         *,
         overlay: Recording | None = None,
         mask: Bool[np.ndarray, "l n"] | None = None,
+        terms: LeadTerms | None = None,
+        code: str | None = None,
         flags: Mapping[str, Sequence[str]] | None = None,
         rate_bpm: float | int | None = None,
         title: str = "",
     ) -> None:
         """Show another ECG in the present layout, speed and gain; calipers are removed."""
         check_paper(recording, self.lead_layout, self.mm_per_s, self.mm_per_mv, mask)
+        over_time = self.over_time and terms is not None and terms.over_time is not None
+        check_terms(recording, terms, code, over_time, overlay, mask)
         with self.hold_sync():  # one message to the browser
-            self.calipers = self.view = self.overlay = self.mask = self.flags = None
+            self.icd10_code, self.over_time = None, False
+            self.calipers = self.view = self.overlay = self.mask = self.terms = self.flags = None
             self.recording, self.rate_bpm, self.title = recording, rate_bpm, title
-            self.overlay, self.mask, self.flags = overlay, mask, flags
+            self.overlay, self.mask, self.terms, self.flags = overlay, mask, terms, flags
+            self.icd10_code, self.over_time = code, over_time
 
     def figure(self, dpi: float | int = 96) -> go.Figure:
-        """The present view as a plotly Figure that needs no kernel."""
+        """The present view as a plotly Figure that needs no kernel; ECGError with lead terms, which it would lack."""
+        if self.terms is not None:
+            raise ECGError("A plotly figure shows no lead terms; save the paper as .png, .svg or .html.")
         arguments = {keyword: getattr(self, trait) for keyword, (trait, _) in KEYWORDS.items()}
+        del arguments["code"], arguments["over_time"]
         more = {"overlay": self.overlay, "mask": self.mask, "flags": self.flags, "dpi": dpi}
         return paper_figure(self.recording, **arguments, **more)
 
     def code(self) -> str:
-        """The line of Python that makes this view of `recording` (with `overlay`, `mask` and `flags` where given)."""
+        """The line of Python that makes this view of `recording` (with overlay, mask, terms and flags if given)."""
         words = ["recording", *(f"{name}={name}" for name in self._given)]
         for keyword, (trait, usual) in KEYWORDS.items():
             value = getattr(self, trait)
             if value != usual:
-                words.append(f"{keyword}={json.dumps(_short(value), ensure_ascii=False)}")
+                written = str(value) if isinstance(value, bool) else json.dumps(_short(value), ensure_ascii=False)
+                words.append(f"{keyword}={written}")
         return f"lt.ECGPaper({', '.join(words)})"
 
     def save(self, path: Path | str) -> Path:
@@ -164,13 +211,31 @@ class ECGPaper(anywidget.AnyWidget):
         """
         path, ending = Path(path), picture_ending(path)
         contents = {
-            ".svg": lambda: paper_svg(self.figure()).encode(),
-            ".png": lambda: picture(self.figure(SAVED_DPI)),
+            ".svg": lambda: self._picture("svg", SAVED_DPI),
+            ".png": lambda: self._picture("png", SAVED_DPI),
             ".html": lambda: self._page().encode(),
         }
         with atomic_write(path) as partial:
             partial.write_bytes(contents[ending]())
         return path
+
+    def describe(self) -> str:
+        """What is on the paper in words, for screen readers and for where there is no picture."""
+        if self.terms is None:
+            return self._text
+        return f"{self._text} {code_on_paper(self.terms, shown_code(self.terms, self.icd10_code)).words}"
+
+    def _picture(self, kind: str, dpi: int) -> bytes:
+        """The present view as "svg" or "png"; with lead terms by the script of the page itself, in a Chrome."""
+        if self.terms is None:
+            return paper_svg(self.figure()).encode() if kind == "svg" else picture(self.figure(dpi))
+        of_page = f'document.querySelector(".ecg-paper")?.picture?.("{kind}", {dpi})'
+        content = page_value(self._page(), of_page)
+        return (
+            content.encode()
+            if kind == "svg"
+            else with_few_colors(base64.b64decode(content.partition(",")[2]), COLORS_OF_TINTS)
+        )
 
     def _page(self) -> str:
         """The standalone page; saveHtml in ecg_paper.js makes the same."""
@@ -179,7 +244,7 @@ class ECGPaper(anywidget.AnyWidget):
         return re.sub(r"/\*(CSS|ESM|STATE)\*/", lambda found: parts[found[1]], self._template)
 
     def _ipython_display_(self) -> None:
-        still.display_with_still(self, "ECG on paper", self.figure(STILL_DPI), self._text)
+        still.display_with_still(self, "ECG on paper", lambda: self._picture("png", STILL_DPI), self.describe())
 
     @traitlets.observe("recording", "flags")
     def _draw_recording(self, _) -> None:
@@ -197,11 +262,17 @@ class ECGPaper(anywidget.AnyWidget):
                 "flags": flags,
                 "table": table,
             }
-            self._pages = {layout: _sent_page(recording, layout) for layout in LAYOUTS}
-            self._note = _note(recording)
         self.start_s = page_start_s(recording, self.start_s)
 
-    @traitlets.observe("recording", "overlay", "mask", "flags", "rate_bpm")
+    @traitlets.observe("recording", "terms")
+    def _draw_terms(self, _) -> None:
+        with self.hold_sync():
+            head_mm = 0.0 if self.terms is None else HEAD_MM
+            self._terms = None if self.terms is None else as_sent(self.terms)
+            self._pages = {layout: _sent_page(page(self.recording, layout, head_mm)) for layout in LAYOUTS}
+            self._note = _note(self.recording, self.terms)
+
+    @traitlets.observe("recording", "overlay", "mask", "terms", "flags", "rate_bpm")
     def _draw_more(self, _) -> None:
         with self.hold_sync():
             self._overlay = None if self.overlay is None else _sent(self.overlay)
@@ -211,14 +282,14 @@ class ECGPaper(anywidget.AnyWidget):
                 data = self.mask.astype(np.uint8).tobytes()
                 self._mask = {"patches": self.mask.shape[1], "patch_s": patch_s, "data": data}
             self._text = describe(self.recording, self.flags, self.rate_bpm, self.overlay, self.mask)
-            self._given = [name for name in ("overlay", "mask", "flags") if getattr(self, name) is not None]
+            self._given = [name for name in ("overlay", "mask", "terms", "flags") if getattr(self, name) is not None]
 
-    @traitlets.validate("recording", "mask", "lead_layout", "mm_per_s", "mm_per_mv", "calipers", "view")
+    @traitlets.validate(*sorted({*OF_PAPER, *OF_TERMS}))
     def _checked(self, proposal: dict) -> object:
         """The same checks for traits that are set later as for arguments."""
-        names = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "mask", "calipers", "view")
-        now = {name: getattr(self, name) for name in names} | {proposal["trait"].name: proposal["value"]}
-        check_paper(*now.values())
+        now = {name: getattr(self, name) for name in self.trait_names()} | {proposal["trait"].name: proposal["value"]}
+        for check, names in ((check_paper, OF_PAPER), (check_terms, OF_TERMS)):
+            check(*(now[name] for name in names))
         return proposal["value"]
 
     @traitlets.validate("start_s")
@@ -240,14 +311,13 @@ def _sent(recording: Recording) -> dict:
     }
 
 
-def _sent_page(recording: Recording, layout: str) -> dict:
+def _sent_page(sheet: Page) -> dict:
     """A page with its strips as plain values."""
-    sheet = page(recording, layout)
     strips = [{**asdict(strip), "lead": strip.lead, "sign": strip.sign} for strip in sheet.strips]
     return {**asdict(sheet), "strips": strips}
 
 
-def _note(recording: Recording) -> str:
+def _note(recording: Recording, terms: LeadTerms | None) -> str:
     """Notes on missing leads, and on more than one page."""
     absent = [lead for lead in LEADS if lead not in recording.leads]
     parts = [f"Not recorded: {', '.join(absent)}."] if absent else []
@@ -255,6 +325,8 @@ def _note(recording: Recording) -> str:
         parts.append(f"The ECG has {recording.duration_s:.1f} s: columns that it does not reach repeat its end.")
     if recording.duration_s > PAGE_S:
         parts.append(f"The ECG has {recording.duration_s:.1f} s: Page Up and Page Down turn its pages of 10 s.")
+    if terms is not None and terms.recording.duration_s < recording.duration_s:
+        parts.append(f"The lead terms are of its first {terms.recording.duration_s:.1f} s.")
     return " ".join(parts)
 
 
