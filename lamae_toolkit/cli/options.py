@@ -186,7 +186,7 @@ def compare(sub: CommandParser) -> None:
 
 
 def audit(sub: CommandParser) -> None:
-    """Test which explanations to trust, on simulated ECGs whose evidence is known: deletion, insertion,
+    """Test which explanations to trust, on simulated ECGs whose evidence is known, or on PTB-XL: deletion, insertion,
     localization, agreement of seeds, and parameter randomization. The same command resumes.
 
     lamae research audit --out runs/audit --seeds 3
@@ -196,14 +196,16 @@ def audit(sub: CommandParser) -> None:
 
     plan = AuditPlan()
     sub.option("--out", Path, "folder of the audit; the same command resumes in it")
+    text = "a store of PTB-XL, whose infarctions, bundle branch blocks and hypertrophies are explained instead"
+    sub.option("--store", Path, f"{text} of simulated ECGs", None)
     text = "checkpoints to audit instead of pretraining, or names of shipped weights; several of one kind for the"
     sub.option("--checkpoint", _checkpoint, f"{text} agreement of seeds", (), nargs="+", metavar="DIR")
     sub.option("--ecgs", int, "ECGs of unseen patients to explain", plan.ecgs)
+    text = "how many of them are also predicted from every subset of their leads, seconds each"
+    sub.option("--occluded-ecgs", int, text, plan.occluded_ecgs)
     sub.option("--seeds", int, "number of models to pretrain", len(plan.seeds))
     text = f"seed of the simulated cohort; given checkpoints are audited on that of {OTHER_COHORT} + seed, which they"
     sub.option("--seed", int, f"{text} have not seen", 0)
-    choices, text = ("summary", "heart", "per_lead"), "the features that the probe reads"
-    sub.option("--representation", str, text, plan.representation, choices=choices)
     _add_bootstrap(sub)
     sub.option("--workers", int, "processes in parallel", WORKERS)
 

@@ -9,8 +9,7 @@ from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.experiments.audit.plan import AuditPlan
-from lamae_toolkit.experiments.audit.report import audit, readable_scores
-from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS
+from lamae_toolkit.experiments.audit.report import audit, kinds_of, readable_scores
 from lamae_toolkit.experiments.comparison.plans import PLANS
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
@@ -64,7 +63,7 @@ def _comparison_store(arguments: argparse.Namespace) -> Store:
 
 def audit_command(arguments: argparse.Namespace) -> None:
     """Audit, and print the scores and one sentence per method."""
-    for name in ("ecgs", "seeds", "n_bootstrap", "workers"):
+    for name in ("ecgs", "occluded_ecgs", "seeds", "n_bootstrap", "workers"):
         if getattr(arguments, name) < 1:
             option = name.replace("_", "-")
             raise ECGError(f"--{option} is {getattr(arguments, name)}, but it must be 1 or more.")
@@ -72,12 +71,13 @@ def audit_command(arguments: argparse.Namespace) -> None:
         if not Path(folder).is_dir():
             raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
     plan = AuditPlan(
+        store="" if arguments.store is None else str(Store.open(arguments.store).folder),
         checkpoints=tuple(str(folder) for folder in arguments.checkpoint),
         seeds=tuple(range(arguments.seeds)),
         cohort_seed=arguments.seed + (OTHER_COHORT if arguments.checkpoint else 0),
         ecgs=arguments.ecgs,
-        randomized_ecgs=max(1, arguments.ecgs // 3),
-        representation=arguments.representation,
+        occluded_ecgs=arguments.occluded_ecgs,
+        randomized_ecgs=max(1, min(arguments.ecgs, arguments.occluded_ecgs) // 3),
     )
     results = audit(
         plan,
@@ -86,7 +86,7 @@ def audit_command(arguments: argparse.Namespace) -> None:
         workers=arguments.workers,
         n_bootstrap=arguments.n_bootstrap,
     )
-    for kind in JUDGED_METHODS:
+    for kind in kinds_of(results):
         print(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")
     print(f"\n{results['rule']}\n")
     for verdict in results["verdicts"]:

@@ -1,6 +1,8 @@
 """The audit of explanations: its parts against brute force, and a small audit with results and report."""
 
+import json
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -8,21 +10,29 @@ import pytest
 import torch
 
 from lamae_toolkit.cli.main import main
+from lamae_toolkit.data.labels import labels_of
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.evaluate import Split
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
 from lamae_toolkit.experiments.audit.methods import (
+    HEART_LEAD_KIND,
+    JUDGED_METHODS,
     LEAD_ATTRIBUTION,
+    LEAD_KIND,
+    LEAD_TERMS,
+    OF_HEART,
     PATCH_ATTRIBUTION,
+    PATCH_KIND,
+    SHAPLEY,
     SIGNAL,
     STAGES,
     SUBSET_ATTRIBUTION,
     randomized,
 )
 from lamae_toolkit.experiments.audit.occlusion import mask_first, masked_time_steps, masking_curves, visible_log_odds
-from lamae_toolkit.experiments.audit.plan import AuditPlan, load_audit_run, prepare_audit
+from lamae_toolkit.experiments.audit.plan import STATEMENTS, AuditPlan, load_model, load_probe, prepare_audit
 from lamae_toolkit.experiments.audit.plots import (
     curves_figure,
     localization_figure,
@@ -30,18 +40,10 @@ from lamae_toolkit.experiments.audit.plots import (
     randomization_figure,
 )
 from lamae_toolkit.experiments.audit.report import audit, readable_scores
-from lamae_toolkit.experiments.audit.scores import (
-    AGREES,
-    BEST,
-    LEAD_KIND,
-    OTHER_ECG,
-    PATCH_KIND,
-    RANDOMIZED,
-    Summary,
-    another_patient,
-)
-from lamae_toolkit.experiments.audit.verdict import EVIDENCE, JUDGED_METHODS, LAST_STAGE, LOCATION, Verdict, verdicts
+from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOMIZED, Summary, another_patient
+from lamae_toolkit.experiments.audit.verdict import EVIDENCE, LAST_STAGE, LOCATION, Verdict, lead_term_claims, verdicts
 from lamae_toolkit.experiments.comparison.report import published_results
+from lamae_toolkit.experiments.textbook import TERRITORIES
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.simulate.conditions import CONDITIONS
 from lamae_toolkit.simulate.simulator import simulate_patients
@@ -61,10 +63,12 @@ TINY = LAMAEConfig(
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    random = np.random.default_rng(0)
-    return Probe(
-        ("A", "B"), "summary", np.zeros(40), np.ones(40), random.normal(size=(2, 40)), np.array([0.3, -1.0]), 1.0
-    )
+    return probe_on("leads", 2 * 12 * 8)
+
+
+def probe_on(representation: str, width: int) -> Probe:
+    weight = np.random.default_rng(0).normal(size=(2, width))
+    return Probe(("A", "B"), representation, np.zeros(width), np.ones(width), weight, np.array([0.3, -1.0]), 1.0)
 
 
 @torch.inference_mode()
@@ -136,13 +140,15 @@ def test_attribution_from_subsets_of_leads():
 
 def test_every_method_attributes_to_every_lead_and_patch(cohort, probe):
     model, batch = random_encoder(TINY), cohort.batch([0, 1, 2])
-    for name, method in LEAD_ATTRIBUTION.items():
-        attribution = method(model, probe, batch, "A")
-        assert attribution.shape == (3, 12) and attribution.std() > 0, name
-    for name, method in PATCH_ATTRIBUTION.items():
-        attribution = method(model, probe, batch, "B")
-        assert attribution.shape == (3, 12, 40), name
-        torch.testing.assert_close(LEAD_ATTRIBUTION[name](model, probe, batch, "B"), attribution.sum(dim=2))
+    for of_what in (probe, probe_on("heart", 8)):
+        for name, method in LEAD_ATTRIBUTION.items():
+            attribution = method(model, of_what, batch, "A")
+            assert attribution.shape == (3, 12) and attribution.std() > 0, name
+        for name, method in PATCH_ATTRIBUTION.items():
+            assert method(model, of_what, batch, "B").shape == (3, 12, 40), name
+        terms = LEAD_ATTRIBUTION[LEAD_TERMS](model, of_what, batch, "B")
+        predicted = log_odds(model.embed(batch), batch, of_what)[:, 1].detach()
+        torch.testing.assert_close(terms.sum(dim=1) + of_what.bias[1], predicted, atol=1e-5, rtol=0)
     amplitude = PATCH_ATTRIBUTION[SIGNAL](model, probe, batch, "A")[1, 3, 6]
     lead = batch.signal_mv[1, 3]
     torch.testing.assert_close(amplitude, ((lead - lead.mean())[150:175] ** 2).sum())
@@ -175,7 +181,8 @@ def test_another_patient_has_no_case_of_the_same_patient():
 @pytest.fixture(scope="module")
 def tiny_plan() -> AuditPlan:
     train = TrainConfig(steps=3, batch_size=8, warmup_steps=1)
-    return AuditPlan(seeds=(0, 1), cohort_ecgs=220, ecgs=2, randomized_ecgs=1, least_auroc=0.3, model=TINY, train=train)
+    sizes = {"cohort_ecgs": 220, "ecgs": 2, "occluded_ecgs": 1, "randomized_ecgs": 1}
+    return AuditPlan(seeds=(0, 1), least_auroc=0.3, model=TINY, train=train, **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -188,15 +195,19 @@ def tiny(tmp_path_factory, tiny_plan):
 def test_audit_results_and_report(tiny, tiny_plan):
     folder, results = tiny
     assert results["ecgs"] == 2 and results["predictions"] >= 2 and results["models"] == ["seed 0", "seed 1"]
+    assert results["occluded_ecgs"] == 1 and "simulator" in results["caveats"] and not results["territories"]
     assert {(one["kind"], one["method"]) for one in results["verdicts"]} == {
         (kind, method) for kind, methods in JUDGED_METHODS.items() for method in methods
     }
     scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
     assert scores.value[LEAD_KIND, "rank with Shapley", "Shapley"] == pytest.approx(1)
+    assert scores.predictions[LEAD_KIND, "deletion", "Shapley"] < results["predictions"], "of the occluded ECG only"
+    assert scores.predictions[LEAD_KIND, AGREES, LEAD_TERMS] == results["predictions"]
+    assert not set(OF_HEART) & set(scores.loc[LEAD_KIND].index.get_level_values("method"))
     assert scores.value[LEAD_KIND, LAST_STAGE, SIGNAL] == pytest.approx(1), "no model is used"
     assert scores.value[LEAD_KIND, AGREES, SIGNAL] == pytest.approx(1)
-    for metric in ("deletion", "insertion"):
-        of_leads = scores.value[LEAD_KIND, metric]
+    for metric, kind in product(("deletion", "insertion"), (LEAD_KIND, HEART_LEAD_KIND)):
+        of_leads = scores.value[kind, metric]
         assert of_leads[BEST] == of_leads.max()
     assert (scores.low.dropna() <= scores.value[scores.low.notna()] + 1e-9).all()
     assert "Shapley" in readable_scores(results, LEAD_KIND).index
@@ -205,9 +216,11 @@ def test_audit_results_and_report(tiny, tiny_plan):
     frame, codes = pd.DataFrame(results["scores"]), pd.DataFrame(results["by_code"])
     overview = overview_figure(frame, PATCH_KIND)
     assert {name for trace in overview.data for name in trace.y} >= set(JUDGED_METHODS[PATCH_KIND])
-    assert len(randomization_figure(frame).data) == len(JUDGED_METHODS[LEAD_KIND]) + len(JUDGED_METHODS[PATCH_KIND]) + 2
-    shown = curves_figure(results["curves"], results["shares"]).data[0]
-    assert list(shown.y) == results["curves"]["leads removed"]["pooling weights"]
+    judged = sum(len(methods) + 1 for methods in JUDGED_METHODS.values())
+    assert len(randomization_figure(frame).data) == judged
+    drawn = curves_figure(results["curves"], results["shares"]).data
+    assert len({trace.name for trace in drawn if trace.showlegend}) == sum(trace.showlegend for trace in drawn)
+    assert list(drawn[0].y) == results["curves"]["leads removed"][drawn[0].name]
     assert localization_figure(codes, PATCH_KIND).data[0].z.shape[1] == len(JUDGED_METHODS[PATCH_KIND]) + 1
 
 
@@ -220,12 +233,15 @@ def test_cases_are_of_test_patients_with_the_simulated_evidence(tiny, tiny_plan)
         assert case.patient_id not in learned
         truth = simulated[case.row].truth
         assert case.code in truth.codes and case.code in audited.store.index.codes[case.row]
-        assert case.leads == truth.evidence_leads[case.code]
+        shaped = CONDITIONS[case.code].evidence_wave in ("QRS", "ST", "T")
+        assert case.leads == (truth.evidence_leads[case.code] if shaped else ())
         assert case.spans_s == truth.evidence_spans_s[case.code]
         kept = audited.store.recording(case.row).signal_mv
         assert np.abs(simulated[case.row].recording.signal_mv - kept).max() < 0.001
-    model, probe = load_audit_run(audited, 1)
-    assert model.config == TINY and set(audited.probes) == set(probe.codes)
+    assert load_model(tiny_plan, tiny[0], 1).config == TINY
+    for representation, aurocs in audited.aurocs.items():
+        probe = load_probe(tiny[0], 1, representation, 0)
+        assert probe.representation == representation and set(aurocs) == set(probe.codes)
 
 
 @pytest.mark.slow
@@ -239,6 +255,26 @@ def test_interrupted_audit_resumes(tiny, tiny_plan):
     assert again == results
     with pytest.raises(ECGError, match="holds an audit with ecgs = 2, not 4"):
         audit(replace(tiny_plan, ecgs=4), folder, progress=False)
+
+
+def test_ptbxl_is_explained_by_probes_that_have_not_seen_the_patient(ptbxl, tmp_path):
+    random_encoder(TINY).save_pretrained(tmp_path / "model")
+    sizes = {"ecgs": 3, "occluded_ecgs": 1, "randomized_ecgs": 1, "least_auroc": 0.0}
+    plan = AuditPlan(store=str(ptbxl.folder), checkpoints=(str(tmp_path / "model"),), **sizes)
+    results = audit(plan, tmp_path / "run", n_bootstrap=20, progress=False)
+    assert {row["kind"] for row in results["scores"]} == {LEAD_KIND, HEART_LEAD_KIND}, "no true times"
+    assert results["plan"]["checkpoints"] == results["models"] == ["model"] and results["plan"]["store"] == "store"
+    assert "no clinician" in results["caveats"] and set(results["territories"]) == set(results["explained_codes"])
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert all(TERRITORIES[code].why in page for code in results["explained_codes"])
+    audited, index = prepare_audit(plan, tmp_path / "run", progress=False), ptbxl.index.reset_index(drop=True)
+    probe_of_row = np.array(json.loads((tmp_path / "run" / "probes.json").read_text())["probe_of_row"])
+    for case in audited.cases:
+        assert case.code in index.statements[case.row] and case.leads == TERRITORIES[case.code].leads
+        probe, learned = load_probe(tmp_path / "run", 0, "leads", case.probe), probe_of_row != case.probe
+        assert case.code in STATEMENTS and case.patient_id not in set(index.patient_id[learned])
+        positives = labels_of(index[learned & (probe_of_row != (case.probe + 1) % 5)], "statements", probe.codes)
+        np.testing.assert_allclose(probe.prevalence, positives.mean(axis=0))
 
 
 def summary_of(rows: dict, patients: int) -> Summary:
@@ -279,10 +315,23 @@ def test_verdicts_follow_the_rule():
     assert untested.untested_for == (EVIDENCE,) and f"untested as {EVIDENCE}" in untested.sentence
 
 
+def test_claims_on_lead_terms_hold_only_where_their_numbers_do():
+    rows = {(LEAD_KIND, "rank with Shapley", LEAD_TERMS): 0.93, (LEAD_KIND, LAST_STAGE, LEAD_TERMS): 0.1}
+    rows |= {(LEAD_KIND, metric, SHAPLEY): 2.0 for metric in ("deletion", "insertion")}
+    rows |= {(LEAD_KIND, "deletion", LEAD_TERMS): 1.98, (LEAD_KIND, "insertion", LEAD_TERMS): 1.8}
+    rows |= {(LEAD_KIND, "localization", LEAD_TERMS): 0.7, (LEAD_KIND, "localization", SIGNAL): 0.6}
+    claims = lead_term_claims(summary_of(rows, 30))
+    assert [claim["holds"] for claim in claims] == [True, True, False, True, True]
+    assert claims[1]["value"] == pytest.approx(0.99, abs=0.002) and claims[1]["low"] <= 0.99 <= claims[1]["high"]
+    assert not any(claim["holds"] for claim in lead_term_claims(summary_of({key: 0.6 for key in rows}, 30))[:1])
+
+
 def test_invalid_audits_are_refused(tmp_path, capsys):
     for words, sentence in (
         (["--ecgs", "0"], "--ecgs is 0, but it must be 1 or more."),
         (["--seeds", "0"], "--seeds is 0"),
+        (["--occluded-ecgs", "0"], "--occluded-ecgs is 0"),
+        (["--store", str(tmp_path / "none")], "none"),
         (["--checkpoint", str(tmp_path / "none")], "There is no checkpoint folder"),
     ):
         assert main(["research", "audit", "--out", str(tmp_path / "run"), *words]) == 2

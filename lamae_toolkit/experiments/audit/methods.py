@@ -2,12 +2,12 @@
 
 `PATCH_ATTRIBUTION` and `LEAD_ATTRIBUTION` map a method's name to a function of model, probe, batch and code;
 `SUBSET_ATTRIBUTION` to one of the log-odds from every subset of the leads. A higher attribution means a
-larger contribution to the prediction.
+larger contribution to the prediction. A method is tested where it acts: what ends in the heart token, with a probe on
+the heart token.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.attention import in_float32, roll_up
 from lamae_toolkit.explain.saliency import attention_rollout, gradient_attention, gradient_input
 from lamae_toolkit.explain.shapley import shapley_values
+from lamae_toolkit.explain.terms import batch_lead_terms
 from lamae_toolkit.model.lamae import LAMAE
 
+LEAD_TERMS, SHAPLEY = "lead terms", "Shapley"
 SIGNAL, RANDOM = "signal amplitude", "random"
 """Two baselines that use no model: the amplitude of the ECG in each patch, and random numbers."""
 
@@ -36,6 +38,10 @@ def signal_amplitude(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Flo
     n, p = model.patches(batch).shape[2:]
     cut = batch.signal_mv[:, :, : n * p]
     return reduce((cut - cut.mean(dim=2, keepdim=True)) ** 2, "b l (n p) -> b l n", "sum", n=n)
+
+
+def _lead_terms(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
+    return batch_lead_terms(model, probe, batch)[..., probe.column(code)]
 
 
 def _rollout(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l n"]:
@@ -62,18 +68,13 @@ PATCH_ATTRIBUTION: Mapping[str, Method] = {
 }
 """Attribution to each patch of each lead, (b, l, n). The first ignores the code; `gradient x input` is signed."""
 
-
-def over_time(method: Method, model: LAMAE, probe: Probe, batch: Batch, code: str) -> Float[Tensor, "b l"]:
-    """The attribution to a lead: the sum over its patches."""
-    return method(model, probe, batch, code).sum(dim=2)
-
-
 LEAD_ATTRIBUTION: Mapping[str, Method] = {
+    LEAD_TERMS: _lead_terms,
     "pooling weights": _pooling_weights,
     "latent attention": _latent_attention,
-    **{name: partial(over_time, method) for name, method in PATCH_ATTRIBUTION.items()},
 }
-"""Attribution to each lead, (b, l). For "latent attention" it is what reaches the heart token, all layers rolled up."""
+"""Attribution to each lead, (b, l). For "latent attention" it is what reaches the heart token, all layers rolled up.
+The attribution of a method of `PATCH_ATTRIBUTION` to a lead is the sum over its patches."""
 
 
 def leave_one_lead_out(values: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "b l"]:
@@ -98,12 +99,30 @@ def _bits(values: np.ndarray) -> np.ndarray:
 SUBSET_ATTRIBUTION: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "leave-one-lead-out": leave_one_lead_out,
     "single-lead": single_lead,
-    "Shapley": shapley,
+    SHAPLEY: shapley,
 }
 """Attribution to each lead from the log-odds of all subsets of the leads, (b, 2^l) to (b, l); signed, in log-odds."""
 
-LEAD_METHODS = (*LEAD_ATTRIBUTION, *SUBSET_ATTRIBUTION, RANDOM)
 PATCH_METHODS = (*PATCH_ATTRIBUTION, RANDOM)
+TIME_STEP = "leave-one-time-step-out"
+"""The fall of the log-odds when one patch of time is masked in all leads; not tested by deletion and insertion."""
+
+LEAD_KIND, PATCH_KIND = "leads", "patches"
+HEART_LEAD_KIND, HEART_PATCH_KIND = "leads, heart token", "patches, heart token"
+REPRESENTATION = {LEAD_KIND: "leads", PATCH_KIND: "leads", HEART_LEAD_KIND: "heart", HEART_PATCH_KIND: "heart"}
+"""What is tested, and what the probe reads whose predictions are explained."""
+OF_HEART = ("pooling weights", "latent attention", "attention rollout")
+"""Methods that end in the heart token: a probe on "leads" does not read it, so there they explain nothing."""
+
+_LEADS = (*LEAD_ATTRIBUTION, *(name for name in PATCH_ATTRIBUTION if name != SIGNAL), *SUBSET_ATTRIBUTION)
+_PATCHES = (*(name for name in PATCH_ATTRIBUTION if name != SIGNAL), TIME_STEP)
+JUDGED_METHODS = {
+    LEAD_KIND: tuple(name for name in _LEADS if name not in OF_HEART),
+    HEART_LEAD_KIND: _LEADS,
+    PATCH_KIND: tuple(name for name in _PATCHES if name not in OF_HEART),
+    HEART_PATCH_KIND: _PATCHES,
+}
+"""The methods that are judged; the signal's amplitude and random numbers are the baselines."""
 
 STAGES = {
     "head": ("pooling.",),

@@ -105,10 +105,11 @@ def rank_correlation(one: Float[np.ndarray, "b k"], other: Float[np.ndarray, "b 
 def pointing_game(attribution: Float[np.ndarray, "b k"], truth: Bool[np.ndarray, "b k"]) -> Float[np.ndarray, " b"]:
     """Whether the highest attribution is at a true position: 1 or 0, or the share of true ones among ties.
 
-    NaN where all positions or none are true. Source: Zhang et al., arXiv 1608.00507.
+    NaN where all positions or none are true, or the attribution is NaN. Source: Zhang et al., arXiv 1608.00507.
     """
     top = attribution == attribution.max(axis=1, keepdims=True)
-    return np.where(_both(truth), (top & truth).sum(axis=1) / top.sum(axis=1), np.nan)
+    known = _both(truth) & top.any(axis=1)
+    return np.where(known, (top & truth).sum(axis=1) / np.maximum(top.sum(axis=1), 1), np.nan)
 
 
 def localization_auroc(

@@ -7,17 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lamae_toolkit.experiments.audit.methods import RANDOM, SIGNAL, STAGES
-from lamae_toolkit.experiments.audit.scores import (
-    AGREES,
-    BEST,
-    LEAD_KIND,
-    OTHER_ECG,
-    PATCH_KIND,
-    RANDOM_ORDER,
-    RANDOMIZED,
-)
-from lamae_toolkit.experiments.audit.verdict import JUDGED_METHODS, LAST_STAGE
+from lamae_toolkit.experiments.audit.methods import JUDGED_METHODS, LEAD_KIND, RANDOM, SIGNAL, STAGES
+from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOM_ORDER, RANDOMIZED
+from lamae_toolkit.experiments.audit.verdict import LAST_STAGE
+from lamae_toolkit.experiments.textbook import TERRITORIES
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots._plotly import BLUE, GRAY, MANY, VERMILION
 
@@ -80,7 +73,10 @@ def overview_figure(scores: pd.DataFrame, kind: str = LEAD_KIND, title: str = ""
 
 def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[float], title: str = "") -> go.Figure:
     """Mean log-odds as leads, in the order of their attribution, are removed or added, and as patches are masked."""
-    figure = make_subplots(rows=2, cols=2, subplot_titles=list(curves), vertical_spacing=0.16, horizontal_spacing=0.09)
+    rows, shown = -(-len(curves) // 2), set()
+    figure = make_subplots(
+        rows=rows, cols=2, subplot_titles=list(curves), vertical_spacing=0.32 / rows, horizontal_spacing=0.09
+    )
     for panel, (what, of_method) in enumerate(curves.items()):
         cell = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         leads = what.startswith("leads")
@@ -91,18 +87,19 @@ def curves_figure(curves: dict[str, dict[str, list[float]]], shares: Sequence[fl
                 y=curve,
                 name=name,
                 legendgroup=name,
-                showlegend=panel == 0,
+                showlegend=name not in shown,
                 mode="lines+markers",
                 marker={"size": 6, "color": color, "symbol": symbol},
                 line={"color": color, "width": 1.6, "dash": "dot" if name == RANDOM_ORDER else "solid"},
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
                 **cell,
             )
+            shown.add(name)
         figure.update_xaxes(title_text="leads" if leads else "share of the patches", **cell)
         if not leads:
             figure.update_xaxes(tickformat=".0%", **cell)
         figure.update_yaxes(title_text="log-odds of the code", **cell)
-    figure = finish(figure, title, 760)
+    figure = finish(figure, title, 380 * rows)
     return figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top"})
 
 
@@ -116,7 +113,10 @@ def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str
         go.Heatmap(
             z=table.to_numpy(),
             x=methods,
-            y=[f"{name_of(code)} ({count[code]})" for code in table.index],
+            y=[
+                f"{TERRITORIES[code].name if code in TERRITORIES else name_of(code)} ({count[code]})"
+                for code in table.index
+            ],
             colorscale="RdBu",
             zmid=0.5,
             zmin=0,
@@ -133,9 +133,9 @@ def localization_figure(by_code: pd.DataFrame, kind: str = LEAD_KIND, title: str
 
 def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
     """How similar each method's map stays as the model is randomized from the top down, with 95 % intervals."""
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=[LEAD_KIND, PATCH_KIND])
-    stages = list(STAGES)
-    for column, kind in enumerate((LEAD_KIND, PATCH_KIND), start=1):
+    kinds, stages, shown = [kind for kind in JUDGED_METHODS if kind in set(scores.kind)], list(STAGES), set()
+    figure = make_subplots(rows=1, cols=len(kinds), shared_yaxes=True, subplot_titles=kinds)
+    for column, kind in enumerate(kinds, start=1):
         for number, name in enumerate((*JUDGED_METHODS[kind], SIGNAL)):
             rows = scores[(scores.kind == kind) & (scores.method == name)].set_index("metric")
             rows = rows.reindex([f"{RANDOMIZED} {stage}" for stage in stages])
@@ -146,7 +146,7 @@ def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
                 error_y=_bars(rows),
                 name=name,
                 legendgroup=name,
-                showlegend=column == 1 or name not in (*JUDGED_METHODS[LEAD_KIND], SIGNAL),
+                showlegend=name not in shown,
                 mode="lines+markers",
                 marker={"size": 8, "color": color, "symbol": symbol},
                 line={"width": 1.5},
@@ -154,6 +154,7 @@ def randomization_figure(scores: pd.DataFrame, title: str = "") -> go.Figure:
                 col=column,
                 hovertemplate=f"{name}: %{{y:.2f}}<extra></extra>",
             )
+            shown.add(name)
         figure.update_xaxes(tickvals=np.arange(len(stages)), ticktext=stages, row=1, col=column)
     figure.update_yaxes(title_text="rank correlation with the map of the trained model", row=1, col=1)
     figure = finish(figure, title, 480)

@@ -10,12 +10,23 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.evaluation.metrics import Estimate, over_patients, patient_bootstrap
-from lamae_toolkit.experiments.audit.methods import LEAD_METHODS, PATCH_METHODS, RANDOM, STAGES, SUBSET_ATTRIBUTION
+from lamae_toolkit.evaluation.metrics import Estimate, estimate, over_patients, patient_bootstrap
+from lamae_toolkit.experiments.audit.methods import (
+    JUDGED_METHODS,
+    LEAD_KIND,
+    PATCH_ATTRIBUTION,
+    PATCH_METHODS,
+    RANDOM,
+    REPRESENTATION,
+    SHAPLEY,
+    SIGNAL,
+    STAGES,
+    SUBSET_ATTRIBUTION,
+    TIME_STEP,
+)
 from lamae_toolkit.experiments.audit.metrics import (
     best_areas,
     deletion_area,
@@ -30,59 +41,71 @@ from lamae_toolkit.experiments.audit.metrics import (
     rank_correlation,
 )
 from lamae_toolkit.experiments.audit.plan import LEARNED, AuditRun
-from lamae_toolkit.simulate.conditions import CONDITIONS
+from lamae_toolkit.experiments.audit.run import CURVES, FLOOR
 
-LEAD_KIND, PATCH_KIND = "leads", "patches"
-TIME_STEP = "leave-one-time-step-out"
-"""The fall of the log-odds when one patch of time is masked in all leads; not tested by deletion and insertion."""
 BEST, RANDOM_ORDER = "best possible", "random order"
 RANDOMIZED, OTHER_ECG, AGREES = "randomized", "agreement with another patient's ECG", "agreement of seeds"
-SHAPED = ("QRS", "ST", "T")
-"""Waves whose changes show in some leads and not in others; a rhythm shows in every lead."""
 
 Scores = dict[tuple[str, str, str], Float[np.ndarray, "m b"]]
 """From (kind, metric, method) to a value for each model and explained prediction; NaN where undefined."""
 
 
 class Attributions:
-    """The attributions of all methods for all cases by one model, as trained or randomized; its parts concatenated."""
+    """The attributions of all methods for all cases by one model, as trained or randomized; its parts concatenated.
 
-    def __init__(self, audited: AuditRun, model: int, stage: str = LEARNED) -> None:
+    kind: one of `REPRESENTATION`, of leads or of patches.
+    """
+
+    def __init__(self, audited: AuditRun, kind: str, model: int, stage: str = LEARNED) -> None:
         files = [part.file(audited.out) for part in audited.parts() if (part.model, part.stage) == (model, stage)]
-        read = [dict(np.load(file)) for file in files]
-        self.arrays = {name: np.concatenate([one[name] for one in read]).astype(np.float64) for name in read[0]}
+        prefix, read = f"{REPRESENTATION[kind]}|", [np.load(file) for file in files]
+        self.arrays = {
+            name.removeprefix(prefix): np.concatenate([one[name] for one in read]).astype(np.float64)
+            for name in read[0].files
+            if name.startswith(prefix)
+        }
         self.values = self.arrays["values"]
+        self.methods = (*JUDGED_METHODS[kind], SIGNAL, RANDOM)
+        self.of_leads = kind.startswith(LEAD_KIND)
 
-    def leads(self) -> Iterator[tuple[str, Float[np.ndarray, "b l"]]]:
+    def leads(self) -> dict[str, Float[np.ndarray, "b l"]]:
         """Each method's attribution to the leads."""
-        for name in LEAD_METHODS:
-            of_subsets = SUBSET_ATTRIBUTION.get(name)
-            yield name, self.arrays[f"lead|{name}"] if of_subsets is None else of_subsets(self.values)
+        return {name: self._of_lead(name) for name in self.methods}
 
-    def patches(self) -> Iterator[tuple[str, Float[np.ndarray, "b k"]]]:
+    def _of_lead(self, name: str) -> Float[np.ndarray, "b l"]:
+        if name in SUBSET_ATTRIBUTION:
+            return SUBSET_ATTRIBUTION[name](self.values)
+        return self.arrays[f"patch|{name}"].sum(axis=2) if name in PATCH_ATTRIBUTION else self.arrays[f"lead|{name}"]
+
+    def patches(self) -> dict[str, Float[np.ndarray, "b k"]]:
         """Each method's map of lead and time, one row per case; "leave-one-time-step-out" is a map of time only."""
-        for name in PATCH_METHODS:
-            yield name, rearrange(self.arrays[f"patch|{name}"], "b l n -> b (l n)")
-        yield TIME_STEP, self.arrays["time_steps"]
+        return {
+            name: self.arrays["time_steps"]
+            if name == TIME_STEP
+            else self.arrays[f"patch|{name}"].reshape(len(self.values), -1)
+            for name in self.methods
+        }
 
-    def time_steps(self) -> Iterator[tuple[str, Float[np.ndarray, "b n"]]]:
+    def time_steps(self) -> dict[str, Float[np.ndarray, "b n"]]:
         """Each method's attribution to the time steps, summed over the leads."""
-        for name, attribution in self.patches():
-            yield name, attribution if name == TIME_STEP else self.arrays[f"patch|{name}"].sum(axis=1)
+        return {
+            name: self.arrays["time_steps"] if name == TIME_STEP else self.arrays[f"patch|{name}"].sum(axis=1)
+            for name in self.methods
+        }
 
-    def maps(self, kind: str) -> dict[str, np.ndarray]:
+    def maps(self) -> dict[str, np.ndarray]:
         """Each method's map of the leads, or of lead and time."""
-        return dict(self.leads() if kind == LEAD_KIND else self.patches())
+        return self.leads() if self.of_leads else self.patches()
+
+
+def kinds_of(audited: AuditRun) -> tuple[str, ...]:
+    """What is tested: on PTB-XL leads only, since it is not known when a statement shows."""
+    return tuple(kind for kind in REPRESENTATION if kind.startswith(LEAD_KIND) or not audited.plan.store)
 
 
 def true_leads(audited: AuditRun) -> Bool[np.ndarray, "b l"]:
     """The leads that show each case's condition; none where a condition is not confined to some leads."""
-    return np.array(
-        [
-            [lead in case.leads and CONDITIONS[case.code].evidence_wave in SHAPED for lead in LEADS]
-            for case in audited.cases
-        ]
-    )
+    return np.array([np.isin(LEADS, case.leads) for case in audited.cases])
 
 
 def true_time_steps(audited: AuditRun, patches: int, patch_s: float) -> Bool[np.ndarray, "b n"]:
@@ -92,50 +115,54 @@ def true_time_steps(audited: AuditRun, patches: int, patch_s: float) -> Bool[np.
 
 def all_scores(audited: AuditRun, patch_s: float) -> Scores:
     """All scores of all methods, for each model and case."""
-    models = [Attributions(audited, number) for number in range(len(audited.plan.names))]
-    leads = true_leads(audited)
-    time_steps = true_time_steps(audited, models[0].arrays["time_steps"].shape[1], patch_s)
-    found: dict[tuple[str, str, str], list] = {}
-    for attributions in models:
-        for key, values in (*_lead_scores(attributions, leads), *_patch_scores(attributions, time_steps)):
-            found.setdefault(key, []).append(values)
-    scores = {key: np.stack(values) for key, values in found.items()}
-    for kind in (LEAD_KIND, PATCH_KIND):
-        scores |= _agreement(models, kind, audited)
-        scores |= _randomization(audited, models[0], kind)
+    scores: Scores = {}
+    for kind in kinds_of(audited):
+        models = [Attributions(audited, kind, number) for number in range(len(audited.plan.names))]
+        found: dict[tuple[str, str], list] = {}
+        for attributions in models:
+            if attributions.of_leads:
+                of_model = _lead_scores(attributions, true_leads(audited))
+            else:
+                patches = attributions.arrays["time_steps"].shape[1]
+                of_model = _patch_scores(attributions, true_time_steps(audited, patches, patch_s))
+            for key, values in of_model:
+                found.setdefault(key, []).append(values)
+        found |= _agreement(models, audited)
+        found |= _randomization(models[0], kind, audited)
+        scores |= {(kind, *key): np.stack(values) for key, values in found.items()}
     return scores
 
 
-def _lead_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    reference = SUBSET_ATTRIBUTION["Shapley"](attributions.values)
-    for name, attribution in attributions.leads():
+def _lead_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    reference = SUBSET_ATTRIBUTION[SHAPLEY](attributions.values)
+    for name, attribution in attributions.leads().items():
         order = order_by_attribution(attribution)
-        yield (LEAD_KIND, "deletion", name), deletion_area(attributions.values, order)
-        yield (LEAD_KIND, "insertion", name), insertion_area(attributions.values, order)
-        yield (LEAD_KIND, "rank with Shapley", name), rank_correlation(attribution, reference)
-        yield (LEAD_KIND, "localization", name), localization_auroc(attribution, truth)
-        yield (LEAD_KIND, "pointing", name), pointing_game(attribution, truth)
+        yield ("deletion", name), deletion_area(attributions.values, order)
+        yield ("insertion", name), insertion_area(attributions.values, order)
+        yield ("rank with Shapley", name), rank_correlation(attribution, reference)
+        yield ("localization", name), localization_auroc(attribution, truth)
+        yield ("pointing", name), pointing_game(attribution, truth)
     for metric, best in zip(("deletion", "insertion"), best_areas(attributions.values), strict=True):
-        yield (LEAD_KIND, metric, BEST), best
-    yield (LEAD_KIND, "pointing", RANDOM_ORDER), pointing_game(np.zeros(truth.shape), truth)
+        yield (metric, BEST), best
+    yield ("pointing", RANDOM_ORDER), pointing_game(np.zeros(truth.shape), truth)
 
 
-def _patch_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    for name, attribution in attributions.time_steps():
+def _patch_scores(attributions: Attributions, truth: np.ndarray) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    for name, attribution in attributions.time_steps().items():
         yield (
-            (PATCH_KIND, "rank with leave-one-time-step-out", name),
+            ("rank with leave-one-time-step-out", name),
             rank_correlation(attribution, attributions.arrays["time_steps"]),
         )
-        yield (PATCH_KIND, "localization", name), localization_auroc(attribution, truth)
-        yield (PATCH_KIND, "pointing", name), pointing_game(attribution, truth)
-    for name in PATCH_METHODS:
-        for metric, curve, sign in (("deletion", "masked", -1), ("insertion", "visible", 1)):
-            above = attributions.arrays[f"{curve}|{name}"] - attributions.arrays[f"{curve}|floor"]
-            yield (PATCH_KIND, metric, name), sign * above.mean(axis=1)
-    yield (PATCH_KIND, "pointing", RANDOM_ORDER), pointing_game(np.zeros(truth.shape), truth)
+        yield ("localization", name), localization_auroc(attribution, truth)
+        yield ("pointing", name), pointing_game(attribution, truth)
+        if name != TIME_STEP:
+            for metric, curve, sign in (("deletion", CURVES[0], -1), ("insertion", CURVES[1], 1)):
+                above = attributions.arrays[f"{curve}|{name}"] - attributions.arrays[f"{curve}|{FLOOR}"]
+                yield (metric, name), sign * above.mean(axis=1)
+    yield ("pointing", RANDOM_ORDER), pointing_game(np.zeros(truth.shape), truth)
 
 
-def _agreement(models: list[Attributions], kind: str, audited: AuditRun) -> Scores:
+def _agreement(models: list[Attributions], audited: AuditRun) -> dict[tuple[str, str], list]:
     """How similar the maps of two models are, for the same ECG and code, and for another patient's ECG.
 
     The second is the baseline of a method whose maps are similar for all ECGs: only agreement above it is specific.
@@ -143,12 +170,12 @@ def _agreement(models: list[Attributions], kind: str, audited: AuditRun) -> Scor
     if len(models) < 2:
         return {}
     other = another_patient(np.array([case.patient_id for case in audited.cases]))
-    maps = [attributions.maps(kind) for attributions in models]
-    found: Scores = {}
+    maps = [attributions.maps() for attributions in models]
+    found: dict[tuple[str, str], list] = {}
     for name in maps[0]:
         pairs = [(one[name], two[name]) for one, two in combinations(maps, 2)]
-        found[kind, AGREES, name] = np.stack([rank_correlation(one, two) for one, two in pairs])
-        found[kind, OTHER_ECG, name] = np.stack([rank_correlation(one, two[other]) for one, two in pairs])
+        found[AGREES, name] = [rank_correlation(one, two) for one, two in pairs]
+        found[OTHER_ECG, name] = [rank_correlation(one, two[other]) for one, two in pairs]
     return found
 
 
@@ -162,17 +189,17 @@ def another_patient(patients: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
     return indices
 
 
-def _randomization(audited: AuditRun, learned: Attributions, kind: str) -> Scores:
+def _randomization(learned: Attributions, kind: str, audited: AuditRun) -> dict[tuple[str, str], list]:
     """How similar the maps of the first model are before and after randomization, stage by stage."""
-    found: Scores = {}
-    before = learned.maps(kind)
+    found: dict[tuple[str, str], list] = {}
+    before = learned.maps()
     if not audited.plan.randomized_ecgs:
         return found
     for stage in STAGES:
-        for name, after in Attributions(audited, 0, stage).maps(kind).items():
-            similarity = np.full((1, len(audited.cases)), np.nan)
-            similarity[0, : len(after)] = rank_correlation(before[name][: len(after)], after)
-            found[kind, f"{RANDOMIZED} {stage}", name] = similarity
+        for name, after in Attributions(audited, kind, 0, stage).maps().items():
+            similarity = np.full(len(audited.cases), np.nan)
+            similarity[: len(after)] = rank_correlation(before[name][: len(after)], after)
+            found[f"{RANDOMIZED} {stage}", name] = [similarity]
     return found
 
 
@@ -199,6 +226,19 @@ class Summary:
             return None
         values = [_over_models(self.scores[kind, *which]) for which in (one, other)]
         return over_patients(values[0] - values[1], self.weights)
+
+    def ratio(self, kind: str, metric: str, one: str, other: str) -> Estimate | None:
+        """How much of the score of the other method one method reaches, on the same predictions and resamples."""
+        keys = [(kind, metric, method) for method in (one, other)]
+        if any(key not in self.scores for key in keys):
+            return None
+        values = [_over_models(self.scores[key]) for key in keys]
+        of_both = np.where(np.isfinite(values[0] + values[1]), values, 0.0)
+        if not of_both[1].any():
+            return None
+        sums, resamples = of_both.sum(axis=1), self.weights @ of_both.T
+        with np.errstate(invalid="ignore"):  # a resample without an occluded ECG
+            return estimate(sums[0] / sums[1], resamples[:, 0] / resamples[:, 1])
 
     def table(self) -> pd.DataFrame:
         """All scores: kind, metric, method, value, low, high, the values model by model, and how many predictions."""
@@ -231,26 +271,32 @@ def _over_models(values: Float[np.ndarray, "m b"]) -> Float[np.ndarray, " b"]:
 def curves(audited: AuditRun) -> dict[str, dict[str, list[float]]]:
     """Mean log-odds over all predictions and models as leads are removed or added, and as patches are masked."""
     found: dict[str, dict[str, list]] = {}
-    models = [Attributions(audited, number) for number in range(len(audited.plan.names))]
-    for attributions in models:
-        for name, attribution in attributions.leads():
-            order = order_by_attribution(attribution)
-            found.setdefault("leads removed", {}).setdefault(name, []).append(
-                deletion_curve(attributions.values, order)
-            )
-            found.setdefault("leads added", {}).setdefault(name, []).append(insertion_curve(attributions.values, order))
-        random_order = random_curve(attributions.values)
-        found["leads removed"].setdefault(RANDOM_ORDER, []).append(random_order[:, ::-1])
-        found["leads added"].setdefault(RANDOM_ORDER, []).append(random_order)
-        for what, curve in (("patches masked", "masked"), ("patches visible", "visible")):
-            for name in (*PATCH_METHODS, "floor"):
-                found.setdefault(what, {}).setdefault(RANDOM_ORDER if name == "floor" else name, []).append(
-                    attributions.arrays[f"{curve}|{name}"]
-                )
+    for kind in kinds_of(audited):
+        for number in range(len(audited.plan.names)):
+            attributions = Attributions(audited, kind, number)
+            for what, name, curve in _curves(attributions):
+                found.setdefault(f"{kind} {what}", {}).setdefault(name, []).append(curve)
     return {
-        what: {name: np.concatenate(values).mean(axis=0).tolist() for name, values in of_method.items()}
+        what: {name: np.nanmean(np.concatenate(values), axis=0).tolist() for name, values in of_method.items()}
         for what, of_method in found.items()
     }
+
+
+def _curves(attributions: Attributions) -> Iterator[tuple[str, str, Float[np.ndarray, "b k"]]]:
+    """What is done, the method in whose order it is done, and the log-odds of each prediction."""
+    values, arrays = attributions.values, attributions.arrays
+    if not attributions.of_leads:
+        for what, curve in zip(("masked", "visible"), CURVES, strict=True):
+            for name in (*(name for name in attributions.methods if name in PATCH_METHODS), FLOOR):
+                yield what, RANDOM_ORDER if name == FLOOR else name, arrays[f"{curve}|{name}"]
+        return
+    for name, attribution in attributions.leads().items():
+        order = order_by_attribution(attribution)
+        yield "removed", name, deletion_curve(values, order)
+        yield "added", name, insertion_curve(values, order)
+    random_order = random_curve(values)
+    yield "removed", RANDOM_ORDER, random_order[:, ::-1]
+    yield "added", RANDOM_ORDER, random_order
 
 
 def by_code(audited: AuditRun, scores: Scores) -> list[dict]:

@@ -3,16 +3,8 @@
 from dataclasses import dataclass
 
 from lamae_toolkit.evaluation.metrics import Estimate
-from lamae_toolkit.experiments.audit.methods import LEAD_METHODS, PATCH_METHODS, RANDOM, SIGNAL, STAGES
-from lamae_toolkit.experiments.audit.scores import (
-    AGREES,
-    LEAD_KIND,
-    OTHER_ECG,
-    PATCH_KIND,
-    RANDOMIZED,
-    TIME_STEP,
-    Summary,
-)
+from lamae_toolkit.experiments.audit.methods import JUDGED_METHODS, LEAD_KIND, LEAD_TERMS, SHAPLEY, SIGNAL, STAGES
+from lamae_toolkit.experiments.audit.scores import AGREES, OTHER_ECG, RANDOMIZED, Summary
 
 ALIKE = 0.5
 """Limit of the rank correlation with a randomized model: a map above it shows too little of what was learned."""
@@ -36,11 +28,6 @@ NEEDS = {
     EVIDENCE: ("deletion", "insertion", "parameter randomization"),
     LOCATION: ("localization", "beyond amplitude", "parameter randomization"),
 }
-JUDGED_METHODS = {
-    LEAD_KIND: tuple(name for name in LEAD_METHODS if name not in (SIGNAL, RANDOM)),
-    PATCH_KIND: (*(name for name in PATCH_METHODS if name not in (SIGNAL, RANDOM)), TIME_STEP),
-}
-"""The methods that are judged; the signal's amplitude and random numbers are the baselines."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +68,41 @@ class Verdict:
 
 
 def verdicts(summary: Summary) -> list[Verdict]:
-    """The verdict on every method, by `RULE`."""
+    """The verdict on every method of what was tested, by `RULE`."""
+    tested = {kind for kind, _, _ in summary.scores}
     return [
         Verdict(kind, method, _passes(summary, kind, method))
         for kind, methods in JUDGED_METHODS.items()
         for method in methods
+        if kind in tested
+    ]
+
+
+CLOSE, SHARE = 0.9, 0.95
+
+
+def lead_term_claims(summary: Summary) -> list[dict]:
+    """What lead terms must show to be the lead weights that a person sees: each number, and whether it holds."""
+    beyond = summary.difference(LEAD_KIND, ("localization", LEAD_TERMS), ("localization", SIGNAL))
+    shares = [summary.ratio(LEAD_KIND, metric, LEAD_TERMS, SHAPLEY) for metric in ("deletion", "insertion")]
+    rank, randomized = (summary.of(LEAD_KIND, metric, LEAD_TERMS) for metric in ("rank with Shapley", LAST_STAGE))
+    rows = [
+        (f"rank correlation with exact Shapley values at least {CLOSE:g}", rank, rank and rank.value >= CLOSE),
+        *(
+            (f"{metric}: at least {SHARE:.0%} of that of exact Shapley values", share, share and share.value >= SHARE)
+            for metric, share in zip(("deletion", "insertion"), shares, strict=True)
+        ),
+        (
+            f"rank correlation with the terms of a randomized model below {ALIKE:g}",
+            randomized,
+            randomized and randomized.high < ALIKE,
+        ),
+        ("localization above that of the signal's amplitude", beyond, beyond and beyond.low > 0),
+    ]
+    return [
+        {"claim": claim, "value": found.value, "low": found.low, "high": found.high, "holds": bool(holds)}
+        for claim, found, holds in rows
+        if found is not None
     ]
 
 
