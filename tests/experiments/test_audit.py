@@ -32,15 +32,17 @@ from lamae_toolkit.experiments.audit.methods import (
     randomized,
 )
 from lamae_toolkit.experiments.audit.occlusion import mask_first, masked_time_steps, masking_curves, visible_log_odds
-from lamae_toolkit.experiments.audit.plan import STATEMENTS, AuditPlan, load_model, load_probe, prepare_audit
+from lamae_toolkit.experiments.audit.plan import AuditPlan, load_model, load_probe
 from lamae_toolkit.experiments.audit.plots import (
     curves_figure,
     localization_figure,
     overview_figure,
     randomization_figure,
 )
+from lamae_toolkit.experiments.audit.prepare import STATEMENTS, prepare_audit
 from lamae_toolkit.experiments.audit.report import audit, readable_scores
-from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOMIZED, Summary, another_patient
+from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOMIZED, another_patient
+from lamae_toolkit.experiments.audit.summary import Summary
 from lamae_toolkit.experiments.audit.verdict import EVIDENCE, LAST_STAGE, LOCATION, Verdict, lead_term_claims, verdicts
 from lamae_toolkit.experiments.comparison.report import published_results
 from lamae_toolkit.experiments.textbook import TERRITORIES

@@ -11,7 +11,8 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
-from lamae_toolkit.experiments.audit import plan as audit_plan
+from lamae_toolkit.experiments.audit import prepare
+from lamae_toolkit.experiments.audit.plan import AuditPlan
 from lamae_toolkit.experiments.comparison import run as compare
 from lamae_toolkit.experiments.comparison.plans import simulated
 from lamae_toolkit.training.augment import (
@@ -141,11 +142,11 @@ def test_run_of_a_version_without_augmentation_resumes(cohort, tmp_path):
 
 
 def test_comparisons_and_audits_of_a_version_without_augmentation_resume(cohort, tmp_path):
-    comparison, audit = simulated(cohort), audit_plan.AuditPlan()
+    comparison, audit = simulated(cohort), AuditPlan()
     (tmp_path / "audit").mkdir()
     for keep, file in [
         (lambda: compare._keep_plan(comparison, cohort, tmp_path), tmp_path / compare.COMPARISON_PLAN_FILE),
-        (lambda: audit_plan._keep_plan(audit, tmp_path / "audit"), tmp_path / "audit" / audit_plan.AUDIT_PLAN_FILE),
+        (lambda: prepare._keep_plan(audit, tmp_path / "audit"), tmp_path / "audit" / prepare.AUDIT_PLAN_FILE),
     ]:
         keep()
         now = json.loads(file.read_text())

@@ -26,16 +26,8 @@ from lamae_toolkit.experiments.audit.plots import (
     randomization_figure,
 )
 from lamae_toolkit.experiments.audit.run import MASKED_SHARES, run_audit
-from lamae_toolkit.experiments.audit.scores import (
-    AGREES,
-    BEST,
-    OTHER_ECG,
-    RANDOM_ORDER,
-    Summary,
-    all_scores,
-    by_code,
-    curves,
-)
+from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOM_ORDER, all_scores, by_code, curves
+from lamae_toolkit.experiments.audit.summary import Summary
 from lamae_toolkit.experiments.audit.verdict import (
     EVIDENCE,
     LAST_STAGE,

@@ -31,11 +31,10 @@ from lamae_toolkit.experiments.audit.plan import (
     AuditRun,
     Case,
     Part,
-    in_parallel,
     load_model,
     load_probe,
-    prepare_audit,
 )
+from lamae_toolkit.experiments.audit.prepare import in_parallel, prepare_audit
 from lamae_toolkit.explain.lead_subsets import subset_tables
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.lamae import LAMAE

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from lamae_toolkit.evaluation.metrics import Estimate
 from lamae_toolkit.experiments.audit.methods import JUDGED_METHODS, LEAD_KIND, LEAD_TERMS, SHAPLEY, SIGNAL, STAGES
-from lamae_toolkit.experiments.audit.scores import AGREES, OTHER_ECG, RANDOMIZED, Summary
+from lamae_toolkit.experiments.audit.scores import AGREES, OTHER_ECG, RANDOMIZED
+from lamae_toolkit.experiments.audit.summary import Summary
 
 ALIKE = 0.5
 """Limit of the rank correlation with a randomized model: a map above it shows too little of what was learned."""
