@@ -259,6 +259,7 @@ def test_interrupted_audit_resumes(tiny, tiny_plan):
         audit(replace(tiny_plan, ecgs=4), folder, progress=False)
 
 
+@pytest.mark.slow
 def test_ptbxl_is_explained_by_probes_that_have_not_seen_the_patient(ptbxl, tmp_path):
     random_encoder(TINY).save_pretrained(tmp_path / "model")
     sizes = {"ecgs": 3, "occluded_ecgs": 1, "randomized_ecgs": 1, "least_auroc": 0.0}
