@@ -134,8 +134,12 @@ def disagreeing(terms: pd.Series, check: pd.Series) -> list[str]:
 
 
 def percent(probability: float) -> str:
-    """A probability in percent, with a decimal where it is small."""
-    return f"{probability:.1%}".replace("%", " %") if probability < 0.0995 else f"{probability:.0%}".replace("%", " %")
+    """A probability in percent, with a decimal where it is small or close to 1; never 0 % or 100 %."""
+    if probability < 0.0005:
+        return "< 0.1 %"
+    if probability >= 0.9995:
+        return "> 99.9 %"
+    return f"{probability:.1%}"[:-1] + " %" if not 0.0995 <= probability < 0.995 else f"{probability:.0%}"[:-1] + " %"
 
 
 def in_words(terms: LeadTerms, codes: int = 5, leads: int = 3) -> str:

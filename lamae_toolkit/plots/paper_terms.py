@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from lamae_toolkit.ecg.leads import LIMB_LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing, percent
@@ -101,9 +102,10 @@ def code_on_paper(terms: LeadTerms, code: str) -> CodeOnPaper:
     }
     probability, sentence = percent(ranked.probability), terms.sentence(code)
     heading = f"{name_of(code)}: {probability}, prevalence {percent(ranked.prevalence)}"
-    limb = f"limb leads together {signed(terms.limb_term(code))} (six views of two leads)"
+    several = len(set(terms.leads) & set(LIMB_LEADS)) > 1
+    limb = f"limb leads together {signed(terms.limb_term(code))} (six views of two leads)" if several else ""
     words = f"{heading}. {sentence} Lead terms in log-odds: "
-    words += ", ".join(f"{lead} {one.label}" for lead, one in leads.items()) + f"; {limb}."
+    words += ", ".join(f"{lead} {one.label}" for lead, one in leads.items()) + (f"; {limb}." if several else ".")
     if others := disagreeing(of_lead.term, of_lead.leave_one_out):
         words += f" Term and loss without the lead disagree for {', '.join(others)}."
     words += f" {NOT_FOR_DIAGNOSIS}"

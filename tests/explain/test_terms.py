@@ -12,7 +12,7 @@ from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, log_odds
-from lamae_toolkit.explain.ecg_terms import LeadTerms, in_words
+from lamae_toolkit.explain.ecg_terms import LeadTerms, in_words, percent
 from lamae_toolkit.explain.encoded import encode_ecg
 from lamae_toolkit.explain.terms import ADDITIVE, batch_lead_terms, lead_terms, store_lead_terms
 from lamae_toolkit.model.baselines import IndependentMAE
@@ -196,6 +196,14 @@ def test_the_sentence_names_the_lead_and_what_happens_without_it():
     assert terms.limb_term("I48.91") == pytest.approx(0.3)
     with pytest.raises(ECGError, match="does not predict 'I10'; choose from"):
         terms.of_code("I10")
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(0.0, "< 0.1 %"), (0.021, "2.1 %"), (0.0996, "10 %"), (0.5, "50 %"), (0.9951, "99.5 %"), (0.99999, "> 99.9 %")],
+)
+def test_a_probability_is_never_0_or_100_percent(probability, text):
+    assert percent(probability) == text
 
 
 def test_the_short_answer_names_codes_and_leads():

@@ -17,6 +17,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.plots.paper import paper_figure, paper_svg, reading
 from lamae_toolkit.plots.paper_layout import LAYOUTS, Calipers, describe, page
 from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
+from made_terms import made_terms
 
 RATE_HZ = 500
 
@@ -247,3 +248,65 @@ def test_saved_files_and_fallback_without_a_widget(tmp_path, chromium):
     with pytest.raises(ECGError, match=r"does not end in \.html, \.png or \.svg"):
         paper.save(tmp_path / "ecg.doc")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ecg.html", "ecg.png", "ecg.svg"]
+
+
+RBBB = {"I45.10": {"V1": 2.3, "I": 0.5, "V6": -0.4}, "I44.7": {"I": 0.3}}
+
+
+def test_lead_terms_in_the_line_of_code_and_in_words():
+    recording = ecg()
+    terms = made_terms(recording, RBBB)
+    paper = ECGPaper(recording, terms=terms)
+    assert paper.code() == "lt.ECGPaper(recording, terms=terms)" and paper.icd10_code is None
+    assert "Rests on V1. Without it: " in paper.describe() and "I45.10" in paper.describe()
+    paper.icd10_code, paper.over_time = "I44.7", True
+    assert paper.code() == 'lt.ECGPaper(recording, terms=terms, code="I44.7", over_time=True)'
+    again = eval(paper.code(), {"lt": lt, "recording": recording, "terms": terms})
+    assert again.code() == paper.code() and "I44.7" in again.describe()
+    heights = [one["head_mm"] for one in paper._pages.values()]
+    assert heights == [20.0] * len(LAYOUTS) and ECGPaper(recording)._pages["3x4"]["head_mm"] == 0
+    with pytest.raises(ECGError, match="A plotly figure shows no lead terms"):
+        paper.figure()
+
+
+def test_lead_terms_follow_the_ecg():
+    recording, other = ecg(), ecg(noise_mv=0.01)
+    paper = ECGPaper(recording, terms=made_terms(recording, RBBB), code="I44.7")
+    before = paper.code()
+    with pytest.raises(ECGError, match="of another ECG"):
+        paper.recording = other
+    with pytest.raises(ECGError, match="of another ECG"):
+        paper.show(other, terms=paper.terms)
+    with pytest.raises(ECGError, match="does not predict 'I10'"):
+        paper.icd10_code = "I10"
+    with pytest.raises(ECGError, match="not shown with an overlay or a mask"):
+        paper.overlay = other
+    assert paper.code() == before and paper.recording is recording
+    paper.show(other, terms=made_terms(other, RBBB))
+    assert paper.code() == "lt.ECGPaper(recording, terms=terms)", "the first-ranked code of the new ECG"
+    paper.show(recording, overlay=other)
+    assert paper.terms is None and paper._terms is None and paper._pages["3x4"]["head_mm"] == 0
+
+
+def test_the_ecg_beyond_what_the_model_read_is_noted():
+    recording = ecg(60.0)
+    read = replace(recording, signal_mv=recording.signal_mv[:, : 10 * RATE_HZ])
+    paper = ECGPaper(recording, terms=made_terms(read, RBBB))
+    assert paper._note.endswith("The lead terms are of its first 10.0 s.") and paper._terms["duration_s"] == 10
+
+
+def test_saved_files_show_the_lead_terms(tmp_path, chromium):
+    recording = ecg()
+    paper = ECGPaper(recording, terms=made_terms(recording, RBBB), title="A & B")
+    svg = ET.parse(paper.save(tmp_path / "ecg.svg")).getroot()
+    width, height = page(recording, "3x4", 20.0).size_mm(25, 10)
+    assert (svg.get("width"), svg.get("height")) == (f"{width:g}mm", f"{height:g}mm")
+    written = ["".join(text.itertext()) for text in svg.findall("{*}text")]
+    words = ("A & B", "+2.3", "−0.4", "Rests on V1. Without it: 35 % → 5.2 %.", "not for diagnosis.")
+    for expected in words:
+        assert any(one.endswith(expected) for one in written), expected
+    tinted = [rect for rect in svg.findall("{*}rect") if rect.get("fill-opacity") == "0.500"]
+    assert [rect.get("fill") for rect in tinted] == ["#D55E00"] and float(tinted[0].get("width")) == 62.5
+    png = matplotlib.image.imread(paper.save(tmp_path / "ecg.png"))
+    assert png.shape[:2] == (round(height * 300 / 25.4 - 0.5), round(width * 300 / 25.4 - 0.5))
+    assert "Rests on V1" in paper.save(tmp_path / "ecg.html").read_text(encoding="utf-8")
