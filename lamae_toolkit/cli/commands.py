@@ -16,7 +16,9 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, macro_differences
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.encoded import attention_summary
+from lamae_toolkit.explain.ecg_terms import code_in_words, in_words, ranked_codes
+from lamae_toolkit.explain.encoded import encode_ecg
+from lamae_toolkit.explain.terms import check_additive
 from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
@@ -35,7 +37,7 @@ def demo_command(arguments: argparse.Namespace) -> None:
     for evaluation in metrics["evaluations"]:
         print(f"{evaluation['name']:34} macro AUROC {interval(evaluation['macro_auroc'])}")
     difference = metrics["lamae_minus_random"]["macro_auroc_difference"]
-    print(f"{'difference of the heart tokens':34}             {interval(difference)}")
+    print(f"{'difference on lead latents':34}             {interval(difference)}")
     print(f"Open {arguments.out.resolve() / 'report.html'} in a browser.")
 
 
@@ -116,30 +118,37 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
 
 
 def explain_command(arguments: argparse.Namespace) -> None:
-    from lamae_toolkit.experiments.demo_report import explanation_sections
-    from lamae_toolkit.plots.report import write_report
+    from lamae_toolkit.plots.ecg import ecg_figure
+    from lamae_toolkit.plots.ecg_report import codes_section, heart_token_section, terms_sections
+    from lamae_toolkit.plots.report import Section, write_report
 
-    model = load_model(arguments.checkpoint)
-    probe = Probe.load(arguments.checkpoint)
+    model, probe = load_model(arguments.checkpoint), Probe.load(arguments.checkpoint)
+    if arguments.code is not None:
+        probe.column(arguments.code)  # refuses an unknown code before anything is computed
     recording = read_own(arguments.record, **reading(arguments))
-    explanation = attention_summary(model, recording, probe)
-    print(explanation.weight_table().to_string(float_format="{:.3f}".format))
-    print()
-    print(explanation.attention_table().to_string(float_format="{:.2f}".format))
-    print()
-    assert explanation.probabilities is not None  # since there is a probe
-    for code, probability in explanation.probabilities.sort_values(ascending=False).head(5).items():
-        print(f"{probability:6.1%}  {name_of(code)}")
-    notes = " ".join(recording.notes)
-    read_s = min(recording.duration_s, model.config.duration_s)
-    text = (
-        f"{len(recording.leads)} leads at {recording.sampling_rate_hz:g} Hz; the first {read_s:g} of"
-        f" {recording.duration_s:g} s were read. {notes} The probabilities are those of the cohort that the"
-        " probe learned from."
+    encoded = encode_ecg(model, recording, probe)
+    picture = ecg_figure(encoded.recording)
+    text = " ".join(
+        (
+            f"{len(recording.leads)} leads at {recording.sampling_rate_hz:g} Hz; the first"
+            f" {encoded.recording.duration_s:g} of {recording.duration_s:g} s were read.",
+            *recording.notes,
+        )
     )
+    try:
+        check_additive(probe)
+    except ECGError as no_terms:
+        ranked = ranked_codes(probe.codes, encoded.log_odds(encoded.leads).numpy(), probe.usual_log_odds())
+        print(*(code_in_words(str(code), row) for code, row in ranked.head(5).iterrows()), "", no_terms, sep="\n")
+        sections = [Section("The ECG", f"{text}\n{no_terms}", [picture]), codes_section(ranked)]
+    else:
+        terms = encoded.lead_terms()
+        code = arguments.code or str(terms.ranked().index[0])
+        print(in_words(terms), "", f"{name_of(code)}: {terms.sentence(code)}", sep="\n")
+        sections = terms_sections(terms, code, text, [picture])
+    sections.append(heart_token_section(encoded.attention_summary()))
     out = arguments.out or Path(f"explain_{arguments.record.stem}.html")
-    sections = explanation_sections(explanation, "Lead weights and latent attention", text)
-    introduction = f"Read from {arguments.record.name} by the checkpoint {arguments.checkpoint}."
+    introduction = f"{arguments.record.name}, read by the model {arguments.checkpoint.name}."
     write_report(out, f"LAMAE on {arguments.record.stem}", introduction, sections)
     print(f"Open {out.resolve()} in a browser.")
 

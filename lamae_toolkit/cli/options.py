@@ -27,13 +27,14 @@ def demo(sub: CommandParser) -> None:
 
 
 def explain(sub: CommandParser) -> None:
-    """Show the predicted codes of one ECG, its pooling weights and its latent attention, as an HTML report.
+    """Print the predicted codes of one ECG and the leads that carry them, and write all of it as an HTML page.
 
     lamae explain record.hea --out record.html
     """
     sub.option("record", Path, "an ECG file: WFDB, CSV, NumPy, EDF, DICOM, or XML of MUSE, Sierra or aECG")
     _add_checkpoint(sub)
-    sub.option("--out", Path, "file for the HTML report; explain_RECORD.html if left out", None)
+    sub.option("--code", str, "code to explain; the one that stands out most if left out", None)
+    sub.option("--out", Path, "file for the HTML page; explain_RECORD.html if left out", None)
     add_reading(sub)
 
 
@@ -119,8 +120,9 @@ def evaluate(sub: CommandParser) -> None:
     text = "folder of the checkpoint, in which the probe is saved, or the name of shipped weights"
     sub.option("--checkpoint", _checkpoint, text, metavar="DIR")
     sub.option("--out", Path, "file for the results (JSON)", Path("metrics.json"))
-    text = "the features that the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe"
-    sub.option("--representation", str, text, "heart", choices=REPRESENTATIONS)
+    text = "the features that the probe reads: see REPRESENTATIONS in lamae_toolkit.evaluation.linear_probe; `lamae"
+    text += " explain` shows lead terms of a probe on leads or heart"
+    sub.option("--representation", str, text, "leads", choices=REPRESENTATIONS)
     add_min_records(sub, "training ECGs that a code must have to be predicted", 10)
     _add_bootstrap(sub)
     text = "precision of the matrix products that embed the ECGs"

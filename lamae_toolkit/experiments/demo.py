@@ -48,7 +48,13 @@ def demo(
     # Test and validation patients are not in pretraining either.
     pretrain(model, store, store.rows(split.train), out, train, progress=progress)
     evaluations = evaluate_beside_random(
-        model, store, split, seed=seed, n_bootstrap=n_bootstrap, representations=("heart", "summary"), progress=progress
+        model,
+        store,
+        split,
+        seed=seed,
+        n_bootstrap=n_bootstrap,
+        representations=("leads", "heart", "summary"),
+        progress=progress,
     )
     evaluations[0].probe.save(out / CHECKPOINT)
     metrics = {

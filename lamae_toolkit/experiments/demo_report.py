@@ -1,5 +1,6 @@
 """The report of the demo: reconstructions, the loss, ICD-10 codes of unseen patients, and the leads of three ECGs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,33 +8,22 @@ import pandas as pd
 import torch
 
 from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.evaluation.evaluate import Evaluation, Split, macro_differences
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
-from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.explain.encoded import attention_summary
+from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
-from lamae_toolkit.plots.attention import lead_attention_figure
-from lamae_toolkit.plots.ecg import lead_bar_figure, lead_weight_figure, reconstruction_figure
+from lamae_toolkit.plots.ecg import ecg_figure, reconstruction_figure
+from lamae_toolkit.plots.ecg_report import NUMBERS, heart_token_section
 from lamae_toolkit.plots.evaluation import auroc_figure
 from lamae_toolkit.plots.report import Section, write_report
+from lamae_toolkit.plots.terms import lead_terms_figure
 from lamae_toolkit.plots.training import learning_curve_figure
+from lamae_toolkit.simulate.conditions import CONDITIONS
 from lamae_toolkit.training.trainer import read_log
-
-
-def explanation_sections(explanation: AttentionSummary, heading: str, text: str) -> list[Section]:
-    """The part of a report that shows one ECG: lead weights over the ECG, latent attention, probabilities of codes."""
-    content = [
-        lead_weight_figure(explanation, "Each trace in the color of its lead's weight"),
-        lead_bar_figure(explanation),
-        lead_attention_figure(explanation),
-    ]
-    if explanation.probabilities is not None:
-        best = explanation.probabilities.sort_values(ascending=False).head(8)
-        content.insert(1, best.rename(index=name_of).to_frame("probability"))
-    return [Section(heading, text, content)]
 
 
 def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluations: list[Evaluation]) -> None:
@@ -67,19 +57,21 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
             "ICD-10 codes of unseen patients",
             f"The model is frozen, and a logistic regression on it predicts each code. {lamae.test_ecgs} ECGs of"
             f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
-            " from a bootstrap over patients. LAMAE's heart token is above the random encoder's by"
+            " from a bootstrap over patients. On its lead latents, LAMAE is above the random encoder by"
             f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC.",
             [macro, auroc_figure([lamae, untrained]), lamae.table().rename(index=name_of).rename_axis(None)],
         ),
     ]
     for row, what in chosen:
-        truth = ", ".join(name_of(code) for code in store.index.codes.iloc[row]) or "no code (normal)"
-        explanation = attention_summary(model, store.recording(row), lamae.probe)
-        text = (
-            f"Programmed: {truth}. Each trace is colored by its lead's weight in the heart token (bright is"
-            " more). Weights and attention show what the model combined, not why it predicted a code."
-        )
-        sections += explanation_sections(explanation, f"Lead weights: {what}", text)
+        codes = store.index.codes.iloc[row]
+        encoded = encode_ecg(model, store.recording(row), lamae.probe)
+        terms = encoded.lead_terms()
+        code = next((code for code in codes if code in terms.codes), str(terms.ranked().index[0]))
+        text = f"{_simulated(codes)} {name_of(code)}: {terms.sentence(code)}"
+        ranked = terms.ranked().head(5).rename(index=name_of).rename_axis(None)
+        content = [ecg_figure(encoded.recording), lead_terms_figure(terms, code), ranked]
+        sections.append(Section(f"What each lead adds: {what}", f"{text}\n{NUMBERS}", content))
+    sections.append(heart_token_section(attention_summary(model, store.recording(first))))
     write_report(
         out / HTML_REPORT_FILE,
         "LAMAE on a simulated cohort",
@@ -87,6 +79,18 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
         " simulated patients: they show that the pipeline works, not how it would perform in a clinic.",
         sections,
     )
+
+
+def _simulated(codes: Sequence[str]) -> str:
+    """What the simulator put into an ECG: each condition, and the leads in which its evidence lies."""
+    if not len(codes):
+        return "Simulated without a condition."
+    text = []
+    for code in codes:
+        leads = CONDITIONS[code].evidence_leads
+        where = "all leads" if len(leads) == len(LEADS) else ", ".join(leads)
+        text.append(f"Simulated with {name_of(code)}, whose evidence lies in {where}.")
+    return " ".join(text)
 
 
 def _three_ecgs(store: Store, rows: np.ndarray) -> list[tuple[int, str]]:

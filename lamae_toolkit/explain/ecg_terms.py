@@ -1,5 +1,6 @@
 """The lead terms of one ECG: what each lead adds to the log-odds of each code, as arrays, tables and sentences."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +68,7 @@ class LeadTerms:
 
     def ranked(self) -> pd.DataFrame:
         """One row per code, first the one whose log-odds lie furthest above those of its prevalence."""
-        table = pd.DataFrame(
-            {
-                "probability": expit(self.log_odds),
-                "prevalence": expit(self.usual),
-                "above_prevalence": self.log_odds - self.usual,
-            },
-            index=pd.Index(self.codes, name="code"),
-        )
-        return table.sort_values("above_prevalence", ascending=False)
+        return ranked_codes(self.codes, self.log_odds, self.usual)
 
     def table(self) -> pd.DataFrame:
         """Codes by leads and the bias, in log-odds; each row sums to the log-odds of the code."""
@@ -123,6 +116,13 @@ class LeadTerms:
         return says
 
 
+def ranked_codes(codes: Sequence[str], log_odds: np.ndarray, usual: np.ndarray) -> pd.DataFrame:
+    """Probability, prevalence and how far the log-odds lie above those of the prevalence: the furthest above first."""
+    columns = {"probability": expit(log_odds), "prevalence": expit(usual), "above_prevalence": log_odds - usual}
+    table = pd.DataFrame(columns, index=pd.Index(codes, name="code"))
+    return table.sort_values("above_prevalence", ascending=False)
+
+
 def disagreeing(terms: pd.Series, check: pd.Series) -> list[str]:
     """The leads whose term differs from another measure of the lead by more than 0.3 log-odds and half of the larger.
 
@@ -149,7 +149,10 @@ def in_words(terms: LeadTerms, codes: int = 5, leads: int = 3) -> str:
         of_lead = terms.of_code(str(code)).term
         carried = of_lead.reindex(of_lead.abs().sort_values(ascending=False).index).head(leads)
         named = ", ".join(f"{lead} {term:+.1f}" for lead, term in carried.items())
-        lines.append(
-            f"{percent(row.probability):>6}  {name_of(str(code))} (prevalence {percent(row.prevalence)}): {named}"
-        )
+        lines.append(f"{code_in_words(str(code), row)}: {named}")
     return "\n".join(lines)
+
+
+def code_in_words(code: str, row: pd.Series) -> str:
+    """A code with probability and prevalence; row: of `ranked_codes`."""
+    return f"{percent(row.probability):>6}  {name_of(code)} (prevalence {percent(row.prevalence)})"

@@ -89,7 +89,8 @@ def terms_of(model: LAMAE, probe: Probe, embedding: Embedding, batch: Batch) -> 
     """The lead terms of ECGs that are embedded."""
     if probe.representation == "heart":
         return _heart_terms(model, probe, embedding)
-    return sum(_mean_and_variability(probe, embedding, batch))
+    mean, variability = _mean_and_variability(probe, embedding, batch)
+    return mean + variability
 
 
 def _mean_and_variability(probe: Probe, embedding: Embedding, batch: Batch) -> Iterator[Float[Tensor, "b l c"]]:

@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,14 @@ import pandas as pd
 import pytest
 import torch
 import wfdb
+from scipy.special import expit
 
 import lamae_toolkit
+import lamae_toolkit as lt
 from lamae_toolkit.cli.main import _parser, main
 from lamae_toolkit.cli.options import COMMANDS, RESEARCH
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import SHIPPED, WEIGHTS
 
@@ -39,15 +43,70 @@ def refused(capsys, *words: str) -> str:
     return last
 
 
-def test_explain_reports_a_real_record(tmp_path, capsys, real_data):
+def without_scripts(page: str) -> str:
+    """An HTML page without its scripts, of which plotly's own has addresses in it."""
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_explain_prints_five_codes_and_writes_the_rest_as_a_page(tmp_path, capsys, real_data):
     record = real_data / "ptb-xl" / "records500" / "00000" / "00001_hr.hea"
     out = tmp_path / "shown.html"
-    assert main(["explain", str(record), "--checkpoint", str(CHECKPOINT), "--out", str(out)]) == 0
-    shown = lines(capsys)
-    for lead in LEADS:
-        assert re.search(rf"^{lead}\s+0\.\d+", shown, flags=re.MULTILINE)
-    assert re.search(r"\d%  [A-Z]\d\d", shown)
-    assert "12 leads at 500 Hz" in out.read_text(encoding="utf-8")
+    assert main(["explain", str(record), "--out", str(out)]) == 0
+    *codes, empty, sentence, where = lines(capsys).splitlines()
+    carried = r" [A-Z]\d\d\S* .* \(prevalence [\d.]+ %\): " + ", ".join([r"(I{1,3}|aV[RLF]|V\d) [+-]\d\.\d"] * 3)
+    assert len(codes) == 5 and all(re.fullmatch(rf" *[\d.]+ % {carried}", line) for line in codes)
+    assert empty == "" and where == f"Open {out} in a browser."
+    code = codes[0].split()[2]
+    assert sentence.startswith(f"{code} ") and "Without it: " in sentence
+    page = out.read_text(encoding="utf-8")
+    for words in ("12 leads at 500 Hz", "Each row sums to the log-odds of its code", "Share in the heart token"):
+        assert words in page
+    for words in ("average ECG that the probe was fitted on", "prevalence", "loss without", "not for diagnosis"):
+        assert words in page
+    for path in (tmp_path, record.parent, Path.home(), CHECKPOINT.parent):
+        assert str(path) not in page
+    rows = re.findall(
+        r"<tr>(.*?)</tr>", page[page.index("Lead terms of all codes") :].partition("</table>")[0], re.DOTALL
+    )
+    terms = {re.search("<th>(.*)</th>", row)[1]: re.findall(r"<td>(\S+)</td>", row) for row in rows}
+    probe = Probe.load(CHECKPOINT)
+    predicted = lt.predict(LAMAE.from_pretrained(CHECKPOINT), probe, lt.collate([lt.read_ecg(record)])).iloc[0]
+    assert len(terms) == 14 and all(len(numbers) == 13 for numbers in terms.values())
+    for code, probability in predicted.items():
+        assert expit(np.sum(np.array(terms[lt.name_of(code)], dtype=float))) == pytest.approx(probability, abs=0.002)
+
+
+def test_explain_shows_the_code_that_is_asked_for(tmp_path, capsys):
+    np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
+    words = ["explain", tmp_path / "two.npy", "--sampling-rate-hz", "100", "--unit", "mV", "--leads", "II,V2"]
+    assert main([str(word) for word in [*words, "--code", "I45.10", "--out", tmp_path / "two.html"]]) == 0
+    assert "\n\nI45.10 Right bundle-branch block, unspecified: " in lines(capsys)
+    assert "What the prediction rests on" in (tmp_path / "two.html").read_text(encoding="utf-8")
+    assert "The probe does not predict 'I10'; choose from I25.2" in refused(capsys, *words, "--code", "I10")
+
+
+def test_explain_with_a_probe_that_has_no_terms_shows_the_rest(tmp_path, capsys):
+    """A probe of version 0.1, on all latents and without prevalence."""
+    checkpoint, old = tmp_path / "checkpoint", Probe.load(CHECKPOINT)
+    shutil.copytree(CHECKPOINT, checkpoint)
+    width, codes = 5 * LAMAE.from_pretrained(checkpoint).config.width, len(old.codes)
+    replace(
+        old,
+        representation="per_lead",
+        mean=np.concatenate([old.mean, np.zeros(width)]),
+        scale=np.concatenate([old.scale, np.ones(width)]),
+        weight=np.concatenate([old.weight, np.zeros((codes, width))], axis=1),
+        prevalence=None,
+    ).save(checkpoint)
+    np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
+    words = ["explain", tmp_path / "two.npy", "--sampling-rate-hz", "100", "--unit", "mV", "--leads", "II,V2"]
+    out = tmp_path / "two.html"
+    assert main([str(word) for word in [*words, "--checkpoint", checkpoint, "--out", out]]) == 0
+    *shown, empty, sentence, _ = lines(capsys).splitlines()
+    assert len(shown) == 5 and empty == ""
+    assert sentence.startswith("A probe on 'per_lead' is not a sum over leads, so leads have no terms; fit one with")
+    page = without_scripts(out.read_text(encoding="utf-8"))
+    assert "no terms" in page and "All codes" in page and "Share in the heart token" in page
 
 
 @pytest.mark.filterwarnings("default::lamae_toolkit.errors.LeadWarning")
@@ -67,8 +126,8 @@ def test_explain_leaves_out_a_flat_lead(tmp_path, capsys):
     assert main(["explain", str(tmp_path / "three.hea"), "--checkpoint", str(CHECKPOINT), "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert "II" in printed.err and "flat" in printed.err
-    weights = [float(value) for value in re.findall(r"^(?:I|V2)\s+(0\.\d+)", printed.out, flags=re.MULTILINE)][:2]
-    assert sum(weights) == pytest.approx(1, abs=0.002)
+    named = {lead for line in printed.out.splitlines()[:5] for lead in re.findall(r"(\w+) [+-]\d", line)}
+    assert named == {"I", "V2"}
 
 
 @pytest.mark.slow
@@ -126,12 +185,6 @@ def test_pretrain_size_with_changed_settings(cohort, tmp_path, capsys):
     capsys.readouterr()
     assert "do not fill a batch of 1024" in refused(capsys, *words[:7])
     assert "give one" in refused(capsys, *words[:5], "--epochs", "2")
-
-
-def test_explain_reads_a_numpy_file(tmp_path):
-    np.save(tmp_path / "two.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1000)))
-    words = ["explain", str(tmp_path / "two.npy"), "--checkpoint", str(CHECKPOINT), "--sampling-rate-hz", "100"]
-    assert main([*words, "--unit", "mV", "--leads", "II,V2", "--out", str(tmp_path / "two.html")]) == 0
 
 
 def test_embed_reads_a_folder_of_real_records(tmp_path, real_data, capsys):

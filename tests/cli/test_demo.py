@@ -29,7 +29,7 @@ def test_demo_writes_store_checkpoint_metrics_and_report(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert [e["name"] for e in metrics["evaluations"]] == [
         f"{model}, {reads}"
-        for reads in ("heart token", "summary of the latents")
+        for reads in ("lead latents, no summary", "heart token", "summary of the latents")
         for model in ("LAMAE", "random encoder")
     ]
     for evaluation in metrics["evaluations"]:
@@ -37,6 +37,7 @@ def test_demo_writes_store_checkpoint_metrics_and_report(run):
         assert auroc["low"] < auroc["value"] < auroc["high"]
         assert evaluation["codes"].keys() == metrics["evaluations"][0]["codes"].keys()
     assert LAMAE.from_pretrained(run / "checkpoint").config.width
+    assert Probe.load(run / "checkpoint").representation == "leads"
     assert set(Probe.load(run / "checkpoint").codes) == set(metrics["evaluations"][0]["codes"])
 
 
@@ -44,8 +45,10 @@ def test_report_loads_no_external_files(run):
     page = (run / "report.html").read_text(encoding="utf-8")
     without_plotly = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=\"(?!data:)", without_plotly)
-    for words in ("How it learned", "ICD-10 codes of unseen patients", "Lead weights", "not for diagnosis"):
+    for words in ("How it learned", "ICD-10 codes of unseen patients", "not for diagnosis", "What each lead adds: "):
         assert words in page
+    assert "Simulated with" in page and "whose evidence lies in" in page
+    assert "average ECG that the probe was fitted on" in page and "Share in the heart token" in page
 
 
 def test_demo_resumes_and_refuses_other_settings(run, capsys):
@@ -63,7 +66,7 @@ def test_report_opens_offline(run, chromium):
         page.wait_for_function(
             "() => [...document.querySelectorAll('.plotly-graph-div')].every(d => d.querySelector('.main-svg'))"
         )
-        assert figures.count() >= 4 + 3
+        assert figures.count() >= 4 + 3 * 2
         assert page.locator("h1").inner_text() == "LAMAE on a simulated cohort"
         assert page.locator(".plotly-graph-div >> nth=0").locator("path.js-line").count() >= 12
         widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
