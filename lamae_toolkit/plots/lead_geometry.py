@@ -1,4 +1,4 @@
-"""Pooling weights or attributions of leads, drawn at the axes of the leads in the frontal and the horizontal plane."""
+"""Terms, Shapley values or pooling weights of leads, drawn at their axes in the frontal and the horizontal plane."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,11 @@ from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, WEIGHT_SCALE, finish
 
-MEASURES = ("weight", "attribution")
+MEASURES = {"term": "Lead terms", "attribution": "Shapley values of leads", "weight": "Share in the heart token"}
+"""Name of each measure; a term and a Shapley value are in log-odds, a pooling weight is a share."""
+LIMIT = 2.0
+"""Log-odds from which a disc is as large as it gets, the same for every ECG and code, so that small values look
+small."""
 DISCS, NAMES = 4, 5
 """Indices of the traces of discs and labels in the data of `geometry_figure`."""
 BELOW = -3.1
@@ -54,11 +58,12 @@ SIDES = (
 
 
 def geometry_figure(values: pd.Series, measure: str = "weight", title: str | None = None) -> go.Figure:
-    """The leads at their axes on the body, each with a disc that grows with its pooling weight or Shapley value.
+    """The leads at their axes on the body, each with a disc that grows with its term, Shapley value or pooling weight.
 
-    values: by lead. measure: "weight" (shares that sum to 1, dark to light) or "attribution" (Shapley values in
-    log-odds: discs are evidence for the code, diamonds against it). A lead without a value is a small cross. Limb leads
-    lie at their angles in the frontal plane, V1 to V6 around the chest in the horizontal plane.
+    values: by lead. measure: "term" or "attribution" (lead terms or Shapley values, in log-odds: discs are evidence for
+    the code, diamonds against it) or "weight" (pooling weights, which sum to 1, dark to light). A lead without a value
+    is a small cross. Limb leads lie at their angles in the frontal plane, V1 to V6 around the chest in the horizontal
+    plane.
     """
     figure = go.Figure()
     circle = np.radians(np.linspace(0, 360, 73))
@@ -94,13 +99,13 @@ def show_values(
 ) -> go.Figure | dict:
     """Give a figure of `geometry_figure`, or its dictionary, other values, which is faster than a new figure."""
     if measure not in MEASURES:
-        raise ECGError(f"There is no measure {measure!r} of leads; choose {' or '.join(MEASURES)}.")
+        raise ECGError(f"There is no measure {measure!r} of leads; choose from {', '.join(MEASURES)}.")
     unknown = [lead for lead in values.index if lead not in LEADS]
     if unknown or not len(values):
         raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
     values = {lead: float(value) for lead, value in values.items()}
-    largest = max(max(map(abs, values.values())), 1e-12)
-    share = {lead: abs(value) / largest for lead, value in values.items()}
+    largest = max(max(values.values()), 1e-12) if measure == "weight" else LIMIT
+    share = {lead: min(abs(value) / largest, 1.0) for lead, value in values.items()}
     sizes, colors, symbols, texts = [], [], [], []
     for lead in LEADS:
         has_value = lead in values
@@ -108,14 +113,13 @@ def show_values(
         # The area is proportional to the value.
         sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if has_value else SMALLEST_PX)
         colors.append(_color(values[lead], share[lead], measure) if has_value else GRAY)
-        symbols.append(("diamond" if measure == "attribution" and values[lead] < 0 else "circle") if has_value else "x")
+        symbols.append(("diamond" if values[lead] < 0 else "circle") if has_value else "x")
         texts.append(f"<b>{lead}</b> {number}" if has_value else f"<span style='color:#666666'>{lead} absent</span>")
     discs, names = figure["data"][DISCS], figure["data"][NAMES]
     discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colors, symbols
     discs["hovertext"], names["text"] = texts, texts
     if title is None:
-        even = f" (an equal share is {1 / len(values):.1%})"
-        title = f"Pooling weights{even}" if measure == "weight" else "Shapley values of leads (log-odds)"
+        title = f"{MEASURES[measure]} ({f'equal: {1 / len(values):.1%}' if measure == 'weight' else 'log-odds'})"
     figure["layout"]["title"]["text"] = title
     return figure
 
@@ -125,7 +129,7 @@ def _number(value: float, measure: str) -> str:
 
 
 def _color(value: float, share: float, measure: str) -> str:
-    if measure == "attribution":
+    if measure != "weight":
         return VERMILION if value >= 0 else BLUE
     return SHADES[round(share * (len(SHADES) - 1))]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
 from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
@@ -24,6 +25,7 @@ from lamae_toolkit.plots.strips import OFF, probabilities_figure, show_probabili
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots, plain
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
+from lamae_toolkit.widgets.lead_explorer.controls import SHARE, TERMS
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 from small_models import ONE_BLOCK, probe_of
 
@@ -133,7 +135,10 @@ def test_discs_lie_at_the_axes_of_the_leads():
     assert figure.to_json() == geometry_figure(pd.Series({"II": -0.4, "V1": 0.2}), "attribution").to_json()
     written = plain(geometry_figure(weights))  # its dictionary is changed alike
     assert show_values(written, pd.Series({"II": -0.4, "V1": 0.2}), "attribution") == plain(figure)
-    with pytest.raises(ECGError, match="choose weight or attribution"):
+    large, limit = geometry_figure(pd.Series({"II": 3.0}), "term"), geometry_figure(pd.Series({"II": 2.0}), "term")
+    assert large.data[DISCS].marker.size == limit.data[DISCS].marker.size  # fixed limits, for every ECG and code
+    assert max(geometry_figure(pd.Series({"II": 0.1}), "term").data[DISCS].marker.size) < max(discs.marker.size)
+    with pytest.raises(ECGError, match="choose from term, attribution, weight"):
         geometry_figure(weights, "height")
     with pytest.raises(ECGError, match="these are of V9"):
         geometry_figure(pd.Series({"V9": 1.0}))
@@ -206,13 +211,14 @@ def test_unreadable_ecg_is_reported_and_the_next_is_shown(explorer):
 
 def test_turning_a_lead_off_updates_everything_shown(explorer):
     full = explorer.view
-    assert full.code == full.recorded.idxmax()
     assert full.attribution is not None and "Largest Shapley values" in explorer.describe()
+    assert full.terms.log_odds == pytest.approx(logit(full.summary.probabilities.to_numpy()), abs=1e-5)
     explorer.controls.leads["V1"].value = False
     view = explorer.view
     assert view.off == ["V1"] and set(view.weights.index) == {"I", "II", "V5"} and "Without V1." in explorer.words.value
     assert view.recorded["I44.7"] == full.summary.probabilities["I44.7"] != view.summary.probabilities["I44.7"]
-    assert view.attribution.leads == ("I", "II", "V5")
+    assert view.attribution.leads == view.terms.leads == ("I", "II", "V5")
+    assert view.terms.log_odds == pytest.approx(logit(view.summary.probabilities.to_numpy()), abs=1e-5)
     assert [button.disabled for button in explorer.controls.leads.values()] == [lead not in FOUR for lead in LEADS]
     for lead in ("I", "II", "V5"):
         explorer.controls.leads[lead].value = False
@@ -255,28 +261,89 @@ def assert_alike(one, other) -> None:
         assert one == other
 
 
-def test_code_reproduces_the_view(explorer):
+@pytest.mark.parametrize(("tab", "measure"), [(TERMS, "term"), (TERMS, "attribution"), (SHARE, "weight")])
+def test_code_reproduces_the_view(explorer, tab, measure):
     explorer.controls.leads["II"].value = False
-    explorer.controls.measure.value = "attribution"
+    explorer.controls.tab.value = tab
+    if measure == "attribution":
+        explorer.controls.measure.value = measure
     explorer.controls.head.value = 2
     names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
     exec(explorer.code(), names)
-    assert len(names["figures"]) == len(explorer.figures()) == 5
+    assert len(names["figures"]) == len(explorer.figures()) == 3
     for again, shown in zip(names["figures"], explorer.figures(), strict=True):
         assert_alike([trace.to_plotly_json() for trace in again.data], [trace.to_plotly_json() for trace in shown.data])
         assert again.layout.title.text == shown.layout.title.text
-    assert explorer.view.on_the_body[1] == "attribution" and explorer.view.attribution.leads == ("I", "V1", "V5")
+    assert explorer.view.on_the_body[1] == measure and explorer.view.attribution.leads == ("I", "V1", "V5")
+
+
+def test_code_follows_the_ecg_until_one_is_chosen(monkeypatch):
+    monkeypatch.setattr(lead_explorer, "PAUSE_S", 60.0)
+    model, ecgs = random_encoder(ONE_BLOCK), {"four": simulated(FOUR), "eight": simulated(EIGHT, seed=1)}
+    four, eight = (model.embed(collate([ecg])).heart[0].detach().numpy() for ecg in ecgs.values())
+    apart = np.stack([four - eight, eight - four])  # the first code is for one ECG, the second for the other
+    probe = Probe(("I44.7", "I21.09"), "heart", (four + eight) / 2, np.ones_like(four), apart, np.zeros(2), 1.0)
+    explorer = LeadExplorer(model, ecgs, probe)
+
+    def ranked() -> list[str]:
+        return explorer.view.terms.ranked().index.tolist()
+
+    assert explorer.view.code == ranked()[0] == "I44.7" and explorer.controls.code.value is None
+    assert [code for _, code in explorer.controls.code.options] == [None, *ranked()]
+    explorer.controls.ecg.value = "eight"
+    assert explorer.view.code == ranked()[0] == "I21.09"
+    explorer.controls.code.value = "I44.7"
+    explorer.controls.ecg.value = "four"
+    explorer.controls.ecg.value = "eight"
+    assert explorer.view.code == explorer.controls.code.value == "I44.7" != ranked()[0]
+    explorer.controls.code.value = None
+    assert explorer.view.code == "I21.09"
+
+
+def test_tabs_show_lead_terms_or_shares_and_never_both(explorer):
+    def shown(group: str = "live") -> set[str]:
+        return {name for place, name in explorer.plots._shown if place == group}
+
+    explorer.controls.pin.value = True
+    assert shown() == shown("pinned") == {"terms", "body", "probabilities"}
+    assert "Largest lead terms" in explorer.describe() and "share" not in explorer.describe()
+    assert len(explorer.figures()[0].data) == 4  # terms, the limb leads together, without the lead, Shapley values
+    explorer.controls.tab.value = SHARE
+    assert shown() == shown("pinned") == {"ecg", "body", "attention"}
+    assert explorer.describe().count("Largest shares in the heart token") == 2 and "term" not in explorer.describe()
+    assert "does not say whether a prediction rests on the lead" in explorer._notes.value
+    assert "would change no" not in explorer._notes.value  # this probe reads the heart token
+    explorer.controls.tab.value = TERMS
+    explorer.background.wait()
+    assert shown() == shown("pinned") == {"terms", "body", "probabilities"} and "share" not in explorer._notes.value
+
+
+def test_a_probe_that_is_not_a_sum_over_leads_is_reported_and_has_shapley_values(monkeypatch):
+    monkeypatch.setattr(lead_explorer, "PAUSE_S", 0.0)
+    model, width = random_encoder(ONE_BLOCK), 29 * ONE_BLOCK.width
+    explorer = LeadExplorer(model, [simulated(FOUR)], probe_of(width, "per_lead"))
+    explorer.background.wait()
+    assert explorer._notes.value.count("is not a sum over leads, so leads have no terms") == 1
+    assert explorer.view.terms is None and explorer.view.on_the_body[1] == "attribution"
+    assert explorer.view.code == explorer.controls.code.options[1][1] and len(explorer.figures()) == 3
+    explorer.controls.leads["I"].value = False
+    assert "Without I." in explorer.describe() and "Largest Shapley values" in explorer.describe()
+    names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
+    exec(explorer.code(), names)
+    assert len(names["figures"]) == 3
+    explorer.controls.tab.value = SHARE
+    assert len(explorer.figures()) == 3
 
 
 def test_pinned_ecg_is_shown_next_to_another_and_saved(explorer, tmp_path):
     explorer.controls.pin.value = True
     explorer.controls.ecg.value = "eight"
     explorer.background.wait()
-    assert explorer.pinned.view.name == "four" and explorer.view.name == "eight" and len(explorer.figures()) == 10
+    assert explorer.pinned.view.name == "four" and explorer.view.name == "eight" and len(explorer.figures()) == 6
     assert "Pinned: four" in explorer.words.value and "# The pinned one:" in explorer.code()
     assert {place for place, _ in explorer.plots._shown} == {"live", "pinned"}
     kept = explorer.save(tmp_path / "two.html").read_text("utf-8")
-    assert kept.count('class="plotly-graph-div"') == 10 and "cdn" not in kept.split("</script>")[-1]
+    assert kept.count('class="plotly-graph-div"') == 6 and "cdn" not in kept.split("</script>")[-1]
     assert explorer.save(tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
     explorer.controls.pin.value = False
     assert explorer.pinned is None and {place for place, _ in explorer.plots._shown} == {"live"}
@@ -299,10 +366,12 @@ def test_short_long_and_incomplete_ecgs(leads, duration_s):
     calibration = Calibration.of(evaluated())
     explorer = LeadExplorer(random_encoder(replace(ONE_BLOCK, latent_depth=0)), [recording], probe_of(), calibration)
     explorer.background.stop()
-    assert len(explorer.figures()) == 3 and "no latent attention" in explorer._notes.value
+    assert len(explorer.figures()) == 3 and len(explorer.view.terms.leads) == leads
     assert "for ECGs with all leads and of full length" in explorer._notes.value
     assert ("reads the first 10" in explorer._notes.value) == (duration_s == 60.0)
     assert f"{leads} of {leads} recorded leads" in explorer.describe()
+    explorer.controls.tab.value = SHARE
+    assert len(explorer.figures()) == 2 and "no latent attention" in explorer._notes.value
     explorer.controls.leads["V6"].value = False
     assert explorer.view.off == ([] if leads == 1 else ["V6"])
 

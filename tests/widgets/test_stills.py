@@ -36,7 +36,7 @@ ecg, rows = store.recording(0), np.arange(len(store))
 CELLS = {
     "ECG of 11 leads": 'ECGPaper(ecg, layout="12x1", overlay=ecg, mask=np.tile([True, False], (len(ecg.leads), 20)))',
     "Error: LAMAE": "MaskPlayground(ecg)",
-    "Largest pooling weights": "LeadExplorer(model, [ecg], probe)",
+    "Largest lead terms": "LeadExplorer(model, [ecg], probe)",
     "AUROC": "ICD10Board(store, pickle.loads(Path({evaluations!r}).read_bytes()), n_bootstrap=50)",
     "colored by sex": "EmbeddingMap(store, rows, embed_rows(model, store, rows, progress=False))",
     "Not started": "TrainingMonitor(model, store, int(store.rows(Split().test)[0]))",

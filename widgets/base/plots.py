@@ -17,7 +17,7 @@ STYLE = """
 .lamae-plots { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; container-type: inline-size; }
 .lamae-group { flex: 0 1 940px; min-width: 0; display: grid; grid-template-columns: 470px 470px; align-items: start; }
 .lamae-group h3 { grid-column: 1 / -1; font-size: 1em; margin: 0.4em 0 0; }
-.lamae-figure-ecg, .lamae-figure-attribution { grid-column: 1 / -1; }
+.lamae-figure-ecg, .lamae-figure-terms, .lamae-figure-attribution { grid-column: 1 / -1; }
 .lamae-figure-body { grid-row: span 2; }
 .lamae-narrow { flex-basis: 470px; grid-template-columns: minmax(0, 470px); }
 .lamae-narrow .lamae-figure-body { grid-row: auto; }

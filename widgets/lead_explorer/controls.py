@@ -1,4 +1,4 @@
-"""The controls of the lead explorer: which ECG, code, layer and head, which leads, and which perturbations."""
+"""The controls of the lead explorer: which ECG, tab and code, which leads, and which perturbations."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +13,8 @@ from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.widgets.base.shell import control_row
 
+TERMS, SHARE = "Lead terms", "Share in the heart token"
+"""The two tabs: the lead weights that a prediction is made of, and those of the pooling."""
 REVERSALS = (*LIMB_REVERSALS, *pairwise(PRECORDIAL_LEADS), ("V1", "V3"))
 NONE = "no lead"
 SCALED = {NONE: (), "limb leads": LIMB_LEADS, "chest leads": PRECORDIAL_LEADS} | {lead: (lead,) for lead in LEADS}
@@ -22,21 +24,22 @@ WORDING = {"layout": {"width": "225px"}, "style": {"description_width": "80px"}}
 class LeadControls(widgets.VBox):
     """Rows of controls, all of them reached by Tab and operated by the space bar, arrows and letters.
 
-    names: of the ECGs. codes: that the probe predicts, none without a probe.
+    names: of the ECGs. codes: that the probe predicts, none without a probe. additive: whether its log-odds are a sum
+    over leads.
     """
 
-    def __init__(self, config: LAMAEConfig, names: Iterable[str], codes: Iterable[str]) -> None:
+    def __init__(
+        self, config: LAMAEConfig, names: Iterable[str], codes: Iterable[str] = (), additive: bool = False
+    ) -> None:
         self.ecg = widgets.Dropdown(options=list(names), description="ECG", **WORDING)
         self.previous, self.next = (
             widgets.Button(description=f"{word} ECG", layout={"width": "115px"}) for word in ("Previous", "Next")
         )
         self.pin = widgets.ToggleButton(description="Pin", icon="thumb-tack", layout={"width": "130px"})
-        self.code = widgets.Dropdown(
-            options=[(name_of(code), code) for code in sorted(codes)],
-            description="Code",
-            **WORDING | {"layout": {"width": "430px"}},
-        )
-        measures = [("pooling weights", "weight"), ("Shapley values", "attribution")]
+        tabs = [TERMS, SHARE] if codes else [SHARE]
+        self.tab = widgets.ToggleButtons(options=tabs, style={"button_width": "200px"})
+        self.code = widgets.Dropdown(description="Code", **WORDING | {"layout": {"width": "480px"}})
+        measures = [("lead terms", "term")] * additive + [("Shapley values", "attribution")]
         self.measure = widgets.Dropdown(options=measures, description="On body", **WORDING)
         self.layer, self.head = _numbered("Layer", config.latent_depth), _numbered("Head", config.heads)
         narrow = {"width": "58px", "margin": "1px"}
@@ -48,15 +51,19 @@ class LeadControls(widgets.VBox):
         wide = {"layout": {"width": "290px"}, "style": {"description_width": "60px"}}
         self.percent = widgets.IntSlider(value=50, min=0, max=200, step=10, description="to, in %", **wide)
         self._quiet = False
-        reading = [self.code, self.measure] if self.code.options else []
+        self.rank(codes)
+        self._of_tab = {TERMS: control_row(self.code, self.measure), SHARE: control_row(self.layer, self.head)}
         super().__init__(
             [
                 control_row(self.ecg, self.previous, self.next, self.pin),
-                control_row(*reading, self.layer, self.head),
+                self.tab,
+                *self._of_tab.values(),
                 control_row(widgets.Label("Leads"), *self.leads.values(), self.as_recorded),
                 control_row(self.reversal, self.scaled, self.percent),
             ]
         )
+        self.tab.observe(lambda _: self._show_those_of_the_tab(), names="value")
+        self._show_those_of_the_tab()
         self.previous.on_click(lambda _: self._step(-1))
         self.next.on_click(lambda _: self._step(1))
 
@@ -87,9 +94,21 @@ class LeadControls(widgets.VBox):
                     change.owner.value = change.old
                 refuse(str(error))
 
-        several = (self.ecg, self.code, self.measure, self.layer, self.head, self.reversal, self.scaled, self.percent)
-        for control in (*several, *self.leads.values()):
+        chosen = (self.ecg, self.tab, self.code, self.measure, self.layer, self.head)
+        for control in (*chosen, self.reversal, self.scaled, self.percent, *self.leads.values()):
             control.observe(react, names="value")
+
+    def rank(self, codes: Iterable[str]) -> None:
+        """List the codes in this order, the one furthest above its prevalence first. The chosen one stays chosen.
+
+        The first entry, None, follows the ECG: it means the first code of whatever ECG is shown.
+        """
+        codes = list(codes)
+        with self.quietly():
+            kept = self.code.value
+            first = [(f"first for this ECG: {name_of(code)}", None) for code in codes[:1]]
+            self.code.options = first + [(name_of(code), code) for code in codes]
+            self.code.value = kept if kept in codes else None
 
     def recorded(self, leads: Iterable[str]) -> None:
         """Let only these leads be turned off and on."""
@@ -119,6 +138,10 @@ class LeadControls(widgets.VBox):
             yield
         finally:
             self._quiet = False
+
+    def _show_those_of_the_tab(self) -> None:
+        for tab, row in self._of_tab.items():
+            row.layout.display = None if tab == self.tab.value else "none"
 
     def _step(self, by: int) -> None:
         names = self.ecg.options

@@ -1,4 +1,4 @@
-"""The lead explorer: which leads a model combines for an ECG, with leads turned off, scaled or reversed."""
+"""The lead explorer: on which leads a prediction rests, with leads turned off, scaled or reversed."""
 
 import html
 import threading
@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
+from scipy.special import logit
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
@@ -20,37 +21,47 @@ from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.counterfactuals import Changes, normalization_note
 from lamae_toolkit.explain.encoded import EncodedECG, encode_ecg
 from lamae_toolkit.explain.lead_shapley import LeadAttribution, attribute_leads
+from lamae_toolkit.explain.terms import check_additive
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots
 from lamae_toolkit.widgets.base.shell import Shell
-from lamae_toolkit.widgets.lead_explorer.controls import LeadControls
-from lamae_toolkit.widgets.lead_explorer.panel import LeadPanel, View
+from lamae_toolkit.widgets.lead_explorer.controls import SHARE, LeadControls
+from lamae_toolkit.widgets.lead_explorer.panel import LeadPanel
+from lamae_toolkit.widgets.lead_explorer.view import View
 
 PAUSE_S, SHORT_PAUSE_S = 0.5, 0.1
 """Seconds after the last change until Shapley values are computed, and until computed ones are shown."""
 KEPT_ECGS = 12
+SHARES_SAY = (
+    "A lead's share in the heart token (its pooling weight) says how much of it was added up into the summary of this"
+    " ECG. It does not say whether a prediction rests on the lead: the lead terms do."
+)
+PROBE_READS_NO_SHARE = " With this probe, other shares would change no predicted probability."
 ByName = Mapping[str, Any]
 """Recordings by name, read on demand: nothing may access them before, not even a type checker."""
 
 
 class LeadExplorer(Shell):
-    """Explore which leads a model combines for an ECG: turn leads off, reverse electrodes, compare two ECGs.
+    """Explore on which leads a prediction rests: turn leads off, reverse electrodes, compare two ECGs.
 
     model: LAMAE. recordings: ECGs by name, or a list of them. probe: a linear probe of this model, for the probability
-    of each ICD-10 code and the Shapley value of each lead; without one, pooling weights and latent attention are
-    shown. calibration: intervals of the probabilities, as from `Calibration.load`.
+    of each ICD-10 code and the lead terms; without one, only the shares of the leads in the heart token and latent
+    attention are shown. calibration: intervals of the probabilities, as from `Calibration.load`.
 
-    Shapley values (log-odds) follow half a second after the last change, in the background. ECGError if there is no
-    ECG, or none that can be read; an ECG that cannot be read is reported, and the next one is shown.
+    The first tab shows the lead terms of a code (log-odds), what the prediction loses without each lead, and, half a
+    second after the last change, the exact Shapley values. The code is the one furthest above its prevalence, until
+    another is chosen. The second tab shows the shares in the heart token, which the pooling gives to the leads.
+    ECGError if there is no ECG, or none that can be read; an ECG that cannot be read is reported, and the next one is
+    shown.
 
     Example:
         import lamae_toolkit as lt
-        import numpy as np
 
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording
-        explorer = lt.LeadExplorer(lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), [ecg])
+        model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
+        explorer = lt.LeadExplorer(model, [ecg], probe)
         print(explorer.describe())
     """
 
@@ -73,10 +84,15 @@ class LeadExplorer(Shell):
         self._attributions: dict[tuple[str, Changes], LeadAttribution] = {}
         self._as_recorded: dict[str, tuple[pd.Series, pd.DataFrame | None]] = {}
         self._lock, self.background = threading.RLock(), Background()
-        self.controls = LeadControls(model.config, recordings, probe.codes if probe is not None else ())
+        self._no_terms = _why_no_terms(probe)
+        self.controls = LeadControls(
+            model.config, recordings, probe.codes if probe is not None else (), additive=not self._no_terms
+        )
         self.plots, self._notes, self._waiting = Plots(), widgets.HTML(), widgets.HTML()
-        self.panel, self.pinned = LeadPanel(self.plots, "live", self._first_view()), None
-        super().__init__([self.controls], [self._notes, self.plots, self._waiting])
+        self.papers = widgets.HBox(layout={"flex_flow": "row wrap", "grid_gap": "0 10px"})
+        self.panel = LeadPanel(self.plots, self.papers, "live", self._first_view(), self._choose_code)
+        self.pinned = None
+        super().__init__([self.controls], [self._notes, self.papers, self.plots, self._waiting])
         self._show(self.view)
         self._ask_for_attribution(self.view)
         self.say(self._unread, alert=True)
@@ -95,9 +111,7 @@ class LeadExplorer(Shell):
                 errors.append(error)
             else:
                 self._unread = str(errors[0]) if errors else ""
-                if view.recorded is not None:
-                    self.controls.code.value = view.recorded.idxmax()
-                return self._view()
+                return view
         raise errors[0]
 
     @property
@@ -135,6 +149,8 @@ class LeadExplorer(Shell):
         encoded = self._encode(name, changes)
         summary = encoded.attention_summary(chosen.on)
         recorded, intervals = self._probabilities_as_recorded(name)
+        terms = None if self._no_terms else encoded.lead_terms(chosen.on)
+        ranked = self._ranked(summary.probabilities)
         attribution = self._attributions.get((name, changes))
         return View(
             name,
@@ -142,14 +158,23 @@ class LeadExplorer(Shell):
             encoded.recording,
             changes,
             summary,
+            terms,
             recorded,
             intervals,
             None if attribution is None else attribution.select(summary.leads),
-            chosen.code.value,
+            chosen.tab.value,
+            chosen.code.value or next(iter(ranked), None),
             chosen.layer.value or None,
             chosen.head.value or None,
             chosen.measure.value,
         )
+
+    def _ranked(self, probabilities: pd.Series | None) -> list[str]:
+        """The codes, first the one whose log-odds lie furthest above those of its prevalence."""
+        if probabilities is None:
+            return []
+        above = pd.Series(logit(probabilities.to_numpy()) - self.probe.usual_log_odds(), probabilities.index)
+        return above.sort_values(ascending=False, kind="stable").index.tolist()
 
     def _probabilities_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
         """The probabilities of the unchanged ECG, and their intervals if the scored ECGs were like it."""
@@ -181,9 +206,26 @@ class LeadExplorer(Shell):
             self._show(view)
         self._ask_for_attribution(view)
 
+    def _choose_code(self, code: str) -> None:
+        """Show this code, which was chosen on the paper."""
+        self.controls.code.value = code
+
+    def _choose_pinned_code(self, code: str) -> None:
+        """Show this code of the pinned view, which was chosen on its paper."""
+        with self._lock:
+            self._show_pinned(replace(self.pinned.view, code=code))
+            self.changed()
+
+    def _show_pinned(self, view: View) -> None:
+        self.pinned.show(view)
+        self.pinned.show_attribution()
+
     def _show(self, view: View) -> None:
         self.controls.recorded(view.recording.leads)
+        self.controls.rank(self._ranked(view.summary.probabilities))
         self.panel.show(view)
+        if self.pinned is not None and self.pinned.view.tab != view.tab:
+            self._show_pinned(replace(self.pinned.view, tab=view.tab))
         self._notes.value = "".join(f"<p>{html.escape(note)}</p>" for note in self._noted(view))
         self.changed()
 
@@ -196,19 +238,22 @@ class LeadExplorer(Shell):
             yield f"Signal quality: {text}" + "." * (not text.endswith("?"))
         if view.recorded_s > view.recording.duration_s:
             yield f"The ECG has {view.recorded_s:g} s; the model reads the first {view.recording.duration_s:g} of them."
-        if self.probe is None:
-            yield (
-                "This model has no probe, so it predicts no codes: only pooling weights and attention are shown."
-                " `lamae evaluate` fits a probe."
-            )
+        if self._no_terms:
+            yield self._no_terms
+        if view.tab == SHARE:
+            yield from self._about_shares(view)
         elif self.calibration is None:
             yield "Probabilities have no interval: this probe comes without a calibration."
         elif view.intervals is None:
             yield "Probabilities have no interval: the calibration is for ECGs with all leads and of full length."
-        if not len(view.summary.lead_attention):
-            yield "This model has no latent attention: its leads meet in the pooling only."
         if view.changes.scaled:
             yield normalization_note(self.model.config)
+
+    def _about_shares(self, view: View) -> Iterator[str]:
+        """What the shares in the heart token say, and what they do not."""
+        yield SHARES_SAY + PROBE_READS_NO_SHARE * (self.probe is not None and self.probe.representation == "leads")
+        if not len(view.summary.lead_attention):
+            yield "This model has no latent attention: its leads meet in the pooling only."
 
     def _flags(self, view: View) -> dict[str, tuple[str, ...]]:
         key = (view.name, view.changes)
@@ -219,9 +264,11 @@ class LeadExplorer(Shell):
 
     def _ask_for_attribution(self, view: View) -> None:
         """Show the Shapley values of the leads, computed first if needed."""
+        if view.tab == SHARE:
+            return
         if view.attribution is not None:
             self.background.ask(SHORT_PAUSE_S, lambda newest: self._show_attribution(newest))
-        elif self.probe is not None:
+        else:
             subsets = f"all {2 ** len(view.recording.leads):,} subsets of the leads"
             self._waiting.value = f"<p role='status'>Shapley values follow: {subsets} are being computed.</p>"
             self.background.ask(PAUSE_S, lambda newest: self._compute_attribution(view, newest))
@@ -247,12 +294,27 @@ class LeadExplorer(Shell):
         """Keep the present view on the left and continue with another on the right, or show one alone again."""
         with self._lock:
             if self.controls.pin.value:
-                self.pinned = LeadPanel(self.plots, "pinned", self.view, narrow=True)
+                choose = self._choose_pinned_code
+                self.pinned = LeadPanel(self.plots, self.papers, "pinned", self.view, choose, narrow=True)
             else:
                 self.pinned.take_away()
                 self.pinned = None
             self.panel.arrange(narrow=self.controls.pin.value)
             self.changed()
+
+
+def _why_no_terms(probe: Probe | None) -> str:
+    """Why the leads have no terms, in a sentence; empty if they have."""
+    if probe is None:
+        return (
+            "This model has no probe, so it predicts no codes: only the shares in the heart token and attention are"
+            " shown. `lamae evaluate` fits a probe."
+        )
+    try:
+        check_additive(probe)
+    except ECGError as error:
+        return str(error)
+    return ""
 
 
 def _keep_the_last(kept: dict) -> None:
