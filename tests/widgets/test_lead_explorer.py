@@ -271,6 +271,9 @@ def test_code_reproduces_the_view(explorer, tab, measure):
     names = {name: getattr(explorer, name) for name in ("recordings", "model", "probe", "calibration")}
     exec(explorer.code(), names)
     assert len(names["figures"]) == len(explorer.figures()) == 3
+    if tab == TERMS:
+        assert names["paper"].icd10_code == explorer.panel.paper.icd10_code == explorer.view.code
+        np.testing.assert_allclose(names["paper"].terms.terms, explorer.panel.paper.terms.terms, atol=1e-6)
     for again, shown in zip(names["figures"], explorer.figures(), strict=True):
         assert_alike([trace.to_plotly_json() for trace in again.data], [trace.to_plotly_json() for trace in shown.data])
         assert again.layout.title.text == shown.layout.title.text
@@ -296,8 +299,14 @@ def test_code_follows_the_ecg_until_one_is_chosen(monkeypatch):
     explorer.controls.ecg.value = "four"
     explorer.controls.ecg.value = "eight"
     assert explorer.view.code == explorer.controls.code.value == "I44.7" != ranked()[0]
+    assert explorer.panel.paper.icd10_code == "I44.7" and explorer.panel.paper.terms is explorer.view.terms
     explorer.controls.code.value = None
-    assert explorer.view.code == "I21.09"
+    assert explorer.view.code == explorer.panel.paper.icd10_code == "I21.09"
+    explorer.controls.pin.value = True
+    explorer.panel.paper.icd10_code = "I44.7"  # as by a choice on the page
+    assert explorer.view.code == explorer.controls.code.value == "I44.7" and explorer.pinned.view.code == "I21.09"
+    explorer.pinned.paper.icd10_code = "I44.7"
+    assert explorer.pinned.view.code == "I44.7" and explorer.describe().count("I44.7") == 2
 
 
 def test_tabs_show_lead_terms_or_shares_and_never_both(explorer):

@@ -38,8 +38,9 @@ class LeadPanel:
     ) -> None:
         self.view, self.narrow, self._plots, self._papers, self._group = view, narrow, plots, papers, group
         self._ecg = self._body = self._probabilities = self._attention = None
-        self.paper, self._showing = ECGPaper(view.recording, title=view.name), False
+        self.paper, self._showing = ECGPaper(view.recording, title=view.name, **_on_paper(view)), False
         papers.children = [self.paper, *papers.children] if narrow else [*papers.children, self.paper]
+        self.paper.observe(lambda change: self._showing or choose(change.new), names="icd10_code")
         self.show(view)
         self.show_attribution()
 
@@ -89,7 +90,10 @@ class LeadPanel:
         paper.layout.width, paper.layout.max_width = f"{HALF_PX if self.narrow else WIDTH_PX}px", "100%"
         paper.layout.display = "none" if view.tab == SHARE else None
         if paper.recording is not view.recording:
-            paper.show(view.recording, title=view.name)
+            paper.show(view.recording, title=view.name, **_on_paper(view))
+        elif view.terms is not None:
+            with paper.hold_sync():
+                paper.terms, paper.icd10_code = view.terms, view.code
         self._showing = False
 
     def _show_body(self) -> None:
@@ -143,6 +147,11 @@ class LeadPanel:
     def _put(self, name: str, figure: dict, words: str, width_px: int = WIDTH_PX) -> None:
         figure["layout"]["width"] = HALF_PX if self.narrow else width_px
         self._plots.show(self._group, name, figure, words=words, **self._about)
+
+
+def _on_paper(view: View) -> dict:
+    """What the paper shows of a view besides its ECG."""
+    return {} if view.terms is None else {"terms": view.terms, "code": view.code}
 
 
 def _listed(values: pd.Series) -> str:

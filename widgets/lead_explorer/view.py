@@ -106,7 +106,7 @@ class View:
         if self.terms is not None:
             lines += [
                 f"terms = encoded.lead_terms({leads})",
-                "paper = lt.ECGPaper(recording)",
+                f"paper = lt.ECGPaper(recording, terms=terms, code={self.code!r})",
                 f"figures.append(lt.lead_terms_figure(terms, {self.code!r}{attribution}))",
             ]
         elif attribution:
