@@ -107,6 +107,9 @@ def test_tables_are_those_of_the_published_results():
     assert results_tables.comparison_table() in page
     assert results_tables.audit_table() in page
     assert results_tables.short_table() in readme
+    terms = (ROOT / "docs" / "lead_weights.md").read_text(encoding="utf-8")
+    for made in (results_tables.textbook_table, results_tables.territory_sentence, results_tables.additive_sentence):
+        assert made() in terms
     assert results_tables.short_table().count("\n") == 6 and len(results_tables.SHORT) == 5
 
 

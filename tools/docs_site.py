@@ -150,7 +150,8 @@ def public_names(package: str) -> dict[str, str]:
     init = _init_file(package)
     for node in ast.walk(ast.parse(init.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "lazy":
-            return ast.literal_eval(node.args[1])
+            table = ast.literal_eval(node.args[1])
+            return {name: module for module, names in table.items() for name in names.split()}
     raise ValueError(f"{init} has no table of lazy names")
 
 

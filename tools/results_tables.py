@@ -89,6 +89,67 @@ def audit_table() -> str:
     return "\n".join(lines)
 
 
+def textbook_table() -> str:
+    """Which leads carry a prediction, and whether they are those that a cardiologist looks at."""
+    lines = [
+        "| finding (ECGs) | AUROC | leading lead terms | leading pooling weights | a cardiologist looks at |"
+        " greatest term there | greatest pooling weight there | chance |",
+        "|---" * 8 + "|",
+    ]
+    for row in published("textbook")["statements"]:
+        leading = _leading(row["mean_terms"], "+.2f", 4)
+        pooled = _leading(row["mean_pooling_weights"], None, 3)
+        cells = [f"{row['name']} ({row['ecgs']})", format(row["auroc"]["value"], ".3f"), leading, pooled]
+        if row["leads"]:
+            shares = [_percent(row[key]) for key in ("in_territory", "pooling_in_territory")]
+            cells += [f"{', '.join(row['leads'])}: {row['why']}", *shares, f"{row['chance']:.0%}"]
+        else:
+            cells += [row["why"], "", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def territory_sentence() -> str:
+    """All findings together, and those of ECGs that pretraining has not seen."""
+    results = published("textbook")
+    parts = [
+        f"{_percent(one['in_territory'])} of {one['findings']} findings {whose}; by pooling weights"
+        f" {_percent(one['pooling_in_territory'])}, by chance {one['chance']:.0%}"
+        for one, whose in (
+            (results["all"], "in all ECGs"),
+            (results["unseen"], "in ECGs that pretraining had not seen"),
+        )
+    ]
+    mirror = results["with_avr_as_lateral"]
+    return (
+        f"The lead with the greatest term lies in the territory in {parts[0]}; in {parts[1]}. If aVR, the mirror image"
+        f" of the lateral leads, is counted among them, it is {_percent(mirror['in_territory'])} in all ECGs; by"
+        f" pooling weights {_percent(mirror['pooling_in_territory'])}, by chance {mirror['chance']:.0%}."
+    )
+
+
+def additive_sentence() -> str:
+    """What a probe pays for being a sum over leads."""
+    scores = published("textbook")["macro_auroc"]
+    keys = ("value", "low", "high")
+    return "; ".join(
+        f"{task}: {_interval(scores[f'{key}, leads'], keys, '.3f')} as a sum over leads,"
+        f" {_interval(scores[f'{key}, per_lead'], keys, '.3f')} with the summary,"
+        f" difference {_interval(scores[f'{key}, leads minus per_lead'], keys, '+.4f')}"
+        for key, task in (("superclasses", "superclasses"), ("codes", "ICD-10 codes"))
+    )
+
+
+def _leading(by_lead: dict[str, float], how: str | None, count: int) -> str:
+    """The first leads by value, with it if it is to be shown."""
+    first = sorted(by_lead.items(), key=lambda item: -item[1])[:count]
+    return ", ".join(lead if how is None else f"{lead} {value:{how}}" for lead, value in first)
+
+
+def _percent(row: dict) -> str:
+    return f"{row['value']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+
+
 def _scores(row: dict | None) -> tuple[str, str]:
     """AUROC, and LAMAE's distance where this is another method."""
     if row is None:
@@ -104,4 +165,5 @@ def _interval(row: dict, keys: tuple[str, str, str], how: str) -> str:
 
 
 if __name__ == "__main__":
-    print("\n\n".join((short_table(), comparison_table(), audit_table())))
+    tables = (short_table, comparison_table, audit_table, textbook_table, territory_sentence, additive_sentence)
+    print("\n\n".join(table() for table in tables))

@@ -116,6 +116,6 @@ def textbook_command(arguments: argparse.Namespace) -> None:
         says = ", ".join(f"{lead} {term:+.2f}" for lead, term in leading)
         inside = f"in territory {interval(row['in_territory'])}" if row["leads"] else "no territory"
         print(f"{row['statement']:8} n={row['ecgs']:3} AUROC {row['auroc']['value']:.3f}  {says:44}  {inside}")
-    for kind in ("all", "unseen"):
+    for kind in ("all", "unseen", "with_avr_as_lateral"):
         print(f"{kind}: {results[kind]['findings']} findings, in territory {interval(results[kind]['in_territory'])}")
     print(f"The table is in {arguments.out}.")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Int, Int32
 
 from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.data.labels import frequent_codes, labels_of
@@ -30,6 +30,8 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.parallel import machine
 
+LATERAL = {"I", "V6"}
+"""A territory with these leads is that of the lateral wall, whose mirror image is aVR = -(I + II) / 2."""
 MINIMUM = 15
 """Statements that fewer ECGs have are left out."""
 
@@ -116,13 +118,12 @@ def textbook_table(
     unseen = index.fold.isin(SEEN.test).to_numpy()
     pooling = embedding.lead_weights.mean(dim=1).double().numpy()
     scores = auroc(labels, logits, counts)
-    rows, in_territory, chance = [], np.zeros(labels.shape, dtype=bool), np.zeros(len(names))
-    by_pooling = np.zeros_like(in_territory)
+    greatest, heaviest = terms.argmax(axis=1), pooling.argmax(axis=1)
+    territories = np.array([np.isin(LEADS, TERRITORIES[name].leads) for name in names])
+    in_territory, by_pooling = _inside(territories, greatest), _inside(territories, heaviest[:, None])
+    rows = []
     for column, name in enumerate(names):
         territory, positive = TERRITORIES[name], labels[:, column] == 1
-        inside = np.isin(LEADS, territory.leads)
-        chance[column] = inside.mean()
-        in_territory[:, column], by_pooling[:, column] = inside[terms[..., column].argmax(1)], inside[pooling.argmax(1)]
         row = {
             "statement": name,
             **asdict(territory),
@@ -134,10 +135,12 @@ def textbook_table(
             "mean_pooling_weights": dict(zip(LEADS, pooling[positive].mean(0).tolist(), strict=True)),
         }
         if territory.leads:
-            row["chance"] = chance[column]
+            row["chance"] = territories[column].mean()
             row["in_territory"] = asdict(_share(in_territory[:, column], positive, counts))
             row["pooling_in_territory"] = asdict(_share(by_pooling[:, column], positive, counts))
         rows.append(row)
+    mirrored = territories.copy()
+    mirrored[[set(TERRITORIES[name].leads) >= LATERAL for name in names], LEADS.index("aVR")] = True
     local = (labels == 1) & np.array([bool(TERRITORIES[name].leads) for name in names])
     results = {
         "command": command,
@@ -148,8 +151,9 @@ def textbook_table(
         "patients": int(index.patient_id.nunique()),
         "pretraining_saw": f"the ECGs of folds 1 to 8, without labels: {int((~unseen).sum())} of {len(index)}",
         "statements": rows,
-        "all": _over_statements(in_territory, by_pooling, local, chance, counts),
-        "unseen": _over_statements(in_territory, by_pooling, local & unseen[:, None], chance, counts),
+        "all": _over_statements(territories, greatest, heaviest, local, counts),
+        "unseen": _over_statements(territories, greatest, heaviest, local & unseen[:, None], counts),
+        "with_avr_as_lateral": _over_statements(mirrored, greatest, heaviest, local, counts),
         "macro_auroc": _against_today(embedding, index, store, counts, progress),
     }
     write_json(Path(out), results)
@@ -170,11 +174,16 @@ def _share(hit: Bool[np.ndarray, " b"], positive: Bool[np.ndarray, " b"], counts
     return estimate(hit[positive].mean(), resamples[of_all > 0])
 
 
+def _inside(territories: Bool[np.ndarray, "c l"], lead: Int[np.ndarray, "b #c"]) -> Bool[np.ndarray, "b c"]:
+    """Whether this lead of each ECG lies in the territory of each statement."""
+    return territories[np.arange(len(territories)), lead]
+
+
 def _over_statements(
-    hit: Bool[np.ndarray, "b c"],
-    by_pooling: Bool[np.ndarray, "b c"],
+    territories: Bool[np.ndarray, "c l"],
+    greatest: Int[np.ndarray, "b c"],
+    heaviest: Int[np.ndarray, " b"],
     positive: Bool[np.ndarray, "b c"],
-    chance: Float[np.ndarray, " c"],
     counts: Int32[np.ndarray, "r b"],
 ) -> dict:
     """The shares over all statements together: an ECG with two of them counts twice."""
@@ -186,9 +195,9 @@ def _over_statements(
 
     return {
         "findings": int(positive.sum()),
-        "in_territory": share(hit),
-        "pooling_in_territory": share(by_pooling),
-        "chance": float((positive * chance).sum() / positive.sum()),
+        "in_territory": share(_inside(territories, greatest)),
+        "pooling_in_territory": share(_inside(territories, heaviest[:, None])),
+        "chance": float((positive * territories.mean(axis=1)).sum() / positive.sum()),
     }
 
 
