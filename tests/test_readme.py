@@ -37,14 +37,14 @@ def test_the_python_of_the_readme_runs_in_its_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LAMAE_PTBXL", raising=False)
     monkeypatch.setattr("lamae_toolkit.data.examples.PUBLISHED", "http://127.0.0.1:9/")  # nobody answers there
-    reading, attribution, training = blocks(README, "python")
+    reading, terms, training = blocks(README, "python")
     smaller = training.replace("ecgs=500", "ecgs=40").replace("range(100)", "range(2)")
     assert smaller != training
     names: dict = {}
-    for block in (reading, attribution, smaller):
+    for block in (reading, terms, smaller):
         exec(compile(block, "README.md", "exec"), names)
     assert names["ecg"].signal_mv.shape[0] == 12
-    values = names["attribution"]
+    values = names["terms"]
     assert len(values.codes) == 14 and "I45.10" in values.codes
     assert names["loss"].item() > 0
 
