@@ -14,11 +14,13 @@ import lamae_toolkit as lt
 from lab import browser_page, run_all_cells, screenshot
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.plots import paper_layout as paper
-from lamae_toolkit.plots.paper import reading
+from lamae_toolkit.plots.paper import PAPER, reading
 from lamae_toolkit.plots.paper_layout import GAINS_MM_PER_MV, LAYOUTS, SPEEDS_MM_PER_S, Calipers
+from lamae_toolkit.plots.paper_terms import AGAINST, FOR, HEAD_MM, TERM_LIMIT, TINT
 from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.simulate.simulator import simulate_ecg
 from lamae_toolkit.widgets.ecg_paper.widget import HERE, ECGPaper
+from made_terms import made_terms
 
 CELL = """
 import ipywidgets, numpy as np
@@ -223,3 +225,85 @@ def test_a_saved_page_works_without_python(chromium, tmp_path):
             )
             rows = sheet.row_mm(0, gain), sheet.row_mm(sheet.rows - 1, gain)
             assert there == pytest.approx([sheet.left_mm(speed), width, height, *rows])
+
+
+def field_color(canvas, widget: ECGPaper, lead: str) -> tuple[int, int, int]:
+    """The most frequent color in the field of a lead, on a page that is shown completely; its trace is a small part."""
+    sheet = paper.page(widget.recording, widget.lead_layout, HEAD_MM)
+    strip = next(strip for strip in sheet.strips if strip.lead == lead)
+    left, y = sheet.left_mm(25) + 25 * strip.at_s, sheet.row_mm(strip.row, 10)
+    box_mm = [left + 5, y - 0.3 * sheet.pitch_mm(10) + 3, 50, 0.6 * sheet.pitch_mm(10)]
+    color = canvas.evaluate(
+        """(canvas, [box, height]) => {
+            const [x, y, wide, high] = box.map((mm) => Math.round(mm * canvas.height / height));
+            const { data } = canvas.getContext("2d").getImageData(x, y, wide, high), counts = new Map();
+            for (let i = 0; i < data.length; i += 4) {
+                const color = data.slice(i, i + 3).join();
+                counts.set(color, (counts.get(color) || 0) + 1);
+            }
+            return [...counts].sort((a, b) => b[1] - a[1])[0][0];
+        }""",
+        [box_mm, sheet.size_mm(25, 10)[1]],
+    )
+    return tuple(map(int, color.split(",")))
+
+
+def blended(term: float) -> tuple[int, ...]:
+    """The color of the paper below the tint of a term."""
+    color, opacity = FOR if term > 0 else AGAINST, TINT * min(1.0, abs(term) / TERM_LIMIT)
+    below, above = ([int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in (PAPER, color))
+    return tuple(round((1 - opacity) * b + opacity * a) for b, a in zip(below, above, strict=True))
+
+
+@pytest.mark.slow
+def test_lead_terms_on_a_saved_page(chromium, tmp_path):
+    recording = simulated()
+    terms = made_terms(recording, {"I45.10": {"V1": 3.0, "V2": 1.0, "V6": -1.0}, "I44.7": {"I": 0.5}})
+    widget = ECGPaper(recording, terms=terms, title="RBBB", flags={})
+    with browser_page(chromium, 1500, 1300, offline=True, accept_downloads=True) as page:
+        page.goto(widget.save(tmp_path / "ecg.html").as_uri())
+        root, canvas = page.locator(".ecg-paper"), page.locator(".ecg-paper canvas")
+        page.wait_for_timeout(200)  # a frame
+        for lead, term in (("V1", 3.0), ("V2", 1.0), ("V6", -1.0), ("V4", 0.0)):
+            assert field_color(canvas, widget, lead) == pytest.approx(blended(term), abs=2), lead
+        assert canvas.get_attribute("aria-label").count("Rests on V1. Without it: ") == 1
+        cells = root.locator("table tr", has_text="V1").locator("td").all_inner_texts()
+        assert cells[-2:] == ["+3.00", "4.7 %"]
+        assert root.locator("table th").all_inner_texts()[-2:] == [
+            "Term of I45.10, log-odds",
+            "Probability without the lead",
+        ]
+        screenshot(root, "paper_terms.png")
+
+        # Over time, only the patch from 1 s on is tinted: V1 is shown from 5 s, the rhythm strip of II has no term.
+        canvas.focus()
+        page.keyboard.press("t")
+        expect(root.get_by_role("button", name="Which patches")).to_have_attribute("aria-pressed", "true")
+        page.wait_for_timeout(100)
+        assert field_color(canvas, widget, "V1") == blended(0.0)
+        expect(root.locator(".ecg-paper-code")).to_contain_text("over_time=True", use_inner_text=False)
+        page.keyboard.press("t")
+
+        # Another code by key and by the chooser; the line of code follows.
+        page.keyboard.press("n")
+        expect(root.locator(".ecg-paper-code")).to_contain_text('code="I44.7"', use_inner_text=False)
+        page.wait_for_timeout(100)
+        assert field_color(canvas, widget, "V1") == blended(0.0)
+        assert field_color(canvas, widget, "I") == pytest.approx(blended(0.5), abs=2)
+        root.locator("select").first.select_option(index=0)
+        expect(canvas).to_have_attribute("aria-label", re.compile("I45.10 Right bundle-branch block"))
+        line = root.locator(".ecg-paper-code").text_content()
+        assert eval(line, {"lt": lt, "recording": recording, "terms": terms, "flags": {}}).code() == line
+
+        with page.expect_download() as download:
+            root.locator("button", has_text="SVG").click()
+        download.value.save_as(tmp_path / "ecg.svg")
+        texts = ["".join(text.itertext()) for text in ET.parse(tmp_path / "ecg.svg").getroot().findall("{*}text")]
+        assert any(text.startswith("Rests on V1") for text in texts) and "+3.0" in texts and "−1.0" in texts
+
+        # An ECG whose leads all look average stays white.
+        even = ECGPaper(recording, terms=made_terms(recording, {}), flags={})
+        page.goto(even.save(tmp_path / "even.html").as_uri())
+        page.wait_for_timeout(200)
+        assert {field_color(page.locator("canvas"), even, lead) for lead in lt.LEADS} == {blended(0.0)}
+        assert "Rests on no lead in particular" in page.locator("canvas").get_attribute("aria-label")
