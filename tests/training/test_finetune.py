@@ -15,7 +15,7 @@ from lamae_toolkit.evaluation.embed import embed_rows, random_encoder
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, features, fit_probe, predict
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.comparison.xresnet import XResNet1d
-from lamae_toolkit.training.finetune import FineTuned, SupervisedConfig, fit_supervised, supervised_logits
+from lamae_toolkit.training.finetune import FineTuned, SupervisedConfig, fit_supervised, layers, supervised_logits
 from lamae_toolkit.training.loader import Shuffle
 from small_models import SMALL
 
@@ -79,14 +79,26 @@ def started(cohort, fast) -> FineTuned:
     return FineTuned(model, fit_probe(x, fast, ["fast"], rows[:70], rows[70:90]))
 
 
+def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, fast):
+    network = started(cohort, fast)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = [[names[id(parameter)] for parameter in layer] for layer in layers(network)]
+    assert sorted(name for layer in found for name in layer) == sorted(names.values())
+    parts = [sorted({".".join(name.split(".")[1:3]) for name in layer}) for layer in found[1:-1]]
+    assert parts == [["encoder.0"], ["encoder.1"], ["latent_attention.0"], ["latent_attention.1"]]
+    first = ["lead_cls", "patch_embed.weight", "patch_embed.bias", "lead_name.weight"]
+    assert found[0] == [f"model.{name}" for name in first]
+    assert {"head.weight", "model.pooling.query", "model.norm.weight", "model.mask_token"} <= set(found[-1])
+
+
 @pytest.mark.slow
-def test_supervised_training_uses_adamw_with_a_one_cycle_schedule(cohort, fast, monkeypatch):
+def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, fast, monkeypatch):
     config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(cohort))
     # The network as it is after its last step, whether or not that was its best.
     score = itertools.count()
     monkeypatch.setattr("lamae_toolkit.training.finetune._score", lambda *_: next(score))
     network = started(cohort, fast)
-    plain = copy.deepcopy(network).train()
+    plain, before = copy.deepcopy(network).train(), copy.deepcopy(network)
     optim = torch.optim.AdamW(plain.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, config.learning_rate, total_steps=4)
     for step in range(4):
@@ -97,8 +109,30 @@ def test_supervised_training_uses_adamw_with_a_one_cycle_schedule(cohort, fast, 
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         optim.step()
         schedule.step()
-    fitted = fit_supervised(network, cohort, rows[:70], rows[70:90], fast, config, progress=False).state_dict()
-    assert all(torch.equal(fitted[name], value) for name, value in plain.state_dict().items())
+    fitted = {
+        decay: fit_supervised(
+            copy.deepcopy(network), cohort, rows[:70], rows[70:90], fast, config, layer_decay=decay, progress=False
+        )
+        for decay in (1.0, 0.5)
+    }
+    ours, theirs = fitted[1.0].state_dict(), plain.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    def moved(network, layer) -> float:
+        """How far a layer went: with AdamW, a step is about as long as the rate."""
+        pairs = zip(layers(network)[layer], layers(before)[layer], strict=True)
+        return float(np.mean([(after - start).abs().mean().item() for after, start in pairs]))
+
+    shares = [moved(fitted[0.5], layer) / moved(fitted[1.0], layer) for layer in range(5)]
+    assert shares == pytest.approx([0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5], rel=0.25)
+
+
+def test_layer_decay_without_layers_is_refused(cohort, fast):
+    arguments = (cohort, np.arange(70), np.arange(70, 90), fast, QUICK)
+    with pytest.raises(ECGError, match="A layer_decay needs a pretrained model"):
+        fit_supervised(XResNet1d(1), *arguments, layer_decay=0.8)
+    with pytest.raises(ECGError, match="layer_decay is 0, but it must be above 0"):
+        fit_supervised(started(cohort, fast), *arguments, layer_decay=0.0)
 
 
 def test_best_epoch_may_be_the_start(cohort, fast):
