@@ -121,13 +121,13 @@ def explain_command(arguments: argparse.Namespace) -> None:
     from lamae_toolkit.plots.ecg import ecg_figure
     from lamae_toolkit.plots.ecg_report import codes_section, heart_token_section, terms_sections
     from lamae_toolkit.plots.report import Section, write_report
+    from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 
     model, probe = load_model(arguments.checkpoint), Probe.load(arguments.checkpoint)
     if arguments.code is not None:
         probe.column(arguments.code)  # refuses an unknown code before anything is computed
     recording = read_own(arguments.record, **reading(arguments))
     encoded = encode_ecg(model, recording, probe)
-    picture = ecg_figure(encoded.recording)
     text = " ".join(
         (
             f"{len(recording.leads)} leads at {recording.sampling_rate_hz:g} Hz; the first"
@@ -140,12 +140,12 @@ def explain_command(arguments: argparse.Namespace) -> None:
     except ECGError as no_terms:
         ranked = ranked_codes(probe.codes, encoded.log_odds(encoded.leads).numpy(), probe.usual_log_odds())
         print(*(code_in_words(str(code), row) for code, row in ranked.head(5).iterrows()), "", no_terms, sep="\n")
-        sections = [Section("The ECG", f"{text}\n{no_terms}", [picture]), codes_section(ranked)]
+        sections = [Section("The ECG", f"{text}\n{no_terms}", [ecg_figure(encoded.recording)]), codes_section(ranked)]
     else:
         terms = encoded.lead_terms()
         code = arguments.code or str(terms.ranked().index[0])
         print(in_words(terms), "", f"{name_of(code)}: {terms.sentence(code)}", sep="\n")
-        sections = terms_sections(terms, code, text, [picture])
+        sections = terms_sections(terms, code, text, [ECGPaper(terms.recording, terms=terms, code=code).page()])
     sections.append(heart_token_section(encoded.attention_summary()))
     out = arguments.out or Path(f"explain_{arguments.record.stem}.html")
     introduction = f"{arguments.record.name}, read by the model {arguments.checkpoint.name}."

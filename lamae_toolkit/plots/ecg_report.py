@@ -19,8 +19,8 @@ HEART_TOKEN = (
     " lead terms."
 )
 NUMBERS = (
-    "Numbers are log-odds: +1 makes the odds of the code 2.7 times as high, -1 as low. A term is what a lead adds"
-    " compared with the average ECG that the probe was fitted on: a lead that looks like that one, and an absent lead,"
+    "Numbers are log-odds: +1 multiplies the odds of the code by 2.7, -1 divides them by 2.7. A term is what a lead"
+    " adds compared with the average ECG that the probe was fitted on: a lead like it, and an absent lead,"
     " has 0. The bias is what the average ECG is given; bias and terms sum to the log-odds of the code."
 )
 """What the numbers of lead terms mean."""
@@ -30,7 +30,7 @@ def terms_sections(
     terms: LeadTerms,
     code: str,
     text: str,
-    pictures: Sequence[go.Figure] = (),
+    pictures: Sequence[go.Figure | str] = (),
     heading: str = "What the prediction rests on",
 ) -> list[Section]:
     """What the prediction of a code rests on, all codes, all terms, and what happens without each lead.

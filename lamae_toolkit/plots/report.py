@@ -19,6 +19,7 @@ p { max-width: 46rem; white-space: pre-line; } table { border-collapse: collapse
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child { text-align: left; } .note { color: #555; font-size: 0.9rem; }
 .wide { overflow-x: auto; }
+.page { width: 100%; aspect-ratio: 1.6; border: 0; }
 """
 
 
@@ -28,7 +29,7 @@ class Section:
 
     heading: str
     text: str
-    content: Sequence[go.Figure | pd.DataFrame] = ()
+    content: Sequence[go.Figure | pd.DataFrame | str] = ()
 
 
 def write_report(path: Path | str, title: str, introduction: str, sections: Sequence[Section]) -> Path:
@@ -48,7 +49,9 @@ def write_report(path: Path | str, title: str, introduction: str, sections: Sequ
     return Path(path)
 
 
-def _as_html(part: go.Figure | pd.DataFrame) -> str:
+def _as_html(part: go.Figure | pd.DataFrame | str) -> str:
     if isinstance(part, pd.DataFrame):
         return f'<div class="wide">{part.to_html(float_format="{:.3f}".format, border=0)}</div>'
+    if isinstance(part, str):
+        return f'<iframe class="page" title="ECG on paper" srcdoc="{html.escape(part)}"></iframe>'
     return part.to_html(full_html=False, include_plotlyjs=False, config=PRIVATE | {"responsive": True})

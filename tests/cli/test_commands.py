@@ -59,7 +59,12 @@ def test_explain_prints_five_codes_and_writes_the_rest_as_a_page(tmp_path, capsy
     code = codes[0].split()[2]
     assert sentence.startswith(f"{code} ") and "Without it: " in sentence
     page = out.read_text(encoding="utf-8")
-    for words in ("12 leads at 500 Hz", "Each row sums to the log-odds of its code", "Share in the heart token"):
+    for words in (
+        "12 leads at 500 Hz",
+        "ecg-paper",
+        "Each row sums to the log-odds of its code",
+        "Share in the heart token",
+    ):
         assert words in page
     for words in ("average ECG that the probe was fitted on", "prevalence", "loss without", "not for diagnosis"):
         assert words in page

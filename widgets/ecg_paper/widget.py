@@ -213,7 +213,7 @@ class ECGPaper(anywidget.AnyWidget):
         contents = {
             ".svg": lambda: self._picture("svg", SAVED_DPI),
             ".png": lambda: self._picture("png", SAVED_DPI),
-            ".html": lambda: self._page().encode(),
+            ".html": lambda: self.page().encode(),
         }
         with atomic_write(path) as partial:
             partial.write_bytes(contents[ending]())
@@ -230,15 +230,15 @@ class ECGPaper(anywidget.AnyWidget):
         if self.terms is None:
             return paper_svg(self.figure()).encode() if kind == "svg" else picture(self.figure(dpi))
         of_page = f'document.querySelector(".ecg-paper")?.picture?.("{kind}", {dpi})'
-        content = page_value(self._page(), of_page)
+        content = page_value(self.page(), of_page)
         return (
             content.encode()
             if kind == "svg"
             else with_few_colors(base64.b64decode(content.partition(",")[2]), COLORS_OF_TINTS)
         )
 
-    def _page(self) -> str:
-        """The standalone page; saveHtml in ecg_paper.js makes the same."""
+    def page(self) -> str:
+        """The standalone page as HTML; saveHtml in ecg_paper.js makes the same."""
         state = json.dumps(self.get_state(self._kept), default=_as_base64).replace("<", "\\u003c")
         parts = {"CSS": str(self._css), "ESM": str(self._esm), "STATE": state}
         return re.sub(r"/\*(CSS|ESM|STATE)\*/", lambda found: parts[found[1]], self._template)
