@@ -7,14 +7,14 @@ Needs Chromium, and the network or a local folder of PTB-XL (LAMAE_PTBXL). The E
 
 import io
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from PIL import Image
 
 import lamae_toolkit as lt
 
 DOCS = Path(__file__).parents[1] / "docs"
-WIDTH_PX, MAX_BYTES, COLORS = 1200, 150_000, (256, 128, 64, 32)
+# 4 dots a millimeter, so that all small squares are alike.
+DPI, MAX_BYTES, COLORS = 4 * 25.4, 150_000, (256, 128, 64, 32)
 PICTURES = {
     "rbbb": ("right bundle branch block", "I45.10"),
     "lbbb": ("left bundle branch block", "I44.7"),
@@ -23,29 +23,27 @@ PICTURES = {
 }
 
 
-def small_png(path: Path) -> bytes:
-    """The picture at the width of a page, with as many colors as the size allows."""
-    image = Image.open(path).convert("RGB")
-    image = image.resize((WIDTH_PX, round(image.height * WIDTH_PX / image.width)), Image.Resampling.LANCZOS)
+def small_png(png: bytes) -> bytes:
+    """The same picture with as many colors as the size allows."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
     for colors in COLORS:
         small = io.BytesIO()
-        image.quantize(colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        image.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "png", optimize=True)
         if small.tell() <= MAX_BYTES:
             return small.getvalue()
-    raise ValueError(f"{path.name} has more than {MAX_BYTES} bytes even with {COLORS[-1]} colors")
+    raise ValueError(f"The picture has more than {MAX_BYTES} bytes even with {COLORS[-1]} colors")
 
 
 def main() -> None:
     model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
-    with TemporaryDirectory() as folder:
-        for name, (finding, code) in PICTURES.items():
-            ecg = lt.example_ecg(finding)
-            terms = lt.explain.encode_ecg(model, ecg, probe).lead_terms()
-            record = int(lt.examples().record[finding])
-            paper = lt.ECGPaper(ecg, terms=terms, code=code, title=f"PTB-XL record {record}: {finding}")
-            png = small_png(paper.save(Path(folder) / f"{name}.png"))
-            (DOCS / f"lead_terms_{name}.png").write_bytes(png)
-            print(f"docs/lead_terms_{name}.png: {len(png)} bytes. {paper.describe()}")
+    for name, (finding, code) in PICTURES.items():
+        ecg = lt.example_ecg(finding)
+        terms = lt.explain.encode_ecg(model, ecg, probe).lead_terms()
+        record = int(lt.examples().record[finding])
+        paper = lt.ECGPaper(ecg, terms=terms, code=code, title=f"PTB-XL record {record}: {finding}")
+        png = small_png(paper.picture("png", DPI))
+        (DOCS / f"lead_terms_{name}.png").write_bytes(png)
+        print(f"docs/lead_terms_{name}.png: {len(png)} bytes. {paper.describe()}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,10 @@ class Page:
 
     def row_mm(self, row: int, mm_per_mv: float) -> float:
         """The height of a row's baseline, always on a bold line of the grid."""
-        return self.head_mm + _large_squares_mm(self.top_mv * mm_per_mv + 8) + row * self.pitch_mm(mm_per_mv)
+        pitch_mm = self.pitch_mm(mm_per_mv)
+        field_mm = pitch_mm / 2 if self.head_mm else 0.0  # the words keep clear of the first row's field
+        first_mm = self.head_mm + _large_squares_mm(max(self.top_mv * mm_per_mv + 8, field_mm))
+        return first_mm + row * pitch_mm
 
     def size_mm(self, mm_per_s: float, mm_per_mv: float) -> tuple[float, float]:
         """Width and height of the page."""

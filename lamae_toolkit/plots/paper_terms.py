@@ -20,7 +20,7 @@ TERM_LIMIT = 2.0
 """Log-odds at which tint and bar end: seven in eight of all odds."""
 TINT = 0.5
 """Opacity of the tint at the limit: the black trace on it keeps a contrast above 7 to 1."""
-HEAD_MM, BAR_MM, BAR_HEIGHT_MM = 20.0, 9.0, 2.4
+HEAD_MM, BAR_MM, BAR_HEIGHT_MM = 25.0, 9.0, 2.4
 """Room for the words above the ECG; length of a bar at the limit, and its height."""
 EXPLAINED = (
     f"Term: what the lead adds to the log-odds (0: as in the average ECG); tint and bar end at ±{TERM_LIMIT:g}."

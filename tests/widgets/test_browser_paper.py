@@ -215,13 +215,13 @@ def test_a_saved_page_works_without_python(chromium, tmp_path):
         assert page.evaluate(PAN_AND_COMPARE, sent) == [0, 0, 0, 0]
 
         # The arithmetic of the page is written twice, in Python and in JavaScript.
-        for layout, speed, gain in product(LAYOUTS, SPEEDS_MM_PER_S, GAINS_MM_PER_MV):
-            sheet = paper.page(recording, layout)
+        for layout, speed, gain, head in product(LAYOUTS, SPEEDS_MM_PER_S, GAINS_MM_PER_MV, (0.0, HEAD_MM)):
+            sheet = paper.page(recording, layout, head)
             width, height = sheet.size_mm(speed, gain)
             there = page.evaluate(
                 "([sheet, speed, gain]) => { const geo = geometry(sheet, speed, gain);"
                 " return [geo.left, geo.width, geo.height, geo.rowY(0), geo.rowY(sheet.rows - 1)]; }",
-                [widget._pages[layout], speed, gain],
+                [{**widget._pages[layout], "head_mm": head}, speed, gain],
             )
             rows = sheet.row_mm(0, gain), sheet.row_mm(sheet.rows - 1, gain)
             assert there == pytest.approx([sheet.left_mm(speed), width, height, *rows])

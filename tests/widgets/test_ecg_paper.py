@@ -264,7 +264,7 @@ def test_lead_terms_in_the_line_of_code_and_in_words():
     again = eval(paper.code(), {"lt": lt, "recording": recording, "terms": terms})
     assert again.code() == paper.code() and "I44.7" in again.describe()
     heights = [one["head_mm"] for one in paper._pages.values()]
-    assert heights == [20.0] * len(LAYOUTS) and ECGPaper(recording)._pages["3x4"]["head_mm"] == 0
+    assert heights == [25.0] * len(LAYOUTS) and ECGPaper(recording)._pages["3x4"]["head_mm"] == 0
     with pytest.raises(ECGError, match="A plotly figure shows no lead terms"):
         paper.figure()
 
@@ -299,7 +299,7 @@ def test_saved_files_show_the_lead_terms(tmp_path, chromium):
     recording = ecg()
     paper = ECGPaper(recording, terms=made_terms(recording, RBBB), title="A & B")
     svg = ET.parse(paper.save(tmp_path / "ecg.svg")).getroot()
-    width, height = page(recording, "3x4", 20.0).size_mm(25, 10)
+    width, height = page(recording, "3x4", 25.0).size_mm(25, 10)
     assert (svg.get("width"), svg.get("height")) == (f"{width:g}mm", f"{height:g}mm")
     written = ["".join(text.itertext()) for text in svg.findall("{*}text")]
     words = ("A & B", "+2.3", "−0.4", "Rests on V1. Without it: 35 % → 5.2 %.", "not for diagnosis.")

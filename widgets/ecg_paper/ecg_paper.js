@@ -81,7 +81,10 @@ function render({ model, el }) {
   const root = element("div", ownKeys, bar, help, canvas, status, code, table);
   el.append(root);
   // For Python: the view as the buttons save it, PNG as a data address of so many dots an inch.
-  root.picture = (kind, dpi) => (kind === "svg" ? svgOf(state, seen()) : pngOf(state, seen(), dpi / 25.4).toDataURL());
+  root.picture = (kind, dpi) => {
+    const shown = get("view") ? seen() : { left: 0, top: 0, right: state.geo.width, bottom: state.geo.height };
+    return kind === "svg" ? svgOf(state, shown) : pngOf(state, shown, dpi / 25.4).toDataURL();
+  };
 
   /** Take over all that Python says. */
   function read() {

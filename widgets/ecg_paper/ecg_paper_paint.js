@@ -9,7 +9,9 @@ const largeSquares = (mm) => 5 * Math.ceil(Number((mm / 5).toFixed(9)));
 function geometry(sheet, speed, gain) {
   const left = 2 * EDGE_MM + CALIBRATION_S * speed;
   const pitch = Math.max(15, largeSquares(sheet.pitch_mv * gain + 2));
-  const rowY = (row) => sheet.head_mm + largeSquares(sheet.top_mv * gain + 8) + row * pitch;
+  // The words above keep clear of the first row's field.
+  const first = sheet.head_mm + largeSquares(Math.max(sheet.top_mv * gain + 8, sheet.head_mm && pitch / 2));
+  const rowY = (row) => first + row * pitch;
   return {
     left, pitch, rowY, speed, gain,
     width: largeSquares(left + sheet.width_s * speed + EDGE_MM),

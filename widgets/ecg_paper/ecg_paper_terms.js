@@ -51,10 +51,10 @@ function paintTerm(pen, state, lead, x, y) {
 
 /** Above the ECG: the code, what its prediction rests on, and what tint, bar and number mean. */
 function paintTermsHead(pen, state) {
-  const { geo, terms, title, colors } = state, { shown, limit } = terms, top = title ? 9 : 5;
-  const fit = geo.width - 2 * EDGE_MM, y = top + 12, steps = 40;
+  const { geo, terms, title, colors } = state, { shown, limit } = terms, top = title ? 8.5 : 5;
+  const fit = geo.width - 2 * EDGE_MM, y = top + 11, steps = 40;
   pen.text(EDGE_MM, top, shown.heading, colors.ink, { bold: true, large: true, fit });
-  pen.text(EDGE_MM, top + 6, shown.sentence, colors.ink, { large: true, fit });
+  pen.text(EDGE_MM, top + 5.5, shown.sentence, colors.ink, { large: true, fit });
   let x = EDGE_MM + 1.5 + pen.text(EDGE_MM, y, `against −${limit}`, colors.ink);
   for (let step = 0; step < steps; step++)
     pen.fill(x + step, y - 1.6, 1, 3.2, ...tintOf(terms, limit * ((2 * step + 1) / steps - 1)));
@@ -62,5 +62,5 @@ function paintTermsHead(pen, state) {
   x += steps + 1.5;
   x += 8 + pen.text(x, y, `+${limit} for`, colors.ink);
   pen.text(x, y, shown.limb_label, colors.ink);
-  pen.text(EDGE_MM, top + 17, terms.explained[Number(terms.overTime)], colors.faint, { fit });
+  pen.text(EDGE_MM, top + 15, terms.explained[Number(terms.overTime)], colors.faint, { fit });
 }

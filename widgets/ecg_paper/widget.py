@@ -20,7 +20,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms
 from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.plots import paper as paper_plots
-from lamae_toolkit.plots.export import page_value, picture, with_few_colors
+from lamae_toolkit.plots.export import page_value, picture
 from lamae_toolkit.plots.paper import check_paper, page_start_s, paper_figure, paper_svg
 from lamae_toolkit.plots.paper_layout import (
     GAINS_MM_PER_MV,
@@ -38,7 +38,6 @@ from lamae_toolkit.widgets.base import still
 HERE = Path(__file__).parent
 SCRIPTS = ("ecg_paper_paint", "ecg_paper_terms", "ecg_paper_save", "ecg_paper")
 STILL_DPI, SAVED_DPI = 80, 300
-COLORS_OF_TINTS = 256
 COLORS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
 KEYWORDS = {
     "layout": ("lead_layout", "3x4"),
@@ -211,8 +210,8 @@ class ECGPaper(anywidget.AnyWidget):
         """
         path, ending = Path(path), picture_ending(path)
         contents = {
-            ".svg": lambda: self._picture("svg", SAVED_DPI),
-            ".png": lambda: self._picture("png", SAVED_DPI),
+            ".svg": lambda: self.picture("svg", SAVED_DPI),
+            ".png": lambda: self.picture("png", SAVED_DPI),
             ".html": lambda: self.page().encode(),
         }
         with atomic_write(path) as partial:
@@ -225,17 +224,13 @@ class ECGPaper(anywidget.AnyWidget):
             return self._text
         return f"{self._text} {code_on_paper(self.terms, shown_code(self.terms, self.icd10_code)).words}"
 
-    def _picture(self, kind: str, dpi: int) -> bytes:
+    def picture(self, kind: str, dpi: float | int = SAVED_DPI) -> bytes:
         """The present view as "svg" or "png"; with lead terms by the script of the page itself, in a Chrome."""
         if self.terms is None:
             return paper_svg(self.figure()).encode() if kind == "svg" else picture(self.figure(dpi))
         of_page = f'document.querySelector(".ecg-paper")?.picture?.("{kind}", {dpi})'
         content = page_value(self.page(), of_page)
-        return (
-            content.encode()
-            if kind == "svg"
-            else with_few_colors(base64.b64decode(content.partition(",")[2]), COLORS_OF_TINTS)
-        )
+        return content.encode() if kind == "svg" else base64.b64decode(content.partition(",")[2])
 
     def page(self) -> str:
         """The standalone page as HTML; saveHtml in ecg_paper.js makes the same."""
@@ -244,7 +239,7 @@ class ECGPaper(anywidget.AnyWidget):
         return re.sub(r"/\*(CSS|ESM|STATE)\*/", lambda found: parts[found[1]], self._template)
 
     def _ipython_display_(self) -> None:
-        still.display_with_still(self, "ECG on paper", lambda: self._picture("png", STILL_DPI), self.describe())
+        still.display_with_still(self, "ECG on paper", lambda: self.picture("png", STILL_DPI), self.describe())
 
     @traitlets.observe("recording", "flags")
     def _draw_recording(self, _) -> None:
