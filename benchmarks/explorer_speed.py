@@ -6,10 +6,10 @@ app.
 The shipped weights and simulated ECGs of 10 s, in Chromium without a graphics card.
 
 - *Toggle to redraw*: in JupyterLab, lead V2 is turned off and on by clicks, one a second. Measured in the page, from
-  the click until the frame after the last figure (weights on the body and on the ECG, probabilities, 12 x 12 map) was
-  changed. Shapley values follow a tenth of a second later and are not in it; Python and the kernel's messages are.
+  the click until the frame after the last figure (lead terms, discs on the body, probabilities) was changed. Shapley
+  values follow a tenth of a second later and are not in it; Python and the kernel's messages are.
 - *Bytes*: all messages to the browser that a toggle causes, Shapley values included; and for another ECG.
-- *Opening*: `lamae app` as a program of its own; from asking for its address to all strips of the first ECG. Ready:
+- *Opening*: `lamae app` as a program of its own; from asking for its address to all lead terms of the first ECG. Ready:
   after `--wait` seconds, when the kernel stands by. At once: as soon as the address is printed, when it has to start.
 """
 
@@ -61,7 +61,7 @@ TOGGLE = """async (name) => {
     }).observe(plots, { attributes: true }));
     return performance.now() - start;
 }"""
-STRIPS = ".lamae-figure-ecg path.js-line"
+BARS, MARKS = ".lamae-figure-terms .bars .point", ".lamae-figure-terms .scatterlayer .point"
 
 
 def toggling(chromium: str, toggles: int) -> dict:
@@ -73,7 +73,7 @@ def toggling(chromium: str, toggles: int) -> dict:
     ):
         received = count_bytes(page)
         run_all_cells(page, lab.notebook("explorer", [CELL]))
-        page.locator(".lamae-figure-attribution .bars .point").nth(23).wait_for()
+        page.locator(MARKS).nth(23).wait_for()
         page.wait_for_timeout(3000)
         times, sizes = [], []
         for number in range(toggles + 5):
@@ -126,7 +126,7 @@ def opening(chromium: str, openings: int, wait_s: float) -> dict:
                     with browser_page(chromium, 1020, 1800) as page:
                         start = time.perf_counter()
                         page.goto(address, wait_until="commit")
-                        page.locator(STRIPS).nth(12).wait_for()
+                        page.locator(BARS).nth(12).wait_for()
                         found[name].append(time.perf_counter() - start)
     return found
 

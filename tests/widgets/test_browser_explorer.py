@@ -63,39 +63,59 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         for upload in ("[data-title*='Share']", "[data-title*='Produced']", ".plotlyjsicon"):
             assert page.locator(f".js-plotly-plot {upload}").count() == 0, "no button leads to a server"
         explorer, said = page.locator(".lamae-lead-explorer"), page.locator(".said")
-        ecg, body, probabilities, heat = (
-            figure(explorer, name) for name in ("ecg", "body", "probabilities", "attention")
+        ecg, terms, body, probabilities, heat = (
+            figure(explorer, name) for name in ("ecg", "terms", "body", "probabilities", "attention")
         )
-        expect(ecg.locator("path.js-line")).to_have_count(13)
-        attribution = figure(explorer, "attribution")
-        expect(attribution.locator(".bars .point")).to_have_count(24)  # twelve Shapley values, twelve weights
+        paper = explorer.locator(".ecg-paper")
+        # Twelve lead terms and the limb leads together; what is lost without each lead, and then Shapley values.
+        expect(terms.locator(".bars .point")).to_have_count(13)
+        expect(terms.locator(".scatterlayer .point")).to_have_count(24)
+        expect(paper.locator("canvas")).to_have_attribute("aria-label", re.compile("Lead terms in log-odds"))
+        expect(ecg).to_have_count(0)
 
-        # A lead less, by mouse: its strip is gray, its disc gone, and Shapley values of eleven leads follow.
+        # A lead less, by mouse: its bar and its disc are gone, and Shapley values of eleven leads follow.
         toggle = explorer.get_by_role("button", name="V2", exact=True)
         toggle.click()
         expect(said).to_contain_text("off=['V2']")
-        expect(ecg).to_contain_text("V2 off")
         expect(body).to_contain_text("V2 absent")
-        expect(body).to_have_attribute("aria-label", re.compile(r"^Lead weight: (?!.*V2)"))
-        expect(heat.locator(".xtick")).to_have_count(11)
-        expect(attribution.locator(".bars .point")).to_have_count(22)
+        expect(body).to_have_attribute("aria-label", re.compile(r"^Lead terms: (?!.*V2)"))
+        expect(terms.locator(".bars .point")).to_have_count(12)
+        expect(terms.locator(".scatterlayer .point")).to_have_count(22)
         expect(explorer.locator("p[role=status]").last).to_contain_text("11 of 12 recorded leads. Without V2.")
         screenshot(page, "explorer.png")
         # And back, by keyboard.
         toggle.press("Space")
         expect(said).to_contain_text("off=[]")
-        expect(heat.locator(".xtick")).to_have_count(12)
+        expect(terms.locator(".bars .point")).to_have_count(13)
 
-        # Code, layer, head, and what the discs stand for.
+        # The other tab: shares in the heart token, and attention by layer and head.
+        explorer.get_by_role("button", name="Share in the heart token").click()
+        expect(ecg.locator("path.js-line")).to_have_count(13)
+        expect(heat.locator(".xtick")).to_have_count(12)
+        expect(terms).to_have_count(0)
+        expect(paper).to_be_hidden()
+        expect(explorer).to_contain_text("It does not say whether a prediction rests on the lead")
         picture = heat.locator(".hm image").get_attribute("href")
-        choose(explorer, "Code", "I21.09 ST elevation myocardial infarction of the anterior wall")
-        expect(said).to_contain_text("code=I21.09")
-        choose(explorer, "Code", "I44.7 Left bundle-branch block, unspecified")
         choose(explorer, "Layer", "2")
         choose(explorer, "Head", "3")
-        expect(said).to_contain_text("code=I44.7 layer=2 head=3")
+        expect(said).to_contain_text("layer=2 head=3")
         expect(heat.locator(".hm image")).not_to_have_attribute("href", picture)
-        expect(attribution).to_contain_text("I44.7")
+        for title, head in (("Save as SVG", b"<svg"), ("Save as PNG", b"\x89PNG")):
+            with page.expect_download() as download:
+                ecg.locator(f"[data-title='{title}']").dispatch_event("click")
+            assert Path(download.value.path()).read_bytes().startswith(head)
+        explorer.get_by_role("button", name="Lead terms").click()
+        expect(paper).to_be_visible()
+
+        # The code, chosen in the list or on the paper, and what the discs stand for.
+        choose(explorer, "Code", "I21.09 ST elevation myocardial infarction of the anterior wall")
+        expect(said).to_contain_text("code=I21.09")
+        expect(terms).to_contain_text("I21.09")
+        on_paper = paper.locator(".ecg-paper-codes")
+        index = on_paper.locator("option").evaluate_all("all => all.findIndex((one) => one.text.includes('I44.7'))")
+        on_paper.select_option(index=index)
+        expect(said).to_contain_text("code=I44.7")
+        expect(terms).to_contain_text("I44.7")
         choose(explorer, "On body", "Shapley values")
         expect(body).to_contain_text("Shapley values of leads")
 
@@ -118,19 +138,16 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         explorer.get_by_role("button", name="Next ECG").press("Space")
         expect(said).to_contain_text("I21.09 off=[]")
         expect(explorer.locator(".lamae-group h3")).to_have_text(["I44.7", "I21.09"])
-        expect(figure(explorer, "attribution", "pinned").locator(".bars .point")).to_have_count(24)
-        expect(attribution).not_to_have_class(re.compile("lamae-stale"))
+        expect(figure(explorer, "terms", "pinned").locator(".scatterlayer .point")).to_have_count(24)
+        expect(terms.locator(".scatterlayer .point")).to_have_count(24)
+        expect(paper).to_have_count(2)
         screenshot(page, "explorer_pinned.png")
         explorer.get_by_role("button", name="Pin").click()
         expect(explorer.locator(".lamae-group h3")).to_have_text(["I21.09"])
 
-        # Code on demand; pictures from the figure's own bar.
+        # Code on demand.
         explorer.get_by_role("button", name="Code of this view").click()
         expect(explorer.locator("pre")).to_contain_text("recording = recordings['I21.09']")
-        for title, head in (("Save as SVG", b"<svg"), ("Save as PNG", b"\x89PNG")):
-            with page.expect_download() as download:
-                ecg.locator(f"[data-title='{title}']").dispatch_event("click")
-            assert Path(download.value.path()).read_bytes().startswith(head)
 
         # Where there is less room the figures stand below each other, and none is cut.
         page.set_viewport_size({"width": 1024, "height": 1400})
@@ -139,7 +156,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
             "(room) => [...document.querySelectorAll('.lamae-plots .main-svg')].every((p) => p.clientWidth <= room)",
             arg=room,
         )
-        assert body.bounding_box()["y"] + body.bounding_box()["height"] <= probabilities.bounding_box()["y"] + 1
+        assert terms.bounding_box()["y"] + terms.bounding_box()["height"] <= body.bounding_box()["y"] + 1
         page.set_viewport_size({"width": 1500, "height": 2300})
 
         # No lead at all is said, and is not the end: the last one stays.
@@ -147,7 +164,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
             explorer.get_by_role("button", name=name, exact=True).click()
         expect(explorer.get_by_role("alert")).to_contain_text("turn at least one on again")
         expect(said).to_contain_text("'V5'] code")
-        expect(heat.locator(".xtick")).to_have_count(1)
+        expect(terms.locator(".bars .point")).to_have_count(1)
 
         # Python is killed: that is said, and all that was drawn stays.
         stopped = explorer.get_by_text("Python has stopped.")
@@ -156,13 +173,13 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
         page.get_by_role("dialog").get_by_role("button", name="Ok").click()
         expect(stopped).to_be_visible()
         expect(stopped).to_contain_text("run the cell again")
-        expect(ecg.locator("path.js-line")).to_have_count(13)
+        expect(terms.locator(".bars .point")).to_have_count(1)
         expect(explorer.get_by_role("button", name="V2", exact=True)).to_be_visible()
         screenshot(page, "explorer_stopped.png")
         # And from the cell, run again, there is a new one.
         run_again(page)
         expect(stopped).to_be_hidden()
-        expect(heat.locator(".xtick")).to_have_count(12)
+        expect(terms.locator(".bars .point")).to_have_count(13)
 
 
 def answer(address: str, **headers: str) -> tuple[int, str, str]:
@@ -225,15 +242,16 @@ def test_the_app_in_voila(chromium, tmp_path):
         with browser_page(chromium, 1020, 1800, accept_downloads=True) as page:
             page.goto(address)
             explorer = page.locator(".lamae-lead-explorer")
-            ecg = figure(explorer, "ecg")
-            expect(ecg.locator("path.js-line")).to_have_count(13)
+            terms, paper = figure(explorer, "terms"), explorer.locator(".ecg-paper canvas")
+            expect(terms.locator(".bars .point")).to_have_count(13)
+            expect(paper).to_have_attribute("aria-label", re.compile("Lead terms in log-odds"))
             assert "ECGApp" not in page.content() and page.locator(".jp-InputArea-editor").count() == 0
             expect(explorer.get_by_role("alert")).to_contain_text("broken.xml")
-            expect(figure(explorer, "attribution").locator(".bars .point")).to_have_count(24)
+            expect(terms.locator(".scatterlayer .point")).to_have_count(24)
             screenshot(page, "app.png")
 
             explorer.get_by_role("button", name="V2", exact=True).press("Space")
-            expect(ecg).to_contain_text("V2 off")
+            expect(terms.locator(".bars .point")).to_have_count(12)
             expect(explorer).to_contain_text("Without V2.")
             with page.expect_download() as download:
                 explorer.locator(".jupyter-button").filter(has_text="Save as").click()
@@ -256,5 +274,5 @@ def test_the_app_in_voila(chromium, tmp_path):
             stopped = explorer.get_by_text("Python has stopped.")
             expect(stopped).to_be_visible()
             expect(stopped).to_contain_text("load this page again")
-            expect(ecg.locator("path.js-line")).to_have_count(13)
+            expect(terms.locator(".bars .point")).to_have_count(13)
             screenshot(page, "app_stopped.png")

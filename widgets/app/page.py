@@ -29,9 +29,9 @@ class ECGApp(widgets.VBox):
         self._message, self._place = widgets.HTML(), widgets.VBox()
         heading = widgets.HTML(
             f"<h1 style='font-size: 1.4em; margin: 0'>ECGs of {html.escape(self.ecgs.root.name)}</h1>"
-            "<p style='line-height: 1.4'>How LAMAE reads an ECG and its leads. For research and teaching, not for"
-            " diagnosis. An uploaded ECG stays in memory; WFDB records are uploaded with header and signal file"
-            " together.</p>"
+            "<p style='line-height: 1.4'>What LAMAE predicts for an ECG, and on which leads it rests. For research and"
+            " teaching, not for diagnosis. An uploaded ECG stays in memory; WFDB records are uploaded with header"
+            " and signal file together.</p>"
         )
         super().__init__([heading, self.files, self._message, self._place])
         self.add_class("lamae-app")

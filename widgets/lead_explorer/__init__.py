@@ -1,1 +1,1 @@
-"""Lead weights, attention and predictions of one ECG."""
+"""On which leads the prediction for one ECG rests, its shares in the heart token, and attention."""
