@@ -291,8 +291,8 @@ def test_code_follows_the_ecg_until_one_is_chosen(monkeypatch):
     def ranked() -> list[str]:
         return explorer.view.terms.ranked().index.tolist()
 
-    assert explorer.view.code == ranked()[0] == "I44.7" and explorer.controls.code.value is None
-    assert [code for _, code in explorer.controls.code.options] == [None, *ranked()]
+    assert explorer.view.code == ranked()[0] == "I44.7" and explorer.controls.code.value == ""
+    assert [code for _, code in explorer.controls.code.options] == ["", *ranked()]
     explorer.controls.ecg.value = "eight"
     assert explorer.view.code == ranked()[0] == "I21.09"
     explorer.controls.code.value = "I44.7"
@@ -300,7 +300,7 @@ def test_code_follows_the_ecg_until_one_is_chosen(monkeypatch):
     explorer.controls.ecg.value = "eight"
     assert explorer.view.code == explorer.controls.code.value == "I44.7" != ranked()[0]
     assert explorer.panel.paper.icd10_code == "I44.7" and explorer.panel.paper.terms is explorer.view.terms
-    explorer.controls.code.value = None
+    explorer.controls.code.value = ""
     assert explorer.view.code == explorer.panel.paper.icd10_code == "I21.09"
     explorer.controls.pin.value = True
     explorer.panel.paper.icd10_code = "I44.7"  # as by a choice on the page

@@ -101,14 +101,14 @@ class LeadControls(widgets.VBox):
     def rank(self, codes: Iterable[str]) -> None:
         """List the codes in this order, the one furthest above its prevalence first. The chosen one stays chosen.
 
-        The first entry, None, follows the ECG: it means the first code of whatever ECG is shown.
+        The first entry, "", follows the ECG: it means the first code of whatever ECG is shown.
         """
         codes = list(codes)
         with self.quietly():
             kept = self.code.value
-            first = [(f"first for this ECG: {name_of(code)}", None) for code in codes[:1]]
+            first = [(f"first for this ECG: {name_of(code)}", "") for code in codes[:1]]
             self.code.options = first + [(name_of(code), code) for code in codes]
-            self.code.value = kept if kept in codes else None
+            self.code.value = kept if kept in codes else "" if codes else None
 
     def recorded(self, leads: Iterable[str]) -> None:
         """Let only these leads be turned off and on."""
