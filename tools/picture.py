@@ -1,9 +1,8 @@
-"""The pictures of the README:
+"""The pictures of README and docs:
 
-    python start.py demo
-    .venv/bin/python tools/picture.py lamae_demo/report.html
+    .venv/bin/python tools/picture.py
 
-Needs Chromium. The pooling weights are the first figure of that report; paper and attribution are of a simulated ECG.
+Needs Chromium. Paper and attribution are of a simulated ECG; those of lead terms are by tools/lead_terms_pictures.py.
 `docs/mask_playground.png` is a screenshot of a browser test, in fewer colors:
 
     LAMAE_SCREENSHOTS=1 pytest -n 0 tests/widgets/test_browser_mask.py
@@ -28,7 +27,6 @@ CODE = "I45.10"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", type=Path, nargs="?", help="report of a demo, for the pooling weights")
     parser.add_argument("--playground", type=Path, help="screenshot of the mask playground")
     chosen = parser.parse_args()
     rng = np.random.default_rng(4)
@@ -46,18 +44,16 @@ def main() -> None:
             page = Path(folder) / f"{name}.html"
             page.write_text(html, encoding="utf-8")
             _shoot(browser, page, what, DOCS / f"{name}.png")
-        if chosen.report:
-            _shoot(browser, chosen.report, ".plotly-graph-div", DOCS / "lead_weights.png", "color of its lead's weight")
         browser.close()
     if chosen.playground:
         (DOCS / "mask_playground.png").write_bytes(small_png(chosen.playground.read_bytes(), max_bytes=100_000))
 
 
-def _shoot(browser: Browser, page: Path, what: str, out: Path, text: str | None = None) -> None:
-    """Keep a picture of the page's first element of this kind that contains the text."""
+def _shoot(browser: Browser, page: Path, what: str, out: Path) -> None:
+    """Keep a picture of the page's first element of this kind."""
     tab = browser.new_page(viewport={"width": 1040, "height": 900}, color_scheme="light")
     tab.goto(page.resolve().as_uri())
-    tab.locator(what, has_text=text).first.screenshot(path=out)
+    tab.locator(what).first.screenshot(path=out)
     tab.close()
 
 
