@@ -43,11 +43,9 @@ def test_a_broken_link_or_anchor_is_reported(tmp_path):
 
 
 def test_links_of_a_page_are_moved_to_the_site():
-    text = "[own](../index.md#start) ![p](../lead_weights.png) [card](../../CHANGELOG.md) [web](https://a.org/b.md)"
+    text = "[own](../index.md#start) ![p](../ecg_paper.png) [card](../../CHANGELOG.md) [web](https://a.org/b.md)"
     moved, problems = docs_site.page_text(text, "docs/howto/your_ecg.md", "howto/your_ecg.md")
-    assert (
-        moved == "[own](../index.md#start) ![p](../lead_weights.png) [card](../changelog.md) [web](https://a.org/b.md)"
-    )
+    assert moved == "[own](../index.md#start) ![p](../ecg_paper.png) [card](../changelog.md) [web](https://a.org/b.md)"
     assert problems == []
     moved, problems = docs_site.page_text("[s](docs/index.md) [t](tests/conftest.py)", "CHANGELOG.md", "changelog.md")
     assert moved.startswith("[s](index.md) ")
