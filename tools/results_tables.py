@@ -17,16 +17,21 @@ SHORT = {
     "random encoder": "random encoder, frozen",
 }
 """The rows of the README."""
+ON_LEADS, ON_HEART = "leads", "leads, heart token"
 AUDITED = {
-    "Shapley": "Shapley values",
-    "leave-one-lead-out": "leave-one-lead-out",
-    "single-lead": "single-lead",
-    "gradient x attention": "gradient times attention",
-    "gradient x input": "gradient times input",
-    "attention rollout": "attention rollout",
-    "pooling weights": "pooling weights",
+    (ON_LEADS, "lead terms"): "lead terms",
+    (ON_LEADS, "Shapley"): "Shapley values",
+    (ON_LEADS, "leave-one-lead-out"): "leave-one-lead-out",
+    (ON_LEADS, "single-lead"): "single-lead",
+    (ON_LEADS, "gradient x attention"): "gradient times attention",
+    (ON_LEADS, "gradient x input"): "gradient times input",
+    (ON_HEART, "Shapley"): "heart token: Shapley values",
+    (ON_HEART, "lead terms"): "heart token: pooling weight times value",
+    (ON_HEART, "pooling weights"): "heart token: pooling weights",
+    (ON_HEART, "attention rollout"): "heart token: attention rollout",
 }
-"""The methods of the audit by their names in its results."""
+"""The methods of the audit: what the probe reads and their names in its results."""
+AUDITS = {"audit_ptbxl": "PTB-XL"}
 
 
 def published(name: str) -> dict:
@@ -68,24 +73,37 @@ def short_table() -> str:
     return "\n".join(lines)
 
 
-def audit_table() -> str:
-    """How the attributions of leads do in the audit, and whether they are evidence for the prediction."""
-    results = published("audit")
-    scores = {(row["method"], row["metric"]): row for row in results["scores"] if row["kind"] == "leads"}
-    trusted = {row["method"]: row["trusted_for"] for row in results["verdicts"] if row["kind"] == "leads"}
+def audit_table(name: str) -> str:
+    """How the attributions of leads do in an audit, and whether they are evidence for the prediction."""
+    results = published(name)
+    scores = {(row["kind"], row["method"], row["metric"]): row for row in results["scores"]}
+    trusted = {(row["kind"], row["method"]): row["trusted_for"] for row in results["verdicts"]}
     columns = ("deletion", "insertion", "localization", "rank with Shapley")
     lines = [
         "| | deletion | insertion | localization | rank correlation with Shapley | evidence for the prediction? |",
         "|---" * 6 + "|",
     ]
-    half = scores["Shapley", "deletion"]["value"] / 2
-    for method, shown in AUDITED.items():
-        cells = [_interval(scores[method, metric], ("value", "low", "high"), ".2f") for metric in columns]
+    for (kind, method), shown in AUDITED.items():
+        cells = [_interval(scores[kind, method, metric], ("value", "low", "high"), ".2f") for metric in columns]
         if method == "Shapley":
             cells[-1] = "1"
-        passed = "evidence for the prediction" in trusted[method]
-        weak = ", weakly" if scores[method, "deletion"]["value"] < half else ""
+        passed = "evidence for the prediction" in trusted[kind, method]
+        half = scores[kind, "Shapley", "deletion"]["value"] / 2
+        weak = ", weakly" if scores[kind, method, "deletion"]["value"] < half else ""
         lines.append(f"| {shown} | {' | '.join(cells)} | {f'yes{weak}' if passed else '**no**'} |")
+    return "\n".join(lines)
+
+
+def claims_table() -> str:
+    """What lead terms must show to be the lead weights that a person sees, and what they do show."""
+    found: dict[str, dict[str, str]] = {}
+    for name in AUDITS:
+        for claim in published(name)["claims"]:
+            holds = "yes" if claim["holds"] else "**no**"
+            measured = _interval(claim, ("value", "low", "high"), ".2f")
+            found.setdefault(claim["claim"], {})[name] = f"{measured}: {holds}"
+    lines = [f"| lead terms | {' | '.join(AUDITS.values())} |", "|---" * (1 + len(AUDITS)) + "|"]
+    lines += [f"| {claim} | {' | '.join(cells.get(name, '') for name in AUDITS)} |" for claim, cells in found.items()]
     return "\n".join(lines)
 
 
@@ -165,5 +183,5 @@ def _interval(row: dict, keys: tuple[str, str, str], how: str) -> str:
 
 
 if __name__ == "__main__":
-    tables = (short_table, comparison_table, audit_table, textbook_table, territory_sentence, additive_sentence)
-    print("\n\n".join(table() for table in tables))
+    tables = (short_table, comparison_table, claims_table, textbook_table, territory_sentence, additive_sentence)
+    print("\n\n".join([*(table() for table in tables), *map(audit_table, AUDITS)]))

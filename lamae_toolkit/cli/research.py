@@ -77,7 +77,7 @@ def audit_command(arguments: argparse.Namespace) -> None:
         cohort_seed=arguments.seed + (OTHER_COHORT if arguments.checkpoint else 0),
         ecgs=arguments.ecgs,
         occluded_ecgs=arguments.occluded_ecgs,
-        randomized_ecgs=max(1, min(arguments.ecgs, arguments.occluded_ecgs) // 3),
+        randomized_ecgs=min(arguments.ecgs, max(12, arguments.occluded_ecgs // 6)),
     )
     results = audit(
         plan,

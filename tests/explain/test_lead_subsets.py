@@ -20,7 +20,7 @@ from lamae_toolkit.evaluation.linear_probe import (
     probe_features,
 )
 from lamae_toolkit.explain.encoded import encode_ecg
-from lamae_toolkit.explain.lead_subsets import subset_log_odds
+from lamae_toolkit.explain.lead_subsets import subset_log_odds, subset_tables
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
@@ -70,7 +70,7 @@ def one_by_one(model: LAMAE, probes: list[Probe], one: Batch, subsets) -> list[t
 
 def assert_subsets_are_as_one_by_one(model: LAMAE, batch: Batch) -> None:
     probes = [some_probe(model.config.width, representation) for representation in REPRESENTATIONS]
-    tables = [subset_log_odds(model, probe, batch) for probe in probes]
+    tables = subset_tables(model, probes, batch)
     for row in range(len(batch)):
         one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
         subsets = range(2 ** int(batch.lead_mask[0].sum()))

@@ -30,6 +30,7 @@ from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RAND
 from lamae_toolkit.experiments.audit.summary import Summary
 from lamae_toolkit.experiments.audit.verdict import (
     EVIDENCE,
+    FEWEST_PATIENTS,
     LAST_STAGE,
     LOCATION,
     PHRASES,
@@ -181,7 +182,7 @@ def kinds_of(results: dict) -> tuple[str, ...]:
 
 
 def readable_scores(results: dict, kind: str) -> pd.DataFrame:
-    """One row per method with its scores and intervals as text, the controls below."""
+    """One row per method with its scores and intervals as text, the controls below; blank where patients are few."""
     scores = pd.DataFrame(results["scores"])
     scores = scores[scores.kind == kind]
     ranks = ("rank with Shapley", "rank with leave-one-time-step-out")
@@ -193,7 +194,7 @@ def readable_scores(results: dict, kind: str) -> pd.DataFrame:
         columns=[name for name in columns if name in set(scores.metric)],
     )
     for row in scores.itertuples():
-        if row.metric in table.columns and row.value is not None and np.isfinite(row.value):
+        if row.metric in table.columns and row.patients >= FEWEST_PATIENTS:
             table.loc[row.method, row.metric] = f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
     return table
 

@@ -61,6 +61,7 @@ class Summary:
                     "high": found.high,
                     "by_model": by_model,
                     "predictions": int(np.isfinite(values).any(axis=0).sum()),
+                    "patients": self.tested_on(kind, metric, method),
                 }
             )
         return pd.DataFrame(rows)

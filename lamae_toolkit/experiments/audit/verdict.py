@@ -88,22 +88,33 @@ def lead_term_claims(summary: Summary) -> list[dict]:
     shares = [summary.ratio(LEAD_KIND, metric, LEAD_TERMS, SHAPLEY) for metric in ("deletion", "insertion")]
     rank, randomized = (summary.of(LEAD_KIND, metric, LEAD_TERMS) for metric in ("rank with Shapley", LAST_STAGE))
     rows = [
-        (f"rank correlation with exact Shapley values at least {CLOSE:g}", rank, rank and rank.value >= CLOSE),
+        (
+            f"rank correlation with exact Shapley values at least {CLOSE:g}",
+            rank,
+            rank and rank.value >= CLOSE,
+            "rank with Shapley",
+        ),
         *(
-            (f"{metric}: at least {SHARE:.0%} of that of exact Shapley values", share, share and share.value >= SHARE)
+            (
+                f"{metric}: at least {SHARE:.0%} of that of exact Shapley values",
+                share,
+                share and share.value >= SHARE,
+                metric,
+            )
             for metric, share in zip(("deletion", "insertion"), shares, strict=True)
         ),
         (
             f"rank correlation with the terms of a randomized model below {ALIKE:g}",
             randomized,
             randomized and randomized.high < ALIKE,
+            LAST_STAGE,
         ),
-        ("localization above that of the signal's amplitude", beyond, beyond and beyond.low > 0),
+        ("localization above that of the signal's amplitude", beyond, beyond and beyond.low > 0, "localization"),
     ]
     return [
         {"claim": claim, "value": found.value, "low": found.low, "high": found.high, "holds": bool(holds)}
-        for claim, found, holds in rows
-        if found is not None
+        for claim, found, holds, metric in rows
+        if found is not None and summary.tested_on(LEAD_KIND, metric, LEAD_TERMS) >= FEWEST_PATIENTS
     ]
 
 
