@@ -1,6 +1,7 @@
 """One view of the lead explorer on the page: the ECG on paper and figures, changed in place."""
 
 from collections.abc import Callable
+from textwrap import wrap
 
 import ipywidgets as widgets
 import pandas as pd
@@ -18,6 +19,8 @@ from lamae_toolkit.widgets.lead_explorer.view import View
 
 WIDTH_PX, HALF_PX = 940, 470
 ATTENTION_PX = 330
+NOTE_LETTERS = 55
+"""Letters in a line of the note below a narrow figure."""
 
 
 class LeadPanel:
@@ -120,7 +123,13 @@ class LeadPanel:
     def _show_terms(self, attribution: LeadAttribution | None) -> None:
         terms, code = self.view.terms, self.view.code
         words = f"Lead terms: {_listed(terms.of_code(code).term)}. {terms.sentence(code)}"
-        self._put("terms", plain(lead_terms_figure(terms, code, attribution)), words)
+        figure = plain(lead_terms_figure(terms, code, attribution))
+        if self.narrow:
+            note = figure["layout"]["annotations"][-1]
+            note["font"] = {"size": 10}
+            note["text"] = "<br>".join(line for long in note["text"].split("<br>") for line in wrap(long, NOTE_LETTERS))
+            figure["layout"]["title"] |= {"x": 0.01, "xref": "container", "font": {"size": 13}}
+        self._put("terms", figure, words)
 
     def _show_shares(self) -> None:
         view = self.view
