@@ -121,7 +121,7 @@ def textbook_table(
     greatest, heaviest = terms.argmax(axis=1), pooling.argmax(axis=1)
     territories = np.array([np.isin(LEADS, TERRITORIES[name].leads) for name in names])
     in_territory, by_pooling = _inside(territories, greatest), _inside(territories, heaviest[:, None])
-    rows = []
+    statements = []
     for column, name in enumerate(names):
         territory, positive = TERRITORIES[name], labels[:, column] == 1
         row = {
@@ -138,7 +138,7 @@ def textbook_table(
             row["chance"] = territories[column].mean()
             row["in_territory"] = asdict(_share(in_territory[:, column], positive, counts))
             row["pooling_in_territory"] = asdict(_share(by_pooling[:, column], positive, counts))
-        rows.append(row)
+        statements.append(row)
     mirrored = territories.copy()
     mirrored[[set(TERRITORIES[name].leads) >= LATERAL for name in names], LEADS.index("aVR")] = True
     local = (labels == 1) & np.array([bool(TERRITORIES[name].leads) for name in names])
@@ -150,7 +150,7 @@ def textbook_table(
         "ecgs": len(index),
         "patients": int(index.patient_id.nunique()),
         "pretraining_saw": f"the ECGs of folds 1 to 8, without labels: {int((~unseen).sum())} of {len(index)}",
-        "statements": rows,
+        "statements": statements,
         "all": _over_statements(territories, greatest, heaviest, local, counts),
         "unseen": _over_statements(territories, greatest, heaviest, local & unseen[:, None], counts),
         "with_avr_as_lateral": _over_statements(mirrored, greatest, heaviest, local, counts),

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy(
         "plots.cohort": "age_figure co_occurrence_figure code_figure flagged_figure lead_matrix_figure"
         " quality_figure redundancy_figure",
         "plots.counterfactuals": "what_if_figure",
-        "plots.ecg": "ecg_figure lead_bar_figure lead_weight_figure reconstruction_figure",
+        "plots.ecg": "ecg_figure lead_bar_figure reconstruction_figure",
         "plots.embedding": "map_figure",
         "plots.evaluation": "auroc_figure board_figure codes_figure",
         "plots.lead_geometry": "geometry_figure",

@@ -2,24 +2,13 @@
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Bool, Float
-from plotly.colors import sample_colorscale
+from jaxtyping import Bool
 from plotly.subplots import make_subplots
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.plots._plotly import (
-    BLUE,
-    GRAY,
-    ORANGE,
-    PAPER_BOLD,
-    PAPER_LINE,
-    VERMILION,
-    WEIGHT_SCALE,
-    finish,
-    runs,
-)
+from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, PAPER_BOLD, PAPER_LINE, VERMILION, finish, runs
 
 COLUMNS = 2
 
@@ -29,14 +18,12 @@ def ecg_figure(
     *,
     overlay: Recording | None = None,
     mask: Bool[np.ndarray, "l n"] | None = None,
-    weights: Float[np.ndarray, " l"] | None = None,
     title: str = "",
 ) -> go.Figure:
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
     overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over the
-    overlay's length; the overlay is then drawn in these patches only. weights: the weight of each lead, which colors
-    its trace.
+    overlay's length; the overlay is then drawn in these patches only.
 
     Example:
         import lamae_toolkit as lt
@@ -58,16 +45,11 @@ def ecg_figure(
         # Down the left column first, as on paper: limb leads left, chest leads right.
         cell = {"row": index % rows + 1, "col": index // rows + 1}
         row = recording.leads.index(lead)
-        color, label = "#222222", lead
-        if weights is not None:
-            share = (weights[row] - weights.min()) / max(float(np.ptp(weights)), 1e-9)
-            # The lightest yellow of the scale cannot be read on white.
-            color, label = sample_colorscale(WEIGHT_SCALE, 0.85 * float(share))[0], f"{lead}  {weights[row]:.1%}"
         figure.add_scatter(
             x=time_s,
             y=recording.lead(lead),
             mode="lines",
-            line={"color": color, "width": 1.3},
+            line={"color": "#222222", "width": 1.3},
             name="ECG",
             legendgroup="ECG",
             showlegend=overlay is not None and index == 0,
@@ -93,7 +75,7 @@ def ecg_figure(
         figure.add_annotation(
             x=0.0,
             y=top,
-            text=f"<b>{label}</b>",
+            text=f"<b>{lead}</b>",
             showarrow=False,
             xanchor="left",
             yanchor="top",
@@ -131,11 +113,6 @@ def reconstruction_figure(
         figure = lt.reconstruction_figure(ecg, reconstruction, mask)
     """
     return ecg_figure(recording, overlay=reconstruction, mask=mask, title=title)
-
-
-def lead_weight_figure(summary: AttentionSummary, title: str = "") -> go.Figure:
-    """The ECG with each trace colored by the pooling weight of its lead."""
-    return ecg_figure(summary.recording, weights=summary.lead_weights.mean(axis=0), title=title)
 
 
 def lead_bar_figure(summary: AttentionSummary, title: str = "Pooling weights") -> go.Figure:

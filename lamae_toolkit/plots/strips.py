@@ -66,8 +66,8 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     figure.update_xaxes(range=[0, sheet.width_s], dtick=0.2, **grid)
     figure.update_yaxes(range=[bottom, top], dtick=0.5, **grid)
     edges = sorted({strip.at_s for strip in sheet.strips} - {0.0})
-    for x in edges:
-        figure.add_vline(x, line={"color": PAPER_BOLD})
+    for edge in edges:
+        figure.add_vline(edge, line={"color": PAPER_BOLD})
     height, margin = 360 if title else 325, {"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}
     return finish(figure, title, height, margin=margin, hovermode="closest")
 
