@@ -100,7 +100,7 @@ def claims_table() -> str:
     for name in AUDITS:
         for claim in published(name)["claims"]:
             holds = "yes" if claim["holds"] else "**no**"
-            measured = _interval(claim, ("value", "low", "high"), ".2f")
+            measured = _interval(claim, ("value", "low", "high"), ".3f")
             found.setdefault(claim["claim"], {})[name] = f"{measured}: {holds}"
     lines = [f"| lead terms | {' | '.join(AUDITS.values())} |", "|---" * (1 + len(AUDITS)) + "|"]
     lines += [f"| {claim} | {' | '.join(cells.get(name, '') for name in AUDITS)} |" for claim, cells in found.items()]

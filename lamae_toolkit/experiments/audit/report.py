@@ -232,7 +232,8 @@ def audit_report(results: dict, path: Path | str) -> Path:
         ],
         index=[f"{one['method']} ({one['kind']})" for one in results["verdicts"]],
     )
-    claims = pd.DataFrame(results["claims"]).set_index("claim")
+    columns = ["claim", "value", "low", "high", "holds"]  # none is tested on too few patients
+    claims = pd.DataFrame(results["claims"], columns=columns).set_index("claim")
     truth = [pd.DataFrame(results["territories"].values()).set_index("name")] if results["territories"] else []
     sections = [
         Section("Which explanation to trust", " ".join(one["sentence"] for one in results["verdicts"]), [passes]),
