@@ -1,9 +1,11 @@
 // Plotly figures of one or two groups, side by side. Python sends each figure whole at first and then what differs.
-// PLOTLY stands before this text, as `Plotly`.
+// `plotly()`, which stands before this text, loads the library.
+let Plotly;
 const KINDS = { f4: Float32Array, f8: Float64Array, i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array,
   i4: Int32Array, u4: Uint32Array };
 
 function render({ model, el }) {
+  Plotly ??= plotly();
   el.classList.add("lamae-plots");
   const groups = new Map(); // by name: its element, heading and figures
 

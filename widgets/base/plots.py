@@ -35,10 +35,11 @@ class Plots(anywidget.AnyWidget):
     What is shown is collected by `show` and goes to the browser with `send_all`, in one message.
     """
 
-    # plotly finds a CommonJS module here, independent of other loaders on the page.
+    # plotly finds a CommonJS module here, independent of other loaders on the page. It runs when the first figure is
+    # drawn, not when the widget is loaded: for that anywidget allows two seconds, which a slow laptop exceeds.
     _esm = (
-        "const module = { exports: {} }, exports = module.exports, define = undefined;\n"
-        f"{get_plotlyjs()}\nconst Plotly = module.exports;\n{(HERE / 'plots.js').read_text('utf-8')}"
+        "function plotly() {\nconst module = { exports: {} }, exports = module.exports, define = undefined;\n"
+        f"{get_plotlyjs()}\nreturn module.exports;\n}}\n{(HERE / 'plots.js').read_text('utf-8')}"
     )
     _css = STYLE
 
