@@ -147,7 +147,7 @@ def test_the_explorer_in_jupyterlab(lab, chromium, tmp_path):
 
         # Code on demand.
         explorer.get_by_role("button", name="Code of this view").click()
-        expect(explorer.locator("pre")).to_contain_text("recording = recordings['I21.09']")
+        expect(explorer.locator("pre:not(.ecg-paper-code)")).to_contain_text("recording = recordings['I21.09']")
 
         # Where there is less room the figures stand below each other, and none is cut.
         page.set_viewport_size({"width": 1024, "height": 1400})
@@ -274,5 +274,5 @@ def test_the_app_in_voila(chromium, tmp_path):
             stopped = explorer.get_by_text("Python has stopped.")
             expect(stopped).to_be_visible()
             expect(stopped).to_contain_text("load this page again")
-            expect(terms.locator(".bars .point")).to_have_count(13)
+            expect(terms.locator(".bars .point")).to_have_count(12)
             screenshot(page, "app_stopped.png")
