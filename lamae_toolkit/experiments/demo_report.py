@@ -63,7 +63,7 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
         ),
     ]
     for row, what in chosen:
-        codes = store.index.codes.iloc[row]
+        codes = list(store.index.codes.iloc[row])
         encoded = encode_ecg(model, store.recording(row), lamae.probe)
         terms = encoded.lead_terms()
         code = next((code for code in codes if code in terms.codes), str(terms.ranked().index[0]))
