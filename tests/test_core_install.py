@@ -131,7 +131,7 @@ def test_missing_extras_are_named_with_the_pip_command(tmp_path):
     assert lines == [
         "MissingExtraError ecg.dcm: This DICOM file " + needs.format("pydicom", "formats"),
         # XML is read without any extra; this file holds no ECG.
-        "ECGError ecg.xml: It holds no rhythm waveform but none at all; export the ECG with its rhythm.",
+        "ECGError ecg.xml: It holds no rhythm waveform; export the ECG with its rhythm.",
         "MissingExtraError lamae_toolkit.ecg_figure " + needs.format("plotly", "notebooks"),
         "MissingExtraError lamae_toolkit.ECGPaper " + needs.format("anywidget", "notebooks"),
         "2 2",

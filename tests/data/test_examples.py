@@ -104,9 +104,9 @@ def test_aliases_case_and_spaces_name_the_same_record(real_data, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("right bundel branch", "take right bundle branch block"),
-        ("infarction", "take inferior infarction or anterior infarction"),
-        ("xyz", "take normal, sinus bradycardia"),
+        ("right bundel branch", "use right bundle branch block"),
+        ("infarction", "use inferior infarction or anterior infarction"),
+        ("xyz", "use normal, sinus bradycardia"),
     ],
 )
 def test_unknown_name_is_refused_with_near_ones(name, hint):

@@ -190,7 +190,7 @@ def test_user_files_are_neither_moved_nor_deleted(root, tmp_path):
     source = folder_source(root)
     file = tmp_path / "thesis.csv"
     file.write_text("three years of work")
-    with pytest.raises(ECGError, match="is no folder"):
+    with pytest.raises(ECGError, match="cannot become the folder of a store"):
         prepare(source, file, workers=1, progress=False)
     (tmp_path / "a.preparing").mkdir()
     (tmp_path / "a.preparing" / "mine.txt").write_text("mine")

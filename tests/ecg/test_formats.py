@@ -295,8 +295,8 @@ def test_muse_first_of_two_rhythm_waveforms_gets_a_note(tmp_path):
     twice = MUSE.replace(b"</RestingECG>", rhythm + b"</RestingECG>")
     recording = read_ecg(saved(tmp_path, twice))
     assert recording.signal_mv.shape == (12, 500) and recording.notes[0] == "Read the first of 2 rhythm waveforms."
-    refused(tmp_path, MUSE.replace(rhythm, b""), "no rhythm waveform but Median; export the ECG with its rhythm")
-    refused(tmp_path, b"<RestingECG/>", "no rhythm waveform but none")
+    refused(tmp_path, MUSE.replace(rhythm, b""), "no rhythm waveform, only Median; export the ECG with its rhythm")
+    refused(tmp_path, b"<RestingECG/>", "no rhythm waveform; export")
 
 
 def test_muse_electrode_off_other_rate_and_other_leads(tmp_path):

@@ -80,7 +80,7 @@ def test_the_table_from_store_to_file(ptbxl, tmp_path, monkeypatch):
     results = textbook.textbook_table(
         ptbxl, "lamae-mini-ptbxl", tmp_path / "textbook.json", command="lamae", n_bootstrap=20, progress=False
     )
-    assert results == json.loads((tmp_path / "textbook.json").read_text())
+    assert json.loads(json.dumps(results)) == json.loads((tmp_path / "textbook.json").read_text())
     rows = {row["statement"]: row for row in results["statements"]}
     assert "CRBBB" not in rows  # fewer than 15 ECGs
     assert rows["LAFB"]["in_territory"]["value"] > rows["LAFB"]["chance"] > 0

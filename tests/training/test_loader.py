@@ -150,11 +150,11 @@ def test_the_reading_thread_ends_with_the_loop(cohort, stop):
 def test_error_in_the_prefetching_thread_is_raised_in_the_loop(cohort, monkeypatch):
     read, packed = [], cohort.packed
 
-    def fails_at_the_fifth(rows, out=None):
+    def fails_at_the_fifth(rows):
         read.append(threading.current_thread())
         if len(read) == 5:
             raise OSError("the disk is gone")
-        return packed(rows, out)
+        return packed(rows)
 
     monkeypatch.setattr(cohort, "packed", fails_at_the_fifth)
     taken = []

@@ -116,7 +116,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
 
         # Another ECG with one lead: to mask all of it is refused, and the page shows what is.
         page.get_by_role("button", name="One lead, 2 s").click()
-        expect(shell).to_contain_text("This ECG has lead I alone")
+        expect(shell).to_contain_text("This ECG has lead I only")
         expect(shell).to_contain_text("2 s in 8 patches")
         before = said.inner_text()
         canvas.focus()

@@ -135,7 +135,7 @@ def test_the_paper_in_jupyterlab(lab, chromium):
         for key in ("Escape", "l", "s", "g", "?"):
             page.keyboard.press(key)
         expect(said).to_have_text('lt.ECGPaper(recording, layout="6x2", mm_per_s=50, mm_per_mv=20)')
-        expect(root.locator("select").first).to_have_value("6x2")
+        expect(root.get_by_label("Layout")).to_have_value("6x2")
         expect(root.get_by_role("note")).to_be_visible()
         page.keyboard.press("Escape")
         expect(root.get_by_role("note")).to_be_hidden()

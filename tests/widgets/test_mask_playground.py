@@ -184,7 +184,7 @@ def test_saved_pages_and_pictures(playground, tmp_path):
 @pytest.mark.parametrize(
     ("leads", "samples", "said"),
     [
-        (("I",), 5000, "lead I alone"),
+        (("I",), 5000, "lead I only"),
         (("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), 5000, "Not recorded: III, aVR, aVL, aVF."),
         (LEADS[:4] + LEADS[5:], 5000, "Not recorded: aVL."),
         (LEADS, 1000, "this ECG has 2 s"),

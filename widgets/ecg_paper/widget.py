@@ -61,7 +61,8 @@ OF_TERMS = ("recording", "terms", "icd10_code", "over_time", "overlay", "mask")
 class ECGPaper(anywidget.AnyWidget):
     """An ECG as on paper, with zoom, pan and calipers, by mouse or keyboard ("?" lists the keys).
 
-    Arguments and errors as of `paper_figure`. To see on which leads a prediction rests, give `terms`, the lead terms of
+    Arguments and errors as of `paper_figure`: recording; overlay, mask; layout, mm_per_s, mm_per_mv; start_s, in
+    seconds; flags, rate_bpm and title. To see on which leads a prediction rests, give `terms`, the lead terms of
     this ECG: they tint the field behind each lead (vermilion for the code, blue against it, deeper up to 2 log-odds),
     with number and bar next to its name and a sentence above; not together with overlay or mask. code: whose terms; if
     None, those of the code that lies furthest above its prevalence. over_time: tint each patch by what it adds.

@@ -56,6 +56,7 @@ class LeadExplorer(Shell):
     shown.
 
     Example:
+        import numpy as np
         import lamae_toolkit as lt
 
         rng = np.random.default_rng(0)

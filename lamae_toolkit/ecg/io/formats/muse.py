@@ -22,8 +22,9 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     kinds = [text_of(waveform, "WaveformType", "A waveform") for waveform in waveforms]
     rhythms = [w for w, kind in zip(waveforms, kinds, strict=True) if kind.lower() == "rhythm"]
     if not rhythms:
-        listed = ", ".join(dict.fromkeys(kind[:20] for kind in kinds[:5])) or "none"
-        raise ECGError(f"It holds no rhythm waveform but {listed}; export the ECG with its rhythm.")
+        listed = ", ".join(dict.fromkeys(kind[:20] for kind in kinds[:5]))
+        others = f", only {listed}" if listed else ""
+        raise ECGError(f"It holds no rhythm waveform{others}; export the ECG with its rhythm.")
     rhythm, notes = rhythms[0], []
     if len(rhythms) > 1:
         notes.append(f"Read the first of {len(rhythms)} rhythm waveforms.")
