@@ -117,6 +117,7 @@ def run(path: Path, folder: Path, *, fast: bool) -> NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     private = {name: str(folder.parent / name) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     environment = os.environ | private | {"LAMAE_FAST": "01"[fast], "PLOTLY_RENDERER": "plotly_mimetype"}
+    environment["LAMAE_PICTURES"] = "1"
     started: list[str] = []
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": str(folder)}})
     client.on_cell_start = lambda cell, cell_index: started.append(cell.id)

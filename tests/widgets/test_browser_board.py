@@ -16,7 +16,7 @@ from lamae_toolkit.evaluation.evaluate import Split
 from small_models import two_models
 
 SETUP = """
-import os, pickle
+import os, pickle, time
 from pathlib import Path
 import numpy as np
 from lamae_toolkit.model.config import LAMAEConfig
@@ -55,13 +55,19 @@ config = TrainConfig(steps=50_000, batch_size=4, log_every=5, save_every=50_000)
 monitor.start(pretrain, model, store, store.rows(Split().train), "run", config)
 monitor
 """
+PICTURES = """
+time.sleep(15)  # the browser has loaded the widgets by then
+os.environ["LAMAE_PICTURES"] = "1"
+for widget in (board, shown, monitor):
+    widget.renew_picture()
+"""
 
 
 @pytest.fixture(scope="module")
 def notebook(lab, chromium, cohort):
     """A page with all three widgets, in a notebook whose folder is the lab's."""
     (lab.root / "evaluations.pickle").write_bytes(pickle.dumps(two_models(cohort)))
-    cells = (SETUP.replace("{store!r}", repr(str(cohort.folder))), BOARD, MAP, MONITOR)
+    cells = (SETUP.replace("{store!r}", repr(str(cohort.folder))), BOARD, MAP, MONITOR, PICTURES)
     with browser_page(chromium, height=2200) as page:
         run_all_cells(page, lab.notebook("board", cells))
         yield page

@@ -149,6 +149,7 @@ def test_it_is_saved_as_html_png_and_svg(board, chromium, tmp_path, monkeypatch)
 
 def test_notebook_keeps_a_picture_next_to_the_widget(board, chromium, monkeypatch):
     shown = []
+    monkeypatch.setenv("LAMAE_PICTURES", "1")
 
     class Handle(DisplayHandle):
         def update(self, data, raw):
@@ -196,7 +197,13 @@ def test_without_chrome_a_picture_is_refused_and_a_widget_leaves_a_description(b
     with pytest.raises(ECGError, match="Chrome, which is not installed"):
         board.save(tmp_path / "board.png")
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("LAMAE_PICTURES", "1")
     assert still(lambda: picture(go.Figure()), "an ECG") == {"text/plain": "an ECG"}
+
+
+def test_no_picture_is_drawn_unless_the_environment_asks_for_it(monkeypatch):
+    monkeypatch.delenv("LAMAE_PICTURES", raising=False)
+    assert still(lambda: pytest.fail("a Chrome is started"), "an ECG") == {"text/plain": "an ECG"}
 
 
 def test_many_ecgs_are_subsampled_and_noted(evaluations, monkeypatch):

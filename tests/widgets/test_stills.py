@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import pickle
 
 import nbclient
@@ -52,7 +53,9 @@ def notebook(cohort, tmp_path_factory):
     cells = [SETUP.replace("{store!r}", repr(str(cohort.folder)))]
     cells += [cell.replace("{evaluations!r}", repr(str(evaluations))) for cell in CELLS.values()]
     run = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
-    nbclient.NotebookClient(run, kernel_name="python3", timeout=300, store_widget_state=False).execute()
+    nbclient.NotebookClient(run, kernel_name="python3", timeout=300, store_widget_state=False).execute(
+        env=os.environ | {"LAMAE_PICTURES": "1"}
+    )
     return run
 
 

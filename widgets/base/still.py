@@ -2,8 +2,12 @@
 
 The picture is an output of its own. In one output with the widget GitHub would show it, but JupyterLab would not: of a
 notebook that is opened again it shows "model not found" in place of all that the output holds.
+
+It is made only where the environment asks for it (LAMAE_PICTURES=1): Chrome is started for each picture, just when the
+reader's own browser loads the widget.
 """
 
+import os
 from collections.abc import Callable
 
 import ipywidgets as widgets
@@ -11,6 +15,7 @@ from IPython.display import DisplayHandle, display
 
 from lamae_toolkit.errors import ECGError
 
+PICTURES = "LAMAE_PICTURES"
 VIEW = "application/vnd.jupyter.widget-view+json"
 STYLE = """
 /* The picture that stands above a widget is not needed while the widget lives. */
@@ -23,6 +28,8 @@ STYLE = """
 
 def still(draw: Callable[[], bytes], words: str) -> dict:
     """The picture of a figure, if Chrome is installed, with a description for screen readers."""
+    if not os.environ.get(PICTURES):
+        return {"text/plain": words}
     try:
         return {"image/png": draw(), "text/plain": words}
     except ECGError:  # without a Chrome; the widget itself needs none
