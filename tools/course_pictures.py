@@ -14,7 +14,7 @@ from lamae_toolkit.errors import ECGError
 
 WIDTH_PX, HEIGHT_PX = 900, 450
 """A page is some 900 px wide on GitHub; the height is for figures that set none."""
-MAX_BYTES = 60_000
+MAX_BYTES = 100_000
 COLORS = (64, 32, 16, 8)
 TO_PNG = "([figure, width, height]) => Plotly.toImage(figure, {format: 'png', width, height})"
 
