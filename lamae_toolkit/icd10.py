@@ -98,3 +98,10 @@ def label_matrix(codes: Sequence[Iterable[str]], classes: Sequence[str]) -> UInt
                 if general in column:
                     labels[row, column[general]] = 1
     return labels
+
+
+def column_of(codes: Sequence[str], code: str) -> int:
+    """The index of a code among those that a probe predicts; ECGError if it is not one of them."""
+    if code not in codes:
+        raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(codes)}.")
+    return codes.index(code)

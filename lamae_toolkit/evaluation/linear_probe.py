@@ -20,6 +20,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.logistic_regression import Standardized, logistic_regressions, principal_axes
 from lamae_toolkit.evaluation.metrics import auroc_and_auprc, mean_of_defined
 from lamae_toolkit.files import atomic_write
+from lamae_toolkit.icd10 import column_of
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.model.pretrained import shipped_or_own
@@ -88,9 +89,7 @@ class Probe:
 
     def column(self, code: str) -> int:
         """The index of a code among `codes`; ECGError if the probe does not predict it."""
-        if code not in self.codes:
-            raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
-        return self.codes.index(code)
+        return column_of(self.codes, code)
 
     def usual_log_odds(self) -> Float[np.ndarray, " c"]:
         """The log-odds of each code's prevalence; without prevalence (version 0.1), those of the average ECG."""

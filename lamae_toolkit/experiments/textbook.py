@@ -8,6 +8,7 @@ The territories are taken from textbooks of electrocardiography by the authors o
 reviewed them.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,10 +103,7 @@ def textbook_table(
     checkpoint: of a LAMAE that was pretrained on `SEEN`'s folds 1 to 8 at most; the rest is also counted apart.
     ECGError for a store without PTB-XL's statements.
     """
-    if "statements" not in store.index:
-        raise ECGError(f"{store.folder} has no statements; give a store of PTB-XL.")
-    positives = store.index.statements.explode().value_counts()
-    names = tuple(name for name in TERRITORIES if positives.get(name, 0) >= MINIMUM)
+    names = frequent_statements(store, TERRITORIES)
     if not names:
         raise ECGError(f"No statement of {store.folder} with a known territory is on {MINIMUM} ECGs; use more ECGs.")
     model, index = LAMAE.from_pretrained(checkpoint), store.index.reset_index(drop=True)
@@ -158,6 +156,14 @@ def textbook_table(
     }
     write_json(Path(out), results)
     return results
+
+
+def frequent_statements(store: Store, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of PTB-XL's statements that at least `MINIMUM` ECGs have; ECGError for a store without statements."""
+    if "statements" not in store.index:
+        raise ECGError(f"{store.folder} has no statements; give a store of PTB-XL.")
+    positives = store.index.statements.explode().value_counts()
+    return tuple(name for name in names if positives.get(name, 0) >= MINIMUM)
 
 
 def _terms(probe: Probe, x: Float[np.ndarray, "b d"], leads: tuple[str, ...]) -> Float[np.ndarray, "b l c"]:

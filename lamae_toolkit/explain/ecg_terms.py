@@ -10,8 +10,7 @@ from scipy.special import expit
 
 from lamae_toolkit.ecg.leads import LIMB_LEADS
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.errors import ECGError
-from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.icd10 import column_of, name_of
 
 BIAS = "bias"
 EVEN = 0.1
@@ -62,9 +61,7 @@ class LeadTerms:
 
     def column(self, code: str) -> int:
         """The column of a code in the arrays; ECGError if the probe does not predict it."""
-        if code not in self.codes:
-            raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
-        return self.codes.index(code)
+        return column_of(self.codes, code)
 
     def ranked(self) -> pd.DataFrame:
         """One row per code, first the one whose log-odds lie furthest above those of its prevalence."""
@@ -120,7 +117,7 @@ def ranked_codes(codes: Sequence[str], log_odds: np.ndarray, usual: np.ndarray) 
     """Probability, prevalence and how far the log-odds lie above those of the prevalence: the furthest above first."""
     columns = {"probability": expit(log_odds), "prevalence": expit(usual), "above_prevalence": log_odds - usual}
     table = pd.DataFrame(columns, index=pd.Index(codes, name="code"))
-    return table.sort_values("above_prevalence", ascending=False)
+    return table.sort_values("above_prevalence", ascending=False, kind="stable")
 
 
 def disagreeing(terms: pd.Series, check: pd.Series) -> list[str]:

@@ -14,6 +14,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.lead_subsets import present_leads, subset_log_odds
 from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values, subset_members
+from lamae_toolkit.icd10 import column_of
 from lamae_toolkit.model.lamae import LAMAE
 
 LIMB_AND_CHEST = {"limb": ("I", "II", "III", "aVR", "aVL", "aVF")} | {
@@ -61,9 +62,7 @@ class LeadAttribution:
 
     def column(self, code: str) -> int:
         """The column of a code in the arrays; ECGError if the probe does not predict it."""
-        if code not in self.codes:
-            raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(self.codes)}.")
-        return self.codes.index(code)
+        return column_of(self.codes, code)
 
     def select(self, leads: Sequence[str]) -> "LeadAttribution":
         """What each of these leads would add if the ECG had no others; ECGError if there is none.

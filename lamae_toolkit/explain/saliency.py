@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
 from lamae_toolkit.explain.attention import (
     descend,
@@ -95,8 +94,7 @@ class _Run:
 @contextmanager
 def _traced(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Iterator[_Run]:
     """Run model and probe on a batch, keeping patches, pooled tokens and attention for their gradients."""
-    if code not in probe.codes:
-        raise ECGError(f"The probe does not predict {code!r}; choose from {', '.join(probe.codes)}.")
+    column = probe.column(code)
     captured: dict[str, Tensor] = {}
 
     def capture_patches(module, inputs) -> Tensor:
@@ -122,7 +120,7 @@ def _traced(model: LAMAE, probe: Probe, batch: Batch, code: str) -> Iterator[_Ru
             for hook in hooks:
                 hook.remove()
         attention = {name: calls[0] for name, calls in record.items() if name != "pooling"}
-        yield _Run(captured["patches"], captured["tokens"], attention, all_codes[:, probe.codes.index(code)])
+        yield _Run(captured["patches"], captured["tokens"], attention, all_codes[:, column])
 
 
 def _with_gradient(attention: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, weights_by_lead
@@ -96,7 +97,7 @@ def terms_of(model: LAMAE, probe: Probe, embedding: Embedding, batch: Batch) -> 
 def _mean_and_variability(probe: Probe, embedding: Embedding, batch: Batch) -> Iterator[Float[Tensor, "b l c"]]:
     """The two parts of the terms of a probe on "leads": by the mean of the latents over time, by their deviation."""
     width = embedding.per_lead.shape[-1]
-    probe.check_width(2 * 12 * width)
+    probe.check_width(2 * len(LEADS) * width)
     valid = batch.lead_mask.cpu().double()[..., None]
     both = (embedding.per_lead.cpu().double(), embedding.per_lead_std.cpu().double())
     for x, weight, mean in zip(both, *weights_by_lead(probe, batch.leads, width), strict=True):

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 # Okabe and Ito's colors, which the color-blind can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+FOR, AGAINST = VERMILION, BLUE
 SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
 MANY = (
     (BLUE, "circle"),

@@ -13,9 +13,8 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing, percent
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, VERMILION
+from lamae_toolkit.plots._plotly import AGAINST, FOR
 
-FOR, AGAINST = VERMILION, BLUE
 TERM_LIMIT = 2.0
 """Log-odds at which tint and bar end: seven in eight of all odds."""
 TINT = 0.5

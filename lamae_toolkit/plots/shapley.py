@@ -11,9 +11,8 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish, heatmap
+from lamae_toolkit.plots._plotly import AGAINST, BLACK, FOR, GRAY, finish, heatmap
 
-FOR, AGAINST = VERMILION, BLUE
 LEFT, RIGHT = {"row": 1, "col": 1}, {"row": 1, "col": 2}
 AROUND_ZERO = "RdBu_r"
 """A diverging, color-blind safe scale; red is a positive interaction, as red bars are evidence for a code."""

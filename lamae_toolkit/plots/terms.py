@@ -8,8 +8,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, finish
-from lamae_toolkit.plots.shapley import AGAINST, FOR
+from lamae_toolkit.plots._plotly import AGAINST, BLACK, FOR, finish
 
 LIMIT = 3.0
 """The ends of the axis in log-odds, the same for every ECG and code, so that small terms look small. A single lead

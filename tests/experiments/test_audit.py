@@ -46,21 +46,12 @@ from lamae_toolkit.experiments.audit.summary import Summary
 from lamae_toolkit.experiments.audit.verdict import EVIDENCE, LAST_STAGE, LOCATION, Verdict, lead_term_claims, verdicts
 from lamae_toolkit.experiments.comparison.report import published_results
 from lamae_toolkit.experiments.textbook import TERRITORIES
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.simulate.conditions import CONDITIONS
 from lamae_toolkit.simulate.simulator import simulate_patients
 from lamae_toolkit.training.trainer import TrainConfig
+from small_models import ONE_BLOCK
 
-TINY = LAMAEConfig(
-    width=8,
-    heads=2,
-    pooling_heads=2,
-    decoder_width=8,
-    decoder_heads=2,
-    encoder_depth=1,
-    latent_depth=1,
-    decoder_depth=1,
-)
+TINY = replace(ONE_BLOCK, width=8, heads=2, pooling_heads=2, decoder_width=8, decoder_heads=2)
 
 
 @pytest.fixture(scope="module")

@@ -16,19 +16,10 @@ from lamae_toolkit.explain.ecg_terms import LeadTerms, in_words, percent
 from lamae_toolkit.explain.encoded import encode_ecg
 from lamae_toolkit.explain.terms import ADDITIVE, batch_lead_terms, lead_terms, store_lead_terms
 from lamae_toolkit.model.baselines import IndependentMAE
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
+from small_models import ONE_BLOCK
 
-TINY = LAMAEConfig(
-    width=16,
-    heads=2,
-    pooling_heads=2,
-    encoder_depth=1,
-    latent_depth=1,
-    decoder_width=16,
-    decoder_heads=2,
-    decoder_depth=1,
-)
+TINY = replace(ONE_BLOCK, width=16, heads=2, pooling_heads=2, decoder_heads=2)
 CODES = ("I45.10", "I44.7", "I48.91")
 
 

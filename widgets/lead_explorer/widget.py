@@ -19,6 +19,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.counterfactuals import Changes, normalization_note
+from lamae_toolkit.explain.ecg_terms import ranked_codes
 from lamae_toolkit.explain.encoded import EncodedECG, encode_ecg
 from lamae_toolkit.explain.lead_shapley import LeadAttribution, attribute_leads
 from lamae_toolkit.explain.terms import check_additive
@@ -174,8 +175,8 @@ class LeadExplorer(Shell):
         """The codes, first the one whose log-odds lie furthest above those of its prevalence."""
         if probabilities is None:
             return []
-        above = pd.Series(logit(probabilities.to_numpy()) - self.probe.usual_log_odds(), probabilities.index)
-        return above.sort_values(ascending=False, kind="stable").index.tolist()
+        log_odds = logit(probabilities.to_numpy())
+        return ranked_codes(self.probe.codes, log_odds, self.probe.usual_log_odds()).index.tolist()
 
     def _probabilities_as_recorded(self, name: str) -> tuple[pd.Series | None, pd.DataFrame | None]:
         """The probabilities of the unchanged ECG, and their intervals if the scored ECGs were like it."""

@@ -26,7 +26,7 @@ from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.audit.plan import REPRESENTATIONS, AuditPlan, AuditRun, Case, load_model, probe_file
 from lamae_toolkit.experiments.cross_fit import cross_fitted
 from lamae_toolkit.experiments.shipped_weights import SEEN
-from lamae_toolkit.experiments.textbook import MINIMUM, TERRITORIES
+from lamae_toolkit.experiments.textbook import TERRITORIES, frequent_statements
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.parallel import worker_pool
@@ -144,10 +144,7 @@ def _codes(plan: AuditPlan, store: Store) -> tuple[str, ...]:
     """What the probes predict: the frequent ICD-10 codes of a simulated cohort, or PTB-XL's statements."""
     if not plan.store:
         return codes_to_predict(store, Split.of(store))
-    if "statements" not in store.index:
-        raise ECGError(f"{store.folder} has no statements; give a store of PTB-XL.")
-    positives = store.index.statements.explode().value_counts()
-    codes = tuple(name for name in STATEMENTS if positives.get(name, 0) >= MINIMUM)
+    codes = frequent_statements(store, STATEMENTS)
     if not codes:
         raise ECGError(f"{store.folder} has too few ECGs of {', '.join(STATEMENTS)}; give a larger store.")
     return codes
