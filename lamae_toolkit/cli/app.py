@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from lamae_toolkit._lazy import missing_extra
-from lamae_toolkit.ecg.io.folder import UPLOAD_MB, ECGFolder
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.pretrained import CONFIG_FILE
+from lamae_toolkit.widgets.app.folder import UPLOAD_MB, ECGFolder
 
 TEMPLATE = files("lamae_toolkit.widgets.app") / "template"
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")

@@ -15,21 +15,6 @@ import plotly.graph_objects as go
 BLUE, ORANGE, GREEN, VERMILION, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 FOR, AGAINST = VERMILION, BLUE
 SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
-MANY = (
-    (BLUE, "circle"),
-    (VERMILION, "square"),
-    (GREEN, "diamond"),
-    (ORANGE, "cross"),
-    (PURPLE, "x"),
-    (SKY, "triangle-up"),
-    (GRAY, "star"),
-    (BLACK, "pentagon"),
-    (YELLOW, "hexagon"),
-    (BLUE, "x"),
-    (VERMILION, "star"),
-    (GREEN, "hexagon"),
-)
-"""Color and marker of each of many lines."""
 PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
 WEIGHT_SCALE = "Viridis"
 

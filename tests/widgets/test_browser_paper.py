@@ -16,9 +16,9 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.plots import paper_layout as paper
 from lamae_toolkit.plots.paper import PAPER, reading
 from lamae_toolkit.plots.paper_layout import GAINS_MM_PER_MV, LAYOUTS, SPEEDS_MM_PER_S, Calipers
-from lamae_toolkit.plots.paper_terms import AGAINST, FOR, HEAD_MM, TERM_LIMIT, TINT
 from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.simulate.simulator import simulate_ecg
+from lamae_toolkit.widgets.ecg_paper.terms import AGAINST, FOR, HEAD_MM, TERM_LIMIT, TINT
 from lamae_toolkit.widgets.ecg_paper.widget import HERE, ECGPaper
 from made_terms import made_terms
 

@@ -17,7 +17,6 @@ from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.evaluate import Evaluation, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe, predict
 from lamae_toolkit.explain.attention import attention_summaries, roll_up
-from lamae_toolkit.explain.counterfactuals import Changes
 from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.explain.lead_shapley import attribute_leads
 from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, POSITIONS, geometry_figure, show_values
@@ -25,6 +24,7 @@ from lamae_toolkit.plots.strips import OFF, probabilities_figure, show_probabili
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots, plain
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
+from lamae_toolkit.widgets.lead_explorer.changes import Changes
 from lamae_toolkit.widgets.lead_explorer.controls import SHARE, TERMS
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 from small_models import ONE_BLOCK, probe_of

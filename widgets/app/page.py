@@ -7,12 +7,12 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from lamae_toolkit.ecg.io.folder import UPLOAD_MB, ECGFolder, read_uploaded
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, Probe
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import shipped_or_own
+from lamae_toolkit.widgets.app.folder import UPLOAD_MB, ECGFolder, read_uploaded
 from lamae_toolkit.widgets.base.browser_files import BrowserFiles
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
 

@@ -1,5 +1,5 @@
 // Lead terms on the paper: a tint behind each lead, a number and a signed bar next to its name, and words above.
-// Words, limits and colors come from lamae_toolkit/plots/paper_terms.py.
+// Words, limits and colors come from terms.py, next to this file.
 
 /** The terms that Python sent, with the chosen code (the first if there is no such code) and what is tinted. */
 function chosenTerms(sent, code, overTime) {

@@ -32,8 +32,8 @@ from lamae_toolkit.plots.paper_layout import (
     level_mv,
     page,
 )
-from lamae_toolkit.plots.paper_terms import HEAD_MM, as_sent, check_terms, code_on_paper, shown_code
 from lamae_toolkit.widgets.base import still
+from lamae_toolkit.widgets.ecg_paper.terms import HEAD_MM, as_sent, check_terms, code_on_paper, shown_code
 
 HERE = Path(__file__).parent
 SCRIPTS = ("ecg_paper_paint", "ecg_paper_terms", "ecg_paper_save", "ecg_paper")

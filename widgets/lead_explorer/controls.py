@@ -8,10 +8,11 @@ import ipywidgets as widgets
 
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS, Changes
+from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.widgets.base.shell import control_row
+from lamae_toolkit.widgets.lead_explorer.changes import Changes
 
 TERMS, SHARE = "Lead terms", "Share in the heart token"
 """The two tabs: the lead weights that a prediction is made of, and those of the pooling."""

@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.explain.counterfactuals import Changes
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing, percent
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
@@ -18,6 +17,7 @@ from lamae_toolkit.plots.lead_geometry import geometry_figure
 from lamae_toolkit.plots.shapley import attribution_figure
 from lamae_toolkit.plots.strips import probabilities_figure, weighted_strips_figure
 from lamae_toolkit.plots.terms import lead_terms_figure
+from lamae_toolkit.widgets.lead_explorer.changes import Changes
 from lamae_toolkit.widgets.lead_explorer.controls import SHARE
 
 

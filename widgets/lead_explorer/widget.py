@@ -18,7 +18,7 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.counterfactuals import Changes, normalization_note
+from lamae_toolkit.explain.counterfactuals import normalization_note
 from lamae_toolkit.explain.ecg_terms import ranked_codes
 from lamae_toolkit.explain.encoded import EncodedECG, encode_ecg
 from lamae_toolkit.explain.lead_shapley import LeadAttribution, attribute_leads
@@ -27,6 +27,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.widgets.base.background import Background
 from lamae_toolkit.widgets.base.plots import Plots
 from lamae_toolkit.widgets.base.shell import Shell
+from lamae_toolkit.widgets.lead_explorer.changes import Changes
 from lamae_toolkit.widgets.lead_explorer.controls import SHARE, LeadControls
 from lamae_toolkit.widgets.lead_explorer.panel import LeadPanel
 from lamae_toolkit.widgets.lead_explorer.view import View

@@ -10,9 +10,10 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.experiments.audit.methods import JUDGED_METHODS, LEAD_KIND, RANDOM, SIGNAL, STAGES
 from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOM_ORDER, RANDOMIZED
 from lamae_toolkit.experiments.audit.verdict import LAST_STAGE
+from lamae_toolkit.experiments.comparison.plots import MANY
 from lamae_toolkit.experiments.textbook import TERRITORIES
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, MANY, VERMILION
+from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION
 
 TITLES = {
     "deletion": "deletion: fall of log-odds<br>beyond a random order",

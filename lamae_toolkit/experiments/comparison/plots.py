@@ -5,7 +5,35 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
-from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, MANY, ORANGE, SKY, error_bars, finish
+from lamae_toolkit.plots._plotly import (
+    BLACK,
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    error_bars,
+    finish,
+)
+
+MANY = (
+    (BLUE, "circle"),
+    (VERMILION, "square"),
+    (GREEN, "diamond"),
+    (ORANGE, "cross"),
+    (PURPLE, "x"),
+    (SKY, "triangle-up"),
+    (GRAY, "star"),
+    (BLACK, "pentagon"),
+    (YELLOW, "hexagon"),
+    (BLUE, "x"),
+    (VERMILION, "star"),
+    (GREEN, "hexagon"),
+)
+"""Color and marker of each of many lines."""
 
 REPRESENTATION_MARKS = {
     "per_lead": (BLUE, "circle"),

@@ -9,7 +9,14 @@ import pytest
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots.paper_terms import NOT_FOR_DIAGNOSIS, as_sent, check_terms, code_on_paper, shown_code, signed
+from lamae_toolkit.widgets.ecg_paper.terms import (
+    NOT_FOR_DIAGNOSIS,
+    as_sent,
+    check_terms,
+    code_on_paper,
+    shown_code,
+    signed,
+)
 from made_terms import made_terms
 
 RBBB = {"I45.10": {"V1": 2.3, "I": 0.5, "II": 0.25, "V6": -0.4}}
