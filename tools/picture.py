@@ -32,8 +32,7 @@ def main() -> None:
     rng = np.random.default_rng(4)
     ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng, codes={CODE: 0.9}).recording
     model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
-    summary = lt.attention_summary(model, ecg, probe)
-    attribution = lt.attribution_figure(lt.attribute_leads(model, probe, ecg), CODE, summary)
+    attribution = lt.attribution_figure(lt.attribute_leads(model, probe, ecg), CODE)
     attribution_html = attribution.update_layout(width=1000, height=560).to_html(include_plotlyjs=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])

@@ -42,6 +42,11 @@ def finish(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figu
     return figure.update_layout(**layout)
 
 
+def signed_colors(values: Iterable[float]) -> list[str]:
+    """The color of each value: evidence for a code, or against it."""
+    return [FOR if value >= 0 else AGAINST for value in values]
+
+
 def heatmap(z: np.ndarray, x: Iterable[str], y: Iterable[str], hover: str, **more: Any) -> go.Figure:
     """A table in colors, read from the top: a row for each y, a column for each x. more: arguments of go.Heatmap."""
     colors = go.Heatmap(z=z, x=list(x), y=list(y), hovertemplate=f"{hover}<extra></extra>", **more)

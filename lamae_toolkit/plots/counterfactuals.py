@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, VERMILION, finish
+from lamae_toolkit.plots._plotly import BLACK, GRAY, finish, signed_colors
 
 NAME_LETTERS = 26
 
@@ -53,7 +53,7 @@ def what_if_figure(
             text=[f"{value:.1%}" for value in probability],
             textfont={"size": 10},
             textposition=["middle right" if value >= odds.iloc[0] else "middle left" for value in odds],
-            marker={"size": 9, "color": [BLACK] + [VERMILION if d > 0 else BLUE for d in change[1:]]},
+            marker={"size": 9, "color": [BLACK, *signed_colors(change[1:])]},
             customdata=np.stack([table.index, [f"{value:.2%}" for value in probability], change], axis=1),
             hovertemplate="%{customdata[0]}: %{customdata[1]}, log-odds %{customdata[2]:+.2f}<extra></extra>",
         )

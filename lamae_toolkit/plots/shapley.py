@@ -7,28 +7,19 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy.special import expit
 
-from lamae_toolkit.errors import ECGError
-from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import AGAINST, BLACK, FOR, GRAY, finish, heatmap
+from lamae_toolkit.plots._plotly import AGAINST, BLACK, FOR, GRAY, finish, heatmap, signed_colors
 
-LEFT, RIGHT = {"row": 1, "col": 1}, {"row": 1, "col": 2}
 AROUND_ZERO = "RdBu_r"
 """A diverging, color-blind safe scale; red is a positive interaction, as red bars are evidence for a code."""
-LOG_ODDS_AXIS = "log-odds, and the probability that they mean"
 
 
-def attribution_figure(
-    attribution: LeadAttribution, code: str, summary: AttentionSummary, title: str = ""
-) -> go.Figure:
-    """What each lead adds to the prediction of a code: Shapley values from no lead to all leads, next to pooling
-    weights.
+def attribution_figure(attribution: LeadAttribution, code: str, title: str = "") -> go.Figure:
+    """What each lead adds to the prediction of a code: Shapley values, from no lead to all leads.
 
     attribution: Shapley values of one ECG, in log-odds, as from `attribute_leads`; the bars add up to the prediction
-    exactly, in any order. code: one that the probe predicts. summary: of the same ECG, for the pooling weights, which
-    are no attribution. title: above the figure. ECGError if the two are of different leads, or if the probe does not
-    predict the code.
+    exactly, in any order. code: one that the probe predicts; ECGError if it does not. title: above the figure.
 
     Example:
         import lamae_toolkit as lt
@@ -37,73 +28,41 @@ def attribution_figure(
         rng = np.random.default_rng(0)
         ecg = lt.simulate_ecg(lt.sample_patient(1, rng), rng).recording.select(("I", "II", "V1", "V5"))
         model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
-        attribution, summary = lt.attribute_leads(model, probe, ecg), lt.attention_summary(model, ecg)
-        figure = lt.attribution_figure(attribution, probe.codes[0], summary)
+        figure = lt.attribution_figure(lt.attribute_leads(model, probe, ecg), probe.codes[0])
     """
-    if summary.leads != attribution.leads:
-        raise ECGError("Attribution and summary have different leads; compute both from the same recording.")
-    gains = attribution.table(code).attribution.to_numpy()
-    ends = attribution.empty[attribution.column(code)] + np.concatenate([[0.0], np.cumsum(gains)])
+    gains, empty = attribution.table(code).attribution, attribution.empty[attribution.column(code)]
+    ends = empty + np.concatenate([[0.0], gains.cumsum()])
     rows = ["no lead", *attribution.leads, "all leads"]
-    figure = make_subplots(
-        cols=2,
-        shared_yaxes=True,
-        column_widths=[0.72, 0.28],
-        horizontal_spacing=0.03,
-        subplot_titles=["Shapley value of each lead", "pooling weight"],
-    )
-    figure.add_bar(
-        x=gains,
-        base=ends[:-1],
-        y=rows[1:-1],
-        orientation="h",
-        marker_color=_colors(gains),
-        showlegend=False,
-        text=[f"{gain:+.2f}" for gain in gains],
-        textposition="outside",
-        cliponaxis=False,
-        customdata=expit(ends[1:]),
-        hovertemplate="%{y}: %{text} log-odds, to a probability of %{customdata:.1%}<extra></extra>",
-        **LEFT,
+    figure = go.Figure(
+        go.Waterfall(
+            x=gains,
+            y=gains.index,
+            base=empty,
+            orientation="h",
+            increasing={"marker": {"color": FOR}},
+            decreasing={"marker": {"color": AGAINST}},
+            connector={"line": {"color": GRAY, "width": 1, "dash": "dot"}},
+            text=[f"{gain:+.2f}" for gain in gains],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=expit(ends[1:]),
+            hovertemplate="%{y}: %{text} log-odds, to a probability of %{customdata:.1%}<extra></extra>",
+        )
     )
     figure.add_scatter(
         x=ends[[0, -1]],
         y=[rows[0], rows[-1]],
         mode="markers+text",
-        showlegend=False,
         marker={"color": BLACK, "symbol": "diamond", "size": 11},
         textposition="middle right",
         text=[f"  {probability:.1%}" for probability in expit(ends[[0, -1]])],
         cliponaxis=False,
         hovertemplate="%{y}: log-odds %{x:.2f}, probability%{text}<extra></extra>",
-        **LEFT,
     )
-    steps = np.repeat(ends, 2)  # a line from the end of each bar to the start of the next
-    figure.add_scatter(
-        x=steps,
-        y=np.repeat(rows, 2)[1:-1].tolist(),
-        mode="lines",
-        line={"color": GRAY, "width": 1, "dash": "dot"},
-        hoverinfo="skip",
-        showlegend=False,
-        **LEFT,
-    )
-    weights = summary.weight_table().weight
-    figure.add_bar(
-        x=weights,
-        y=weights.index,
-        orientation="h",
-        marker_color=GRAY,
-        showlegend=False,
-        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
-        **RIGHT,
-    )
-    figure.add_vline(x=1 / len(weights), line={"color": BLACK, "dash": "dot", "width": 1}, **RIGHT)
-    figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()), **LEFT)
-    figure.update_xaxes(title_text="share in the heart token", tickformat=".0%", rangemode="tozero", **RIGHT)
+    figure.update_xaxes(_log_odds_axis(ends.min(), ends.max()))
     figure.update_yaxes(categoryorder="array", categoryarray=rows, autorange="reversed")
-    title = title or f"{name_of(code)}: what each lead adds"
-    return finish(figure, title, height=30 * len(rows) + 150, margin={"t": 90, "b": 70})
+    title = title or f"{name_of(code)}: what each lead adds (Shapley values)"
+    return finish(figure, title, height=30 * len(rows) + 150, margin={"t": 90, "b": 70}, showlegend=False)
 
 
 def interaction_figure(attribution: LeadAttribution, code: str, title: str = "") -> go.Figure:
@@ -136,7 +95,7 @@ def group_attribution_figure(
         figure.add_bar(
             x=bars.index,
             y=bars,
-            marker_color=_colors(bars.to_numpy()),
+            marker_color=signed_colors(bars),
             showlegend=False,
             hovertemplate="%{x}: %{y:+.3f} log-odds<extra></extra>",
             row=1,
@@ -149,15 +108,12 @@ def group_attribution_figure(
         name="sum of its leads",
         marker={"color": BLACK, "symbol": "line-ew-open", "size": 18, "line": {"width": 3}},
         hovertemplate="%{x}: its leads one by one %{y:+.3f} log-odds<extra></extra>",
-        **RIGHT,
+        row=1,
+        col=2,
     )
-    figure.update_yaxes(title_text="Shapley value in log-odds", **LEFT)
+    figure.update_yaxes(title_text="Shapley value in log-odds", col=1)
     title = title or f"{name_of(code)}: single leads and groups"
     return finish(figure, title, height=400, margin={"t": 90}, legend={"y": 1.1})
-
-
-def _colors(gains: np.ndarray) -> list[str]:
-    return [FOR if gain >= 0 else AGAINST for gain in gains]
 
 
 def _log_odds_axis(low: float, high: float) -> dict:
@@ -169,6 +125,6 @@ def _log_odds_axis(low: float, high: float) -> dict:
         "range": [low - room, high + room],
         "tickvals": ticks,
         "ticktext": [f"{tick:.2g}<br>{100 * expit(tick):.3g}%" for tick in ticks],
-        "title_text": LOG_ODDS_AXIS,
+        "title_text": "log-odds, and the probability that they mean",
         "zeroline": False,
     }

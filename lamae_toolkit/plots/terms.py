@@ -8,7 +8,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import AGAINST, BLACK, FOR, finish
+from lamae_toolkit.plots._plotly import BLACK, finish, signed_colors
 
 LIMIT = 3.0
 """The ends of the axis in log-odds, the same for every ECG and code, so that small terms look small. A single lead
@@ -80,7 +80,7 @@ def _bars(values: pd.Series, name: str, opacity: float) -> go.Bar:
         y=values.index,
         orientation="h",
         name=name,
-        marker_color=[FOR if value >= 0 else AGAINST for value in values],
+        marker_color=signed_colors(values),
         opacity=opacity,
         showlegend=False,
         customdata=values,

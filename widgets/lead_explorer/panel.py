@@ -66,7 +66,7 @@ class LeadPanel:
         view = self.view
         if view.attribution is not None and view.tab != SHARE:
             if view.terms is None:
-                figure = plain(attribution_figure(view.attribution, view.code, view.summary))
+                figure = plain(attribution_figure(view.attribution, view.code))
                 values = view.attribution.table(view.code).attribution
                 self._put("attribution", figure, f"Shapley values: {_listed(values)}")
             else:

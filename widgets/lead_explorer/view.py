@@ -77,7 +77,7 @@ class View:
         if self.terms is not None:
             shown.append(lead_terms_figure(self.terms, self.code, self.attribution))
         elif self.attribution is not None:
-            shown.append(attribution_figure(self.attribution, self.code, self.summary))
+            shown.append(attribution_figure(self.attribution, self.code))
         return [
             *shown,
             *body,
@@ -110,7 +110,7 @@ class View:
                 f"figures.append(lt.lead_terms_figure(terms, {self.code!r}{attribution}))",
             ]
         elif attribution:
-            lines.append(f"figures.append(lt.attribution_figure(attribution, {self.code!r}, summary))")
+            lines.append(f"figures.append(lt.attribution_figure(attribution, {self.code!r}))")
         if self.on_the_body is not None:
             values = {
                 "term": f"terms.of_code({self.code!r}).term, 'term'",
