@@ -19,7 +19,6 @@ from playwright.sync_api import Browser, sync_playwright
 
 import lamae_toolkit as lt
 from course_pictures import small_png
-from lamae_toolkit.plots.paper import paper_svg
 
 DOCS = Path(__file__).parents[1] / "docs"
 CODE = "I45.10"
@@ -37,7 +36,7 @@ def main() -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, html, what in (
-            ("ecg_paper", f"<meta charset=utf-8>{paper_svg(lt.paper_figure(ecg))}", "svg"),
+            ("ecg_paper", f"<meta charset=utf-8>{lt.ECGPaper(ecg).picture('svg').decode()}", "svg"),
             ("lead_attribution", attribution_html, ".plotly-graph-div"),
         ):
             page = Path(folder) / f"{name}.html"

@@ -34,7 +34,7 @@ def picture(figure: go.Figure, kind: str = "png") -> bytes:
     size = {"width": figure.layout.width or WIDTH_PX, "height": figure.layout.height or HEIGHT_PX}
     with _chrome_needed():
         content = kaleido.calc_fig_sync(figure, opts={"format": kind, **size}, kopts={"mathjax": False})
-    return _with_few_colors(content) if kind == "png" else content
+    return with_few_colors(content) if kind == "png" else content
 
 
 def page_value(page: str, expression: str) -> str:
@@ -70,7 +70,7 @@ def _chrome_needed() -> Iterator[None]:
         ) from error
 
 
-def _with_few_colors(png: bytes) -> bytes:
+def with_few_colors(png: bytes) -> bytes:
     """The same PNG in fewer bytes."""
     small, image = io.BytesIO(), Image.open(io.BytesIO(png)).convert("RGB")
     image.quantize(COLORS, Image.Quantize.MAXCOVERAGE).save(small, "png", optimize=True)

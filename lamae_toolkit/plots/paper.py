@@ -1,4 +1,4 @@
-"""The ECG as on paper, to true scale: a plotly Figure, and the same as an SVG file in millimetres."""
+"""The ECG as on paper, to true scale, as a plotly Figure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -264,46 +264,3 @@ def reading(points: Calipers) -> str:
     """The measurement of the calipers as text: time, rate and voltage."""
     rate = f"{points.bpm:.0f}/min" if points.bpm else "no time between the ends"
     return f"{points.ms:.0f} ms    {rate}    {points.mv:+.2f} mV"
-
-
-def paper_svg(figure: go.Figure) -> str:
-    """A figure of `paper_figure` as an SVG file in millimetres, which prints to true scale and needs nothing else."""
-    (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
-    width, height = right - left, bottom - top
-    px_per_mm = figure.layout.width / width
-    parts = [f"<title>{escape(figure.layout.meta)}</title>"]  # for screen readers
-    parts += [f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="{PAPER}"/>']
-    for step, color, thick in ((1, FINE, 0.15), (5, BOLD, 0.2)):
-        across = [f"M{x} {top:g}v{height:g}" for x in range(-int(-left // step) * step, int(right) + 1, step)]
-        down = [f"M{left:g} {y}h{width:g}" for y in range(-int(-top // step) * step, int(bottom) + 1, step)]
-        parts.append(f'<path d="{"".join(across + down)}" stroke="{color}" stroke-width="{thick}"/>')
-    for box in figure.layout.shapes:
-        size = f'width="{box.x1 - box.x0:.2f}" height="{box.y1 - box.y0:.2f}"'
-        parts.append(f'<rect x="{box.x0:.2f}" y="{box.y0:.2f}" {size} fill="{box.fillcolor}"/>')
-    for trace in figure.data:
-        dash = ' stroke-dasharray="100 100"' if trace.line.dash else ""
-        thick = 100 * trace.line.width / px_per_mm
-        look = f'stroke="{trace.line.color}" stroke-width="{thick:.0f}"{dash} transform="scale(.01)"'
-        parts.append(f'<path d="{_path(trace)}" {look}/>')
-    for note in figure.layout.annotations:
-        text = note.text.replace("<b>", '<tspan font-weight="bold">').replace("</b>", "</tspan>")
-        text = text.replace("<span style='color:", "<tspan style='fill:").replace("</span>", "</tspan>")
-        end = ' text-anchor="end"' if note.xanchor == "right" else ""
-        position = f'x="{note.x:.2f}" y="{note.y + TEXT_MM / 3:.2f}"{end}'
-        parts.append(f'<text {position} fill="{note.font.color}" xml:space="preserve">{text}</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}mm" height="{height:g}mm"'
-        f' viewBox="{left:g} {top:g} {width:g} {height:g}" font-family="Arial, Helvetica, sans-serif"'
-        f' font-size="{TEXT_MM}" fill="none" stroke-linejoin="round">\n' + "\n".join(parts) + "\n</svg>\n"
-    )
-
-
-def _path(trace: go.Scatter) -> str:
-    """The points of a trace as an SVG path in hundredths of a mm, relative to the point before; gaps are moves."""
-    points = np.round(100 * np.stack([trace.x, trace.y], axis=1).astype(np.float64))
-    words = []
-    for first, last in runs(np.isfinite(points[:, 1])):
-        steps = np.diff(points[first:last], axis=0).astype(int).ravel().tolist()
-        start = points[first].astype(int).tolist()
-        words.append(f"M{start[0]} {start[1]}l" + " ".join(map(str, steps or [0, 0])))
-    return "".join(words).replace(" -", "-")

@@ -14,7 +14,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots.paper import paper_figure, paper_svg, reading
+from lamae_toolkit.plots.paper import paper_figure, reading
 from lamae_toolkit.plots.paper_layout import LAYOUTS, Calipers, describe, page
 from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 from made_terms import made_terms
@@ -93,21 +93,22 @@ def test_cabrera_turns_a_lead_over():
     assert inverted.y.max() - np.median(inverted.y) > 5  # downwards on the page
 
 
-def test_svg_is_in_millimetres_and_holds_every_trace():
-    figure = paper_figure(ecg(), title="A & B", flags={"V1": ("noisy",)})
-    root = ET.fromstring(paper_svg(figure))
+def test_svg_is_in_millimetres_and_holds_every_trace(chromium):
+    paper = ECGPaper(ecg(), title="A & B", flags={"V1": ("noisy",)})
+    root = ET.fromstring(paper.picture("svg"))
     width, height = page(ecg(), "3x4").size_mm(25, 10)
     assert root.get("width") == f"{width:g}mm" and root.get("viewBox") == f"0 0 {width:g} {height:g}"
     assert root.find("{*}title").text == "ECG of 12 leads, 10.0 s at 500 Hz. Flags: V1 noisy."
-    paths = root.findall("{*}path")
+    figure = paper.figure()
+    paths = [path.get("d") for path in root.findall("{*}path")]
     assert len(paths) == 2 + len(figure.data)
-    texts = ["".join(text.itertext()) for text in root.findall("{*}text")]
-    assert "A & B" in texts and "V1 ⚑ noisy" in texts and "25 mm/s    10 mm/mV" in " ".join(texts)
-    # The path of the rhythm strip, followed step by step, ends where the trace ends.
+    texts = " ".join("".join(text.itertext()) for text in root.findall("{*}text"))
+    assert "A & B" in texts and "noisy" in texts and "25 mm/s    10 mm/mV" in texts
+    # The path of the rhythm strip is its trace in the figure, to a hundredth of a millimetre.
     rhythm = trace(figure, "II")[1]
-    steps = next(path.get("d") for path in paths if path.get("d").count(" ") > 3000)
-    numbers = np.array(re.findall(r"-?\d+", steps), dtype=int).reshape(-1, 2)
-    assert numbers.sum(axis=0) / 100 == pytest.approx([rhythm.x[-1], rhythm.y[-1]], abs=0.011)
+    steps = next(path for path in paths if path.count("L") > 3000)
+    points = np.array(re.findall(r"-?[\d.]+", steps), dtype=float).reshape(-1, 2)
+    np.testing.assert_allclose(points, np.stack([rhythm.x, rhythm.y], axis=1), atol=0.011)
 
 
 def test_missing_leads_keep_their_empty_places():

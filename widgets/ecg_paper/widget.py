@@ -20,8 +20,8 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms
 from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.plots import paper as paper_plots
-from lamae_toolkit.plots.export import page_value, picture
-from lamae_toolkit.plots.paper import check_paper, page_start_s, paper_figure, paper_svg
+from lamae_toolkit.plots.export import page_value, with_few_colors
+from lamae_toolkit.plots.paper import check_paper, page_start_s, paper_figure
 from lamae_toolkit.plots.paper_layout import (
     GAINS_MM_PER_MV,
     LAYOUTS,
@@ -226,9 +226,7 @@ class ECGPaper(anywidget.AnyWidget):
         return f"{self._text} {code_on_paper(self.terms, shown_code(self.terms, self.icd10_code)).words}"
 
     def picture(self, kind: str, dpi: float | int = SAVED_DPI) -> bytes:
-        """The present view as "svg" or "png"; with lead terms by the script of the page itself, in a Chrome."""
-        if self.terms is None:
-            return paper_svg(self.figure()).encode() if kind == "svg" else picture(self.figure(dpi))
+        """The present view as "svg" or "png", by the script of the page itself, in a Chrome; ECGError without one."""
         of_page = f'document.querySelector(".ecg-paper")?.picture?.("{kind}", {dpi})'
         content = page_value(self.page(), of_page)
         return content.encode() if kind == "svg" else base64.b64decode(content.partition(",")[2])
@@ -240,7 +238,10 @@ class ECGPaper(anywidget.AnyWidget):
         return re.sub(r"/\*(CSS|ESM|STATE)\*/", lambda found: parts[found[1]], self._template)
 
     def _ipython_display_(self) -> None:
-        still.display_with_still(self, "ECG on paper", lambda: self.picture("png", STILL_DPI), self.describe())
+        still.display_with_still(self, "ECG on paper", self._still, self.describe())
+
+    def _still(self) -> bytes:
+        return with_few_colors(self.picture("png", STILL_DPI))
 
     @traitlets.observe("recording", "flags")
     def _draw_recording(self, _) -> None:
