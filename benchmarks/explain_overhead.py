@@ -4,8 +4,8 @@
 
 Unrecorded and recorded runs of `embed` take turns in one process, on one thread. Times are processor time, which other
 work on the machine disturbs little. Median and range over rounds, of the time and of its ratio to the unrecorded run of
-the same round, for one ECG and for 16. Beside them `attention_summaries` and `roll_up`, which record the same and roll
-it up, and the largest difference between the recorded and the unrecorded heart token.
+the same round, for one ECG and for 16. Next to them `roll_up`, which records the same and rolls it up, and the largest
+difference between the recorded and the unrecorded heart token.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.explain.attention import attention_summaries, roll_up
+from lamae_toolkit.explain.attention import roll_up
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import golden_signal
@@ -41,7 +41,6 @@ def measure(model: LAMAE, batch: Batch, rounds: int) -> None:
     ways = {
         "unrecorded": lambda: model.embed(batch).heart,
         "recorded": recorded,
-        "attention_summaries": lambda: attention_summaries(model, batch),
         "roll_up": lambda: roll_up(model, batch),
     }
     off = float((ways["unrecorded"]() - recorded()).abs().max())

@@ -12,6 +12,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.evaluate import Evaluation, Split, codes_to_predict, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.attention import attention_by_layer, in_float32, latent_attention, recorded_embedding
 from lamae_toolkit.icd10 import label_matrix
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
@@ -106,3 +107,12 @@ def two_models(cohort: Store) -> list[Evaluation]:
         x = truth + np.random.default_rng(number).normal(0, noise, truth.shape)
         made.append(score_probe(probe, x, index, name=f"model {number}", n_bootstrap=50))
     return made
+
+
+@torch.inference_mode()
+def attention_summaries(model: LAMAE, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lead weights (b, h, l) and attention between leads (b, layers, h, l, l) of complete runs; 0 for absent leads."""
+    with in_float32(model):
+        weights, record = recorded_embedding(model, batch)
+    between = attention_by_layer(model, weights, latent_attention(record))
+    return weights, between * batch.lead_mask[:, None, None, :, None]

@@ -18,7 +18,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
 from lamae_toolkit.plots.ecg import ecg_figure, reconstruction_figure
 from lamae_toolkit.plots.ecg_report import NUMBERS, heart_token_section
-from lamae_toolkit.plots.evaluation import auroc_figure
+from lamae_toolkit.plots.evaluation import codes_figure
 from lamae_toolkit.plots.report import Section, write_report
 from lamae_toolkit.plots.terms import lead_terms_figure
 from lamae_toolkit.plots.training import learning_curve_figure
@@ -59,7 +59,7 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
             f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
             " from a bootstrap over patients. On its lead latents, LAMAE is above the random encoder by"
             f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC.",
-            [macro, auroc_figure([lamae, untrained]), lamae.table().rename(index=name_of).rename_axis(None)],
+            [macro, codes_figure(lamae, baseline=untrained), lamae.table().rename(index=name_of).rename_axis(None)],
         ),
     ]
     for row, what in chosen:

@@ -87,19 +87,6 @@ def lead_attention(attention: Float[Tensor, "b h i j"], leads: int) -> Float[Ten
     return reduce(rows, "b h l (k m) -> b h l k", "sum", k=leads)
 
 
-@torch.inference_mode()
-def attention_summaries(model: LAMAE, batch: Batch) -> tuple[Float[Tensor, "b h l"], Float[Tensor, "b layers h l k"]]:
-    """Lead weights and 12 x 12 latent attention of several ECGs at once.
-
-    An absent lead has the weight 0, and its row and its column of the attention are 0. A model without latent
-    attention gives 0 layers.
-    """
-    with in_float32(model):
-        weights, record = recorded_embedding(model, batch)
-    between = attention_by_layer(model, weights, latent_attention(record))
-    return weights, between * rearrange(batch.lead_mask, "b l -> b 1 1 l 1")
-
-
 def attention_by_layer(
     model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor]
 ) -> Float[Tensor, "b layers h l k"]:

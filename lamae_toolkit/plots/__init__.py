@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy(
         "plots.counterfactuals": "what_if_figure",
         "plots.ecg": "ecg_figure lead_bar_figure reconstruction_figure",
         "plots.embedding": "map_figure",
-        "plots.evaluation": "auroc_figure board_figure codes_figure",
+        "plots.evaluation": "board_figure codes_figure",
         "plots.lead_geometry": "geometry_figure",
         "plots.masks": "error_figure mask_figure",
         "plots.paper": "paper_figure",

@@ -1,7 +1,5 @@
 """Figures of predicted codes: all of them with their intervals, and one of them from its curves to its ECGs."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,7 +10,7 @@ from lamae_toolkit.evaluation.calibration import calibration_curve
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
 from lamae_toolkit.evaluation.thresholds import precision_recall_curve, roc_curve
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, error_bars, finish, shortened
+from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, SKY, VERMILION, error_bars, finish, shortened
 
 LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
 """Color and mark of a model and of the baseline."""
@@ -21,29 +19,6 @@ TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
 WITH, WITHOUT = 13, 14
 """Indices of the traces of ECGs with and without the code in `board_figure`; `customdata` holds their rows."""
-
-
-def auroc_figure(evaluations: Sequence[Evaluation], title: str = "") -> go.Figure:
-    """AUROC of each code with its 95 % interval, best first, for one model or several next to each other."""
-    order = evaluations[0].table().auroc.sort_values().index
-    figure = go.Figure()
-    for position, (evaluation, color) in enumerate(zip(evaluations, (BLUE, GRAY, VERMILION, GREEN), strict=False)):
-        table = evaluation.table().loc[order]
-        figure.add_scatter(
-            x=table.auroc,
-            y=np.arange(len(order)) - 0.18 * position,
-            error_x=error_bars(table, "auroc", "auroc_low", "auroc_high"),
-            mode="markers",
-            marker={"color": color, "size": 8, "symbol": ("circle", "diamond", "square", "cross")[position]},
-            name=f"{evaluation.name}, macro {evaluation.auroc.macro()}",
-            customdata=np.stack([table.positives, table.auprc, table.prevalence], axis=1),
-            hovertemplate="AUROC %{x:.3f}, AUPRC %{customdata[1]:.3f} (prevalence %{customdata[2]:.3f},"
-            " %{customdata[0]:.0f} ECGs)<extra></extra>",
-        )
-    figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing")
-    figure.update_yaxes(tickvals=np.arange(len(order)), ticktext=[name_of(code) for code in order])
-    figure.update_xaxes(title_text="AUROC on unseen patients, 95 % interval")
-    return finish(figure, title, height=32 * len(order) + 160)
 
 
 def codes_figure(

@@ -12,7 +12,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
-from lamae_toolkit.explain.attention import attention_summaries, lead_attention, roll_up
+from lamae_toolkit.explain.attention import lead_attention, roll_up
 from lamae_toolkit.explain.encoded import attention_summary
 from lamae_toolkit.model.baselines import AverageJoint, IndependentMAE
 from lamae_toolkit.model.hooks import record_attention
@@ -20,7 +20,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.plots.attention import lead_attention_figure
 from lamae_toolkit.plots.ecg import ecg_figure, lead_bar_figure, reconstruction_figure
 from lamae_toolkit.plots.training import learning_curve_figure
-from small_models import SMALL
+from small_models import SMALL, attention_summaries
 
 
 def test_attention_between_leads_is_the_roll_up_that_is_documented():

@@ -16,7 +16,7 @@ from lamae_toolkit.evaluation.calibration import Calibration, wilson_interval
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.evaluate import Evaluation, score_probe
 from lamae_toolkit.evaluation.linear_probe import Probe, predict
-from lamae_toolkit.explain.attention import attention_summaries, roll_up
+from lamae_toolkit.explain.attention import roll_up
 from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.explain.lead_shapley import attribute_leads
 from lamae_toolkit.plots.lead_geometry import DISCS, NAMES, POSITIONS, geometry_figure, show_values
@@ -27,7 +27,7 @@ from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
 from lamae_toolkit.widgets.lead_explorer.changes import Changes
 from lamae_toolkit.widgets.lead_explorer.controls import SHARE, TERMS
 from lamae_toolkit.widgets.lead_explorer.widget import LeadExplorer
-from small_models import ONE_BLOCK, probe_of
+from small_models import ONE_BLOCK, attention_summaries, probe_of
 
 FOUR, EIGHT = ("I", "II", "V1", "V5"), ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
