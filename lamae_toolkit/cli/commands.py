@@ -41,6 +41,12 @@ def demo_command(arguments: argparse.Namespace) -> None:
     print(f"Open {arguments.out.resolve() / 'report.html'} in a browser.")
 
 
+def app_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.widgets.app.server import serve
+
+    serve(arguments.folder, arguments.checkpoint, arguments.port)
+
+
 def simulate_command(arguments: argparse.Namespace) -> None:
     store = simulate_store(arguments.out, arguments.ecgs, arguments.seed, sampling_rate_hz=arguments.sampling_rate_hz)
     print(f"{len(store)} ECGs of {store.index.patient_id.nunique()} patients in {arguments.out}.")

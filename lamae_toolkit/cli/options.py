@@ -237,7 +237,7 @@ def textbook(sub: CommandParser) -> None:
 COMMANDS = {
     "demo": Command(demo, "commands.demo_command"),
     "explain": Command(explain, "commands.explain_command"),
-    "app": Command(app, "app.app_command"),
+    "app": Command(app, "commands.app_command"),
     "prepare": Command(prepare),
     "simulate": Command(simulate, "commands.simulate_command"),
     "pretrain": Command(pretrain, "commands.pretrain_command"),

@@ -7,13 +7,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lamae_toolkit.cli.app import NOTEBOOK, write_app_notebook
 from lamae_toolkit.cli.main import main
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.widgets.app.folder import ECGFolder, read_uploaded
 from lamae_toolkit.widgets.app.page import ECGApp
+from lamae_toolkit.widgets.app.server import NOTEBOOK, write_app_notebook
 from lamae_toolkit.widgets.base.browser_files import BrowserFiles
 from lamae_toolkit.widgets.lead_explorer import widget as lead_explorer
 from small_models import ONE_BLOCK, probe_of

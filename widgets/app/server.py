@@ -1,11 +1,9 @@
-"""What `lamae app` does: it serves the lead explorer for a folder of ECGs, on this computer only."""
+"""Serving the lead explorer for a folder of ECGs, on this computer only."""
 
-import argparse
 import logging
 import secrets
 import socket
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 from lamae_toolkit._lazy import missing_extra
@@ -13,7 +11,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.pretrained import CONFIG_FILE
 from lamae_toolkit.widgets.app.folder import UPLOAD_MB, ECGFolder
 
-TEMPLATE = files("lamae_toolkit.widgets.app") / "template"
+TEMPLATE = Path(__file__).parent / "template"
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
 """The extensions of JupyterLab that the page needs; all others would take seconds to load."""
 LOOPBACK = "127.0.0.1"
@@ -27,11 +25,11 @@ POLICY = (
 CELL = "from lamae_toolkit.widgets.app.page import ECGApp\n\nECGApp({folder!r}, {checkpoint!r})"
 
 
-def app_command(arguments: argparse.Namespace) -> None:
-    """Serve until Ctrl-C."""
-    ecgs = ECGFolder(arguments.folder)
-    if not (arguments.checkpoint / CONFIG_FILE).is_file():
-        raise ECGError(f"There is no checkpoint in {arguments.checkpoint}; give the folder of a model.")
+def serve(folder: Path, checkpoint: Path, port: int) -> None:
+    """Serve until Ctrl-C; port: 0 takes any free one. ECGError without a checkpoint, or if the port is in use."""
+    ecgs = ECGFolder(folder)
+    if not (checkpoint / CONFIG_FILE).is_file():
+        raise ECGError(f"There is no checkpoint in {checkpoint}; give the folder of a model.")
     try:
         from voila.app import Voila
     except ModuleNotFoundError as error:
@@ -39,17 +37,17 @@ def app_command(arguments: argparse.Namespace) -> None:
     if ecgs.left_out:
         print(f"Left out, since they point outside the folder: {ecgs.left_out} files.")
     if not ecgs:
-        print(f"{arguments.folder} holds no ECG; ECGs can be uploaded.")
-    port, token = _port(arguments.port), secrets.token_urlsafe(32)
+        print(f"{folder} holds no ECG; ECGs can be uploaded.")
+    port, token = _port(port), secrets.token_urlsafe(32)
 
     class App(Voila):
         def launch_browser(self) -> None:
             """Called when the server listens: print the address for the user to open."""
             print(f"Open http://{LOOPBACK}:{port}/?token={token}\nStop with Ctrl-C.", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="lamae_app_") as folder:
-        notebook = Path(folder) / NOTEBOOK
-        write_app_notebook(notebook, ecgs.root, arguments.checkpoint.resolve())
+    with tempfile.TemporaryDirectory(prefix="lamae_app_") as temporary:
+        notebook = Path(temporary) / NOTEBOOK
+        write_app_notebook(notebook, ecgs.root, checkpoint.resolve())
         app = App(config=_config(notebook, port, token), log_level=logging.ERROR)
         app.initialize([])
         app.template_paths.insert(0, str(TEMPLATE))
