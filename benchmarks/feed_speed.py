@@ -17,6 +17,7 @@ disk is read. --trace FOLDER: a trace of each way, to be looked at in Perfetto o
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.presets import SIZES
 from lamae_toolkit.training.step import RuntimeConfig
-from measuring import idle_share, machine, median_and_range, tiled_store, trace, training_step, wait
+from measuring import Section, head, idle_share, machine, median_and_range, row, tiled_store, trace, training_step, wait
 
 AGAIN, DUE = "the same again", "read when due"
 WAYS = (AGAIN, DUE, "resident", "streamed")
@@ -116,8 +117,8 @@ def print_shuffling(batch: int) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure the sizes that are asked for."""
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the sizes that are asked for; returns how many failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", nargs="+", choices=("demo", *SIZES), default=["demo"])
@@ -128,24 +129,28 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--trace", type=Path, default=None)
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no size begins")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     here = DistributedContext(0, 1, torch.device(chosen.device))
+    section = Section(chosen.budget)
     print(
         f"{machine(here.device, chosen.threads)}, batches of {chosen.batch} of {chosen.ecgs} ECGs,"
-        f" {chosen.steps} steps, {chosen.rounds} rounds{', from the disk' if chosen.cold else ''}"
+        f" {chosen.steps} steps, {chosen.rounds} rounds{', from the disk' if chosen.cold else ''}",
+        flush=True,
     )
     print_shuffling(chosen.batch)
     with tempfile.TemporaryDirectory() as folder:
         drawn = np.random.default_rng(0).normal(0, 300, (200, 12, 1000)).astype(np.int16)
         tiled_store(Path(folder) / "store", drawn, chosen.ecgs)
         for size in chosen.size:
-            config = LAMAEConfig() if size == "demo" else SIZES[size](chosen.ecgs).model
-            report(size, trained(config, here), Path(folder) / "store", here, chosen)
+            print(*section.rows(size, 1, report, size, Path(folder) / "store", here, chosen), sep="\n", flush=True)
+    return section.failed
 
 
-def report(size: str, step: Callable, folder: Path, here: DistributedContext, chosen: argparse.Namespace) -> None:
-    """Measure one size in all ways, in turns, and print its table."""
+def report(size: str, folder: Path, here: DistributedContext, chosen: argparse.Namespace) -> tuple[str, ...]:
+    """The table of one size, measured in all ways, in turns."""
+    step = trained(LAMAEConfig() if size == "demo" else SIZES[size](batch_size=chosen.batch).model, here)
     shuffle, device = Shuffle(np.arange(chosen.ecgs), chosen.batch, 0), here.device
     steps = {"training": (step, chosen.steps), "alone": (lambda batch: None, 10 * chosen.steps)}
     passes: dict[tuple[str, str], list[Pass]] = {(way, job): [] for way in WAYS for job in steps}
@@ -166,14 +171,15 @@ def report(size: str, step: Callable, folder: Path, here: DistributedContext, ch
                 chosen.trace.mkdir(parents=True, exist_ok=True)
                 file = chosen.trace / f"{size} {way}.json".replace(" ", "_")
                 file.write_text(json.dumps({"traceEvents": events}), encoding="utf-8")
-    print(f"\n{size:16} {'ms per step':>26} {'waits, %':>24} {'ECGs/s of the feed alone':>28} {'idle, %':>8}")
+    lines = ["", head(size, "ms per step", "waits, %", "ECGs/s of the feed alone", "idle, %")]
     for way in WAYS:
         taken, alone = passes[way, "training"], passes[way, "alone"]
         step_ms = median_and_range([1e3 * one.step_s for one in taken], 1)
         waits = median_and_range([100 * one.waited_s / one.step_s for one in taken])
         rate = "" if way == AGAIN else median_and_range([chosen.batch / one.step_s for one in alone], 0)
-        print(f"{way:16} {step_ms:>26} {waits:>24} {rate:>28} {f'{100 * idle[way]:.1f}' if way in idle else '':>8}")
+        lines.append(row(way, step_ms, waits, rate, f"{100 * idle[way]:.1f}" if way in idle else ""))
+    return tuple(lines)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(1 if main() else 0)

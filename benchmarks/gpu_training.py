@@ -4,11 +4,11 @@
     torchrun --nproc-per-node 8 benchmarks/gpu_training.py         # the recipes alone, on eight
     python benchmarks/gpu_training.py --device cpu [--quick]       # the same code on a CPU
 
-First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.training.presets` on
-its fastest
-path: throughput, share of the matrix ceiling (MFU: operations that the model needs, counted, over seconds, over the
-ceiling), milliseconds of each part of a step (CUDA events), memory, and the share of time in which the GPU does nothing
-(torch.profiler), with ECGs from the store and with one batch that is there already: the difference is waiting for data.
+First two ceilings: copying memory, and a large matrix product. Then each recipe of `lamae_toolkit.training.presets`,
+compiled (`--ways plain compiled`: without torch.compile, too): throughput, share of the matrix ceiling (MFU: operations
+that the model needs, counted, over seconds, over the ceiling), milliseconds of each part of a step (CUDA events),
+memory, and the share of time in which the GPU does nothing (torch.profiler), with ECGs from the store and with one
+batch that is there already: the difference is waiting for data.
 Last, each choice on and off next to the plain float32 path, in turns, with how far its results are from it.
 
 Batches that do not fit are computed in parts. ECGs are simulated, 20,000 on a GPU, unless --store names a cohort.
@@ -16,6 +16,7 @@ Batches that do not fit are computed in parts. ECGs are simulated, 20,000 on a G
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
@@ -28,14 +29,15 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.training.distributed import DistributedContext, distributed_training
+from lamae_toolkit.training.distributed import DistributedContext, distributed_training, world_size
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import RuntimeConfig
 from lamae_toolkit.training.trainer import TrainConfig
-from measuring import in_turns, machine, median_and_range, spent
+from measuring import Section, head, in_turns, machine, median_and_range, row, spent
 from training_ways import FAST, PLAIN, Training, Way, batches, cohort, ecgs_per_s, idle_share, parts_ms, ways
 
 MIMIC_ECGS = 800_000
+WAYS = {"plain": replace(FAST, compiled=False), "compiled": FAST}
 PARTS = ("data", "mask", "forward", "backward", "optimizer")
 QUICK = Size(
     LAMAEConfig(width=24, heads=2, pooling_heads=2, encoder_depth=1, decoder_width=16),
@@ -78,9 +80,9 @@ def fitted(size: Size, batch: Batch, way: Way, processes: DistributedContext) ->
 def recipe_rows(
     name: str,
     size: Size,
+    way: Way,
     store: Store,
     ceiling: float,
-    way: Way,
     steps: int,
     rounds: int,
     processes: DistributedContext,
@@ -119,16 +121,16 @@ def recipe_rows(
         f"{idle:.1%}",
         f"{idle_alone:.1%}",
     )
-    return _row(speed), _row(where)
+    return row(*speed), row(*where)
 
 
 def recipes(
-    sizes: dict[str, Size],
+    sizes: dict[str, tuple[Size, Way]],
     store: Store,
     ceiling: float,
-    way: Way,
     steps: int,
     rounds: int,
+    section: Section,
     processes: DistributedContext,
 ) -> None:
     """Print the two tables of recipes, each row of the first as soon as it is there: a GPU's time may end before."""
@@ -148,16 +150,17 @@ def recipes(
     )
     where = ("recipe", *(f"{part} ms" for part in PARTS), "step ms", "idle", "idle with one batch")
     found = []
-    print(f"\n{_head(speed)}")
-    for name, size in sizes.items():
-        row, parts = _survived(name, processes, recipe_rows, name, size, store, ceiling, way, steps, rounds, processes)
-        print(row, flush=True)
+    print(f"\n{head(*speed)}", flush=True)
+    for name, (size, way) in sizes.items():
+        arguments = name, size, way, store, ceiling, steps, rounds, processes
+        line, parts = section.rows(name, 2, recipe_rows, *arguments)
+        print(line, flush=True)
         found.append(parts)
-    print("\n" + "\n".join((_head(where), *found)), flush=True)
-    compiled = " With torch.compile: `lamae pretrain --size ... --compile`." if way.compiled else ""
+    print("\n" + "\n".join((head(*where), *found)))
     print(
-        f"\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
-        f" sent meanwhile; torchrun measures it.{compiled}"
+        "\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
+        " sent meanwhile; torchrun measures it. Compiled: `lamae pretrain --size ... --compile`.",
+        flush=True,
     )
 
 
@@ -166,7 +169,7 @@ def choice_row(
 ) -> tuple[str]:
     """A row of Markdown: how much faster one way is than the plain one, and how far its results are from it."""
     if way.graphs and batch.lead_mask.device.type != "cuda":
-        return (_row((name, "needs a GPU", "", "", "", "", "")),)
+        return (row(name, "needs a GPU", "", "", "", "", ""),)
     plain, other = Training(size, PLAIN, processes), Training(size, way, processes)
     loss, gradient, change = plain.first_step(batch)
     loss_here, gradient_here, change_here = other.first_step(batch, gradient)
@@ -185,46 +188,26 @@ def choice_row(
     )
     rate = statistics.median(len(batch) / time.clock_s for time in taken["other"])
     cells = (name, f"{rate:,.3g}", median_and_range(clock), median_and_range(processor))
-    return (_row((*cells, *(f"{value:.0e}" for value in far))),)
+    return (row(*cells, *(f"{value:.0e}" for value in far)),)
 
 
-def choices(size: Size, store: Store, backend: str, rounds: int, seconds: float, processes: DistributedContext) -> None:
+def choices(
+    size: Size, store: Store, backend: str, rounds: int, seconds: float, section: Section, processes: DistributedContext
+) -> None:
     """Print the table of choices."""
     with batches(store, size.train.batch_size, processes, "one batch") as same:
         batch = next(same)
-    head = ("way", "ECGs/s", "times as fast as plain", "the same in processor time", "loss", "gradient", "update")
-    print(f"\n{_head(head)}")
+    columns = ("way", "ECGs/s", "times as fast as plain", "the same in processor time", "loss", "gradient", "update")
+    print(f"\n{head(*columns)}")
     for name, way in ways().items():
         way = replace(way, backend=backend)
-        row, *_ = _survived(name, processes, choice_row, name, size, way, batch, rounds, seconds, processes)
-        print(row, flush=True)
+        arguments = name, size, way, batch, rounds, seconds, processes
+        (line,) = section.rows(name, 1, choice_row, *arguments)
+        print(line, flush=True)
     print(
         "\nLoss, gradient and update: difference from the plain float32 path in the first step, as a share of it; the"
         " update from the same gradients. Processor time says something on a CPU only."
     )
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _head(cells: tuple[str, ...]) -> str:
-    return f"{_row(cells)}\n{'|---' * len(cells)}|"
-
-
-def _survived(
-    name: str, processes: DistributedContext, function: Callable[..., tuple[str, ...]], *arguments
-) -> tuple[str, ...]:
-    """The rows that a function returns, or in each of two why it failed: that must not cost others a GPU's time."""
-    try:
-        return function(*arguments)
-    except Exception as error:
-        if processes.world_size > 1:  # the others would wait for this one for ever
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        message = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-        return (_row((name, f"failed: {type(error).__name__}: {message}")),) * 2
 
 
 @contextmanager
@@ -237,11 +220,14 @@ def _only(processes: DistributedContext):
             yield
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print all tables."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print all tables; returns how many rows failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--recipes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["compiled"], help="of the recipes, on a GPU")
+    parser.add_argument("--no-choices", action="store_true", help="the ceilings and the recipes alone")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no row begins")
     parser.add_argument("--batch", type=int, help="ECGs a step; 1024 on a GPU, 8 on a CPU")
     parser.add_argument("--choices-recipe", choices=SIZES, help="base on a GPU, small on a CPU")
     parser.add_argument("--choices-batch", type=int, help="256 on a GPU, 8 on a CPU")
@@ -264,16 +250,19 @@ def main(arguments: list[str] | None = None) -> None:
         made, one, steps, rounds, seconds, batch = {"toy": QUICK}, QUICK, 2, 1, 0.0, 8
     backend = "aot_eager" if chosen.quick and not on_gpu else "inductor"
     ecgs = max(20_000 if on_gpu and not chosen.quick else 64, 4 * batch)
+    section = Section(chosen.budget, alone=world_size() == 1)  # else the others would wait for one that failed
     with distributed_training(chosen.device) as processes, _only(processes), tempfile.TemporaryDirectory() as folder:
-        print(f"{machine(processes.device, chosen.threads)}, {processes.world_size} process(es)")
+        print(f"{machine(processes.device, chosen.threads)}, {processes.world_size} process(es)\n", flush=True)
         store = cohort(Path(folder), chosen.store, ecgs)
         ceiling = ceilings(processes.device, chosen.quick, min(seconds, 1.0))
         # On a CPU the recipes are computed in float32, and no compiler is waited for.
-        way = FAST if on_gpu else replace(PLAIN, fused_attention=True)
-        recipes(made, store, ceiling, way, steps, rounds, processes)
-        if processes.world_size == 1:
-            choices(one, store, backend, rounds, seconds, processes)
+        used = {way: WAYS[way] for way in chosen.ways} if on_gpu else {"plain": replace(PLAIN, fused_attention=True)}
+        named = {f"{name}, {way}": (size, used[way]) for way in used for name, size in made.items()}
+        recipes(named, store, ceiling, steps, rounds, section, processes)
+        if processes.world_size == 1 and not chosen.no_choices:
+            choices(one, store, backend, rounds, seconds, section, processes)
+    return section.failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(1 if main() else 0)

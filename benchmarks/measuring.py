@@ -5,6 +5,7 @@ import platform
 import statistics
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,46 @@ def in_turns(
 def median_and_range(values: Sequence[float], digits: int = 2) -> str:
     """The median, and from where to where the values lie."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+class Section:
+    """The rows of a benchmark: none begins after so many seconds, and one that fails does not end the others.
+
+    alone: whether this process may go on by itself after an error. failed: how many rows have failed.
+    """
+
+    def __init__(self, seconds: float = float("inf"), alone: bool = True) -> None:
+        self.seconds, self.alone, self.failed, self.start = seconds, alone, 0, time.perf_counter()
+
+    def left_s(self) -> float:
+        """The seconds that are left."""
+        return self.seconds - (time.perf_counter() - self.start)
+
+    def rows(self, name: str, count: int, function: Callable[..., tuple[str, ...]], *arguments) -> tuple[str, ...]:
+        """The `count` rows that a function returns, or as many that say why there are none."""
+        if self.left_s() <= 0:
+            return (row(name, f"skipped: {self.seconds:g} s are over"),) * count
+        try:
+            return function(*arguments)
+        except Exception as error:
+            if not self.alone:
+                raise
+            self.failed += 1
+            traceback.print_exc()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            message = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+            return (row(name, f"failed: {type(error).__name__}: {message}"),) * count
+
+
+def row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def head(*cells: str) -> str:
+    """The first two lines of a Markdown table."""
+    return f"{row(*cells)}\n{'|---' * len(cells)}|"
 
 
 def trace(function: Callable[[], object], device: torch.device | str = "cpu", memory: bool = False) -> list[dict]:

@@ -15,6 +15,7 @@ import torch
 
 from lamae_toolkit.evaluation.linear_probe import fit_probe
 from lamae_toolkit.evaluation.metrics import auroc_and_auprc, patient_bootstrap
+from measuring import head, machine, row
 
 
 def random_cohort(ecgs: int, features: int, codes: int, device: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +39,7 @@ def random_cohort(ecgs: int, features: int, codes: int, device: str) -> tuple[np
 
 
 def main() -> None:
+    """Print what the probe and its intervals take."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ecgs", type=int, default=800_000)
@@ -52,19 +54,21 @@ def main() -> None:
     train, validation, test = np.split(rows, [int(0.7 * chosen.ecgs), int(0.8 * chosen.ecgs)])
     names = [f"code {number}" for number in range(chosen.codes)]
 
+    print(f"{machine(chosen.device, chosen.threads)}: {chosen.ecgs} ECGs, {chosen.features} features\n")
+    print(head("", "s"), flush=True)
     start = time.perf_counter()
     probe = fit_probe(x, labels, names, train, validation, Cs=(0.001, 0.01, 0.1), device=chosen.device)
     fitted = time.perf_counter()
+    print(row(f"probe of {chosen.codes} codes", f"{fitted - start:.1f}"), flush=True)
     counts = patient_bootstrap(test // 5, chosen.n_bootstrap)
     scores, _ = auroc_and_auprc(labels[test], probe.logits(x[test]), counts, device=chosen.device)
     scored = time.perf_counter()
-    if torch.cuda.is_available() and chosen.device.startswith("cuda"):
-        name, peak = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated()
+    print(row(f"{chosen.n_bootstrap} resamples of AUROC and AUPRC", f"{scored - fitted:.1f}"))
+    if chosen.device.startswith("cuda"):
+        peak = torch.cuda.max_memory_allocated()
     else:
-        name, peak = f"CPU, {chosen.threads} threads", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"{name}, torch {torch.__version__}: {chosen.ecgs} ECGs, {chosen.features} features, {chosen.codes} codes")
-    print(f"probe {fitted - start:.1f} s, {chosen.n_bootstrap} resamples of AUROC and AUPRC {scored - fitted:.1f} s")
-    print(f"peak {peak / 2**30:.2f} GiB; macro AUROC {scores.macro()}, C = {probe.C:g}")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"\nPeak {peak / 2**30:.2f} GiB; macro AUROC {scores.macro()}, C = {probe.C:g}.")
 
 
 if __name__ == "__main__":

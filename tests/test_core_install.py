@@ -109,13 +109,19 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def run_with_core_only(code: str, folder: Path) -> subprocess.CompletedProcess:
+def block_all_but_the_core() -> str:
+    """The code that blocks every package that the core does not need."""
     core = closure([Requirement(text).name for text in PROJECT["dependencies"]]) | {"lamae-toolkit"}
     distributions = packages_distributions()
     blocked = {name for name, owners in distributions.items() if not {normal(one) for one in owners} & core}
     assert {"plotly", "wfdb", "pydicom", "matplotlib", "anywidget"} <= blocked
-    code = f"BLOCKED = {blocked!r}\n{BLOCK}\n{code}"
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    return f"BLOCKED = {blocked!r}\n{BLOCK}\n"
+
+
+def run_with_core_only(code: str, folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", block_all_but_the_core() + code], cwd=folder, capture_output=True, text=True
+    )
 
 
 @pytest.mark.timeout(300)

@@ -1,7 +1,9 @@
 """Batches are the same for every data location, and the prefetching thread ends with the training loop."""
 
+import sys
 import threading
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,14 +11,16 @@ import torch
 
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.training import loader
-from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, data_location, load, load_batches
-from lamae_toolkit.training.step import RuntimeConfig, gradients
-from lamae_toolkit.training.trainer import optimizer, read_log
-from small_models import TEN, TO_TRAIN, run, same_bits, without_speed
+from lamae_toolkit.training.step import RuntimeConfig
+from lamae_toolkit.training.trainer import read_log
+from small_models import run, same_bits, without_speed
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import cuda_checks
 
 CPU = torch.device("cpu")
 ALONE = DistributedContext(0, 1, CPU)
@@ -186,36 +190,7 @@ def test_an_interrupted_streamed_run_resumes_exactly(cohort, tmp_path, monkeypat
 
 
 @needs_gpu
-@pytest.mark.parametrize("location", ["resident", "streamed"])
-def test_on_a_gpu_batches_are_those_of_a_cpu(gappy, location):
-    shuffle, steps, gpu = Shuffle(np.arange(45), 8, 2), range(2, 30), DistributedContext(0, 1, torch.device("cuda"))
-    with load_batches(gappy, shuffle, steps, gpu, location, progress=False) as batches:
-        fed = list(batches)
-    for step, batch in zip(steps, fed, strict=True):
-        plain = gappy.batch(shuffle.rows_of(step))
-        assert batch.signal_mv.is_cuda and torch.equal(batch.signal_mv.cpu(), plain.signal_mv)
-        assert torch.equal(batch.lead_mask.cpu(), plain.lead_mask)
-
-
-@needs_gpu
-@pytest.mark.parametrize("location", ["resident", "streamed"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_no_step_waits_for_the_gpu(gappy, location, precision):
-    gpu = DistributedContext(0, 1, torch.device("cuda"))
-    model = random_encoder(TO_TRAIN).to(gpu.device).train()
-    optim, generator = optimizer(model, TEN), torch.Generator(gpu.device).manual_seed(0)
-    augment = Augmentation(crop_patches=20, scale_jitter=0.2, lead_dropout=0.2, noise_mv=0.02)
-    runtime = RuntimeConfig(gradient_accumulation_steps=2, precision=precision)
-    losses = []
-    with load_batches(gappy, Shuffle(np.arange(45), 8, 0), range(20), gpu, location, progress=False) as batches:
-        try:
-            for batch in batches:
-                optim.zero_grad(set_to_none=True)
-                batch = augment(batch, generator, TO_TRAIN.patch_samples)
-                losses.append(gradients(model, model, batch, generator, runtime, gpu))
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optim.step()
-                torch.cuda.set_sync_debug_mode("error")  # from the second step on, whatever waits fails
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    assert len(losses) == 20 and torch.stack(losses).isfinite().all()
+@pytest.mark.parametrize("name", cuda_checks.CHECKS)
+def test_on_a_gpu(name, tmp_path):
+    device = torch.device("cuda")
+    cuda_checks.CHECKS[name](device, cuda_checks.incomplete_store(tmp_path), tmp_path / name)
