@@ -9,18 +9,17 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
+from scipy.special import expit
 
-from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import ELECTRODES, LEADS, LEADS_FROM_ELECTRODES, LIMB_LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.ecg.recording import Recording, einthoven_error_mv
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import Probe, log_odds
-from lamae_toolkit.explain.attention import in_float32
+from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.explain.encoded import encode_ecg
+from lamae_toolkit.explain.reconstruction import as_read, reconstruct_masked
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.masking import named_lead_mask
 
 Change = Callable[[Recording], Recording]
 AS_RECORDED = "as recorded"
@@ -127,7 +126,6 @@ def _in_terms_of(
     return weights if np.abs(weights @ lead_matrix - wanted).max() < 1e-9 else None
 
 
-@torch.inference_mode()
 def leads_reconstructed(model: LAMAE, recording: Recording, leads: Sequence[str]) -> Recording:
     """The same ECG with these leads as the model reconstructs them from the others, at the model's rate and length.
 
@@ -137,17 +135,10 @@ def leads_reconstructed(model: LAMAE, recording: Recording, leads: Sequence[str]
     _check_recorded(recording, leads)
     if set(leads) >= set(recording.leads):
         raise ECGError("No lead would be left to reconstruct from; leave at least one out of the list.")
-    device = next(model.parameters()).device
-    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).select(recording.leads)
-    with in_float32(model):
-        batch = batch.to(device)
-        b, l, n, _ = model.patches(batch).shape
-        reconstructed_mv = model.reconstruct(batch, named_lead_mask((b, l, n), batch.leads, tuple(leads)).to(device))
-    chosen = torch.tensor([name in leads for name in batch.leads], device=device)[:, None]
-    signal_mv = (
-        torch.where(chosen, reconstructed_mv[0], batch.signal_mv[0, :, : reconstructed_mv.shape[2]]).cpu().numpy()
-    )
-    changed = replace(recording, signal_mv=signal_mv, sampling_rate_hz=model.config.sampling_rate_hz)
+    read, masked = as_read(recording, model.config), np.array([name in leads for name in recording.leads])[:, None]
+    mask = masked.repeat(read.signal_mv.shape[1] // model.config.patch_samples, axis=1)
+    (reconstruction,) = reconstruct_masked({"": model}, recording, mask).values()
+    changed = replace(read, signal_mv=np.where(masked, reconstruction.signal_mv, read.signal_mv))
     return changed.with_note(f"The model reconstructed {', '.join(leads)} from the other leads.")
 
 
@@ -197,15 +188,11 @@ def what_if(model: LAMAE, probe: Probe, recording: Recording, changes: Mapping[s
     """
     if AS_RECORDED in changes:
         raise ECGError(f"A change cannot have the name {AS_RECORDED!r}, which is the unchanged ECG; rename it.")
-    device = next(model.parameters()).device
     scenarios = {AS_RECORDED: recording} | {name: change(recording) for name, change in changes.items()}
-    rows = []
-    with in_float32(model), torch.inference_mode():
-        for changed in scenarios.values():
-            batch: Batch = collate([changed], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-            rows.append(log_odds(model.embed(batch), batch, probe)[0].numpy())
+    encoded = [encode_ecg(model, changed, probe) for changed in scenarios.values()]
+    rows = [one.log_odds(one.leads).numpy() for one in encoded]
     odds = pd.DataFrame(rows, index=pd.Index(scenarios, name="scenario"), columns=list(probe.codes))
-    tables = {"probability": 1 / (1 + np.exp(-odds)), "log_odds_difference": odds - odds.loc[AS_RECORDED]}
+    tables = {"probability": expit(odds), "log_odds_difference": odds - odds.loc[AS_RECORDED]}
     table = pd.concat(tables, axis=1, names=["value", "code"])
     table.attrs["note"] = normalization_note(model.config)
     return table

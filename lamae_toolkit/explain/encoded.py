@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -22,7 +22,7 @@ from lamae_toolkit.explain.attention import (
     rolled_up_attention,
 )
 from lamae_toolkit.explain.ecg_terms import LeadTerms
-from lamae_toolkit.explain.lead_subsets import present_leads
+from lamae_toolkit.explain.lead_subsets import batch_of
 from lamae_toolkit.explain.terms import check_additive, probe_bias, terms_of, terms_over_time
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
@@ -138,9 +138,7 @@ def encode_ecg(model: LAMAE, recording: Recording, probe: Probe | None = None) -
     The ECG is resampled to the model's rate; the first `config.duration_s` seconds are read. ECGError if the ECG has
     no usable lead.
     """
-    device = next(model.parameters()).device
-    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-    batch = batch.select(present_leads(batch))
+    batch = batch_of(model, recording)
     read = crop(recording, 0.0, min(model.config.duration_s, recording.duration_s))
     with in_float32(model):
         return EncodedECG(model, probe, read, batch, model.encode(batch))

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lamae_toolkit.data.batch import collate
 from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe
-from lamae_toolkit.explain.lead_subsets import present_leads, subset_log_odds
+from lamae_toolkit.explain.lead_subsets import batch_of, subset_log_odds
 from lamae_toolkit.explain.shapley import grouped, shapley_interactions, shapley_values, subset_members
 from lamae_toolkit.icd10 import column_of
 from lamae_toolkit.model.lamae import LAMAE
@@ -139,8 +138,6 @@ def attribute_leads(model: LAMAE, probe: Probe, recording: Recording) -> LeadAtt
         model, probe = lt.LAMAE.from_pretrained("lamae-mini-ptbxl"), lt.Probe.load("lamae-mini-ptbxl")
         print(lt.attribute_leads(model, probe, ecg).table(probe.codes[0]).round(2))
     """
-    device = next(model.parameters()).device
-    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s).to(device)
-    leads = present_leads(batch)
-    read = crop(recording.select(leads), 0.0, min(model.config.duration_s, recording.duration_s))
+    batch = batch_of(model, recording)
+    read = crop(recording.select(batch.leads), 0.0, min(model.config.duration_s, recording.duration_s))
     return LeadAttribution(read, probe.codes, subset_log_odds(model, probe, batch)[0].cpu().numpy())

@@ -9,8 +9,9 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import BY_LEAD, Probe, weights_by_lead
 from lamae_toolkit.explain.attention import in_float32
@@ -70,6 +71,15 @@ def _pooled(
     if probe.representation == "leads":
         return None
     return _heart(model, latents, lead_mask) if probe.representation == "heart" else _summary(latents, lead_mask)
+
+
+def batch_of(model: LAMAE, recording: Recording) -> Batch:
+    """One ECG as a model reads it, on the device of the model: the leads that it has, in the order of `LEADS`.
+
+    It is resampled to the model's rate, and its first `config.duration_s` seconds are read.
+    """
+    batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)
+    return batch.select(present_leads(batch)).to(next(model.parameters()).device)
 
 
 def present_leads(batch: Batch) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lamae_toolkit.data.batch import Batch, collate
+from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
@@ -22,6 +22,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, weights_by_lead
 from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.explain.ecg_terms import BIAS, TermsOverTime
+from lamae_toolkit.explain.lead_subsets import batch_of
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding, Latents
 from lamae_toolkit.model.pretrained import check_rate
@@ -56,11 +57,9 @@ def lead_terms(model: LAMAE, probe: Probe, ecg: Recording) -> pd.DataFrame:
         terms = lt.lead_terms(model, probe, ecg)
         print(terms.loc["I45.10"].round(2))
     """
-    batch = collate([ecg], model.config.sampling_rate_hz, model.config.duration_s).to(_device(model))
+    batch = batch_of(model, ecg)
     terms = batch_lead_terms(model, probe, batch)[0].numpy()
-    valid = batch.lead_mask[0].tolist()
-    leads = [lead for lead, is_valid in zip(batch.leads, valid, strict=True) if is_valid]
-    table = pd.DataFrame(terms[valid].T, index=pd.Index(probe.codes, name="code"), columns=leads)
+    table = pd.DataFrame(terms.T, index=pd.Index(probe.codes, name="code"), columns=list(batch.leads))
     return table.assign(**{BIAS: probe_bias(probe)})
 
 
@@ -152,7 +151,7 @@ def store_lead_terms(
     tables = []
     for start in tqdm(range(0, len(rows), batch_size), desc="lead terms", disable=not progress):
         chosen = rows[start : start + batch_size]
-        batch = store.batch(chosen).to(_device(model))
+        batch = store.batch(chosen).to(next(model.parameters()).device)
         of_store = store.index.iloc[chosen]
         ids = {name: of_store[name].to_numpy() for name in ("study_id", "patient_id")}
         tables.append(terms_table(model, probe, batch, pd.DataFrame(ids)))
@@ -166,7 +165,3 @@ def terms_table(model: LAMAE, probe: Probe, batch: Batch, ids: pd.DataFrame) -> 
     named = repeated.assign(code=np.tile(probe.codes, len(ids)))
     values = pd.DataFrame(terms, columns=list(batch.leads))
     return pd.concat([named, values], axis=1).assign(**{BIAS: np.tile(probe_bias(probe), len(ids))})
-
-
-def _device(model: LAMAE) -> torch.device:
-    return next(model.parameters()).device
