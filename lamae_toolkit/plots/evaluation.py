@@ -14,7 +14,8 @@ from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, SKY, VERMILION, erro
 
 LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
 """Color and mark of a model and of the baseline."""
-TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+TICKS = {0.0001: "0.01%", 0.001: "0.1%", 0.01: "1%", 0.1: "10%", 0.5: "50%"}
+TICKS |= {1 - tick: f"{100 - 100 * tick:g}%" for tick in list(TICKS)[:4]}
 """Probabilities that are named on an axis of log-odds."""
 MOST_POINTS, MOST_ECGS, LETTERS = 400, 1500, 44
 WITH, WITHOUT = 13, 14
@@ -100,63 +101,47 @@ def board_figure(
         if model is None:  # empty traces, so that a widget can fill them later
             figure.add_traces([go.Scatter(showlegend=False)] * 5, rows=[1, 1, 1, 1, 2], cols=[1, 1, 2, 2, 1])
         else:
-            _add_roc(figure, model, code, threshold, look)
-            _add_precision_recall(figure, model, code, threshold, look)
+            _add_curves(figure, model, code, threshold, look)
             _add_calibration(figure, model, code, look)
-    _add_guessing(figure, float(evaluation.predictions.of_code(code)[0].mean()))
+    prevalence = float(evaluation.predictions.of_code(code)[0].mean())
+    dotted = {"mode": "lines", "line": {"color": GRAY, "dash": "dot"}, "showlegend": False, "hoverinfo": "skip"}
+    for row, column, y in ((1, 1, [0, 1]), (1, 2, [prevalence, prevalence]), (2, 1, [0, 1])):
+        figure.add_scatter(x=[0, 1], y=y, row=row, col=column, **dotted)
+    figure.update_xaxes(range=[-0.01, 1], row=1).update_yaxes(range=[0, 1.02], row=1)
+    figure.update_layout(xaxis_title_text="the false positive rate (1 - specificity)", yaxis_title_text="sensitivity")
+    figure.update_xaxes(title_text="recall (sensitivity)", row=1, col=2)
+    figure.update_yaxes(title_text=f"precision at {prevalence:.1%} prevalence", row=1, col=2)
     _add_strip(figure, evaluation.predictions, code, threshold, opened)
     return finish(figure, title or name_of(code), height=760, hovermode="closest")
 
 
-def _add_roc(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
-    """Sensitivity against the false positive rate, with a mark at the threshold."""
-    curve = roc_curve(*model.predictions.of_code(code))
-    _add_curve(figure, curve, "false_positive_rate", "sensitivity", threshold, model.name, look, column=1)
-    figure.update_xaxes(title_text="the false positive rate (1 - specificity)", range=[-0.01, 1], row=1, col=1)
-    figure.update_yaxes(title_text="sensitivity", range=[0, 1.02], row=1, col=1)
-
-
-def _add_precision_recall(
-    figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]
-) -> None:
-    """Precision against recall, with a mark at the threshold."""
-    labels, probabilities = model.predictions.of_code(code)
-    curve = precision_recall_curve(labels, probabilities)
-    _add_curve(figure, curve, "recall", "precision", threshold, model.name, look, column=2)
-    figure.update_xaxes(title_text="recall (sensitivity)", range=[-0.01, 1], row=1, col=2)
-    figure.update_yaxes(title_text=f"precision at {labels.mean():.1%} prevalence", range=[0, 1.02], row=1, col=2)
-
-
-def _add_curve(
-    figure: go.Figure,
-    curve: pd.DataFrame,
-    x: str,
-    y: str,
-    threshold: float,
-    name: str,
-    look: tuple[str, str],
-    column: int,
-) -> None:
-    """A curve of thresholds, the strictest first, and its point where all ECGs of this probability are positive."""
+def _add_curves(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
+    """ROC and precision-recall curve, each with its point where all ECGs of this probability are predicted positive."""
     color, symbol = look
-    some = np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))
-    hover = f"threshold %{{customdata:.2%}}<br>{x.replace('_', ' ')} %{{x:.3f}}, {y} %{{y:.3f}}<extra></extra>"
-    for points, mode in ((curve.iloc[some], "lines"), (curve[curve.threshold >= threshold][-1:], "markers")):
-        figure.add_scatter(
-            x=points[x],
-            y=points[y],
-            customdata=points.threshold.clip(upper=1.0),
-            mode=mode,
-            hovertemplate=hover,
-            name=name,
-            legendgroup=name,
-            showlegend=False,
-            line={"color": color, "width": 2},
-            row=1,
-            col=column,
-            cliponaxis=mode == "lines",
-            marker={"color": color, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
-        )
+    data = model.predictions.of_code(code)
+    curves = (
+        (roc_curve(*data), "false_positive_rate", "sensitivity"),
+        (precision_recall_curve(*data), "recall", "precision"),
+    )
+    for column, (curve, x, y) in enumerate(curves, 1):
+        some = np.unique(np.linspace(0, len(curve) - 1, MOST_POINTS).astype(int))
+        hover = f"threshold %{{customdata:.2%}}<br>{x.replace('_', ' ')} %{{x:.3f}}, {y} %{{y:.3f}}<extra></extra>"
+        for points, mode in ((curve.iloc[some], "lines"), (curve[curve.threshold >= threshold][-1:], "markers")):
+            figure.add_scatter(
+                x=points[x],
+                y=points[y],
+                customdata=points.threshold.clip(upper=1.0),
+                mode=mode,
+                hovertemplate=hover,
+                name=model.name,
+                legendgroup=model.name,
+                showlegend=False,
+                line={"color": color, "width": 2},
+                row=1,
+                col=column,
+                cliponaxis=mode == "lines",
+                marker={"color": color, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": "black"}},
+            )
 
 
 def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
@@ -187,41 +172,25 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
     figure.update_yaxes(title_text="share with the code", range=[-0.02 * top, top], row=2, col=1)
 
 
-def _add_guessing(figure: go.Figure, prevalence: float) -> None:
-    """Guessing in each plot, and perfect calibration, as dotted lines."""
-    for row, column, y in ((1, 1, [0, 1]), (1, 2, [prevalence, prevalence]), (2, 1, [0, 1])):
-        figure.add_scatter(
-            x=[0, 1],
-            y=y,
-            mode="lines",
-            line={"color": GRAY, "dash": "dot"},
-            showlegend=False,
-            hoverinfo="skip",
-            row=row,
-            col=column,
-        )
-
-
 def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold: float, opened: int | None) -> None:
     """Every ECG at its probability, with the code above, without it below; the threshold; a ring around the opened one.
 
     Of more than MOST_ECGS of a kind, that many drawn at random are shown; the axis says so.
     """
     labels, probabilities = predictions.of_code(code)
-    draw = np.random.default_rng(0)
-    height = labels + draw.uniform(
-        -0.32, 0.32, len(labels)
-    )  # vertical jitter, so that points can be told apart and clicked
+    rng = np.random.default_rng(0)
+    height = labels + rng.uniform(-0.32, 0.32, len(labels))  # so that points can be told apart and clicked
     log_odds = logit(probabilities.clip(1e-6, 1 - 1e-6))
-    cell = {"row": 2, "col": 2, "mode": "markers", "showlegend": False}
+    cell = {"row": 2, "col": 2, "showlegend": False}
     more = ""
     for label, color, symbol in ((1, VERMILION, "diamond"), (0, SKY, "circle")):
         members = np.flatnonzero(labels == label)
         if len(members) > MOST_ECGS:
-            members, more = np.sort(draw.choice(members, MOST_ECGS, replace=False)), f", {MOST_ECGS} of each kind"
+            members, more = np.sort(rng.choice(members, MOST_ECGS, replace=False)), f", {MOST_ECGS} of each kind"
         figure.add_scatter(
             x=log_odds[members],
             y=height[members],
+            mode="markers",
             customdata=np.stack([predictions.rows, probabilities], axis=1)[members],
             marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.75},
             **cell,
@@ -231,29 +200,19 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
     figure.add_scatter(
         x=log_odds[ring],
         y=height[ring],
+        mode="markers",
         hoverinfo="skip",
         **cell,
         marker={"symbol": "circle-open", "size": 17, "color": "black", "line": {"width": 2}},
     )
     line = float(logit(np.clip(threshold, 1e-6, 1 - 1e-6)))
     figure.add_scatter(
-        x=[line, line],
-        y=[-0.5, 1.5],
-        mode="lines",
-        line={"color": "black", "dash": "dash"},
-        showlegend=False,
-        hoverinfo="skip",
-        row=2,
-        col=2,
+        x=[line, line], y=[-0.5, 1.5], mode="lines", line={"color": "black", "dash": "dash"}, hoverinfo="skip", **cell
     )
-    names = [
-        f"{tick:.2%}" if min(tick, 1 - tick) < 0.001 else f"{tick:.1%}" if min(tick, 1 - tick) < 0.01 else f"{tick:.0%}"
-        for tick in TICKS
-    ]
     figure.update_xaxes(
         title_text=f"predicted probability of each ECG{more}",
-        tickvals=logit(TICKS).tolist(),
-        ticktext=names,
+        tickvals=logit(list(TICKS)).tolist(),
+        ticktext=list(TICKS.values()),
         range=[log_odds.min() - 0.4, log_odds.max() + 0.4],
         zeroline=False,
         row=2,
