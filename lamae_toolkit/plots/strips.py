@@ -3,17 +3,21 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from scipy.special import logit
 
 from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.explain.ecg_terms import ranked_codes
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION, finish
+from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION, finish, shortened
 from lamae_toolkit.plots.lead_geometry import SHADES
 from lamae_toolkit.plots.paper_layout import level_mv, page
 
 PLOT_RATE_HZ = 250.0
 OFF = "#bbbbbb"
 SCALE = "<span style='color:#666666'>one line each 0.2 s and 0.5 mV</span>"
+SHARE_LIMIT = 1 / 3
+"""The share at which color and width end, the same for every ECG, so that even shares look even."""
 SHOWN_CODES, NAME_LETTERS = 8, 27
 
 
@@ -65,8 +69,7 @@ def strips_figure(recording: Recording, title: str = "") -> go.Figure:
     grid = {"gridcolor": PAPER_LINE, "showticklabels": False, "zeroline": False}
     figure.update_xaxes(range=[0, sheet.width_s], dtick=0.2, **grid)
     figure.update_yaxes(range=[bottom, top], dtick=0.5, **grid)
-    edges = sorted({strip.at_s for strip in sheet.strips} - {0.0})
-    for edge in edges:
+    for edge in {strip.at_s for strip in sheet.strips} - {0.0}:
         figure.add_vline(edge, line={"color": PAPER_BOLD})
     height, margin = 360 if title else 325, {"l": 5, "r": 5, "t": 40 if title else 5, "b": 5}
     return finish(figure, title, height, margin=margin, hovermode="closest")
@@ -77,13 +80,13 @@ def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | di
 
     figure: the figure or its dictionary (as for JSON), which plotly does not validate at each change.
     """
-    low, high, by_lead = float(weights.min()), float(weights.max()), weights.to_dict()
+    by_lead = weights.to_dict()
     *strips, names = figure["data"]
     words = []
     for strip in strips:
         lead, line = strip["name"], strip["line"]
         if lead in by_lead:
-            share = (by_lead[lead] - low) / max(high - low, 1e-9)
+            share = min(by_lead[lead] / SHARE_LIMIT, 1.0)
             # Line width as well as color, for the color-blind.
             line["color"], line["width"] = SHADES[round(share * (len(SHADES) - 1))], 1.1 + 1.1 * share
             words.append(f"<b>{lead}</b> {by_lead[lead]:.1%}")
@@ -97,15 +100,18 @@ def color_strips(figure: go.Figure | dict, weights: pd.Series) -> go.Figure | di
 def probabilities_figure(
     now: pd.Series,
     recorded: pd.Series,
+    usual: np.ndarray,
     intervals: pd.DataFrame | None = None,
     chosen: str | None = None,
     title: str = "Probabilities of the codes",
 ) -> go.Figure:
     """The probability of each code now (disc), next to that of the ECG as recorded, with all its leads (mark).
 
+    usual: the log-odds of each code's prevalence, in the order of the probabilities, as from `Probe.usual_log_odds`:
+    the codes that stand out most in the recorded ECG are shown, the one whose log-odds lie furthest above first.
     intervals: for the recorded ECG, a row per code, as from `Calibration.intervals`: how many patients with a similar
     probability had the code, as a line that the probability itself may lie outside of. chosen: a code that is shown in
-    any case. Only the codes with the highest probabilities of the recorded ECG are shown.
+    any case.
     """
     figure = go.Figure()
     figure.add_scatter(
@@ -127,18 +133,20 @@ def probabilities_figure(
     legend = {"y": -0.12, "yanchor": "top", "x": 1.0, "xanchor": "right", "font": {"size": 11}}
     finish(figure, title, height=310, margin={"l": 10, "r": 10, "t": 40, "b": 30}, legend=legend)
     figure.update_layout(title={"x": 0.01, "xref": "container"})
-    return show_probabilities(figure, now, recorded, intervals, chosen)
+    return show_probabilities(figure, now, recorded, usual, intervals, chosen)
 
 
 def show_probabilities(
     figure: go.Figure | dict,
     now: pd.Series,
     recorded: pd.Series,
+    usual: np.ndarray,
     intervals: pd.DataFrame | None = None,
     chosen: str | None = None,
 ) -> go.Figure | dict:
     """Give a figure of `probabilities_figure`, or its dictionary, other probabilities: faster than a new figure."""
-    codes = recorded.sort_values(ascending=False, kind="stable").index[:SHOWN_CODES].tolist()
+    ranked = ranked_codes(recorded.index.tolist(), logit(recorded.to_numpy()), usual)
+    codes = ranked.index[:SHOWN_CODES].tolist()
     if chosen is not None and chosen not in codes:
         codes[-1] = chosen
     codes.reverse()
@@ -164,8 +172,7 @@ def show_probabilities(
 
 
 def _name(code: str, probability: float, chosen: bool) -> str:
-    words = name_of(code)
-    short = words if len(words) <= NAME_LETTERS else words[: NAME_LETTERS - 1] + "…"
+    short = shortened(name_of(code), NAME_LETTERS)
     return f"{f'<b>{short}</b>' if chosen else short} {probability:.0%}"
 
 

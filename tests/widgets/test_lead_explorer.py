@@ -153,20 +153,24 @@ def test_ecg_is_colored_by_weight_and_names_leads_that_are_off_or_absent():
     texts = " ".join(figure.data[-1].text)
     assert "II off" in texts and "V2 absent" in texts and "<b>V1</b> 50.0%" in texts
     assert "one line each 0.2 s and 0.5 mV" in texts
+    even = weighted_strips_figure(simulated(FOUR), pd.Series({"I": 0.2, "V1": 0.21}))
+    assert np.ptp([trace.line.width for trace in even.data if trace.name in ("I", "V1")]) < 0.05, "fixed limits"
     assert len(figure.data) == 14 and sum(len(trace.y) for trace in figure.data) < 5100
 
 
 def test_probabilities_are_shown_next_to_those_as_recorded():
     now, recorded = pd.Series({"A": 0.9, "B": 0.2}), pd.Series({"A": 0.5, "B": 0.3})
     intervals = pd.DataFrame({"low": [0.4], "high": [0.7]}, index=["A"])
-    figure = probabilities_figure(now, recorded, intervals, "B")
+    figure = probabilities_figure(now, recorded, np.zeros(2), intervals, "B")
     interval, change, before, disc = figure.data
     assert list(interval.x) == [40, 70, None] and list(before.x) == [30, 50] and list(disc.x) == [20, 90]
     assert disc.marker.symbol == ("diamond", "circle") and list(change.x) == [30, 20, None, 50, 90, None]
-    assert show_probabilities(figure, now, recorded, None, "A").data[0].x == ()
+    assert show_probabilities(figure, now, recorded, np.zeros(2), None, "A").data[0].x == ()
     many = pd.Series(np.linspace(0.9, 0.1, 20), index=[f"code {number}" for number in range(20)])
-    assert len(probabilities_figure(many, many).data[3].x) == 8
-    assert "code 19" in probabilities_figure(many, many, None, "code 19").layout.yaxis.ticktext[0]
+    assert len(probabilities_figure(many, many, np.zeros(20)).data[3].x) == 8
+    assert "code 19" in probabilities_figure(many, many, np.zeros(20), None, "code 19").layout.yaxis.ticktext[0]
+    usual = np.array([0.0, -3.0])  # A is frequent, so that B at 30 % stands out more than A at 50 %
+    assert probabilities_figure(now, recorded, usual).layout.yaxis.ticktext[-1].startswith("B")
 
 
 def evaluated() -> Evaluation:

@@ -112,10 +112,9 @@ class LeadPanel:
         if view.terms is not None:
             self._show_terms(None)
         self._show_body()
-        probabilities = (view.summary.probabilities, view.recorded, view.intervals, view.code)
         if self._probabilities is None:
-            self._probabilities = plain(probabilities_figure(*probabilities))
-        show_probabilities(self._probabilities, *probabilities)
+            self._probabilities = plain(probabilities_figure(*view.of_probabilities))
+        show_probabilities(self._probabilities, *view.of_probabilities)
         words = f"Probabilities, in per cent: {_listed(100 * view.summary.probabilities)}"
         self._put("probabilities", self._probabilities, words, HALF_PX)
         self._plots.show(self._group, "attribution", None, words="Shapley values follow", stale=True, **self._about)

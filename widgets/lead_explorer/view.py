@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -27,7 +28,8 @@ class View:
 
     recorded_s: how long it was recorded. recording: what the model reads of it, with all its leads, after the changes.
     summary, terms: of the leads that are on; no terms without a probe that is a sum over leads. recorded: the
-    probabilities of the ECG as it was recorded, and their intervals, or None. attribution: of the leads that are on,
+    probabilities of the ECG as it was recorded, and their intervals, or None. usual: the log-odds of each code's
+    prevalence. attribution: of the leads that are on,
     once it is computed.
     """
 
@@ -39,6 +41,7 @@ class View:
     terms: LeadTerms | None
     recorded: pd.Series | None
     intervals: pd.DataFrame | None
+    usual: np.ndarray | None
     attribution: LeadAttribution | None
     tab: str
     code: str | None
@@ -65,6 +68,11 @@ class View:
             return self.attribution.table(self.code).attribution, "attribution"
         return None if self.terms is None else (self.terms.of_code(self.code).term, "term")
 
+    @property
+    def of_probabilities(self) -> tuple:
+        """The arguments of `probabilities_figure`."""
+        return self.summary.probabilities, self.recorded, self.usual, self.intervals, self.code
+
     def figures(self) -> list[go.Figure]:
         """All figures of the tab, the most important first."""
         body = [] if self.on_the_body is None else [geometry_figure(*self.on_the_body)]
@@ -78,11 +86,7 @@ class View:
             shown.append(lead_terms_figure(self.terms, self.code, self.attribution))
         elif self.attribution is not None:
             shown.append(attribution_figure(self.attribution, self.code))
-        return [
-            *shown,
-            *body,
-            probabilities_figure(self.summary.probabilities, self.recorded, self.intervals, self.code),
-        ]
+        return [*shown, *body, probabilities_figure(*self.of_probabilities)]
 
     def lines(self) -> list[str]:
         """The lines of Python that draw it, from `model`, `probe`, `recordings` and, for intervals, `calibration`."""
@@ -118,7 +122,7 @@ class View:
             }
             lines.append(f"figures.append(lt.plots.geometry_figure({values[self.on_the_body[1]]}))")
         intervals = "None" if self.intervals is None else "calibration.intervals(recorded)"
-        probabilities = f"summary.probabilities, recorded, {intervals}, {self.code!r}"
+        probabilities = f"summary.probabilities, recorded, probe.usual_log_odds(), {intervals}, {self.code!r}"
         return [*lines, f"figures.append(lt.plots.probabilities_figure({probabilities}))"]
 
     def _lines_of_shares(self) -> list[str]:

@@ -164,6 +164,7 @@ class LeadExplorer(Shell):
             terms,
             recorded,
             intervals,
+            None if self.probe is None else self.probe.usual_log_odds(),
             None if attribution is None else attribution.select(summary.leads),
             chosen.tab.value,
             chosen.code.value or next(iter(ranked), None),
