@@ -19,11 +19,12 @@ from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.ecg_terms import code_in_words, in_words, ranked_codes
 from lamae_toolkit.explain.encoded import encode_ecg
 from lamae_toolkit.explain.terms import check_additive
-from lamae_toolkit.files import write_json
+from lamae_toolkit.files import read_text, write_json
 from lamae_toolkit.icd10 import name_of
+from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.pretrained import WEIGHTS
+from lamae_toolkit.model.pretrained import CONFIG_FILE, WEIGHTS
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import RuntimeConfig
@@ -90,10 +91,12 @@ def _size(arguments: argparse.Namespace, ecgs: int) -> Size:
 
 
 def load_model(folder: Path) -> LAMAE:
-    """The model in this folder; a missing folder is not searched on the Hugging Face hub."""
+    """The model in this folder, LAMAE or its twin; a missing folder is not searched on the Hugging Face hub."""
     if not folder.is_dir():
         raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
-    return LAMAE.from_pretrained(folder)
+    config = folder / CONFIG_FILE
+    is_twin = config.is_file() and '"model": "IndependentMAE"' in read_text(config)
+    return (IndependentMAE if is_twin else LAMAE).from_pretrained(folder)
 
 
 def evaluate_command(arguments: argparse.Namespace) -> None:
@@ -152,7 +155,8 @@ def explain_command(arguments: argparse.Namespace) -> None:
         code = arguments.code or str(terms.ranked().index[0])
         print(in_words(terms), "", f"{name_of(code)}: {terms.sentence(code)}", sep="\n")
         sections = terms_sections(terms, code, text, [ECGPaper(terms.recording, terms=terms, code=code).page()])
-    sections.append(heart_token_section(encoded.attention_summary()))
+    if not isinstance(model, IndependentMAE):  # whose leads never meet
+        sections.append(heart_token_section(encoded.attention_summary()))
     out = arguments.out or Path(f"explain_{arguments.record.stem}.html")
     introduction = f"{arguments.record.name}, read by the model {arguments.checkpoint.name}."
     write_report(out, f"LAMAE on {arguments.record.stem}", introduction, sections)

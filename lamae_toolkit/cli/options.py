@@ -137,7 +137,7 @@ def embed(sub: CommandParser) -> None:
     """
     _add_source(sub)
     _add_checkpoint(sub)
-    sub.option("--out", Path, "file for the table (Parquet)", Path("embeddings.parquet"))
+    sub.option("--out", Path, "file for the table: .parquet or .csv", Path("embeddings.parquet"))
     add_reading(sub)
     _add_device(sub)
 

@@ -98,7 +98,7 @@ def audit_command(arguments: argparse.Namespace) -> None:
 def shipped_weights_command(arguments: argparse.Namespace) -> None:
     store = Store.open(arguments.store)
     metrics = train_small(arguments.out, store, model_name=arguments.model_name, device=arguments.device)
-    for name in ("superclasses, per_lead", "codes, per_lead"):
+    for name in ("superclasses, leads", "codes, leads"):
         print(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
     print(f"Copy {arguments.out / 'shipped'} to its destination.")
 

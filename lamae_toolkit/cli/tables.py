@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.store import META, Store
 from lamae_toolkit.ecg.io.read import find_ecgs
+from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import embed_rows
 from lamae_toolkit.evaluation.linear_probe import Probe
@@ -25,6 +27,7 @@ from lamae_toolkit.model.outputs import Embedding
 
 
 def embed_command(arguments: argparse.Namespace) -> None:
+    write = _table_writer(arguments.out)
     model = load_model(arguments.checkpoint)
     if (arguments.source / META).is_file():
         store = Store.open(arguments.source)
@@ -39,17 +42,18 @@ def embed_command(arguments: argparse.Namespace) -> None:
             files.append(file)
         embedding = Embedding(*(torch.cat(part) for part in zip(*parts, strict=True)))
         table = pd.DataFrame({"file": files})
-    table["heart"] = embedding.heart.numpy().tolist()
-    table["lead_weights"] = embedding.lead_weights.mean(dim=1).numpy().tolist()
-    with atomic_write(arguments.out) as partial:
-        table.to_parquet(partial)
+    heart, weights = embedding.heart.numpy(), embedding.lead_weights.mean(dim=1).numpy()
+    if arguments.out.suffix.lower() == ".csv":  # a column for each number; Parquet has columns of lists
+        names = [f"heart_{number}" for number in range(1, heart.shape[1] + 1)] + [f"weight_{lead}" for lead in LEADS]
+        table = pd.concat([table, pd.DataFrame(np.hstack([heart, weights]), columns=names)], axis=1)
+    else:
+        table = table.assign(heart=heart.tolist(), lead_weights=weights.tolist())
+    write(table)
     print(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 pooling weights, in {arguments.out}.")
 
 
 def lead_terms_command(arguments: argparse.Namespace) -> None:
-    suffix = arguments.out.suffix.lower()
-    if suffix not in (".parquet", ".csv"):
-        raise ECGError(f"{arguments.out.name} does not end in .parquet or .csv; give it one of these suffixes.")
+    write = _table_writer(arguments.out)
     model, probe = load_model(arguments.checkpoint).to(arguments.device), Probe.load(arguments.checkpoint)
     check_additive(probe)
     if (arguments.source / META).is_file():
@@ -58,13 +62,24 @@ def lead_terms_command(arguments: argparse.Namespace) -> None:
         ecgs = _ecgs_of_files(arguments, model, "lead terms")
         tables = [terms_table(model, probe, batch, pd.DataFrame({"file": [file]})) for file, batch in ecgs]
         table = pd.concat(tables, ignore_index=True)
-    with atomic_write(arguments.out) as partial:
-        if suffix == ".csv":
-            table.to_csv(partial, index=False)
-        else:
-            table.to_parquet(partial)
+    write(table)
     codes = len(probe.codes)
     print(f"{len(table) // codes} ECGs x {codes} codes: 12 lead terms and the bias, in log-odds, in {arguments.out}.")
+
+
+def _table_writer(out: Path) -> Callable[[pd.DataFrame], None]:
+    """How a table is written to this file, complete or not at all; ECGError if its suffix names no format."""
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        raise ECGError(f"{out.name} does not end in .parquet or .csv; give it one of these suffixes.")
+
+    def write(table: pd.DataFrame) -> None:
+        with atomic_write(out) as partial:
+            if out.suffix.lower() == ".csv":
+                table.to_csv(partial, index=False)
+            else:
+                table.to_parquet(partial)
+
+    return write
 
 
 def _ecgs_of_files(arguments: argparse.Namespace, model: LAMAE, what: str) -> Iterator[tuple[str, Batch]]:

@@ -113,3 +113,18 @@ def test_a_probe_without_terms_and_a_damaged_one_are_refused(files, tmp_path, ca
     out = tmp_path / "terms.csv"
     assert message in refused(capsys, "lead-terms", files, "--checkpoint", checkpoint, "--out", out)
     assert not out.exists()
+
+
+def test_the_twin_embeds_and_explains_too_and_a_csv_table_has_a_column_for_each_number(files, tmp_path, capsys):
+    twin = ["--checkpoint", "lamae-mini-ptbxl-independent"]
+    assert main(["embed", str(files), *twin, "--out", str(tmp_path / "twin.csv"), "--device", "cpu"]) == 0
+    table = pd.read_csv(tmp_path / "twin.csv")
+    weights = table[[f"weight_{lead}" for lead in lt.LEADS]].to_numpy()
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert (weights[1] > 0).sum() == 2 and {"file", "heart_1"} <= set(table)
+    assert main(["explain", str(files / "a.npz"), *twin, "--out", str(tmp_path / "twin.html")]) == 0
+    page = (tmp_path / "twin.html").read_text(encoding="utf-8")
+    assert "Lead terms of all codes" in page and "Share in the heart token" not in page
+    capsys.readouterr()
+    message = refused(capsys, "embed", files, *twin, "--out", tmp_path / "twin.xlsx")
+    assert message.endswith("twin.xlsx does not end in .parquet or .csv; give it one of these suffixes.")
