@@ -7,9 +7,10 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from lamae_toolkit.cli.options import reading
+from lamae_toolkit.cli.options import DEFAULT_WEIGHTS, reading
 from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
@@ -25,6 +26,8 @@ from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import CONFIG_FILE, WEIGHTS
+from lamae_toolkit.simulate.conditions import Patient
+from lamae_toolkit.simulate.simulator import simulate_ecg
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import RuntimeConfig
@@ -32,14 +35,24 @@ from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 
 
 def demo_command(arguments: argparse.Namespace) -> None:
-    from lamae_toolkit.experiments.demo import demo
+    from lamae_toolkit.experiments.demo import HTML_REPORT_FILE, demo
+    from lamae_toolkit.plots.ecg_report import terms_sections
+    from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 
-    metrics = demo(arguments.out, ecgs=arguments.ecgs, steps=arguments.steps, seed=arguments.seed)
+    report = (arguments.out / HTML_REPORT_FILE).resolve()
+    print(f"The report grows in {report}: open it in a browser in a few seconds, and reload it later.", flush=True)
+    code, random, weights = "I44.7", np.random.default_rng(0), WEIGHTS / DEFAULT_WEIGHTS
+    recording = simulate_ecg(Patient(0, 67.0, "F", (), 0), random, codes={code: 0.8}).recording
+    terms = encode_ecg(LAMAE.from_pretrained(weights), recording, Probe.load(weights)).lead_terms()
+    text = f"Simulated with this code, and read by the weights that come with the toolkit ({weights.name})."
+    paper = ECGPaper(terms.recording, terms=terms, code=code).page()
+    opening = terms_sections(terms, code, text, [paper], "A first ECG, by a model that is already trained")[:1]
+    metrics = demo(arguments.out, ecgs=arguments.ecgs, steps=arguments.steps, seed=arguments.seed, opening=opening)
     for evaluation in metrics["evaluations"]:
         print(f"{evaluation['name']:34} macro AUROC {interval(evaluation['macro_auroc'])}")
     difference = metrics["lamae_minus_random"]["macro_auroc_difference"]
     print(f"{'difference on lead latents':34}             {interval(difference)}")
-    print(f"Open {arguments.out.resolve() / 'report.html'} in a browser.")
+    print(f"{report} is complete: reload it in the browser.")
 
 
 def app_command(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,9 @@
 """The demo: a complete run, from simulated ECGs to ICD-10 codes of unseen patients and a report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +18,9 @@ from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 
+if TYPE_CHECKING:
+    from lamae_toolkit.plots.report import Section
+
 METRICS_FILE, HTML_REPORT_FILE = "metrics.json", "report.html"
 
 
@@ -27,6 +32,7 @@ def demo(
     seed: int = 0,
     n_bootstrap: int = 1000,
     progress: bool = True,
+    opening: Sequence["Section"] = (),
 ) -> dict:
     """The complete pipeline on simulated ECGs: simulate, pretrain, predict ICD-10 codes, inspect the leads, write a
     report.
@@ -35,18 +41,25 @@ def demo(
     AUROC about 0.91 for the heart token (random encoder: 0.82), 0.96 for the summary (random encoder: 0.90).
     Writes `out/store`, `out/checkpoint`, `out/log.jsonl`, `out/metrics.json` and `out/report.html`; a run that was
     interrupted resumes from its last checkpoint. Returns the metrics.
+
+    opening: the first sections of the report, which is written at once and grows with each part of the run. A report
+    that is complete is replaced by the next complete one only.
     """
     # Imported here, so that a missing plotly fails before the training and not after it.
-    from lamae_toolkit.experiments.demo_report import write_demo_report
+    from lamae_toolkit.experiments.demo_report import GrowingReport, leads_sections, scores_section, training_sections
 
     out = Path(out)
-    store = _cohort(out / "store", ecgs, seed, progress)
+    found = _found_cohort(out / "store", ecgs, seed)
+    report = GrowingReport(out / HTML_REPORT_FILE, grows=not (out / METRICS_FILE).exists())
+    report.add(opening, "the simulation of a cohort and the pretraining of a model on it")
+    store = found or simulate_store(out / "store", ecgs, seed, progress=progress)
     split = Split()
     torch.manual_seed(seed)
     model = LAMAE(LAMAEConfig())
     train = TrainConfig(steps=steps, seed=seed, save_every=100)
     # Test and validation patients are not in pretraining either.
     pretrain(model, store, store.rows(split.train), out, train, progress=progress)
+    report.add(training_sections(out, model, store, split), "the ICD-10 codes of unseen patients")
     evaluations = evaluate_beside_random(
         model,
         store,
@@ -65,7 +78,7 @@ def demo(
         "lamae_minus_random": macro_differences(evaluations[0], evaluations[1]),
     }
     write_json(out / METRICS_FILE, metrics)
-    write_demo_report(out, model, store, split, evaluations)
+    report.add([scores_section(evaluations), *leads_sections(model, store, split, evaluations[0].probe)])
     return metrics
 
 
@@ -108,10 +121,10 @@ def evaluate_beside_random(
     return [evaluations[name, representation] for representation in representations for name in models]
 
 
-def _cohort(folder: Path, ecgs: int, seed: int, progress: bool) -> Store:
-    """The simulated cohort in `folder`: used if it is the same, refused if it is another."""
+def _found_cohort(folder: Path, ecgs: int, seed: int) -> Store | None:
+    """The simulated cohort in `folder`: None if there is none yet, refused if it is another."""
     if not folder.exists():
-        return simulate_store(folder, ecgs, seed, progress=progress)
+        return None
     store = Store.open(folder)
     if store.meta["source"] != f"simulated, seed {seed}" or len(store) != ecgs:
         raise ECGError(

@@ -1,6 +1,6 @@
 """The report of the demo: reconstructions, the loss, ICD-10 codes of unseen patients, and the leads of three ECGs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.evaluation.evaluate import Evaluation, Split, macro_differences
-from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
+from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.encoded import attention_summary, encode_ecg
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.lamae import LAMAE
@@ -25,21 +25,34 @@ from lamae_toolkit.plots.training import learning_curve_figure
 from lamae_toolkit.simulate.conditions import CONDITIONS
 from lamae_toolkit.training.trainer import read_log
 
+INTRODUCTION = (
+    "Simulated 12-lead ECGs of simulated patients: all numbers below show that the pipeline works, not how it would"
+    " perform in a clinic."
+)
 
-def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evaluations: list[Evaluation]) -> None:
-    lamae, untrained = evaluations[:2]
-    difference = macro_differences(lamae, untrained)["macro_auroc_difference"]
-    test = store.rows(split.test)
-    chosen, first = _three_ecgs(store, test), int(test[0])
-    macro = pd.DataFrame(
-        {
-            "macro AUROC (95 %)": [str(evaluation.auroc.macro()) for evaluation in evaluations] + ["0.5"],
-            "macro AUPRC (95 %)": [str(evaluation.auprc.macro()) for evaluation in evaluations]
-            + [f"{lamae.prevalence.mean():.3f}, the prevalence"],
-        },
-        index=[evaluation.name for evaluation in evaluations] + ["guessing"],
-    )
-    sections = [
+
+class GrowingReport:
+    """A report that is written again after each part of a run, and says what is still to come.
+
+    grows: False writes it only when it is complete.
+    """
+
+    def __init__(self, path: Path, grows: bool = True) -> None:
+        self.path, self.grows = path, grows
+        self.sections: list[Section] = []
+
+    def add(self, sections: Iterable[Section], following: str = "") -> None:
+        """Add the sections of a part; following: what the next part will show, nothing if this is the last."""
+        self.sections += sections
+        if self.grows or not following:
+            waits = f"\nNot finished yet. Next: {following}; reload this page in a minute." if following else ""
+            write_report(self.path, "LAMAE on a simulated cohort", INTRODUCTION + waits, self.sections)
+
+
+def training_sections(out: Path, model: LAMAE, store: Store, split: Split) -> list[Section]:
+    """What the model reconstructs of an unseen patient's ECG, and how its loss fell."""
+    first = int(store.rows(split.test)[0])
+    return [
         Section(
             "What the model learned to do",
             f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
@@ -50,35 +63,49 @@ def write_demo_report(out: Path, model: LAMAE, store: Store, split: Split, evalu
         ),
         Section(
             "How it learned",
-            "The loss is the squared error on the masked patches; 1 is the error of predicting each lead's mean.",
+            f"On {len(store.rows(split.train))} of {len(store)} simulated ECGs of"
+            f" {store.index.patient_id.nunique()} patients. The loss is the squared error on the masked patches; 1 is"
+            " the error of predicting each lead's mean.",
             [learning_curve_figure({"LAMAE": read_log(out)})],
         ),
-        Section(
-            "ICD-10 codes of unseen patients",
-            f"The model is frozen, and a logistic regression on it predicts each code. {lamae.test_ecgs} ECGs of"
-            f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
-            " from a bootstrap over patients. On its lead latents, LAMAE is above the random encoder by"
-            f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC.",
-            [macro, codes_figure(lamae, baseline=untrained), lamae.table().rename(index=name_of).rename_axis(None)],
-        ),
     ]
-    for row, what in chosen:
+
+
+def scores_section(evaluations: Sequence[Evaluation]) -> Section:
+    """How well the codes of unseen patients are predicted, by LAMAE and by the random encoder."""
+    lamae, untrained = evaluations[:2]
+    difference = macro_differences(lamae, untrained)["macro_auroc_difference"]
+    macro = pd.DataFrame(
+        {
+            "macro AUROC (95 %)": [str(evaluation.auroc.macro()) for evaluation in evaluations] + ["0.5"],
+            "macro AUPRC (95 %)": [str(evaluation.auprc.macro()) for evaluation in evaluations]
+            + [f"{lamae.prevalence.mean():.3f}, the prevalence"],
+        },
+        index=[evaluation.name for evaluation in evaluations] + ["guessing"],
+    )
+    return Section(
+        "ICD-10 codes of unseen patients",
+        f"The model is frozen, and a logistic regression on it predicts each code. {lamae.test_ecgs} ECGs of"
+        f" {lamae.test_patients} patients, none of whom was used for pretraining or fitting. Intervals are 95 %,"
+        " from a bootstrap over patients. On its lead latents, LAMAE is above the random encoder by"
+        f" {difference['value']:.3f} ({difference['low']:.3f} to {difference['high']:.3f}) in macro AUROC.",
+        [macro, codes_figure(lamae, baseline=untrained), lamae.table().rename(index=name_of).rename_axis(None)],
+    )
+
+
+def leads_sections(model: LAMAE, store: Store, split: Split, probe: Probe) -> list[Section]:
+    """What each lead adds to the prediction of three test ECGs, and what the heart token of one is made of."""
+    test, sections = store.rows(split.test), []
+    for row, what in _three_ecgs(store, test):
         codes = list(store.index.codes.iloc[row])
-        encoded = encode_ecg(model, store.recording(row), lamae.probe)
+        encoded = encode_ecg(model, store.recording(row), probe)
         terms = encoded.lead_terms()
         code = next((code for code in codes if code in terms.codes), str(terms.ranked().index[0]))
         text = f"{_simulated(codes)} {name_of(code)}: {terms.sentence(code)}"
         ranked = terms.ranked().head(5).rename(index=name_of).rename_axis(None)
         content = [ecg_figure(encoded.recording), lead_terms_figure(terms, code), ranked]
         sections.append(Section(f"What each lead adds: {what}", f"{text}\n{NUMBERS}", content))
-    sections.append(heart_token_section(attention_summary(model, store.recording(first))))
-    write_report(
-        out / HTML_REPORT_FILE,
-        "LAMAE on a simulated cohort",
-        f"{len(store)} simulated 12-lead ECGs of {store.index.patient_id.nunique()} patients. All numbers below are of"
-        " simulated patients: they show that the pipeline works, not how it would perform in a clinic.",
-        sections,
-    )
+    return [*sections, heart_token_section(attention_summary(model, store.recording(int(test[0]))))]
 
 
 def _simulated(codes: Sequence[str]) -> str:
