@@ -16,6 +16,9 @@ LEADS = LIMB_LEADS + PRECORDIAL_LEADS
 LEAD_SUBSETS = {"12 leads": LEADS, "limb leads": LIMB_LEADS, "I, II, V2": ("I", "II", "V2"), "II": ("II",), "I": ("I",)}
 """Lead sets of devices in use, from the hospital cart to the wrist watch."""
 
+FROM_I_AND_II = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+"""Einthoven's and Goldberger's relations: each of the other limb leads as a sum of leads I and II."""
+
 FRONTAL_AXIS_DEG = {"I": 0, "II": 60, "III": 120, "aVR": -150, "aVL": -30, "aVF": 90}
 """Direction of each limb lead in the frontal plane: 0 points to the patient's left, 90 to the feet."""
 
@@ -47,11 +50,8 @@ ELECTRODES = ("RA", "LA", "LL", *PRECORDIAL_LEADS)
 
 DOWER = np.array(
     [
-        [
-            0.720,
-            -0.100,
-            -0.059,
-        ],  # I: Dower has 0.632, -0.235; R and T of lead I in PTB-XL suggest a more horizontal lead
+        # I: Dower has 0.632, -0.235; R and T of lead I in PTB-XL suggest a more horizontal lead
+        [0.720, -0.100, -0.059],
         [0.235, 1.066, 0.132],  # II
         [-0.515, 0.157, 0.917],  # V1
         [0.044, 0.164, 1.387],  # V2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from lamae_toolkit.ecg.leads import check_leads
+from lamae_toolkit.ecg.leads import FROM_I_AND_II, check_leads
 from lamae_toolkit.errors import ECGError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 2000.0
@@ -91,12 +91,11 @@ def einthoven_error_mv(recording: Recording) -> float:
     III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2, so six limb leads hold only two
     signals. Relations whose leads are absent are skipped; ECGError if none can be checked.
     """
-    weights = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
-    checkable = [name for name in weights if {"I", "II", name} <= set(recording.leads)]
+    checkable = [name for name in FROM_I_AND_II if {"I", "II", name} <= set(recording.leads)]
     if not checkable:
         raise ECGError("Einthoven's relations need leads I and II and one more limb lead, and this ECG lacks them.")
     lead_I, lead_II = recording.lead("I"), recording.lead("II")
     return max(
-        float(np.abs(recording.lead(name) - weights[name][0] * lead_I - weights[name][1] * lead_II).max())
+        float(np.abs(recording.lead(name) - FROM_I_AND_II[name][0] * lead_I - FROM_I_AND_II[name][1] * lead_II).max())
         for name in checkable
     )

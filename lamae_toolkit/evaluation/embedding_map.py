@@ -1,6 +1,4 @@
-"""ECGs in a model's latent space: a two-dimensional map, the nearest ECGs, and the codes of a selection."""
-
-from collections.abc import Iterable, Sequence
+"""ECGs in a model's latent space: a two-dimensional map, and the nearest ECGs."""
 
 import numpy as np
 import pandas as pd
@@ -66,29 +64,3 @@ def nearest(x: Float[np.ndarray, "b d"], row: int, patient_ids: Int[np.ndarray, 
     rows = np.argsort(-similarity, kind="stable")[:count]
     same = patient_ids[rows] == patient_ids[row]
     return pd.DataFrame({"row": rows, "similarity": similarity[rows], "same_patient": same})
-
-
-def inside(positions: Float[np.ndarray, "b 2"], outline: Float[np.ndarray, "k 2"]) -> Int[np.ndarray, " m"]:
-    """The points inside a closed outline: those from which a ray to the right crosses it an odd number of times."""
-    (x, y), crossings = positions.T, np.zeros(len(positions), dtype=int)
-    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-        between = (y0 <= y) != (y1 <= y)
-        crossings += between & (x < x0 + (y - y0) * (x1 - x0) / ((y1 - y0) or 1.0))
-    return np.flatnonzero(crossings % 2)
-
-
-def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"]) -> pd.DataFrame:
-    """The codes of the chosen ECGs and of the rest; the greatest difference of shares first.
-
-    codes: the codes of every ECG. chosen: indices into it. Columns: chosen and rest (numbers of ECGs with the code),
-    share_chosen and share_rest. The selection was made on the map: this table is a description, not a test.
-    """
-    picked = np.zeros(len(codes), dtype=bool)
-    picked[chosen] = True
-    pairs = pd.DataFrame({"code": [tuple(set(some)) for some in codes], "picked": picked}).explode("code").dropna()
-    counts = {"chosen": pairs[pairs.picked].code.value_counts(), "rest": pairs[~pairs.picked].code.value_counts()}
-    table = pd.DataFrame(counts).fillna(0).astype(int)
-    table["share_chosen"] = table.chosen / max(picked.sum(), 1)
-    table["share_rest"] = table.rest / max((~picked).sum(), 1)
-    difference = (table.share_chosen - table.share_rest).abs()
-    return table.loc[difference.sort_values(ascending=False, kind="stable").index].rename_axis("code")

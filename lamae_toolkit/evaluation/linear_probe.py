@@ -174,9 +174,7 @@ def _damage(values: dict[str, Any]) -> str:
 
 def _rounded(values: np.ndarray) -> list:
     """The numbers to ten significant digits, more than the float32 features have."""
-    values = values.astype(np.float64)
-    scale = 10.0 ** (9 - np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))))
-    return (np.round(values * scale) / scale).tolist()
+    return np.vectorize(lambda value: float(f"{value:.10g}"))(values).tolist()
 
 
 def fit_probe(
@@ -266,24 +264,17 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Te
     probe's mean, so that (features - mean) / scale = 0: an absent lead is no evidence for a code or against it. Zeros
     would be read as a lead unlike that of any patient. 64-bit, on the CPU; a gradient flows through to the embedding.
     """
-    if probe.representation not in BY_LEAD:
-        x = chosen_latents(embedding, probe.representation).cpu().double()
-        probe.check_width(x.shape[1])
-        return x
-    width = embedding.per_lead.shape[-1]
-    rest = [embedding.summary.cpu().double()] if probe.representation == "per_lead" else []
-    probe.check_width(2 * len(LEADS) * width + sum(x.shape[1] for x in rest))
-    both = torch.stack([embedding.per_lead, embedding.per_lead_std], dim=1).cpu().double()
-    of_leads = torch.from_numpy(probe.mean[: 2 * len(LEADS) * width].astype(np.float64))
-    average = rearrange(of_leads, "(two l d) -> l 1 two d", two=2, l=len(LEADS)).expand(-1, len(both), -1, -1)
-    rows = {name: row for row, name in enumerate(batch.leads)}
-    lead_mask = batch.lead_mask.cpu()
-    filled = [
-        torch.where(lead_mask[:, rows[name], None, None], both[:, :, rows[name]], mean) if name in rows else mean
-        for name, mean in zip(LEADS, average, strict=True)
-    ]
-    leads = rearrange(torch.stack(filled, dim=2), "b two l d -> b (two l d)")
-    return torch.cat([leads, *rest], dim=1)
+    if probe.representation in BY_LEAD:
+        rows = torch.tensor([LEADS.index(name) for name in batch.leads], device=embedding.per_lead.device)
+        of_leads = {
+            name: x.new_zeros(len(x), len(LEADS), x.shape[2]).index_copy(1, rows, x)
+            for name, x in (("per_lead", embedding.per_lead), ("per_lead_std", embedding.per_lead_std))
+        }
+        embedding = embedding._replace(**of_leads)
+    x = chosen_latents(embedding, probe.representation).cpu().double()
+    probe.check_width(x.shape[1])
+    # Features that are exactly 0 are of an absent lead, see `Embedding`.
+    return torch.where(x == 0, torch.from_numpy(probe.mean).double(), x) if probe.representation in BY_LEAD else x
 
 
 def weights_by_lead(

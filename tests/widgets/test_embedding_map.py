@@ -4,21 +4,13 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
-from matplotlib.path import Path as Outline
 from sklearn.metrics.pairwise import cosine_similarity
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.embedding_map import (
-    inside,
-    map_positions,
-    nearest,
-    selection_table,
-    standardized,
-    variance_shown,
-)
+from lamae_toolkit.evaluation.embedding_map import map_positions, nearest, standardized, variance_shown
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.plots.embedding import map_figure
-from lamae_toolkit.widgets.embedding_map.widget import EmbeddingMap
+from lamae_toolkit.widgets.embedding_map.widget import EmbeddingMap, selection_table
 
 
 def latents(b=60, d=6, seed=0):
@@ -76,15 +68,6 @@ def test_a_pca_map_says_how_much_it_shows():
     assert variance_shown(x, map_positions(x)) == pytest.approx(values[:2].sum() / values.sum())
     with pytest.raises(ECGError, match="choose from pca, t-sne"):
         map_positions(x, "umap")
-
-
-def test_inside_an_outline_is_matplotlibs():
-    positions = np.random.default_rng(0).uniform(-1, 1, (300, 2))
-    star = np.array([(0, 0.9), (-0.6, -0.8), (0.8, 0.2), (-0.8, 0.2), (0.6, -0.7), (0.3, 0.3)])
-    simple = np.array([(-0.5, -0.5), (0.7, -0.4), (0.2, 0.1), (0.6, 0.8), (-0.6, 0.6)])
-    assert inside(positions, simple).tolist() == np.flatnonzero(Outline(simple).contains_points(positions)).tolist()
-    assert 0 < len(inside(positions, star)) < 300
-    assert len(inside(positions, positions[:2])) == 0, "a line holds nothing"
 
 
 def test_a_selection_is_counted_against_the_rest():

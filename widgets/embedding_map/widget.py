@@ -1,16 +1,18 @@
 """The embedding map: the latents of a cohort in two dimensions, with the codes of a selection and nearest neighbors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from jaxtyping import Int
+from matplotlib.path import Path as Outline
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.data.summary import code_table
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.embedding_map import inside, map_positions, nearest, selection_table, variance_shown
+from lamae_toolkit.evaluation.embedding_map import map_positions, nearest, variance_shown
 from lamae_toolkit.evaluation.linear_probe import features
 from lamae_toolkit.icd10 import label_matrix, name_of
 from lamae_toolkit.model.outputs import Embedding
@@ -173,9 +175,9 @@ class EmbeddingMap(Shell):
     def _lassoed(self) -> None:
         """Select the ECGs inside the outlines (lassos or boxes) drawn on the map."""
         # From the JSON: plotly's Python creates no object for an outline without a color.
-        outlines = [_corners(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
+        outlines = [_outline(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
         if outlines:
-            self.choose(np.concatenate([inside(self.positions, outline) for outline in outlines]))
+            self.choose(np.flatnonzero(np.any([one.contains_points(self.positions) for one in outlines], axis=0)))
         elif len(self.chosen):
             self.choose([])
 
@@ -230,9 +232,26 @@ class EmbeddingMap(Shell):
         return f"<b>Nearest to row {self.rows[self.asked]}</b>{shown.to_html(border=0)}"
 
 
-def _corners(drawn: dict) -> np.ndarray:
-    """The corners of what was drawn on the map: a path such as "M1,2L3,4L5,6Z", or a box."""
+def _outline(drawn: dict) -> Outline:
+    """What was drawn on the map: a path such as "M1,2L3,4L5,6Z", or a box."""
     if "path" in drawn:
-        return np.array([corner.split(",") for corner in drawn["path"].strip("MZ").split("L")], dtype=float)
+        return Outline(np.array([corner.split(",") for corner in drawn["path"].strip("MZ").split("L")], dtype=float))
     (x0, x1), (y0, y1) = ((drawn[f"{axis}0"], drawn[f"{axis}1"]) for axis in "xy")
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], dtype=float)
+    return Outline([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+
+
+def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"]) -> pd.DataFrame:
+    """The codes of the chosen ECGs and of the rest; the greatest difference of shares first.
+
+    codes: the codes of every ECG. chosen: indices into it. Columns: chosen and rest (numbers of ECGs with the code),
+    share_chosen and share_rest. The selection was made on the map: this table is a description, not a test.
+    """
+    picked = np.zeros(len(codes), dtype=bool)
+    picked[chosen] = True
+    pairs = pd.DataFrame({"code": [tuple(set(some)) for some in codes], "picked": picked}).explode("code").dropna()
+    counts = {"chosen": pairs[pairs.picked].code.value_counts(), "rest": pairs[~pairs.picked].code.value_counts()}
+    table = pd.DataFrame(counts).fillna(0).astype(int)
+    table["share_chosen"] = table.chosen / max(picked.sum(), 1)
+    table["share_rest"] = table.rest / max((~picked).sum(), 1)
+    difference = (table.share_chosen - table.share_rest).abs()
+    return table.loc[difference.sort_values(ascending=False, kind="stable").index].rename_axis("code")

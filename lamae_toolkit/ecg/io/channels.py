@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lamae_toolkit.ecg.leads import LEADS, PRECORDIAL_LEADS, lead_name
+from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS, PRECORDIAL_LEADS, lead_name
 from lamae_toolkit.errors import ECGError, LeadWarning
 
 MAX_MISSING = 0.2
@@ -92,22 +92,14 @@ def finite_number(value: Any, what: str) -> float:
 def complete_limb_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[str, ...]]:
     """Twelve leads from the eight that a 12-lead device stores, and a note; any other set of leads stays as it is.
 
-    Einthoven and Goldberger: III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. The device measures
-    two limb leads only and computes the other four in the same way when it prints them.
+    The device measures two limb leads only and computes the other four in the same way when it prints them.
     """
     if set(signals_mv) != {"I", "II", *PRECORDIAL_LEADS}:
         return signals_mv, ()
-    lead_I, lead_II = signals_mv["I"], signals_mv["II"]
-    derived = {
-        "III": lead_II - lead_I,
-        "aVR": -(lead_I + lead_II) / 2,
-        "aVL": lead_I - lead_II / 2,
-        "aVF": lead_II - lead_I / 2,
-    }
-    both = {**signals_mv, **derived}
-    return {lead: both[lead] for lead in LEADS}, (
-        "Leads III, aVR, aVL and aVF were computed from I and II, as the file stores only eight leads.",
-    )
+    of_I_and_II = {lead: a * signals_mv["I"] + b * signals_mv["II"] for lead, (a, b) in FROM_I_AND_II.items()}
+    both = signals_mv | of_I_and_II
+    note = "Leads III, aVR, aVL and aVF were computed from I and II, as the file stores only eight leads."
+    return {lead: both[lead] for lead in LEADS}, (note,)
 
 
 def read_leads(
