@@ -80,7 +80,7 @@ def fed(way: str, store: Store, shuffle: Shuffle, steps: int, here: DistributedC
         yield (store.batch(shuffle.rows_of(step), here.device) for step in all_steps)
     else:
         with load_batches(store, shuffle, all_steps, here, way, progress=False) as batches:
-            yield batches
+            yield (batch for batch, _ in batches)
 
 
 def trained(config: LAMAEConfig, here: DistributedContext) -> Callable[[Batch], object]:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.files import write_json
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.random_numbers import random_keys
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import TrainConfig, optimizer
@@ -185,11 +187,12 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 def training_step(model: LAMAE, processes: DistributedContext, runtime: RuntimeConfig) -> Callable[[Batch], Tensor]:
     """A function that trains a model for one step, as `lt.pretrain` does; it returns the loss."""
-    optim, generator = optimizer(model, TrainConfig()), torch.Generator(processes.device).manual_seed(0)
+    optim, epochs = optimizer(model, TrainConfig()), count()
 
     def step(batch: Batch) -> Tensor:
         optim.zero_grad(set_to_none=True)
-        loss = gradients(model, model, batch, generator, runtime, processes)
+        keys = random_keys(0, next(epochs), torch.arange(len(batch), device=processes.device))
+        loss = gradients(model, model, batch, keys, runtime, processes)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optim.step()
         return loss

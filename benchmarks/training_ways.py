@@ -16,6 +16,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.random_numbers import random_keys
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.presets import Size
@@ -118,8 +119,7 @@ class Training:
         self.optim = optimizer(self.model, size.train)
         for group in self.optim.param_groups:
             group["fused"] = way.fused_optimiser or None  # False would turn off PyTorch's own choice, too
-        self.generator = torch.Generator(device=self.device)
-        self.generator.manual_seed(0)
+        self.steps = 0
         self.runtime = RuntimeConfig(way.accumulation, "bfloat16" if way.half else "float32")
         mode = "reduce-overhead" if way.graphs else None
         model = self.model
@@ -139,7 +139,9 @@ class Training:
         self.marked.mark = mark
         mark("mask")
         with self._attention():
-            return gradients(self.prepared, self.model, batch, self.generator, self.runtime, self.processes)
+            keys = random_keys(0, self.steps, torch.arange(len(batch), device=self.device))
+            self.steps += 1
+            return gradients(self.prepared, self.model, batch, keys, self.runtime, self.processes)
 
     def update(self) -> None:
         """Clipping and AdamW."""
@@ -178,7 +180,7 @@ def batches(store: Store, batch_size: int, processes: DistributedContext, data: 
     shuffle, steps = Shuffle(np.arange(len(store)), batch_size, seed=0), range(1_000_000)
     if data != "one batch":
         with load_batches(store, shuffle, steps, processes, data, progress=False) as fed:
-            yield fed
+            yield (batch for batch, _ in fed)
         return
     batch = store.batch(processes.shard(shuffle.rows_of(0)), processes.device)
     yield (batch for _ in steps)

@@ -5,7 +5,7 @@ from lamae_toolkit._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
-        "model.masking": "range_mask named_lead_mask random_mask visible_patches whole_lead_mask",
+        "model.masking": "range_mask named_lead_mask random_mask visible_patches",
         "model.lamae": "LAMAE",
         "model.config": "LAMAEConfig",
         "model.outputs": "Embedding",

@@ -13,17 +13,18 @@ graph and exports. Only `check_input` depends on values; it is skipped when the 
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.layers import Block, InducedBlock, LeadPooling, sinusoidal_pos_embed
-from lamae_toolkit.model.masking import random_mask, visible_patches, whole_lead_mask
+from lamae_toolkit.model.masking import mask_largest, visible_patches, whole_lead_mask
 from lamae_toolkit.model.outputs import Embedding, Latents, Reconstruction, keys_within_leads
 from lamae_toolkit.model.patches import check_input, cut_patches, lead_statistics, patch_count, whole_patches
 from lamae_toolkit.model.pretrained import PretrainedModel
+from lamae_toolkit.model.random_numbers import Purpose, uniform
 
 
 class LAMAE(PretrainedModel):
@@ -103,7 +104,9 @@ class LAMAE(PretrainedModel):
         if keep is None:
             check_input(batch, self.config, mask)
         if mask is None:
-            mask, keep = self.sample_mask(batch, generator)
+            device = batch.lead_mask.device
+            keys = torch.randint(2**63 - 1, (len(batch),), generator=generator, device=device)
+            mask, keep = self.sample_mask(batch, keys)
         patches = self.patches(batch)
         latents = self.connect(self.encode_leads(patches, batch, mask, keep))
         heart, weights = self.pool(latents)
@@ -245,25 +248,18 @@ class LAMAE(PretrainedModel):
         prediction = self.decoder_pred(self.decoder_norm(x[:, -n:]))
         return rearrange(prediction, "(b l) n p -> b l n p", b=b)
 
-    def sample_mask(
-        self, batch: Batch, generator: torch.Generator | None = None, *, of: int | None = None, first: int = 0
-    ) -> tuple[Bool[Tensor, "b l n"], int]:
+    def sample_mask(self, batch: Batch, keys: Int64[Tensor, " b"]) -> tuple[Bool[Tensor, "b l n"], int]:
         """A random mask as configured, and the number of visible patches of each lead that is not fully masked.
 
-        of, first: the batch is a part of a larger one of `of` ECGs and begins at its ECG number `first`. Its mask is
-        the one that it has in the larger batch, and the generator advances as for the larger batch.
+        keys: a number for each ECG, such as `random_keys` gives; the mask of an ECG depends on its own alone.
         """
-        rows, ratio = slice(first, first + len(batch)), self.config.mask_ratio
-        shape, device = (of or len(batch), len(batch.leads), patch_count(batch, self.config)), batch.lead_mask.device
-        mask = torch.zeros(shape, dtype=torch.bool, device=device)
-        if ratio:
-            mask = random_mask(shape, ratio, generator, device)
+        l, n, ratio = len(batch.leads), patch_count(batch, self.config), self.config.mask_ratio
+        keep = visible_patches(n, ratio) if ratio else n
+        mask = mask_largest(uniform(keys, Purpose.MASKED_PATCHES, (l, n)), keep)
         if self.config.masked_leads:
-            lead_mask = torch.ones(shape[:2], dtype=torch.bool, device=device)
-            lead_mask[rows] = batch.lead_mask
-            masked_leads = min(self.config.masked_leads, shape[1] - 1)
-            mask = mask | whole_lead_mask(shape, masked_leads, generator, device, lead_mask)
-        return mask[rows], visible_patches(shape[2], ratio) if ratio else shape[2]
+            noise = uniform(keys, Purpose.MASKED_LEADS, (l,))
+            mask = mask | whole_lead_mask(noise, min(self.config.masked_leads, l - 1), n, batch.lead_mask)
+        return mask, keep
 
 
 def _of_leads(embedding: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:

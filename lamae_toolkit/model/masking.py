@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lamae_toolkit.errors import ECGError
@@ -32,10 +32,14 @@ def random_mask(
         mask = lt.random_mask((1, 12, 40), ratio=0.75)
         mask.sum(dim=-1)  # 30 of 40 patches of each lead
     """
-    patches = shape[-1]
     noise = torch.rand(shape, generator=generator, device=device)
+    return mask_largest(noise, visible_patches(shape[-1], ratio))
+
+
+def mask_largest(noise: Float[Tensor, "b l n"], visible: int) -> Mask:
+    """Mask all patches of every lead but those with the smallest random numbers."""
     rank = noise.argsort(dim=-1).argsort(dim=-1)
-    return rank >= visible_patches(patches, ratio)
+    return rank >= visible
 
 
 def visible_patches(patches: int, ratio: float) -> int:
@@ -46,25 +50,14 @@ def visible_patches(patches: int, ratio: float) -> int:
 
 
 def whole_lead_mask(
-    shape: tuple[int, int, int],
-    masked_leads: int,
-    generator: torch.Generator | None = None,
-    device: torch.device | str = "cpu",
-    lead_mask: Bool[Tensor, "b l"] | None = None,
+    noise: Float[Tensor, "b l"], masked_leads: int, patches: int, lead_mask: Bool[Tensor, "b l"]
 ) -> Mask:
-    """Mask some leads completely, chosen at random for every ECG: the model must infer them from the others.
+    """Mask some leads completely, those with the smallest random numbers: the model must infer them from the others.
 
-    lead_mask: True for recorded leads, if not all are: only these are masked, and one of them always stays visible.
+    lead_mask: True for recorded leads: only these are masked, and one of them always stays visible.
     """
-    records, leads, patches = shape
-    if not 0 <= masked_leads < leads:
-        raise ECGError(f"{masked_leads} of {leads} leads cannot be masked: at least one must stay visible.")
-    noise = torch.rand((records, leads), generator=generator, device=device)
-    limit = torch.full((records, 1), masked_leads, device=device)
-    if lead_mask is not None:
-        noise = noise.masked_fill(~lead_mask, 2.0)  # ranked last
-        limit = limit.minimum(lead_mask.sum(dim=1, keepdim=True) - 1)
-    rank = noise.argsort(dim=-1).argsort(dim=-1)
+    limit = (lead_mask.sum(dim=1, keepdim=True) - 1).clamp(max=masked_leads)
+    rank = noise.masked_fill(~lead_mask, 2.0).argsort(dim=-1).argsort(dim=-1)  # leads that were not recorded come last
     return (rank < limit)[:, :, None].expand(-1, -1, patches)
 
 

@@ -1,20 +1,21 @@
 """Random augmentation of the ECGs of a batch: crop, amplitude, missing leads and noise.
 
-Plain functions that compute on the device of the batch, with one random number per ECG. `of` and `first`: the batch is
-a part of a larger one of `of` ECGs and begins at its ECG number `first`; its random numbers are those that these ECGs
-get in the larger batch, and the generator advances as for the larger batch. No function waits for a GPU.
+Plain functions that compute on the device of the batch. keys: a number for each ECG, from which its random numbers
+follow (see `random_keys`), so that an ECG is changed in the same way in any batch. No function waits for a GPU.
 """
 
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
+from lamae_toolkit.model.random_numbers import Purpose, normal, uniform
 
-Generator = torch.Generator | None
+Keys = Int64[Tensor, " b"]
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,20 @@ class Augmentation:
                 f"The crop_patches are {self.crop_patches}, but the model reads {most} patches of these ECGs."
             )
 
-    def __call__(
-        self, batch: Batch, generator: Generator, patch_samples: int, *, of: int | None = None, first: int = 0
-    ) -> Batch:
-        """The augmented batch; the same batch, without random numbers, if no augmentation is chosen."""
+    def __call__(self, batch: Batch, keys: Keys, patch_samples: int) -> Batch:
+        """The augmented batch; the same batch if no augmentation is chosen."""
         if self.crop_patches:
-            batch = random_crop(batch, self.crop_patches * patch_samples, generator, of=of, first=first)
+            batch = random_crop(batch, self.crop_patches * patch_samples, keys)
         if self.scale_jitter:
-            batch = random_amplitude(batch, self.scale_jitter, generator, of=of, first=first)
+            batch = random_amplitude(batch, self.scale_jitter, keys)
         if self.lead_dropout:
-            batch = random_lead_dropout(batch, self.lead_dropout, generator, of=of, first=first)
+            batch = random_lead_dropout(batch, self.lead_dropout, keys)
         if self.noise_mv:
-            batch = random_noise(batch, self.noise_mv, generator, of=of, first=first)
+            batch = random_noise(batch, self.noise_mv, keys)
         return batch
 
 
-def random_crop(
-    batch: Batch, samples: int, generator: Generator = None, *, of: int | None = None, first: int = 0
-) -> Batch:
+def random_crop(batch: Batch, samples: int, keys: Keys) -> Batch:
     """A segment of each ECG, the same for all leads, so that beats are not always at the same time.
 
     Its start is uniform over the ECG; it has `samples` samples. ECGError if the ECGs are shorter. Source: He et al.,
@@ -76,49 +73,37 @@ def random_crop(
     if not 0 < samples <= available:
         raise ECGError(f"{samples} samples cannot be cropped from ECGs of {available}; choose a shorter crop.")
     device = batch.signal_mv.device
-    start = torch.randint(available - samples + 1, (of or len(batch),), generator=generator, device=device)
-    time_steps = start[first : first + len(batch), None, None] + torch.arange(samples, device=device)
+    start = (uniform(keys, Purpose.CROP, (1, 1)) * (available - samples + 1)).long()
+    time_steps = start + torch.arange(samples, device=device)
     return replace(batch, signal_mv=batch.signal_mv.gather(2, time_steps.expand(-1, len(batch.leads), -1)))
 
 
-def random_amplitude(
-    batch: Batch, jitter: float, generator: Generator = None, *, of: int | None = None, first: int = 0
-) -> Batch:
+def random_amplitude(batch: Batch, jitter: float, keys: Keys) -> Batch:
     """Scale each ECG, all leads by the same factor, as amplitudes differ between slender and heavy patients.
 
     The factor is uniform from 1 - jitter to 1 + jitter. A model that divides each lead or record by its own
     standard deviation reads it only with `amplitude_input`. Source: Mehari and Strodthoff, arXiv 2103.12676.
     """
-    factor = 1 + jitter * (2 * _uniform((of or len(batch), 1, 1), batch, generator) - 1)
-    return replace(batch, signal_mv=batch.signal_mv * factor[first : first + len(batch)])
+    factor = 1 + jitter * (2 * uniform(keys, Purpose.AMPLITUDE, (1, 1)) - 1)
+    return replace(batch, signal_mv=batch.signal_mv * factor)
 
 
-def random_lead_dropout(
-    batch: Batch, probability: float, generator: Generator = None, *, of: int | None = None, first: int = 0
-) -> Batch:
+def random_lead_dropout(batch: Batch, probability: float, keys: Keys) -> Batch:
     """Remove leads as if they had not been recorded, so that the model learns from devices with fewer leads.
 
     Each lead of each ECG is removed with this probability; at least one always stays. Unlike masked leads, these are
     not reconstructed. Source: random lead masking, Oh et al., arXiv 2203.06889.
     """
-    noise = _uniform((of or len(batch), len(batch.leads)), batch, generator)[first : first + len(batch)]
-    noise = noise.masked_fill(~batch.lead_mask, -1.0)
+    noise = uniform(keys, Purpose.LEAD_DROPOUT, (len(batch.leads),)).masked_fill(~batch.lead_mask, -1.0)
     last = noise == noise.amax(dim=1, keepdim=True)
     lead_mask = batch.lead_mask & ((noise >= probability) | last)
     return replace(batch, signal_mv=batch.signal_mv * lead_mask[:, :, None], lead_mask=lead_mask)
 
 
-def random_noise(
-    batch: Batch, noise_mv: float, generator: Generator = None, *, of: int | None = None, first: int = 0
-) -> Batch:
+def random_noise(batch: Batch, noise_mv: float, keys: Keys) -> Batch:
     """White Gaussian noise on every recorded lead, as from muscles and amplifiers.
 
     noise_mv: its standard deviation. Source: Mehari and Strodthoff, arXiv 2103.12676.
     """
-    shape = (of or len(batch), *batch.signal_mv.shape[1:])
-    noise = torch.randn(shape, generator=generator, device=batch.signal_mv.device)[first : first + len(batch)]
+    noise = normal(keys, Purpose.NOISE, tuple(batch.signal_mv.shape[1:]))
     return replace(batch, signal_mv=batch.signal_mv + noise_mv * noise * batch.lead_mask[:, :, None])
-
-
-def _uniform(shape: tuple[int, ...], batch: Batch, generator: Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, device=batch.signal_mv.device)

@@ -114,13 +114,12 @@ def fit_supervised(
     best, best_score = copy.deepcopy(network.state_dict()), -np.inf
     if isinstance(network, FineTuned):
         best_score = _score(network, store, validation, labels, device)
-    shuffle = Shuffle(train, config.batch_size, config.seed)
+    shuffle, targets = Shuffle(train, config.batch_size, config.seed), to_device(labels, device)
     with load_batches(store, shuffle, range(steps), DistributedContext(0, 1, device), progress=progress) as batches:
         bar = tqdm(range(steps), desc="supervised", unit="step", disable=not progress)
-        for step, batch in zip(bar, batches, strict=True):
+        for step, (batch, rows) in zip(bar, batches, strict=True):
             network.train()
-            target = to_device(labels[shuffle.rows_of(step)].astype(np.float32), device)
-            loss = F.binary_cross_entropy_with_logits(network(batch), target)
+            loss = F.binary_cross_entropy_with_logits(network(batch), targets[rows].float())
             optim.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

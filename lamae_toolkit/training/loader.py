@@ -20,6 +20,8 @@ DATA_LOCATIONS = ("auto", "resident", "streamed")
 """Where the ECGs are in training: on the device, streamed to it, or chosen by the free memory."""
 READ_AHEAD = 3
 """Batches that are prefetched when streamed; more than two, since the time of reading varies."""
+RowsBatch = tuple[Batch, Int64[Tensor, " b"]]
+"""A batch, and the rows of its ECGs in the store."""
 LOADED_AT_ONCE = 4096
 """ECGs per read when all are copied to the device: 100 MB at 100 Hz."""
 
@@ -46,10 +48,13 @@ class Shuffle:
             cached = self._cached = (epoch, used.reshape(self.steps_per_epoch, self.batch_size))
         return cached[1]
 
+    def epoch(self, step: int) -> int:
+        """The epoch that a step belongs to."""
+        return step // self.steps_per_epoch
+
     def rows_of(self, step: int) -> Int64[np.ndarray, " b"]:
         """The rows of one step."""
-        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-        return self.rows[self.positions(epoch)[step_in_epoch]]
+        return self.rows[self.positions(self.epoch(step))[step % self.steps_per_epoch]]
 
 
 @contextmanager
@@ -61,8 +66,9 @@ def load_batches(
     data: str = "auto",
     *,
     progress: bool = True,
-) -> Iterator[Iterator[Batch]]:
-    """The batches of these steps in sequence, of each the shard of this process, on its device.
+) -> Iterator[Iterator[RowsBatch]]:
+    """The batches of these steps in sequence, and their rows in the store; of each the shard of this process, on its
+    device.
 
     data: "resident": all ECGs are copied to the device first, as the int16 of the store, and batches are gathered
     there. "streamed": a thread prefetches batches. "auto": on a CUDA GPU resident if the ECGs take up
@@ -79,7 +85,7 @@ def load_batches(
             tqdm.write(f"{size / 1e9:.1f} GB of ECGs are more than half of what {device} has free: they are streamed.")
         batches = _streamed(store, shuffle, steps, processes)
     else:
-        batches = (store.batch(processes.shard(shuffle.rows_of(step)), device) for step in steps)
+        batches = _on_demand(store, shuffle, steps, processes)
     with closing(batches):  # ends the thread and frees the memory in any case
         yield batches
 
@@ -122,14 +128,24 @@ def load(
 
 def _resident(
     stored: Int16[Tensor, "b 12 t"], shuffle: Shuffle, steps: range, processes: DistributedContext
-) -> Generator[Batch, None, None]:
+) -> Generator[RowsBatch, None, None]:
     """Gather each batch on the device, which holds all ECGs."""
-    epoch, positions = -1, torch.empty(0)
+    rows, epoch, positions = to_device(shuffle.rows, stored.device), -1, torch.empty(0)
     for step in steps:
-        now, step_in_epoch = divmod(step, shuffle.steps_per_epoch)
-        if now != epoch:
-            epoch, positions = now, to_device(processes.shard(shuffle.positions(now).T).T, stored.device)
-        yield unpacked(stored.index_select(0, positions[step_in_epoch]))
+        if shuffle.epoch(step) != epoch:
+            epoch = shuffle.epoch(step)
+            positions = to_device(processes.shard(shuffle.positions(epoch).T).T, stored.device)
+        chosen = positions[step % shuffle.steps_per_epoch]
+        yield unpacked(stored.index_select(0, chosen)), rows.index_select(0, chosen)
+
+
+def _on_demand(
+    store: Store, shuffle: Shuffle, steps: range, processes: DistributedContext
+) -> Generator[RowsBatch, None, None]:
+    """Read each batch when it is asked for."""
+    for step in steps:
+        rows = processes.shard(shuffle.rows_of(step))
+        yield store.batch(rows, processes.device), to_device(rows, processes.device)
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
@@ -142,7 +158,7 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
 
 def _streamed(
     store: Store, shuffle: Shuffle, steps: range, processes: DistributedContext
-) -> Generator[Batch, None, None]:
+) -> Generator[RowsBatch, None, None]:
     """Prefetch batches in a thread.
 
     A thread, not the worker process of a DataLoader: reading releases the GIL, and a process that is spawned (on macOS
@@ -150,9 +166,10 @@ def _streamed(
     """
     device, is_cuda = processes.device, processes.device.type == "cuda"
 
-    def read(step: int) -> Int16[Tensor, "b 12 t"]:
-        packed = torch.from_numpy(store.packed(processes.shard(shuffle.rows_of(step))))
-        return packed.pin_memory() if is_cuda else packed
+    def read(step: int) -> tuple[Int16[Tensor, "b 12 t"], Int64[Tensor, " b"]]:
+        rows = processes.shard(shuffle.rows_of(step))
+        packed, ecgs = torch.from_numpy(store.packed(rows)), torch.from_numpy(rows)
+        return (packed.pin_memory(), ecgs.pin_memory()) if is_cuda else (packed, ecgs)
 
     def start_thread() -> None:
         if is_cuda:
@@ -162,10 +179,10 @@ def _streamed(
         try:
             pending = deque(thread.submit(read, step) for step in steps[:READ_AHEAD])
             for step in steps:
-                packed = pending.popleft().result()  # an error in the thread is raised here
+                packed, rows = pending.popleft().result()  # an error in the thread is raised here
                 if step + READ_AHEAD in steps:
                     pending.append(thread.submit(read, step + READ_AHEAD))
                 # Asynchronous: torch keeps pinned memory until it has been copied.
-                yield unpacked(packed.to(device, non_blocking=True))
+                yield unpacked(packed.to(device, non_blocking=True)), rows.to(device, non_blocking=True)
         finally:
             thread.shutdown(cancel_futures=True)

@@ -64,7 +64,7 @@ class Size:
             model = LAMAE(self.model)
             samples = self.model.max_patches * self.model.patch_samples
             batch = Batch(torch.empty(1, len(LEADS), samples), torch.ones(1, len(LEADS), dtype=torch.bool))
-            mask, visible = model.sample_mask(batch)
+            mask, visible = model.sample_mask(batch, torch.empty(1, dtype=torch.long))
             count_saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
             with count_saved, FlopCounterMode(display=False) as counter:
                 model(batch, mask, keep=visible).loss.backward()

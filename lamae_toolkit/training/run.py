@@ -21,6 +21,8 @@ from lamae_toolkit.files import atomic_write
 from lamae_toolkit.model.pretrained import PretrainedModel
 
 CHECKPOINT, STATE_FILE, LOG_FILE = "checkpoint", "training.pt", "log.jsonl"
+RECIPE = 2
+"""The version of what a seed means: since 2 (lamae_toolkit 0.2) masks and augmentation follow from a counter."""
 
 
 @dataclass(eq=False)
@@ -35,7 +37,6 @@ class Run:
     writes: bool
     model: PretrainedModel
     optim: torch.optim.Optimizer
-    generator: torch.Generator
     config: Any
     precision: str
     data: str
@@ -78,11 +79,11 @@ class Run:
     def _write(self, step: int) -> None:
         state = {
             "step": step,
+            "recipe": RECIPE,
             "train_config": asdict(self.config),
             "precision": self.precision,
             "data": self.data,
             "optimizer": self.optim.state_dict(),
-            "generator": self.generator.get_state(),
         }
         try:
             with atomic_write(self.folder / CHECKPOINT, replaces=STATE_FILE) as partial:
@@ -109,10 +110,11 @@ class Run:
             state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location=device)
         except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
             raise ECGError(f"{checkpoint} cannot be resumed ({error}); choose another folder.") from error
-        if "optimiser" in state:  # version 0.1, with its own names
-            state["optimizer"] = state.pop("optimiser")
-            jitter = state["train_config"].pop("amplitude_spread", None)
-            state["train_config"] |= {} if jitter is None else {"scale_jitter": jitter}
+        if state.get("recipe") != RECIPE:
+            raise ECGError(
+                f"{self.folder} holds a run of another version of lamae_toolkit, which samples other masks: finish it"
+                " with that version, or choose another folder. Its model can be used as it is."
+            )
         trained = type(self.model).from_pretrained(checkpoint)
         # A setting that an earlier version did not have was then as its default is now.
         kept = asdict(type(self.config)()) | state["train_config"]
@@ -129,14 +131,8 @@ class Run:
                 f"{self.folder} holds a run on other ECGs ({state.get('data')}) than these ({self.data});"
                 " choose another folder."
             )
-        if len(state["generator"]) != len(self.generator.get_state()):
-            raise ECGError(
-                f"{self.folder} holds a run that began on another kind of device than {device}, whose random numbers"
-                " differ; resume on that kind of device, or choose another folder."
-            )
         self.model.load_state_dict(trained.state_dict())
         self.optim.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
         if self.writes and log.exists():
             rows = [row for row in read_log(self.folder) if row["step"] <= state["step"]]
             with atomic_write(log) as partial:

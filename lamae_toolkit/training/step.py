@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
@@ -66,20 +66,20 @@ def gradients(
     wrapped_model: nn.Module,
     model: LAMAE,
     batch: Batch,
-    generator: torch.Generator,
+    keys: Int64[Tensor, " b"],
     runtime: RuntimeConfig,
     processes: DistributedContext,
 ) -> Float[Tensor, ""]:
     """Add the gradients of one step to the parameters; returns the loss. Both are of the batch of all processes
     together.
 
-    batch: this process's shard. Every process samples the masks of the complete batch and takes those of its shard.
+    batch: this process's shard. keys: from `random_keys`, the numbers of its ECGs from which their masks follow.
     loss = (sum of errors over all parts) / (masked patches in all parts), which is not the mean of the parts' own
     losses: a part with leads that were not recorded has fewer patches to mask. wrapped_model: from
     `RuntimeConfig.wrap_model`.
     """
     size, parts = len(batch), runtime.gradient_accumulation_steps
-    mask, keep = model.sample_mask(batch, generator, of=size * processes.world_size, first=size * processes.rank)
+    mask, keep = model.sample_mask(batch, keys)
     masked = (mask & batch.lead_mask[:, :, None]).sum().float()
     divisor = processes.mean(masked) / parts
     total = torch.zeros_like(divisor)

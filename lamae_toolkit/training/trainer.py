@@ -17,6 +17,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import check_rate
+from lamae_toolkit.model.random_numbers import random_keys
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import distributed_training
 from lamae_toolkit.training.loader import Shuffle, load_batches
@@ -113,7 +114,8 @@ def pretrain(
     the model, and if it returns True, the run pauses as with `stop_after`.
 
     Under torchrun, each process computes its shard of every batch, and the first one logs and saves: ECGs, masks and,
-    up to rounding, losses are those of one process. A run may resume with another number of processes.
+    up to rounding, losses are those of one process. A run may resume with another number of processes, and on another
+    kind of device.
 
     Writes `folder/checkpoint` (config.json, model.safetensors, training.pt, model card) and
     `folder/log.jsonl`, a row every `log_every` steps. The training loss is that of a single batch. Where TensorBoard is
@@ -148,8 +150,7 @@ def pretrain(
                 store,
                 validation_rows,
                 rows,
-                batch_size=config.batch_size,
-                parts=runtime.gradient_accumulation_steps * processes.world_size,
+                batch_size=config.batch_size // (runtime.gradient_accumulation_steps * processes.world_size),
                 seed=config.seed,
             )
         )
@@ -158,11 +159,7 @@ def pretrain(
         device = processes.device
         model.to(device).train()
         optim = optimizer(model, config)
-        generator = torch.Generator(device=device)
-        generator.manual_seed(config.seed)
-        run = Run(
-            folder, processes.is_main, model, optim, generator, config, runtime.precision, ecgs_fingerprint(store, rows)
-        )
+        run = Run(folder, processes.is_main, model, optim, config, runtime.precision, ecgs_fingerprint(store, rows))
         first = run.resume()
         if processes.mean(torch.tensor(float(first), device=device)) != first:
             raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
@@ -178,14 +175,14 @@ def pretrain(
             tqdm(total=config.steps, initial=first, desc="pretraining", unit="step", disable=not show) as bar,
         ):
             start = time.perf_counter()
-            for step, batch in zip(steps, batches, strict=True):
+            for step, (batch, ecgs) in zip(steps, batches, strict=True):
                 for group in optim.param_groups:
                     group["lr"] = learning_rate(step, config)
                 model.progress = progress_after_warmup(step, config)
                 optim.zero_grad(set_to_none=True)
-                at = processes.rank * len(batch)
-                batch = augment(batch, generator, model.config.patch_samples, of=config.batch_size, first=at)
-                loss = gradients(wrapped_model, model, batch, generator, runtime, processes)
+                keys = random_keys(config.seed, shuffle.epoch(step), ecgs)
+                batch = augment(batch, keys, model.config.patch_samples)
+                loss = gradients(wrapped_model, model, batch, keys, runtime, processes)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
                 optim.step()
                 done, row = step + 1, None

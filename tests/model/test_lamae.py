@@ -231,12 +231,14 @@ def test_random_masks_hide_every_patch_equally_often():
 
 
 def test_whole_lead_masks_mask_complete_leads():
-    mask = whole_lead_mask((500, 12, 40), 4, torch.Generator().manual_seed(0))
+    noise, lead_mask = torch.rand(500, 12, generator=torch.Generator().manual_seed(0)), torch.ones(500, 12).bool()
+    mask = whole_lead_mask(noise, 4, 40, lead_mask)
     assert torch.equal(mask.any(-1), mask.all(-1))
     assert (mask.all(-1).sum(-1) == 4).all()
     assert (mask.all(-1).float().mean(0) - 4 / 12).abs().max() < 0.1
-    with pytest.raises(ECGError, match="at least one must stay visible"):
-        whole_lead_mask((1, 3, 40), 3)
+    lead_mask[:, 3:] = False
+    few = whole_lead_mask(noise, 4, 40, lead_mask).all(-1)
+    assert (few.sum(-1) == 2).all() and not few[:, 3:].any(), "only recorded leads, and one of them stays visible"
     with pytest.raises(ECGError, match="not among"):
         named_lead_mask((1, 2, 40), ("I", "II"), ("V1",))
 

@@ -75,8 +75,10 @@ def test_batches_are_those_of_the_store(gappy, location, processes):
     with load_batches(gappy, shuffle, steps, processes, location, progress=False) as batches:
         fed = list(batches)
     assert len(fed) == len(steps)
-    for step, batch in zip(steps, fed, strict=True):
-        plain = gappy.batch(processes.shard(in_the_order_of_published_runs(rows, 8, 2, step)))
+    for step, (batch, its_rows) in zip(steps, fed, strict=True):
+        expected = processes.shard(in_the_order_of_published_runs(rows, 8, 2, step))
+        plain = gappy.batch(expected)
+        assert its_rows.tolist() == expected.tolist()
         assert len(plain) == 8 // processes.world_size and not plain.lead_mask.all()
         assert torch.equal(batch.lead_mask, plain.lead_mask) and torch.equal(batch.signal_mv, plain.signal_mv)
 
@@ -166,7 +168,7 @@ def test_error_in_the_prefetching_thread_is_raised_in_the_loop(cohort, monkeypat
         pytest.raises(OSError, match="the disk is gone"),
         load_batches(cohort, Shuffle(np.arange(40), 8, 0), range(100), ALONE, "streamed") as batches,
     ):
-        taken.extend(len(batch) for batch in batches)
+        taken.extend(len(batch) for batch, _ in batches)
     assert len(read) < 9 and threading.current_thread() not in read
     assert reading_threads() == []
 

@@ -12,12 +12,14 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.random_numbers import random_keys
 from lamae_toolkit.training.distributed import DistributedContext, distributed_training
 from lamae_toolkit.training.step import RuntimeConfig, gradients
 from lamae_toolkit.training.trainer import TrainConfig, pretrain, read_log
 from small_models import SMALL, VARIANTS, some_ecgs
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
+KEYS = random_keys(5, 0, torch.arange(8))
 CONFIG = TrainConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=4)
 
 
@@ -32,10 +34,9 @@ def uneven_ecgs(records: int = 8) -> Batch:
 def step(
     model: LAMAE, batch: Batch, runtime: RuntimeConfig, processes: DistributedContext = ALONE
 ) -> tuple[float, dict]:
-    generator = torch.Generator().manual_seed(5)
     model.zero_grad()
-    loss = gradients(model, model, batch, generator, runtime, processes)
-    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()} | {"next": generator.get_state()}
+    loss = gradients(model, model, batch, KEYS[: len(batch)], runtime, processes)
+    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
 def baseline(name: str) -> LAMAE:
@@ -49,7 +50,7 @@ def baseline(name: str) -> LAMAE:
 def test_accumulated_parts_have_the_loss_and_gradients_of_the_batch(name):
     model, batch = baseline(name), uneven_ecgs()
     loss, gradient = step(model, batch, RuntimeConfig())
-    assert loss == model(batch, generator=torch.Generator().manual_seed(5)).loss.item()
+    assert loss == model(batch, model.sample_mask(batch, KEYS)[0]).loss.item()
     for parts in (2, 8):
         again, in_parts = step(model, batch, RuntimeConfig(gradient_accumulation_steps=parts))
         assert again == pytest.approx(loss, rel=1e-6)
@@ -59,7 +60,7 @@ def test_accumulated_parts_have_the_loss_and_gradients_of_the_batch(name):
 
 def test_mean_of_separate_part_losses_differs():
     model, batch = baseline("LAMAE"), uneven_ecgs()
-    mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(5))
+    mask, keep = model.sample_mask(batch, KEYS)
     halves = [model(half, mask[here], keep=keep).loss.item() for here, half in halved(batch)]
     whole = model(batch, mask, keep=keep).loss.item()
     assert abs(np.mean(halves) - whole) > 1e-3
@@ -74,13 +75,10 @@ def halved(batch: Batch) -> list[tuple[slice, Batch]]:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_part_of_a_batch_has_the_masks_of_the_batch(name):
     model, batch = random_encoder(VARIANTS[name]), uneven_ecgs()
-    generators = [torch.Generator().manual_seed(1) for _ in range(3)]
-    whole, keep = model.sample_mask(batch, generators[0])
-    for (here, half), generator in zip(halved(batch), generators[1:], strict=True):
-        mask, its_keep = model.sample_mask(half, generator, of=len(batch), first=here.start)
+    whole, keep = model.sample_mask(batch, KEYS)
+    for here, half in halved(batch):
+        mask, its_keep = model.sample_mask(half, KEYS[here])
         assert torch.equal(mask, whole[here]) and its_keep == keep
-    # The next batch, too: all generators go on alike.
-    assert len({tuple(generator.get_state().tolist()) for generator in generators}) == 1
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, *COMPARED_MODELS])
@@ -88,7 +86,7 @@ def test_gathering_visible_patches_equals_masking_attention_to_the_others(name):
     """Training encodes the visible patches alone; embedding, reconstruction and export keep and mask all of them."""
     model = random_encoder(VARIANTS[name]) if name in VARIANTS else baseline(name)
     batch = uneven_ecgs()
-    mask, keep = model.sample_mask(batch, torch.Generator().manual_seed(1))
+    mask, keep = model.sample_mask(batch, KEYS)
     results = []
     for number in (keep, None):
         model.zero_grad()
@@ -105,7 +103,7 @@ def test_step_does_not_synchronize_with_the_device(name):
         model = LAMAE(VARIANTS[name]) if name in VARIANTS else COMPARED_MODELS[name](SMALL)
         batch = Batch(torch.empty(4, len(LEADS), 1000), torch.ones(4, len(LEADS), dtype=torch.bool))
     model.progress = 0.5
-    mask, keep = model.sample_mask(batch)
+    mask, keep = model.sample_mask(batch, torch.zeros(4, dtype=torch.long, device="meta"))
     model(batch, mask, keep=keep, divisor=mask.sum().float()).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     with pytest.raises((RuntimeError, NotImplementedError)):
@@ -120,8 +118,8 @@ def test_bfloat16_is_close_and_parameters_stay_float32(name, masked_leads):
     loss, gradient = step(model, batch, RuntimeConfig())
     near, rounded = step(model, batch, RuntimeConfig(precision="bfloat16"))
     assert near != loss and near == pytest.approx(loss, rel=1e-2)
-    assert all(value.dtype == torch.float32 for key, value in rounded.items() if key != "next")
-    flat, other = (torch.cat([g[k].flatten() for k in gradient if k != "next"]) for g in (gradient, rounded))
+    assert all(value.dtype == torch.float32 for value in rounded.values())
+    flat, other = (torch.cat([g[k].flatten() for k in gradient]) for g in (gradient, rounded))
     assert torch.cosine_similarity(flat, other, dim=0) > 0.99
 
 

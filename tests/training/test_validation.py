@@ -9,6 +9,7 @@ import torch
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
+from lamae_toolkit.model.random_numbers import random_keys
 from lamae_toolkit.plots.training import learning_curve_figure, progress_figure
 from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.step import RuntimeConfig
@@ -23,8 +24,8 @@ CPU = torch.device("cpu")
 ONE_PROCESS = DistributedContext(0, 1, CPU)
 
 
-def validation_loss(store, rows=VALIDATION, parts: int = 1, seed: int = 0) -> ValidationLoss:
-    return ValidationLoss(store, rows, ROWS, batch_size=8, parts=parts, seed=seed)
+def validation_loss(store, rows=VALIDATION, batch_size: int = 8, seed: int = 0) -> ValidationLoss:
+    return ValidationLoss(store, rows, ROWS, batch_size=batch_size, seed=seed)
 
 
 def test_training_has_the_same_bits_with_and_without_validation(cohort, tmp_path):
@@ -48,25 +49,21 @@ def test_a_resumed_run_has_the_same_validation_losses(cohort, tmp_path):
 
 
 def test_validation_loss_is_the_mean_over_all_masked_patches(cohort):
-    model, generator, errors = random_encoder(TO_TRAIN).train(), torch.Generator(), []
-    for number, rows in enumerate((VALIDATION[:8], VALIDATION[8:16], VALIDATION[16:])):
-        generator.manual_seed(int(np.random.SeedSequence([7, number]).generate_state(1)[0]))
-        batch = cohort.batch(rows)
-        mask, _ = model.sample_mask(batch, generator)
-        with torch.no_grad():
-            _, prediction, masked = model.eval()(batch, mask)
-        errors.append((prediction - model.patches(batch)).square().mean(dim=-1)[masked])
+    model, batch = random_encoder(TO_TRAIN).train(), cohort.batch(VALIDATION)
+    mask, _ = model.sample_mask(batch, random_keys(7, -1, torch.from_numpy(VALIDATION)))
+    with torch.no_grad():
+        _, prediction, masked = model.eval()(batch, mask)
     model.train()
-    expected = torch.cat(errors).mean().item()
+    expected = (prediction - model.patches(batch)).square().mean(dim=-1)[masked].mean().item()
     assert validation_loss(cohort, seed=7)(model, ONE_PROCESS) == pytest.approx(expected, rel=1e-5)
     assert validation_loss(cohort, seed=8)(model, ONE_PROCESS) != pytest.approx(expected, rel=1e-5), "other masks"
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_validation_loss_in_parts_and_in_bfloat16(cohort):
+def test_validation_loss_for_another_batch_size_and_in_bfloat16(cohort):
     model = random_encoder(TO_TRAIN)
     one = validation_loss(cohort)(model, ONE_PROCESS)
-    assert validation_loss(cohort, parts=4)(model, ONE_PROCESS) == pytest.approx(one, rel=1e-6)
+    assert validation_loss(cohort, batch_size=2)(model, ONE_PROCESS) == pytest.approx(one, rel=1e-6)
     half = validation_loss(cohort)(model, ONE_PROCESS, "bfloat16")
     assert half != one and half == pytest.approx(one, rel=1e-2)
     assert not model.training
@@ -77,7 +74,7 @@ def test_several_processes_share_the_parts(cohort, monkeypatch):
     one = validation_loss(cohort)(model, ONE_PROCESS)
     monkeypatch.setattr(DistributedContext, "mean", lambda self, value: sums.append(value) or value)
     for rank in (0, 1):
-        validation_loss(cohort, parts=2)(model, DistributedContext(rank, 2, CPU))
+        validation_loss(cohort, batch_size=4)(model, DistributedContext(rank, 2, CPU))
     assert sums[0] != sums[2]
     assert ((sums[0] + sums[2]) / (sums[1] + sums[3])).item() == pytest.approx(one, rel=1e-6)
 
