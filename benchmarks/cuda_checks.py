@@ -52,8 +52,9 @@ def batches_are_those_of_the_store(device: torch.device, store: Store, folder: P
     for location in ("resident", "streamed"):
         with load_batches(store, shuffle, steps, processes, location, progress=False) as batches:
             fed = list(batches)
-        for step, batch in zip(steps, fed, strict=True):
+        for step, (batch, rows) in zip(steps, fed, strict=True):
             plain = store.batch(shuffle.rows_of(step))
+            assert rows.device.type == device.type and rows.tolist() == shuffle.rows_of(step).tolist()
             assert batch.signal_mv.device.type == device.type
             assert torch.equal(batch.signal_mv.cpu(), plain.signal_mv)
             assert torch.equal(batch.lead_mask.cpu(), plain.lead_mask)
@@ -71,7 +72,7 @@ def no_step_waits_for_the_gpu(device: torch.device, store: Store, folder: Path) 
 
     for location in ("resident", "streamed"):
         for precision in ("float32", "bfloat16") if device.type == "cuda" else ("float32",):
-            out, runtime = folder / f"{location} {precision}", RuntimeConfig(2, precision, data_location=location)
+            out, runtime = folder / f"{location} {precision}", RuntimeConfig(2, precision, "no", location)
             rows = np.arange(ECGS)
             options = {"runtime": runtime, "watch": watch, "device": device, "progress": False}
             try:
@@ -108,7 +109,7 @@ def compiled_training_is_that_of_the_plain_model(device: torch.device, store: St
         return  # inductor needs a C++ compiler and a minute there; tests/model/test_compile.py has it
     config = TrainConfig(3, 8, log_every=1, warmup_steps=2)
     losses = []
-    for compiled in (False, True):
+    for compiled in ("no", "yes"):
         out, runtime = folder / f"compiled {compiled}", RuntimeConfig(compile=compiled)
         pretrain(
             random_encoder(MODEL), store, np.arange(ECGS), out, config, runtime=runtime, device=device, progress=False
@@ -122,7 +123,8 @@ def a_run_resumes_where_it_stopped(device: torch.device, store: Store, folder: P
     for name, stops in (("in one", (None,)), ("in two", (3, None))):
         for stop in stops:
             model = random_encoder(MODEL)
-            pretrain(model, store, rows, folder / name, config, stop_after=stop, device=device, progress=False)
+            options = {"runtime": RuntimeConfig(compile="no"), "device": device, "progress": False}
+            pretrain(model, store, rows, folder / name, config, stop_after=stop, **options)
         losses.append([row["loss"] for row in read_log(folder / name)])
     assert len(losses[0]) == 8
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

@@ -1,5 +1,8 @@
 """The weights that come with the toolkit: the recipe that trains `lamae-mini-ptbxl` and its independent-lead twin.
 
+They were trained with the masks of recipe 1 (lamae_toolkit 0.1, see `training.run.RECIPE`); run now, the recipe has
+other masks and gives other weights of the same kind.
+
 Probes, scores, calibration and model card alone, for weights that are there already:
 
     python -m lamae_toolkit.experiments.shipped_weights --store runs/ptbxl/store

@@ -126,8 +126,8 @@ def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"])
 def _heart(model: LAMAE, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Tensor, "s d"]:
     """The heart token of each subset, by the model's own pooling."""
     # One token a lead, of which the lead's latent is the mean.
-    position = latents.rows.new_empty(*lead_mask.shape, 0)
-    return model.pool(Latents(latents.per_lead[:, :, None], lead_mask[..., None], position))[0]
+    lead = torch.arange(lead_mask.shape[1]).expand(lead_mask.shape)
+    return model.pool(Latents(latents.per_lead[:, :, None], lead_mask[..., None], lead, lead[..., :0, None]))[0]
 
 
 def _summary(latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:

@@ -20,11 +20,10 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.layers import Block, InducedBlock, LeadPooling, sinusoidal_pos_embed
-from lamae_toolkit.model.masking import mask_largest, visible_patches, whole_lead_mask
+from lamae_toolkit.model.masking import VisiblePatches, sample_visible, visible_patches
 from lamae_toolkit.model.outputs import Embedding, Latents, Reconstruction, keys_within_leads
 from lamae_toolkit.model.patches import check_input, cut_patches, lead_statistics, patch_count, whole_patches
 from lamae_toolkit.model.pretrained import PretrainedModel
-from lamae_toolkit.model.random_numbers import Purpose, uniform
 
 
 class LAMAE(PretrainedModel):
@@ -89,28 +88,32 @@ class LAMAE(PretrainedModel):
         mask: Bool[Tensor, "b l n"] | None = None,
         generator: torch.Generator | None = None,
         *,
-        keep: int | None = None,
+        visible: VisiblePatches | None = None,
         divisor: Float[Tensor, ""] | None = None,
     ) -> Reconstruction:
         """Mask patches, reconstruct them, and score the reconstruction on the masked patches only.
 
         loss = mean over masked patches of (prediction - target)^2, in units of each lead's variance.
-        mask: True where masked; sampled with `generator` as the config says if it is None. keep: how many patches of
-        each lead the mask leaves visible, as `sample_mask` returned it with the mask: only these are then encoded, with
-        the same result, and the input is not checked, which avoids waiting for a GPU. divisor: what the sum over
-        masked patches is divided by, if not by their number: for a part of a batch, the mean number of masked patches
-        of all parts, so that the mean of the parts' losses is the loss of the batch.
+        mask: True where masked; sampled with `generator` as the config says if it is None. visible: what
+        `sample_visible` returned, instead of a mask: only these patches are then encoded, with the same result, and the
+        input is not checked, which avoids waiting for a GPU. divisor: what the sum over masked patches is divided by,
+        if not by their number: for a part of a batch, the mean number of masked patches of all parts, so that the mean
+        of the parts' losses is the loss of the batch.
         """
-        if keep is None:
-            check_input(batch, self.config, mask)
-        if mask is None:
-            device = batch.lead_mask.device
-            keys = torch.randint(2**63 - 1, (len(batch),), generator=generator, device=device)
-            mask, keep = self.sample_mask(batch, keys)
         patches = self.patches(batch)
-        latents = self.connect(self.encode_leads(patches, batch, mask, keep))
+        l, n = patches.shape[1:3]
+        if mask is not None:
+            check_input(batch, self.config, mask)
+        else:
+            if visible is None:
+                check_input(batch, self.config)
+                device = batch.lead_mask.device
+                keys = torch.randint(2**63 - 1, (len(batch),), generator=generator, device=device)
+                visible = self.sample_visible(batch, keys)
+            mask = visible.mask(l, n)
+        latents = self.connect(self.encode_leads(patches, batch, mask, visible))
         heart, weights = self.pool(latents)
-        prediction = self.decode(latents, heart, self.pool_time_steps(latents, weights, patches.shape[2]), batch)
+        prediction = self.decode(latents, heart, self.pool_time_steps(latents, weights, n), batch)
         error = (prediction - patches).square().mean(dim=-1)
         masked = mask & batch.lead_mask[:, :, None]
         loss = (error * masked).sum() / (masked.sum() if divisor is None else divisor)
@@ -157,38 +160,43 @@ class LAMAE(PretrainedModel):
         return cut_patches(batch, self.config)
 
     def encode_leads(
-        self, patches: Float[Tensor, "b l n p"], batch: Batch, mask: Bool[Tensor, "b l n"], keep: int | None = None
+        self,
+        patches: Float[Tensor, "b l n p"],
+        batch: Batch,
+        mask: Bool[Tensor, "b l n"],
+        visible: VisiblePatches | None = None,
     ) -> Latents:
         """Encode the visible patches of each lead on its own: no information crosses leads here.
 
-        keep: the number of visible patches of every lead that has any, so that only these tokens are encoded; None
-        keeps a token for every patch, and the masked ones are not attended to.
+        visible: those that the mask leaves, so that only they are encoded; None keeps a token for every patch, and the
+        masked ones are not attended to.
         """
         b, l, n, _ = patches.shape
-        tokens = self.patch_embed(patches) + self.encoder_pos_embed[:n]
-        cls = self.lead_cls.expand(b, l, 1, -1)
-        if self.lead_name is not None:
-            name = _of_leads(self.lead_name, batch)[None, :, None]
-            tokens, cls = tokens + name, cls + name
+        valid, cls = ~mask & batch.lead_mask[:, :, None], self.lead_cls.expand(b, l, -1)
+        lead, position = (torch.arange(count, device=mask.device) for count in (l, n))
+        lead, position = lead.expand(b, l), position.expand(b, l, n)
         if self.amplitude_embed is not None:
             _, amplitude_mv = lead_statistics(whole_patches(batch, self.config), "lead")
-            cls = cls + self.amplitude_embed(amplitude_mv.log10())[:, :, None]
-        visible = ~mask & batch.lead_mask[:, :, None]
-        position = torch.arange(n, device=mask.device).expand(b, l, n)
-        if keep is not None:  # visible patches first, in temporal order
-            position = mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :keep]
-            tokens = tokens.gather(2, position[..., None].expand(-1, -1, -1, tokens.shape[-1]))
-            visible = visible.gather(2, position)
-        valid_mask = torch.cat([visible.any(dim=-1, keepdim=True), visible], dim=2)
-        x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
-        key_mask = keys_within_leads(valid_mask)
+            cls = cls + self.amplitude_embed(amplitude_mv.log10())
+        name = None if self.lead_name is None else _of_leads(self.lead_name, batch).expand(b, l, -1)
+        if visible is not None:
+            patches, valid, cls = visible.of(patches), visible.of(valid), visible.of_leads(cls)
+            name = None if name is None else visible.of_leads(name)
+            lead, position = visible
+        tokens = self.patch_embed(patches) + self.encoder_pos_embed[position]
+        if name is not None:
+            tokens, cls = tokens + name[:, :, None], cls + name
+        valid_mask = torch.cat([valid.any(dim=-1, keepdim=True), valid], dim=2)
+        x = rearrange(torch.cat([cls[:, :, None], tokens], dim=2), "b l m d -> (b l) m d")
+        # Where all tokens of a lead are visible, there is none that must not be attended to.
+        key_mask = keys_within_leads(valid_mask) if visible is None else None
         for block in self.encoder:
             x = block(x, key_mask)
-        return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), valid_mask, position)
+        return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), valid_mask, lead, position)
 
     def connect(self, latents: Latents) -> Latents:
         """Latent attention: the tokens of all leads attend to each other, without an embedding of the lead."""
-        tokens, valid_mask, position = latents
+        tokens, valid_mask, lead, position = latents
         if self.config.tokens == "cls":
             x, key_mask = tokens[:, :, 0], valid_mask[:, :, 0]
         else:
@@ -199,7 +207,7 @@ class LAMAE(PretrainedModel):
             tokens = torch.cat([x[:, :, None], tokens[:, :, 1:]], dim=2)
         else:
             tokens = rearrange(x, "b (l m) d -> b l m d", l=tokens.shape[1])
-        return Latents(self.norm(tokens), valid_mask, position)
+        return Latents(self.norm(tokens), valid_mask, lead, position)
 
     def pool(self, latents: Latents) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b h l"]]:
         """Weigh the leads and add them up: the heart token and the lead weights."""
@@ -217,8 +225,7 @@ class LAMAE(PretrainedModel):
         """The leads that are visible at each of the n patches, pooled by the same weights; None with heart "token"."""
         if self.config.heart == "token":
             return None
-        grid, visible = latents.on_time_grid(n)
-        return self.pooling.pool_time_steps(grid, weights, visible)
+        return self.pooling.pool_time_steps(*latents.time_steps(), latents.position, weights, n)
 
     def decode(
         self,
@@ -231,35 +238,33 @@ class LAMAE(PretrainedModel):
 
         heart, time_steps: None if the lead is to be reconstructed from its own latents alone.
         """
-        tokens, valid_mask, position = latents
-        b, l = position.shape[:2]
-        n = patch_count(batch, self.config)
+        tokens, valid_mask, lead, position = latents
+        (b, l), n = batch.lead_mask.shape, patch_count(batch, self.config)
         own = torch.where(valid_mask[..., None], self.to_decoder(tokens), self.mask_token)
-        patches = self.mask_token.to(own.dtype).expand(b, l, n, -1)
-        patches = patches.scatter(2, position[..., None].expand(-1, -1, -1, own.shape[-1]), own[:, :, 1:])
+        # Mask tokens everywhere, then the tokens of the visible patches at their lead and patch.
+        mask_token, d = self.mask_token.to(own.dtype), own.shape[-1]
+        cls = mask_token.expand(b, l, d).scatter(1, lead[..., None].expand(-1, -1, d), own[:, :, 0])
+        index = (lead[..., None] * n + position).flatten(1)[..., None].expand(-1, -1, d)
+        patches = mask_token.expand(b, l * n, d).scatter(1, index, own[:, :, 1:].flatten(1, 2)).unflatten(1, (l, n))
         patches = patches + self.decoder_pos_embed[:n]
         if time_steps is not None:
             patches = patches + self.heart_to_decoder(time_steps)[:, None]
         first = [] if heart is None else [self.heart_to_decoder(heart)[:, None, None].expand(-1, l, -1, -1)]
-        x = torch.cat([*first, own[:, :, :1], patches], dim=2)
+        x = torch.cat([*first, cls[:, :, None], patches], dim=2)
         x = rearrange(x + _of_leads(self.decoder_lead_embed, batch)[None, :, None], "b l m d -> (b l) m d")
         for block in self.decoder:
             x = block(x)
         prediction = self.decoder_pred(self.decoder_norm(x[:, -n:]))
         return rearrange(prediction, "(b l) n p -> b l n p", b=b)
 
-    def sample_mask(self, batch: Batch, keys: Int64[Tensor, " b"]) -> tuple[Bool[Tensor, "b l n"], int]:
-        """A random mask as configured, and the number of visible patches of each lead that is not fully masked.
+    def sample_visible(self, batch: Batch, keys: Int64[Tensor, " b"]) -> VisiblePatches:
+        """Visible patches at random, as the configuration masks the others.
 
-        keys: a number for each ECG, such as `random_keys` gives; the mask of an ECG depends on its own alone.
+        keys: a number for each ECG, such as `random_keys` gives; what is visible of an ECG depends on its own alone.
         """
-        l, n, ratio = len(batch.leads), patch_count(batch, self.config), self.config.mask_ratio
-        keep = visible_patches(n, ratio) if ratio else n
-        mask = mask_largest(uniform(keys, Purpose.MASKED_PATCHES, (l, n)), keep)
-        if self.config.masked_leads:
-            noise = uniform(keys, Purpose.MASKED_LEADS, (l,))
-            mask = mask | whole_lead_mask(noise, min(self.config.masked_leads, l - 1), n, batch.lead_mask)
-        return mask, keep
+        n, ratio = patch_count(batch, self.config), self.config.mask_ratio
+        masked_leads = min(self.config.masked_leads, len(batch.leads) - 1)
+        return sample_visible(keys, batch.lead_mask, n, visible_patches(n, ratio) if ratio else n, masked_leads)
 
 
 def _of_leads(embedding: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 AttentionHook = Callable[[Tensor], Tensor | None]
@@ -148,17 +148,23 @@ class LeadPooling(nn.Module):
         return einsum(value, out, "b l h e, h e d -> b h l d") + self.out.bias / self.heads
 
     def pool_time_steps(
-        self, grid: Float[Tensor, "b l n d"], weights: Float[Tensor, "b h l"], visible: Bool[Tensor, "b l n"]
+        self,
+        tokens: Float[Tensor, "b l k d"],
+        valid: Bool[Tensor, "b l k"],
+        position: Int[Tensor, "b l k"],
+        weights: Float[Tensor, "b h l"],
+        n: int,
     ) -> Float[Tensor, "b n d"]:
-        """A heart token for each time step: the leads visible at that patch, added up by the same weights.
+        """A heart token for each of n time steps: the leads visible at that patch, added up by the same weights.
 
-        Where a lead is masked, the others' weights are scaled up to sum to 1; where all are, it is 0.
+        position: the time step of each token. Where a lead is masked, the others' weights are scaled up to sum to 1;
+        where all are, it is 0.
         """
-        share = einsum(weights, visible.to(weights.dtype), "b h l, b l n -> b h l n")
-        share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
-        value = rearrange(self.value(grid), "b l n (h e) -> b l n h e", h=self.heads)
-        gathered = self.out(rearrange(einsum(share, value, "b h l n, b l n h e -> b n h e"), "b n h e -> b n (h e)"))
-        return gathered * visible.any(dim=1)[..., None]
+        at_step = (position[:, :, None] == torch.arange(n, device=position.device)[:, None]) & valid[:, :, None]
+        share = einsum(weights, at_step.to(weights.dtype), "b h l, b l n k -> b h n l k").flatten(3)
+        share = share / share.sum(dim=3, keepdim=True).clamp(min=1e-6)
+        value = rearrange(self.value(tokens), "b l k (h e) -> b h (l k) e", h=self.heads)
+        return self.out(rearrange(share @ value, "b h n e -> b n (h e)")) * at_step.any(dim=(1, 3))[..., None]
 
 
 def sinusoidal_pos_embed(length: int, width: int) -> Float[Tensor, "n d"]:

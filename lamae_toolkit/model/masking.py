@@ -1,13 +1,15 @@
 """Masks: which patches are withheld from the model. True means masked; the random generator is an argument."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.model.random_numbers import Purpose, uniform
 
 Mask = Bool[torch.Tensor, "b l n"]
 
@@ -33,13 +35,8 @@ def random_mask(
         mask.sum(dim=-1)  # 30 of 40 patches of each lead
     """
     noise = torch.rand(shape, generator=generator, device=device)
-    return mask_largest(noise, visible_patches(shape[-1], ratio))
-
-
-def mask_largest(noise: Float[Tensor, "b l n"], visible: int) -> Mask:
-    """Mask all patches of every lead but those with the smallest random numbers."""
-    rank = noise.argsort(dim=-1).argsort(dim=-1)
-    return rank >= visible
+    visible = noise.topk(visible_patches(shape[-1], ratio), largest=False).indices
+    return torch.ones(shape, dtype=torch.bool, device=device).scatter(-1, visible, False)
 
 
 def visible_patches(patches: int, ratio: float) -> int:
@@ -49,16 +46,51 @@ def visible_patches(patches: int, ratio: float) -> int:
     return min(max(patches - round(patches * ratio), 1), patches - 1)
 
 
-def whole_lead_mask(
-    noise: Float[Tensor, "b l"], masked_leads: int, patches: int, lead_mask: Bool[Tensor, "b l"]
-) -> Mask:
-    """Mask some leads completely, those with the smallest random numbers: the model must infer them from the others.
+class VisiblePatches(NamedTuple):
+    """Which patches are visible in training: the same number of leads of every ECG, and of patches of every lead.
 
-    lead_mask: True for recorded leads: only these are masked, and one of them always stays visible.
+    leads: (b, v), the rows of the leads that are not completely masked. patches: (b, v, k), the indices of their
+    visible patches. So both can be gathered, and only what is visible is encoded.
     """
-    limit = (lead_mask.sum(dim=1, keepdim=True) - 1).clamp(max=masked_leads)
-    rank = noise.masked_fill(~lead_mask, 2.0).argsort(dim=-1).argsort(dim=-1)  # leads that were not recorded come last
-    return (rank < limit)[:, :, None].expand(-1, -1, patches)
+
+    leads: Int64[Tensor, "b v"]
+    patches: Int64[Tensor, "b v k"]
+
+    def of(self, x: Shaped[Tensor, "b l n *rest"]) -> Shaped[Tensor, "b v k *rest"]:
+        """The visible ones of values that every patch has."""
+        record = torch.arange(len(x), device=x.device)[:, None, None]
+        return x[record, self.leads[..., None], self.patches]
+
+    def of_leads(self, x: Shaped[Tensor, "b l d"]) -> Shaped[Tensor, "b v d"]:
+        """The visible ones of values that every lead has."""
+        return x.gather(1, self.leads[..., None].expand(-1, -1, x.shape[2]))
+
+    def mask(self, leads: int, patches: int) -> Mask:
+        """The same as a mask: True where masked."""
+        index = (self.leads[..., None] * patches + self.patches).flatten(1)
+        mask = torch.ones(len(index), leads * patches, dtype=torch.bool, device=index.device)
+        return mask.scatter(1, index, False).unflatten(1, (leads, patches))
+
+    def rows(self, rows: slice) -> "VisiblePatches":
+        """Those of some of the ECGs."""
+        return VisiblePatches(self.leads[rows], self.patches[rows])
+
+
+def sample_visible(
+    keys: Int64[Tensor, " b"], lead_mask: Bool[Tensor, "b l"], patches: int, visible: int, masked_leads: int
+) -> VisiblePatches:
+    """Visible patches at random, those of an ECG from its key.
+
+    visible: how many patches of each lead. masked_leads: how many leads are completely masked, so that the model must
+    infer them from the others; only recorded leads are, and one of them always stays visible.
+    """
+    leads = lead_mask.shape[1]
+    noise = uniform(keys, Purpose.MASKED_LEADS, (leads,))
+    order = noise.masked_fill(~lead_mask, 2.0).argsort(dim=1)  # leads that were not recorded come last
+    first = (lead_mask.sum(dim=1, keepdim=True) - 1).clamp(max=masked_leads)  # those before are masked
+    visible_leads = order.gather(1, first + torch.arange(leads - masked_leads, device=keys.device)).sort(dim=1).values
+    noise = uniform(keys, Purpose.MASKED_PATCHES, (leads - masked_leads, patches))
+    return VisiblePatches(visible_leads, noise.topk(visible, largest=False).indices)
 
 
 def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], masked: tuple[str, ...]) -> Mask:

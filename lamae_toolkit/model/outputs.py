@@ -47,6 +47,7 @@ class Latents(NamedTuple):
 
     tokens: Float[Tensor, "b l m d"]
     valid_mask: Bool[Tensor, "b l m"]
+    lead: Int[Tensor, "b l"]
     position: Int[Tensor, "b l k"]
 
     def lead_mask(self) -> Bool[Tensor, "b l"]:
@@ -55,18 +56,11 @@ class Latents(NamedTuple):
 
     def of_leads(self, rows: Sequence[int]) -> "Latents":
         """The latents of these rows alone, in this order."""
-        return Latents(self.tokens[:, rows], self.valid_mask[:, rows], self.position[:, rows])
+        return Latents(*(part[:, rows] for part in self))
 
     def time_steps(self) -> tuple[Float[Tensor, "b l k d"], Bool[Tensor, "b l k"]]:
         """The patch tokens, without the CLS token, and which of them are valid."""
         return self.tokens[:, :, 1:], self.valid_mask[:, :, 1:]
-
-    def on_time_grid(self, n: int) -> tuple[Float[Tensor, "b l n d"], Bool[Tensor, "b l n"]]:
-        """The patch tokens at the indices of their patches, 0 for the others of n, and which of the n are valid."""
-        tokens, valid = self.time_steps()
-        b, l, _, d = tokens.shape
-        grid = tokens.new_zeros(b, l, n, d).scatter(2, self.position[..., None].expand_as(tokens), tokens)
-        return grid, valid.new_zeros(b, l, n).scatter(2, self.position, valid)
 
     def lead_latents(self) -> Float[Tensor, "b l d"]:
         """One latent per lead: the mean of its valid tokens, or 0 for a lead without any."""

@@ -64,10 +64,10 @@ class Size:
             model = LAMAE(self.model)
             samples = self.model.max_patches * self.model.patch_samples
             batch = Batch(torch.empty(1, len(LEADS), samples), torch.ones(1, len(LEADS), dtype=torch.bool))
-            mask, visible = model.sample_mask(batch, torch.empty(1, dtype=torch.long))
+            visible = model.sample_visible(batch, torch.empty(1, dtype=torch.long))
             count_saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
             with count_saved, FlopCounterMode(display=False) as counter:
-                model(batch, mask, keep=visible).loss.backward()
+                model(batch, visible=visible).loss.backward()
         for parameter in model.parameters():  # these are in memory anyway
             kept.pop(parameter.untyped_storage()._cdata, None)
         return counter.get_total_flops(), sum(storage.nbytes() for storage in kept.values())
@@ -94,7 +94,7 @@ def mini(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size
 
 
 def small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
-    """For one small GPU: 5.7 M parameters, 5.3 GFLOP per ECG; memory 0.09 GB and 30 MB per ECG computed at once.
+    """For one small GPU: 5.7 M parameters, 4.8 GFLOP per ECG; memory 0.09 GB and 27 MB per ECG computed at once.
 
     ecgs: the number of ECGs in pretraining; the training folds of MIMIC-IV-ECG hold about 560,000. Command:
     `lamae pretrain --size small --store STORE --out RUN`; in a notebook:
@@ -106,26 +106,26 @@ def small(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Siz
     computes a quarter of a batch at once. No such model has been trained yet: sizes follow vision transformers,
     learning rate and epochs He et al. (arXiv 2111.06377); nothing is tuned. There is no expected score yet.
 
-    Measured on a CPU: a step of 2 ECGs takes 0.13 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
-    measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.8 hours.
+    Measured on a CPU: a step of 2 ECGs takes 0.12 GB at most (0.15 GB by the estimate). Throughput on a GPU is not
+    measured; `python benchmarks/gpu_training.py` does it. All epochs at 100 TFLOP/s would take 0.7 hours.
     """
     return _size(SMALL, ecgs, epochs, batch_size)
 
 
 def base(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
-    """For one GPU: 23.7 M parameters, 23.3 GFLOP per ECG; memory 0.38 GB and 73 MB per ECG computed at once.
+    """For one GPU: 23.7 M parameters, 21.5 GFLOP per ECG; memory 0.38 GB and 68 MB per ECG computed at once.
 
-    Used like `small`, and untried as well. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.52 GB by the
-    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 3.6 hours.
+    Used like `small`, and untried as well. Measured on a CPU: a step of 2 ECGs takes 0.42 GB at most (0.51 GB by the
+    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 3.3 hours.
     """
     return _size(BASE, ecgs, epochs, batch_size)
 
 
 def large(ecgs: int = 560_000, epochs: int = 100, batch_size: int = 1024) -> Size:
-    """For several GPUs: 94.5 M parameters, 92.1 GFLOP per ECG; memory 1.51 GB and 146 MB per ECG computed at once.
+    """For several GPUs: 94.5 M parameters, 85.0 GFLOP per ECG; memory 1.51 GB and 135 MB per ECG computed at once.
 
-    Used like `small`, and untried as well. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.80 GB by the
-    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 14.3 hours.
+    Used like `small`, and untried as well. Measured on a CPU: a step of 2 ECGs takes 1.54 GB at most (1.78 GB by the
+    estimate). Throughput on a GPU is not measured. All epochs at 100 TFLOP/s would take 13.2 hours.
     """
     return _size(LARGE, ecgs, epochs, batch_size)
 

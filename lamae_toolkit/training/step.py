@@ -12,6 +12,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.patches import patch_count
 from lamae_toolkit.model.precision import PRECISIONS, autocast
 from lamae_toolkit.training.distributed import DistributedContext, no_sync
 from lamae_toolkit.training.loader import DATA_LOCATIONS
@@ -23,7 +24,8 @@ class RuntimeConfig:
 
     gradient_accumulation_steps: parts of a batch that pass through the model in sequence, for a batch that does not fit
     into memory at once. precision: "bfloat16" computes matrix products in 16 bits (torch.autocast);
-    parameters, optimizer and loss stay in 32. compile: whether the model is compiled by torch.compile first.
+    parameters, optimizer and loss stay in 32. compile: whether the model is compiled by torch.compile first, once:
+    "yes", "no", or "auto", on a CUDA GPU only, where the minute that it takes is soon saved.
     data_location: whether the ECGs are "resident" on the device, "streamed" to it, or chosen by the free memory
     ("auto", see `load_batches`); results are the same, bit for bit.
     """
@@ -32,7 +34,9 @@ class RuntimeConfig:
         1, "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory", at_least=1
     )
     precision: str = setting("float32", "precision of matrix products; parameters stay in float32", choices=PRECISIONS)
-    compile: bool = setting(False, "compile the model by torch.compile first")
+    compile: str = setting(
+        "auto", "compile the model by torch.compile first; auto does on a CUDA GPU", choices=("auto", "yes", "no")
+    )
     data_location: str = setting(
         "auto",
         "where the ECGs are: resident on the device, streamed to it, or chosen by the free memory (auto)",
@@ -57,8 +61,10 @@ class RuntimeConfig:
             )
 
     def wrap_model(self, model: LAMAE, processes: DistributedContext) -> nn.Module:
-        """The model as it is called in training: compiled if requested, gradients averaged over the processes."""
-        compiled: Any = torch.compile(model, dynamic=False) if self.compile else model  # has the model's type
+        """The model as it is called in training: compiled or not, gradients averaged over the processes."""
+        on_gpu = self.compile == "auto" and processes.device.type == "cuda"
+        # dynamic=False: all batches of a run have one shape. The compiled model has the type of the model.
+        compiled: Any = torch.compile(model, dynamic=False) if on_gpu or self.compile == "yes" else model
         return processes.wrap_ddp(compiled)
 
 
@@ -79,7 +85,8 @@ def gradients(
     `RuntimeConfig.wrap_model`.
     """
     size, parts = len(batch), runtime.gradient_accumulation_steps
-    mask, keep = model.sample_mask(batch, keys)
+    visible = model.sample_visible(batch, keys)
+    mask = visible.mask(len(batch.leads), patch_count(batch, model.config))
     masked = (mask & batch.lead_mask[:, :, None]).sum().float()
     divisor = processes.mean(masked) / parts
     total = torch.zeros_like(divisor)
@@ -89,7 +96,7 @@ def gradients(
         # Gradients are averaged over the processes once per step, with the last part.
         with nullcontext() if part == parts - 1 else no_sync(wrapped_model):
             with autocast(batch.lead_mask.device, runtime.precision):
-                loss = wrapped_model(piece, mask[part_rows], keep=keep, divisor=divisor).loss / parts
+                loss = wrapped_model(piece, visible=visible.rows(part_rows), divisor=divisor).loss / parts
             loss.backward()
         total += loss.detach()
     return processes.mean(total)

@@ -41,9 +41,8 @@ class ValidationLoss:
                 rows = self.rows[first : first + self.batch_size]
                 keys = random_keys(self.seed, VALIDATION, torch.from_numpy(rows).to(device))
                 batch = self.store.batch(rows, device)
-                mask, keep = model.sample_mask(batch, keys)
                 with autocast(device, precision):
-                    loss, _, masked = model(batch, mask, keep=keep)
+                    loss, _, masked = model(batch, visible=model.sample_visible(batch, keys))
                 error, masked_patches = error + loss.float() * masked.sum(), masked_patches + masked.sum()
         finally:
             model.train(was_training)

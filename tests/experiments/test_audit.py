@@ -85,7 +85,7 @@ def test_summary_over_time_steps_under_a_mask(cohort):
     mask = torch.rand(1, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[:, :, 5] = True  # a time step that is masked in all leads
     patches = model.patches(batch)
-    tokens, valid, position = model.connect(model.encode_leads(patches, batch, mask))
+    tokens, valid, _, position = model.connect(model.encode_leads(patches, batch, mask))
     beat: dict[int, list] = {}
     for lead in range(12):
         for place in range(40):

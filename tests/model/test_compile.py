@@ -21,6 +21,7 @@ import torch
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import COMPARED_MODELS
+from lamae_toolkit.model.masking import VisiblePatches
 from small_models import SMALL, VARIANTS, mask_for, some_ecgs
 
 def uneven_ecgs(records):
@@ -55,11 +56,14 @@ class Reconstruct(Embed):
         return self.model.reconstruct(Batch(signal_mv, lead_mask), mask)
 
 class Loss(Embed):
-    def forward(self, signal_mv, lead_mask, mask):
-        return self.model(Batch(signal_mv, lead_mask), mask, keep=10).loss
+    def forward(self, signal_mv, lead_mask, leads, patches):
+        return self.model(Batch(signal_mv, lead_mask), visible=VisiblePatches(leads, patches)).loss
 
 batch, other = uneven_ecgs(4), some_ecgs(4, seed=7)
 mask = mask_for(batch)
+
+def visible_of(model):
+    return model.sample_visible(batch, torch.arange(4))
 """
 
 COMPILED = """
@@ -70,7 +74,7 @@ for name, model in models():
     torch._dynamo.reset()
     for call in (
         lambda model, batch: model.embed(batch),
-        lambda model, batch: model(batch, mask, keep=10, divisor=torch.tensor(900.0)),
+        lambda model, batch: model(batch, visible=visible_of(model), divisor=torch.tensor(900.0)),
     ):
         counter = CompileCounterWithBackend("eager")
         compiled = torch.compile(call, fullgraph=True, backend=counter, dynamic=False)
@@ -86,7 +90,7 @@ model = COMPARED_MODELS["alignment, cosine"](SMALL)
 compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=False)
 for progress in (0.2, 0.5, 0.9):
     model.progress = progress
-    losses = [kind(batch, mask, keep=10).loss for kind in (compiled, model)]
+    losses = [kind(batch, visible=visible_of(model)).loss for kind in (compiled, model)]
     losses[0].backward()
     assert losses[0].item() == losses[1].item()
 """
@@ -96,7 +100,7 @@ for name, model in models():
     for wrapped, inputs in (
         (Embed(model), (batch.signal_mv, batch.lead_mask)),
         (Reconstruct(model), (batch.signal_mv, batch.lead_mask, mask)),
-        (Loss(model), (batch.signal_mv, batch.lead_mask, mask)),
+        (Loss(model), (batch.signal_mv, batch.lead_mask, *visible_of(model))),
     ):
         with torch.no_grad():
             exported = torch.export.export(wrapped, inputs).module()

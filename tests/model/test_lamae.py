@@ -15,8 +15,9 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.masking import named_lead_mask, random_mask, visible_patches, whole_lead_mask
+from lamae_toolkit.model.masking import VisiblePatches, named_lead_mask, random_mask, sample_visible, visible_patches
 from lamae_toolkit.model.pretrained import golden_outputs, golden_signal
+from lamae_toolkit.model.random_numbers import random_keys
 from small_models import SMALL, VARIANTS, mask_for, permuted, some_ecgs
 
 
@@ -134,10 +135,13 @@ def test_masked_patches_do_not_reach_the_prediction(model):
     batch = some_ecgs()
     mask, patches = mask_for(batch), model.patches(batch)
     changed = torch.where(mask[..., None], patches + 5.0, patches)
-    for keep in (visible_patches(40, 0.75), None):
-        plain, other = (model.connect(model.encode_leads(x, batch, mask, keep)) for x in (patches, changed))
+    leads = torch.arange(len(batch.leads)).expand(len(batch), -1)
+    visible = VisiblePatches(leads, (~mask).nonzero()[:, 2].reshape(*leads.shape, -1))
+    assert torch.equal(visible.mask(*mask.shape[1:]), mask)
+    for chosen in (visible, None):
+        plain, other = (model.connect(model.encode_leads(x, batch, mask, chosen)) for x in (patches, changed))
         assert torch.equal(plain.tokens[plain.valid_mask], other.tokens[other.valid_mask])
-        assert not torch.equal(model.encode_leads(changed, batch, ~mask, None).tokens, plain.tokens)
+        assert not torch.equal(model.encode_leads(changed, batch, ~mask).tokens, plain.tokens)
 
 
 @torch.inference_mode()
@@ -230,15 +234,23 @@ def test_random_masks_hide_every_patch_equally_often():
     assert (share - 0.75).abs().max() < 0.05
 
 
-def test_whole_lead_masks_mask_complete_leads():
-    noise, lead_mask = torch.rand(500, 12, generator=torch.Generator().manual_seed(0)), torch.ones(500, 12).bool()
-    mask = whole_lead_mask(noise, 4, 40, lead_mask)
-    assert torch.equal(mask.any(-1), mask.all(-1))
-    assert (mask.all(-1).sum(-1) == 4).all()
-    assert (mask.all(-1).float().mean(0) - 4 / 12).abs().max() < 0.1
-    lead_mask[:, 3:] = False
-    few = whole_lead_mask(noise, 4, 40, lead_mask).all(-1)
-    assert (few.sum(-1) == 2).all() and not few[:, 3:].any(), "only recorded leads, and one of them stays visible"
+def test_masks_of_training_have_the_same_visible_leads_and_patches_for_every_ecg():
+    keys, lead_mask = random_keys(0, 0, torch.arange(2000)), torch.ones(2000, 12).bool()
+    mask = sample_visible(keys, lead_mask, 40, visible=10, masked_leads=4).mask(12, 40)
+    complete = mask.all(-1)
+    assert (complete.sum(-1) == 4).all() and (complete.float().mean(0) - 4 / 12).abs().max() < 0.05
+    assert (mask[~complete].sum(-1) == 30).all()
+    assert (mask[:, 5][~complete[:, 5]].float().mean(0) - 0.75).abs().max() < 0.05, "every patch equally often"
+    assert not torch.equal(mask[0], mask[1])
+    for recorded, masked in ((12, 4), (8, 4), (5, 4), (3, 2), (1, 0)):
+        lead_mask[:, recorded:] = False
+        complete = sample_visible(keys, lead_mask, 40, visible=10, masked_leads=4).mask(12, 40).all(-1)
+        assert (complete[:, :recorded].sum(-1) == masked).all(), "only recorded leads, and one stays visible"
+    every = sample_visible(keys, lead_mask, 40, visible=40, masked_leads=0)
+    assert not every.mask(12, 40).any() and (every.leads == torch.arange(12)).all()
+
+
+def test_named_leads_are_among_those_of_the_batch():
     with pytest.raises(ECGError, match="not among"):
         named_lead_mask((1, 2, 40), ("I", "II"), ("V1",))
 

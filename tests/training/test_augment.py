@@ -108,7 +108,7 @@ def test_by_default_nothing_is_changed():
 def test_augmentation_does_not_synchronize_with_the_device():
     with torch.device("meta"):
         batch = Batch(torch.empty(4, len(LEADS), 1000), torch.ones(4, len(LEADS), dtype=torch.bool))
-    changed = EVERYTHING(batch, None, 25, of=8, first=4)
+    changed = EVERYTHING(batch, torch.empty(4, dtype=torch.long, device="meta"), 25)
     assert changed.signal_mv.shape == (4, len(LEADS), 500) and changed.signal_mv.is_meta
 
 

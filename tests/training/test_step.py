@@ -19,7 +19,7 @@ from lamae_toolkit.training.trainer import TrainConfig, pretrain, read_log
 from small_models import SMALL, VARIANTS, some_ecgs
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
-KEYS = random_keys(5, 0, torch.arange(8))
+KEYS = random_keys(7, 0, torch.arange(8))
 CONFIG = TrainConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=4)
 
 
@@ -39,6 +39,10 @@ def step(
     return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
+def mask_of(model: LAMAE, batch: Batch, keys: torch.Tensor = KEYS) -> torch.Tensor:
+    return model.sample_visible(batch, keys[: len(batch)]).mask(len(batch.leads), 40)
+
+
 def baseline(name: str) -> LAMAE:
     torch.manual_seed(0)
     model = COMPARED_MODELS[name](replace(SMALL, masked_leads=1))
@@ -50,7 +54,7 @@ def baseline(name: str) -> LAMAE:
 def test_accumulated_parts_have_the_loss_and_gradients_of_the_batch(name):
     model, batch = baseline(name), uneven_ecgs()
     loss, gradient = step(model, batch, RuntimeConfig())
-    assert loss == model(batch, model.sample_mask(batch, KEYS)[0]).loss.item()
+    assert loss == model(batch, visible=model.sample_visible(batch, KEYS)).loss.item()
     for parts in (2, 8):
         again, in_parts = step(model, batch, RuntimeConfig(gradient_accumulation_steps=parts))
         assert again == pytest.approx(loss, rel=1e-6)
@@ -60,9 +64,9 @@ def test_accumulated_parts_have_the_loss_and_gradients_of_the_batch(name):
 
 def test_mean_of_separate_part_losses_differs():
     model, batch = baseline("LAMAE"), uneven_ecgs()
-    mask, keep = model.sample_mask(batch, KEYS)
-    halves = [model(half, mask[here], keep=keep).loss.item() for here, half in halved(batch)]
-    whole = model(batch, mask, keep=keep).loss.item()
+    visible = model.sample_visible(batch, KEYS)
+    halves = [model(half, visible=visible.rows(here)).loss.item() for here, half in halved(batch)]
+    whole = model(batch, visible=visible).loss.item()
     assert abs(np.mean(halves) - whole) > 1e-3
 
 
@@ -75,10 +79,9 @@ def halved(batch: Batch) -> list[tuple[slice, Batch]]:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_part_of_a_batch_has_the_masks_of_the_batch(name):
     model, batch = random_encoder(VARIANTS[name]), uneven_ecgs()
-    whole, keep = model.sample_mask(batch, KEYS)
+    whole = mask_of(model, batch)
     for here, half in halved(batch):
-        mask, its_keep = model.sample_mask(half, KEYS[here])
-        assert torch.equal(mask, whole[here]) and its_keep == keep
+        assert torch.equal(mask_of(model, half, KEYS[here]), whole[here])
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, *COMPARED_MODELS])
@@ -86,11 +89,10 @@ def test_gathering_visible_patches_equals_masking_attention_to_the_others(name):
     """Training encodes the visible patches alone; embedding, reconstruction and export keep and mask all of them."""
     model = random_encoder(VARIANTS[name]) if name in VARIANTS else baseline(name)
     batch = uneven_ecgs()
-    mask, keep = model.sample_mask(batch, KEYS)
     results = []
-    for number in (keep, None):
+    for given in ({"visible": model.sample_visible(batch, KEYS)}, {"mask": mask_of(model, batch)}):
         model.zero_grad()
-        loss, prediction, _ = model(batch, mask, keep=number)
+        loss, prediction, _ = model(batch, **given)
         loss.backward()
         results.append([loss, prediction, *(p.grad.clone() for p in model.parameters())])
     torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
@@ -103,8 +105,8 @@ def test_step_does_not_synchronize_with_the_device(name):
         model = LAMAE(VARIANTS[name]) if name in VARIANTS else COMPARED_MODELS[name](SMALL)
         batch = Batch(torch.empty(4, len(LEADS), 1000), torch.ones(4, len(LEADS), dtype=torch.bool))
     model.progress = 0.5
-    mask, keep = model.sample_mask(batch, torch.zeros(4, dtype=torch.long, device="meta"))
-    model(batch, mask, keep=keep, divisor=mask.sum().float()).loss.backward()
+    visible = model.sample_visible(batch, torch.zeros(4, dtype=torch.long, device="meta"))
+    model(batch, visible=visible, divisor=visible.mask(12, 40).sum().float()).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(batch.lead_mask.all())
@@ -121,6 +123,22 @@ def test_bfloat16_is_close_and_parameters_stay_float32(name, masked_leads):
     assert all(value.dtype == torch.float32 for value in rounded.values())
     flat, other = (torch.cat([g[k].flatten() for k in gradient]) for g in (gradient, rounded))
     assert torch.cosine_similarity(flat, other, dim=0) > 0.99
+
+
+def test_the_model_is_compiled_on_a_gpu_unless_the_configuration_says_otherwise():
+    model, gpu = baseline("LAMAE"), DistributedContext(0, 1, torch.device("cuda"))
+    compiled = {
+        (choice, processes.device.type): RuntimeConfig(compile=choice).wrap_model(model, processes) is not model
+        for choice in ("auto", "yes", "no")
+        for processes in (ALONE, gpu)
+    }
+    assert {case for case, is_compiled in compiled.items() if is_compiled} == {
+        ("auto", "cuda"),
+        ("yes", "cuda"),
+        ("yes", "cpu"),
+    }
+    with pytest.raises(ECGError, match="compile is 'sometimes'; choose from auto, yes, no"):
+        RuntimeConfig(compile="sometimes")
 
 
 def test_accumulated_run_equals_an_undivided_one_and_another_precision_is_refused(cohort, tmp_path):
