@@ -35,7 +35,7 @@ class Size:
 
         Counted by PyTorch on meta tensors, without computing anything.
         """
-        return self._step_without_values()[0] / 1e9
+        return self._step_without_values[0] / 1e9
 
     def memory_bytes(self, ecgs: int) -> int:
         """An estimate of the memory of a step with this number of ECGs at once, in float32, with explicit attention.
@@ -44,7 +44,7 @@ class Size:
         backward pass. Fused attention and bfloat16 keep less; the data and the memory of the device itself are
         extra. Measure to know.
         """
-        return 16 * self.parameters + ecgs * self._step_without_values()[1]
+        return 16 * self.parameters + ecgs * self._step_without_values[1]
 
     def hours(self, ecgs_per_s: float) -> float:
         """The duration of all steps at a measured throughput: steps * batch_size / throughput."""
@@ -52,6 +52,7 @@ class Size:
             raise ECGError(f"The throughput is {ecgs_per_s:g} ECGs/s, but it must be above 0; measure it first.")
         return self.train.steps * self.train.batch_size / ecgs_per_s / 3600
 
+    @cached_property
     def _step_without_values(self) -> tuple[int, int]:
         """Operations of one step for one ECG, and the bytes that its forward pass keeps."""
         kept: dict[int, torch.UntypedStorage] = {}

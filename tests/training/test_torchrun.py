@@ -1,6 +1,8 @@
 """Two processes under torchrun train as one does, and a run with a killed process resumes exactly."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +29,11 @@ CHANGES = """
 --steps 3 --crop-patches 20 --scale-jitter 0.2 --lead-dropout 0.3 --noise-mv 0.05
 """.split()  # noqa: SIM905
 
-TWO_RUNS = """
-import sys
+SEVERAL_RUNS = """
+import json, sys
 from lamae_toolkit.cli import main as cli
 
-sys.exit(sum(cli.main([*sys.argv[2:], "--out", sys.argv[1] + name]) for name in ("/first", "/second")))
+sys.exit(sum(cli.main(words) for words in json.loads(sys.argv[1])))
 """
 
 DIES_IN_STEP_4 = """
@@ -54,7 +56,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def uneven(cohort, tmp_path_factory) -> Store:
-    """ECGs of which some lack leads, so that the halves of a batch differ in how many patches they hide."""
+    """ECGs of which some lack leads, so that the halves of a batch differ in their number of masked patches."""
 
     def entries():
         for row in range(40):
@@ -68,56 +70,70 @@ def uneven(cohort, tmp_path_factory) -> Store:
 def torchrun(*words: str | Path, processes: int = 2) -> subprocess.CompletedProcess:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    return subprocess.run([*launch, *map(str, words)], env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*launch, *map(str, words)], env=environment, capture_output=True, text=True, timeout=600)
 
 
 def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in read_log(folder)]
 
 
+def parameters(folder: Path) -> dict[str, torch.Tensor]:
+    return LAMAE.from_pretrained(folder / CHECKPOINT).state_dict()
+
+
+def pretraining(store: Store, out: Path, *words: str) -> list[str]:
+    """The words of the command."""
+    return ["pretrain", "--store", str(store.folder), "--out", str(out), *OPTIONS, *words]
+
+
 @pytest.fixture(scope="module")
-def together(uneven, tmp_path_factory) -> Path:
-    """A run of two processes, the second of the same that they made."""
-    out = tmp_path_factory.mktemp("together")
-    (out / "two_runs.py").write_text(TWO_RUNS, encoding="utf-8")
-    done = torchrun(out / "two_runs.py", out, "pretrain", "--store", uneven.folder, *OPTIONS)
+def killed(uneven, tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
+    """A run of two processes of which one was killed, and the message of torchrun."""
+    out = tmp_path_factory.mktemp("killed")
+    (out / "dies.py").write_text(DIES_IN_STEP_4, encoding="utf-8")
+    return torchrun(out / "dies.py", *pretraining(uneven, out / "run")), out / "run"
+
+
+@pytest.fixture(scope="module")
+def together(uneven, killed, tmp_path_factory) -> Path:
+    """Four runs of the same two processes, since it is their start that takes time: one, the same again, one with
+    augmentation of streamed ECGs, and what is left of the one in which a process was killed."""
+    out, interrupted = tmp_path_factory.mktemp("together"), killed[1]
+    shutil.copytree(interrupted, out / "resumed")
+    runs = [pretraining(uneven, out / name) for name in ("first", "second", "resumed")]
+    runs.append(pretraining(uneven, out / "augmented", *CHANGES, "--data-location", "streamed"))
+    (out / "several_runs.py").write_text(SEVERAL_RUNS, encoding="utf-8")
+    done = torchrun(out / "several_runs.py", json.dumps(runs))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("The checkpoint is in") == 2  # said by one process
+    assert done.stdout.count("The checkpoint is in") == len(runs)  # one process reports
     assert losses(out / "first") == losses(out / "second")
-    return out / "second"
+    return out
 
 
 def test_two_processes_have_the_losses_and_the_model_of_one(uneven, together, tmp_path):
-    assert cli.main(["pretrain", "--store", str(uneven.folder), "--out", str(tmp_path / "one"), *OPTIONS]) == 0
-    assert [row["step"] for row in read_log(together)] == [1, 2, 3, 4, 5, 6]
-    assert losses(together) == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
-    norms = [[row["gradient_norm"] for row in read_log(run)] for run in (together, tmp_path / "one")]
+    assert cli.main(pretraining(uneven, tmp_path / "one")) == 0
+    assert [row["step"] for row in read_log(together / "second")] == [1, 2, 3, 4, 5, 6]
+    assert losses(together / "second") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+    norms = [[row["gradient_norm"] for row in read_log(run)] for run in (together / "second", tmp_path / "one")]
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
-    ours, theirs = (LAMAE.from_pretrained(run / CHECKPOINT).state_dict() for run in (together, tmp_path / "one"))
+    ours, theirs = parameters(together / "second"), parameters(tmp_path / "one")
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], atol=2e-5, rtol=0, msg=name)
 
 
-def test_two_processes_augment_streamed_ecgs_as_one_process(uneven, tmp_path):
-    words = ["pretrain", "--store", str(uneven.folder), *OPTIONS, *CHANGES]
-    done = torchrun("-m", "lamae_toolkit.cli", *words, "--data-location", "streamed", "--out", tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    assert cli.main([*words, "--out", str(tmp_path / "one")]) == 0
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+def test_two_processes_augment_streamed_ecgs_as_one_process(uneven, together, tmp_path):
+    assert cli.main(pretraining(uneven, tmp_path / "one", *CHANGES)) == 0
+    assert losses(together / "augmented") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
 
 
-def test_run_with_a_killed_process_ends_with_a_message_and_resumes_exactly(uneven, together, tmp_path):
-    (tmp_path / "dies.py").write_text(DIES_IN_STEP_4, encoding="utf-8")
-    words = ["pretrain", "--store", uneven.folder, "--out", tmp_path / "run", *OPTIONS]
-    killed = torchrun(tmp_path / "dies.py", *words)
-    assert killed.returncode != 0
-    assert "lamae: Process 0 of 2 stops because another one ended or all were stopped" in killed.stderr
-    assert "Signal 9 (SIGKILL)" in killed.stderr  # torchrun's own
-    assert losses(tmp_path / "run") == losses(together)[:3]
-    state = torch.load(tmp_path / "run" / CHECKPOINT / "training.pt", weights_only=True)
+def test_run_with_a_killed_process_ends_with_a_message_and_resumes_exactly(killed, together):
+    done, interrupted = killed
+    assert done.returncode != 0
+    assert "lamae: Process 0 of 2 stops because another one ended or all were stopped" in done.stderr
+    assert "Signal 9 (SIGKILL)" in done.stderr  # torchrun's own
+    assert losses(interrupted) == losses(together / "second")[:3]
+    state = torch.load(interrupted / CHECKPOINT / "training.pt", weights_only=True)
     assert state["step"] == 2
-    went_on = torchrun("-m", "lamae_toolkit.cli", *words)
-    assert went_on.returncode == 0, went_on.stderr
-    assert losses(tmp_path / "run") == losses(together)
-    ours, theirs = (LAMAE.from_pretrained(run / CHECKPOINT).state_dict() for run in (tmp_path / "run", together))
+    assert losses(together / "resumed") == losses(together / "second")
+    ours, theirs = parameters(together / "resumed"), parameters(together / "second")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
