@@ -108,7 +108,7 @@ class LeadTerms:
             return f"{says}Rests on no lead in particular: each looks as in the average ECG."
         begins = "Rests on" if term > 0 else "Most against it:"
         says += f"{begins} {lead}. Without it: {percent(probability)} → {percent(without)}."
-        if lost * np.sign(term) < abs(term) / 4:
+        if lead in disagreeing(of_lead.term, of_lead.leave_one_out) and lost * np.sign(term) < abs(term):
             says += " So the other leads make up for it."
         return says
 
