@@ -88,13 +88,7 @@ def progress_figure(
     log: rows as from `lt.read_log`. steps: their total number.
     """
     figure = go.Figure()
-    figure.add_scatter(
-        x=[row["step"] for row in log],
-        y=[row["loss"] for row in log],
-        mode="lines",
-        name="loss of a training batch",
-        line={"color": BLUE, "width": 1.5},
-    )
+    _add_losses(figure, log, "loss of a training batch", "validation loss", BLUE)
     figure.add_scatter(
         x=[one.step for one in snapshots],
         y=[one.error for one in snapshots],
@@ -102,15 +96,6 @@ def progress_figure(
         name="error of the monitored ECG",
         line={"color": VERMILION, "width": 2},
         marker={"symbol": "diamond", "size": 6},
-    )
-    validated = [row for row in log if "validation_loss" in row]
-    figure.add_scatter(
-        x=[row["step"] for row in validated],
-        y=[row["validation_loss"] for row in validated],
-        mode="lines+markers",
-        name="validation loss",
-        line={"color": BLUE, "width": 1.5, "dash": "dash"},
-        showlegend=bool(validated),  # always a trace: a figure on a page is updated trace by trace
     )
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     last = max([steps or 1, *(row["step"] for row in log)])
@@ -135,17 +120,23 @@ def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learnin
     """
     figure = go.Figure()
     for (name, log), color in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
-        steps, losses = [row["step"] for row in log], [row["loss"] for row in log]
-        figure.add_scatter(x=steps, y=losses, mode="lines", name=name, line={"color": color})
-        if validated := [row for row in log if "validation_loss" in row]:
-            figure.add_scatter(
-                x=[row["step"] for row in validated],
-                y=[row["validation_loss"] for row in validated],
-                mode="lines+markers",
-                name=f"{name}, validation",
-                line={"color": color, "dash": "dash"},
-            )
+        _add_losses(figure, log, name, f"{name}, validation", color)
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text="loss on masked patches (1 = variance)", rangemode="tozero")
     return finish(figure, title, height=380)
+
+
+def _add_losses(figure: go.Figure, log: Sequence[dict], name: str, name_of_validation: str, color: str) -> None:
+    """The loss of each logged batch, and the validation loss, dashed and without a name where there is none."""
+    for metric, words, look in (("loss", name, {}), ("validation_loss", name_of_validation, {"dash": "dash"})):
+        rows = [row for row in log if metric in row]
+        # Always two traces: a figure on a page is updated trace by trace.
+        figure.add_scatter(
+            x=[row["step"] for row in rows],
+            y=[row[metric] for row in rows],
+            mode="lines" if metric == "loss" else "lines+markers",
+            name=words,
+            line={"color": color, "width": 1.5, **look},
+            showlegend=metric == "loss" or bool(rows),
+        )
