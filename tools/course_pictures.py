@@ -43,13 +43,15 @@ def plotly_in_chromium() -> Iterator[Draw]:
         browser.close()
 
 
-def small_png(png: bytes, max_bytes: int = MAX_BYTES) -> bytes:
-    """The same picture with as many palette colors as fit into max_bytes; wider than a page, it is scaled down."""
+def small_png(
+    png: bytes, max_bytes: int = MAX_BYTES, palettes: tuple[int, ...] = COLORS, width_px: int = WIDTH_PX
+) -> bytes:
+    """The same picture with as many palette colors as fit into max_bytes; wider than width_px, it is scaled down."""
     image = Image.open(io.BytesIO(png)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.width > WIDTH_PX:
-        image = image.resize((WIDTH_PX, round(image.height * WIDTH_PX / image.width)), Image.Resampling.LANCZOS)
-    for colors in COLORS:
+    if image.width > width_px:
+        image = image.resize((width_px, round(image.height * width_px / image.width)), Image.Resampling.LANCZOS)
+    for colors in palettes:
         small = io.BytesIO()
         image.quantize(colors, dither=Image.Dither.NONE).save(small, "png", optimize=True)
         if small.tell() <= max_bytes:

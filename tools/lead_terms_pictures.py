@@ -5,33 +5,20 @@
 Needs Chromium, and the network or a local folder of PTB-XL (LAMAE_PTBXL). The ECGs are from PTB-XL 1.0.3 (CC BY 4.0).
 """
 
-import io
 from pathlib import Path
 
-from PIL import Image
-
 import lamae_toolkit as lt
+from course_pictures import small_png
 
 DOCS = Path(__file__).parents[1] / "docs"
 # 4 dots a millimeter, so that all small squares are alike.
-DPI, MAX_BYTES, COLORS = 4 * 25.4, 150_000, (256, 128, 64, 32)
+DPI, MAX_BYTES, PALETTES, WIDTH_PX = 4 * 25.4, 150_000, (256, 128, 64, 32), 2000
 PICTURES = {
     "rbbb": ("right bundle branch block", "I45.10"),
     "lbbb": ("left bundle branch block", "I44.7"),
     "lafb": ("left anterior fascicular block", "I44.4"),
     "anterior_infarction": ("anterior infarction", "I25.2"),
 }
-
-
-def small_png(png: bytes) -> bytes:
-    """The same picture with as many colors as the size allows."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    for colors in COLORS:
-        small = io.BytesIO()
-        image.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-        if small.tell() <= MAX_BYTES:
-            return small.getvalue()
-    raise ValueError(f"The picture has more than {MAX_BYTES} bytes even with {COLORS[-1]} colors")
 
 
 def main() -> None:
@@ -41,7 +28,7 @@ def main() -> None:
         terms = lt.explain.encode_ecg(model, ecg, probe).lead_terms()
         record = int(lt.examples().record[finding])
         paper = lt.ECGPaper(ecg, terms=terms, code=code, title=f"PTB-XL record {record}: {finding}")
-        png = small_png(paper.picture("png", DPI))
+        png = small_png(paper.picture("png", DPI), MAX_BYTES, PALETTES, WIDTH_PX)
         (DOCS / f"lead_terms_{name}.png").write_bytes(png)
         print(f"docs/lead_terms_{name}.png: {len(png)} bytes. {paper.describe()}")
 
