@@ -25,6 +25,7 @@ from lamae_toolkit.evaluation.linear_probe import Probe, features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc
 from lamae_toolkit.experiments.audit.plan import REPRESENTATIONS, AuditPlan, AuditRun, Case, load_model, probe_file
 from lamae_toolkit.experiments.cross_fit import cross_fitted
+from lamae_toolkit.experiments.kept_plan import kept_plan
 from lamae_toolkit.experiments.shipped_weights import SEEN
 from lamae_toolkit.experiments.textbook import TERRITORIES, frequent_statements
 from lamae_toolkit.files import write_json
@@ -32,7 +33,7 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.parallel import worker_pool
 from lamae_toolkit.simulate.conditions import CONDITIONS
 from lamae_toolkit.simulate.simulator import simulate_patients
-from lamae_toolkit.training.trainer import TrainConfig, pretrain
+from lamae_toolkit.training.trainer import pretrain
 
 AUDIT_PLAN_FILE, CASES_FILE, PROBES_FILE = "plan.json", "cases.json", "probes.json"
 STATEMENTS = ("IMI", "ASMI", "AMI", "ALMI", "LMI", "CRBBB", "CLBBB", "LVH")
@@ -69,17 +70,7 @@ def in_parallel(function: Callable, jobs: Sequence[tuple], workers: int, bar: tq
 def _keep_plan(plan: AuditPlan, out: Path) -> None:
     """Write the plan into the folder; refuse a folder that holds another audit."""
     now, path = json.loads(json.dumps(asdict(plan))), out / AUDIT_PLAN_FILE
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["train"] = asdict(TrainConfig()) | kept.get(
-            "train", {}
-        )  # settings that an earlier version did not have were off
-        for name, value in now.items():
-            if kept.get(name) != value:
-                raise ECGError(
-                    f"{out} holds an audit with {name} = {kept.get(name)}, not {value}; choose another folder, or the"
-                    " same options to resume."
-                )
+    kept_plan(path, now, "an audit")
     write_json(path, now)
 
 

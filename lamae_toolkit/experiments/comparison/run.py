@@ -1,9 +1,8 @@
 """Running a comparison: each cell of model, rotation and seed is computed once, even after interruptions."""
 
-import json
 from collections.abc import Callable
 from concurrent.futures import as_completed
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.experiments.comparison.methods import handmade_scores, measured, probe_scores, supervised_scores
 from lamae_toolkit.experiments.comparison.plans import Cell, Plan
+from lamae_toolkit.experiments.kept_plan import kept_plan
 from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.model.baselines import RandomEncoder
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.parallel import worker_pool
-from lamae_toolkit.training.trainer import TrainConfig, pretrain
+from lamae_toolkit.training.trainer import pretrain
 
 COMPARISON_PLAN_FILE, SCORES_FILE = "plan.json", "scores.npz"
 
@@ -112,18 +112,10 @@ def _keep_plan(plan: Plan, store: Store, out: Path) -> None:
     """Write the plan next to its cells; refuse a folder that holds another one."""
     now = plan.to_dict() | {"data": f"{store.meta['source']}, {len(store)} ECGs"}
     path = out / COMPARISON_PLAN_FILE
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["train"] = asdict(TrainConfig()) | kept.get(
-            "train", {}
-        )  # settings that an earlier version did not have were off
-        for name in now:
-            # More seeds and more variants may be added to a comparison; what was computed stays as it is.
-            if name not in ("seeds", "variants") and kept.get(name) != now[name]:
-                raise ECGError(f"{out} holds a comparison with another {name}; choose another folder.")
-        for name, variant in now["variants"].items():
-            if kept["variants"].get(name, variant) != variant:
-                raise ECGError(f"{out} holds a comparison in which {name!r} is another model; choose another folder.")
-        now["variants"] = kept["variants"] | now["variants"]
-        now["seeds"] = sorted({*kept["seeds"], *now["seeds"]})
-    write_json(path, now)
+    # More seeds and more variants may be added to a comparison; what was computed stays as it is.
+    kept = kept_plan(path, now, "a comparison", ("seeds", "variants"))
+    for name, variant in now["variants"].items():
+        if kept["variants"].get(name, variant) != variant:
+            raise ECGError(f"{out} holds a comparison in which {name!r} is another model; choose another folder.")
+    grown = {"variants": kept["variants"] | now["variants"], "seeds": sorted({*kept["seeds"], *now["seeds"]})}
+    write_json(path, now | grown)

@@ -1,0 +1,24 @@
+"""The plan of a study, kept next to its results: the same command resumes, another one is refused."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.training.trainer import TrainConfig
+
+
+def kept_plan(path: Path, plan: dict, study: str, may_grow: Sequence[str] = ()) -> dict:
+    """The plan that a folder holds, or else this one; ECGError if it holds another, except for what may grow."""
+    if not path.is_file():
+        return plan
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what an earlier version did not have was off
+    for name, value in plan.items():
+        if name not in may_grow and kept.get(name) != value:
+            raise ECGError(
+                f"{path.parent} holds {study} with {name} = {kept.get(name)}, not {value}; choose another folder, or"
+                " the same options to resume."
+            )
+    return kept
