@@ -30,7 +30,8 @@ import numpy as np
 import torch
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.data.store import SIGNALS, Store
+from lamae_toolkit.data.format import SIGNALS
+from lamae_toolkit.data.store import Store
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.training.distributed import DistributedContext

@@ -20,7 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, patient_fold, store_meta
+from lamae_toolkit.data.format import INDEX, META, SIGNALS, patient_fold, store_meta
+from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.files import write_json

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.simulated import simulate_store
-from lamae_toolkit.data.store import ABSENT, Record, Store, pack
+from lamae_toolkit.data.format import ABSENT
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.ecg.preprocess import bandpass, resample
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE

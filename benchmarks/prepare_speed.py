@@ -27,7 +27,8 @@ import wfdb
 from scipy.signal import resample_poly
 
 from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
-from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, patient_fold, quantized, store_meta
+from lamae_toolkit.data.format import INDEX, META, SIGNALS, patient_fold, quantized, store_meta
+from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns

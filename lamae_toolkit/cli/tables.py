@@ -14,7 +14,8 @@ from lamae_toolkit.cli.commands import load_model
 from lamae_toolkit.cli.options import reading
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.folder import read_own
-from lamae_toolkit.data.store import META, Store
+from lamae_toolkit.data.format import META
+from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.io.read import find_ecgs
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError

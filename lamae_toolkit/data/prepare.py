@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lamae_toolkit.data.format import INDEX, META, SIGNALS, in_two_folds, open_store, store_meta
 from lamae_toolkit.data.shards import REFUSED, CohortSource, join_signals, read_parts, read_results
-from lamae_toolkit.data.store import INDEX, META, SIGNALS, Store, in_two_folds, store_meta
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from lamae_toolkit.errors import ECGError
@@ -139,7 +139,7 @@ def _checked_meta(out: Path, source: CohortSource) -> dict:
 def _is_complete(folder: Path) -> bool:
     """Whether this is a store that can be opened."""
     try:
-        Store.open(folder)  # and close it at once: Windows does not move a folder with an open file
+        open_store(folder)  # and close it at once: Windows does not move a folder with an open file
     except ECGError:
         return False
     return True

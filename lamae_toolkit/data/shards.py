@@ -15,10 +15,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lamae_toolkit.data.store import quantized
+from lamae_toolkit.data.convert import stored_ecgs
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.preprocess import crop
-from lamae_toolkit.ecg.quality import FLAG_COLUMNS, quality_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError, LeadWarning
 from lamae_toolkit.files import atomic_write
@@ -125,32 +123,14 @@ def _read_part(
     duration_s: float,
 ) -> int:
     """Read some ECGs and keep their signals and the result for each; returns their number."""
-    results = []
-    with atomic_write(part_signals(folder, part)) as partial, open(partial, "wb") as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeadWarning)  # the flags contain the same
-        for name in files:
-            try:
-                if not (root / name).is_file():
-                    raise ECGError(
-                        f"{name} is listed, but the file is absent; copy it from the source.", "file missing"
-                    )
-                recording = read(root / name)
-                kept = crop(recording, 0.0, min(duration_s, recording.duration_s))
-                flags = quality_columns(kept)  # of what is kept, before it is filtered
-                packed = quantized(clean(recording) if clean else recording, sampling_rate_hz, duration_s)
-                file.write(packed.tobytes())
-                results.append({"reason": "", "sentence": "", **flags})
-            except ECGError as error:
-                results.append(_refusal(error.reason, str(error)))
-            except (ValueError, ArithmeticError, IndexError) as error:  # one bad ECG must not stop the others
-                results.append(_refusal("unreadable", f"{name}: It cannot be processed ({error}); check its signal."))
+        stored, results = stored_ecgs(root, files, read, clean, sampling_rate_hz, duration_s)
+    with atomic_write(part_signals(folder, part)) as partial:
+        stored[[not result["reason"] for result in results]].tofile(partial)
     with atomic_write(part_table(folder, part)) as partial:  # last: it marks the part as complete
         pd.DataFrame(results).to_parquet(partial)
     return len(files)
-
-
-def _refusal(reason: str, sentence: str) -> dict[str, str]:
-    return {"reason": reason, "sentence": sentence, **dict.fromkeys(FLAG_COLUMNS, "")}
 
 
 def read_results(source: CohortSource, folder: Path) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """A cohort on disk: one memory-mapped int16 array of all signals, and a table of patients and codes."""
 
-import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,24 +8,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.data.format import (
+    ABSENT,
+    INDEX,
+    META,
+    MV_PER_UNIT,
+    SIGNALS,
+    kept_samples,
+    open_store,
+    patient_fold,
+    quantized,
+    store_meta,
+)
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.preprocess import crop, resample
 from lamae_toolkit.ecg.quality import quality_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import atomic_write, write_json
-
-VERSION, FOLDS = 1, 20
-SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
-MV_PER_UNIT = 1e-3
-ABSENT = np.int16(-32768)
-INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,6 @@ class Record:
     codes: tuple[str, ...]
     extra: tuple[tuple[str, object], ...] = ()
     fold: int | None = None
-
-
-def patient_fold(patient_id: int) -> int:
-    """The fold of a patient, 0 to 19, from the patient's number alone: no patient is on two sides of a split."""
-    return zlib.crc32(f"patient {patient_id}".encode()) % FOLDS
 
 
 class Store:
@@ -86,40 +83,7 @@ class Store:
     @classmethod
     def open(cls, folder: Path | str) -> "Store":
         """Open a store and check that its parts belong together; ECGError if they do not."""
-        folder = Path(folder)
-        if not (folder / META).is_file():
-            raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was prepared to.")
-        try:
-            meta = json.loads((folder / META).read_text(encoding="utf-8"))
-            version, ecgs, samples = meta["version"], int(meta["ecgs"]), int(meta["samples"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ECGError(f"{folder / META} is damaged; pack the cohort again.") from error
-        if version != VERSION:
-            raise ECGError(
-                f"{folder} is a store of version {version}, but this toolkit reads version {VERSION};"
-                " pack the cohort again."
-            )
-        try:
-            with pq.ParquetFile(folder / INDEX) as file:
-                index_rows, columns = file.metadata.num_rows, file.schema_arrow.names
-                missing = [name for name in INDEX_COLUMNS if name not in columns]
-                table = None if missing else file.read(["patient_id", "fold"])
-        except (OSError, pyarrow.ArrowException) as error:
-            raise ECGError(f"The index {folder / INDEX} is missing or damaged; pack the cohort again.") from error
-        if table is None:
-            raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
-        wanted = ecgs * len(LEADS) * samples * 2
-        size = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
-        if index_rows != ecgs or size != wanted:
-            raise ECGError(
-                f"{folder} should hold {ecgs} ECGs, but its index has {index_rows} rows and {SIGNALS} has {size} of"
-                f" {wanted} bytes; pack the cohort again."
-            )
-        patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
-        if in_two_folds(patients, folds):
-            raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
-        signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
-        return cls(folder, meta, folds, signals)
+        return cls(Path(folder), *open_store(Path(folder)))
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -169,13 +133,6 @@ def unpacked(stored: Int16[Tensor, "b 12 t"]) -> Batch:
     return Batch(stored * lead_mask[:, :, None] * MV_PER_UNIT, lead_mask)
 
 
-def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
-    """Whether any patient has ECGs in more than one fold."""
-    order = np.argsort(patients, kind="stable")
-    patients, folds = patients[order], folds[order]
-    return bool(((patients[1:] == patients[:-1]) & (folds[1:] != folds[:-1])).any())
-
-
 def pack(
     records: Iterable[Record],
     folder: Path | str,
@@ -201,7 +158,10 @@ def pack(
                     raise ECGError(f"Study {record.study_id} is listed twice; give every ECG a number of its own.")
                 studies.add(record.study_id)
                 try:
-                    file.write(quantized(record.recording, sampling_rate_hz, duration_s).tobytes())
+                    recording, rate_hz = record.recording, record.recording.sampling_rate_hz
+                    samples = kept_samples(recording.signal_mv.shape[1], rate_hz, sampling_rate_hz, duration_s)
+                    kept_mv = recording.signal_mv.T[:samples, None]
+                    file.write(quantized(kept_mv, rate_hz, recording.leads, sampling_rate_hz, duration_s).tobytes())
                 except ECGError as error:
                     raise ECGError(f"Study {record.study_id}: {error}", error.reason) from error
                 rows.append(
@@ -221,40 +181,3 @@ def pack(
         pd.DataFrame(rows).to_parquet(partial / INDEX)
         write_json(partial / META, store_meta(source, len(rows), sampling_rate_hz, duration_s))
     return Store.open(folder)
-
-
-def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float) -> dict:
-    """The content of `store.json`."""
-    return {
-        "version": VERSION,
-        "source": source,
-        "ecgs": ecgs,
-        "samples": round(sampling_rate_hz * duration_s),
-        "sampling_rate_hz": sampling_rate_hz,
-        "folds": FOLDS,
-        "mv_per_unit": MV_PER_UNIT,
-        "leads": list(LEADS),
-    }
-
-
-def quantized(recording: Recording, sampling_rate_hz: float, duration_s: float) -> Int16[np.ndarray, "12 t"]:
-    """One ECG as it is stored: int16, all twelve leads, -32768 where a lead is absent. ECGError if it is too short."""
-    samples = round(sampling_rate_hz * duration_s)
-    # Half a sample of slack, at the ECG's own rate and the store's: a 9.998-s record at 500 Hz is 10 s long.
-    if recording.duration_s < duration_s - 0.5 / min(recording.sampling_rate_hz, sampling_rate_hz):
-        raise ECGError(
-            f"The ECG lasts {recording.duration_s:g} s, but this store holds ECGs of {duration_s:g} s; leave it out or"
-            " pack shorter ones.",
-            "too short",
-        )
-    cropped = crop(recording, 0.0, min(duration_s, recording.duration_s))
-    units = resample(cropped, sampling_rate_hz).signal_mv[:, :samples] * np.float32(1 / MV_PER_UNIT)
-    if units.shape[1] < samples:
-        units = np.pad(units, ((0, 0), (0, samples - units.shape[1])), mode="edge")
-    too_high = max(-units.min(), units.max()) > 32767
-    if too_high:
-        beyond = np.abs(units).max(axis=1, keepdims=True) > 32767
-        units = units - np.where(beyond, np.median(units, axis=1, keepdims=True), 0.0)
-    packed = np.full((len(LEADS), samples), ABSENT, dtype=np.int16)
-    packed[[LEADS.index(name) for name in recording.leads]] = np.rint(units).clip(-32767, 32767)
-    return packed

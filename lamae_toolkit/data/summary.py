@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lamae_toolkit.data.store import ABSENT, Store
+from lamae_toolkit.data.format import ABSENT
+from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, LEAD_FLAGS
 from lamae_toolkit.errors import ECGError

@@ -1,12 +1,13 @@
 """Signal quality flags for each lead: hints for a human reader, not a diagnosis."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.preprocess import filtered_every, reflected
+from lamae_toolkit.ecg.preprocess import columns, filtered_every
 from lamae_toolkit.ecg.recording import Recording
 
 LEAD_FLAGS = ("nan", "flat", "clipped", "noisy")
@@ -23,13 +24,30 @@ REVERSED_CORRELATION, SILENT_SHARE = -0.5, 0.1
 
 def quality_columns(recording: Recording) -> dict[str, str]:
     """The flags of an ECG as the columns of a store's index (`FLAG_COLUMNS`), "" where there is none."""
-    masks = _lead_masks(recording)
-    flagged = {flag: [recording.leads[row] for row in np.flatnonzero(lead_mask)] for flag, lead_mask in masks.items()}
-    flagged["nan"] = []
-    for lead, flag in recording.flags:
-        flagged[flag].append(lead)
-    columns = {f"flag_{flag}": ",".join(sorted(flagged[flag], key=LEADS.index)) for flag in LEAD_FLAGS}
-    return columns | {"flag_swap": suspected_reversal(recording) or ""}
+    signal_mv, rate_hz = recording.signal_mv.T[:, None], recording.sampling_rate_hz
+    return flag_columns(signal_mv, rate_hz, recording.leads, [recording.flags])[0]
+
+
+def flag_columns(
+    signal_mv: Float[np.ndarray, "t b l"],
+    rate_hz: float,
+    leads: tuple[str, ...],
+    of_reader: Sequence[tuple[tuple[str, str], ...]],
+) -> list[dict[str, str]]:
+    """`quality_columns` of several ECGs with the same leads; of_reader: what the reader found in each (`flags`)."""
+    reversals = _reversals(signal_mv, rate_hz, leads).tolist()
+    flagged: list[dict[str, list[str]]] = [{flag: [] for flag in LEAD_FLAGS} for _ in reversals]
+    for flag, mask in _lead_masks(columns(signal_mv), rate_hz).items():
+        for ecg, lead in np.argwhere(mask.reshape(-1, len(leads))):
+            flagged[ecg][flag].append(leads[lead])
+    for of_ecg, flags in zip(flagged, of_reader, strict=True):
+        for lead, flag in flags:
+            of_ecg[flag].append(lead)
+    return [
+        {f"flag_{flag}": ",".join(sorted(names, key=LEADS.index)) for flag, names in of_ecg.items()}
+        | {"flag_swap": reversal}
+        for of_ecg, reversal in zip(flagged, reversals, strict=True)
+    ]
 
 
 def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
@@ -51,20 +69,22 @@ def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
         ecg = lt.simulate_ecg(patient, np.random.default_rng(1)).recording
         lt.quality_flags(ecg)["V1"]  # () if nothing is suspicious
     """
-    masks = _lead_masks(recording)
+    masks = _lead_masks(recording.signal_mv.T, recording.sampling_rate_hz)
     return {
         lead: tuple(flag for flag, lead_mask in masks.items() if lead_mask[row])
         for row, lead in enumerate(recording.leads)
     }
 
 
-def _lead_masks(recording: Recording) -> dict[str, np.ndarray]:
+def _lead_masks(signal_mv: Float[np.ndarray, "t l"], rate_hz: float) -> dict[str, np.ndarray]:
     """For each flag a mask of the leads that have it, (l,)."""
-    signal_mv, rate_hz = recording.signal_mv, recording.sampling_rate_hz
+    window, least = min(round(FLAT_S * rate_hz), len(signal_mv)), max(3, round(CLIPPED_S * rate_hz))
+    step = least // 2  # a quick test on every `step`-th sample, which few leads without a flag pass
+    grid_mv = np.ascontiguousarray(signal_mv[::step])
     return {
-        "flat": _flat(signal_mv, round(FLAT_S * rate_hz)),
-        "clipped": _clipped(signal_mv, max(3, round(CLIPPED_S * rate_hz))),
-        "noisy": _noise_mv(signal_mv, rate_hz) > NOISY_MV,
+        "flat": _flat(signal_mv, window, grid_mv, step),
+        "clipped": _clipped(signal_mv, least, grid_mv, step),
+        "noisy": _noisy(signal_mv, rate_hz),
     }
 
 
@@ -76,70 +96,92 @@ def suspected_reversal(recording: Recording) -> str | None:
     Dextrocardia, a large lateral infarction or an extreme axis look similar. Source: Batchvarov et al., Europace 9:1081
     (2007).
     """
-    if not {"I", "II", "III", "aVR", "V6"} <= set(recording.leads):
-        return None
-    step = max(1, round(recording.sampling_rate_hz / 100))
+    reversals = _reversals(recording.signal_mv.T[:, None], recording.sampling_rate_hz, recording.leads)
+    return reversals[0] or None
+
+
+def _reversals(signal_mv: Float[np.ndarray, "t b l"], rate_hz: float, leads: tuple[str, ...]) -> np.ndarray:
+    """For each ECG the electrodes that `suspected_reversal` names, or ""."""
+    compared = ("I", "II", "III", "aVR", "V6")
+    if not set(compared) <= set(leads):
+        return np.full(signal_mv.shape[1], "")
+    step = max(1, round(rate_hz / 100))
     # Slopes, in which QRS dominates and the baseline does not.
-    slope = {name: np.diff(recording.lead(name)[::step]) for name in ("I", "II", "III", "aVR", "V6")}
-    size = {name: float(np.linalg.norm(values)) for name, values in slope.items()}
-    if min(size["V6"], size["aVR"]) == 0:
-        return None
-    for name, electrodes in (("II", "RA-RL"), ("III", "LA-RL")):
-        if size[name] < SILENT_SHARE * max(size["I"], size["II"], size["III"]):
-            return electrodes
-    with_v6 = {name: float(slope[name] @ slope["V6"]) / (size[name] * size["V6"]) for name in ("I", "II", "aVR")}
-    name = "I" if with_v6["I"] < with_v6["II"] else "II"
-    if with_v6[name] < REVERSED_CORRELATION and with_v6["aVR"] > 0:
-        return {"I": "RA-LA", "II": "RA-LL"}[name]
-    return None
+    indices = [leads.index(name) for name in compared]
+    slope = np.diff(signal_mv[::step][:, :, indices].transpose(1, 2, 0))
+    products = slope @ slope.transpose(0, 2, 1)
+    size = np.sqrt(products.diagonal(axis1=1, axis2=2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        I, II, _, aVR, _ = (products[:, :, 4] / (size * size[:, 4:])).T
+    silent = size[:, :3] < SILENT_SHARE * size[:, :3].max(axis=1, keepdims=True)
+    inverted = np.where(I < II, I, II) < REVERSED_CORRELATION
+    cases = {
+        "": (size[:, 3:] == 0).any(axis=1),
+        "RA-RL": silent[:, 1],
+        "LA-RL": silent[:, 2],
+        "RA-LA": inverted & (aVR > 0) & (I < II),
+        "RA-LL": inverted & (aVR > 0),
+    }
+    return np.select(list(cases.values()), list(cases), "")
 
 
-def _flat(signal_mv: Float[np.ndarray, "l t"], window: int) -> np.ndarray:
+def _flat(
+    signal_mv: Float[np.ndarray, "t l"], window: int, grid_mv: Float[np.ndarray, "g l"], step: int
+) -> Bool[np.ndarray, " l"]:
     """Which leads stay within FLAT_MV for `window` samples."""
-    if window >= signal_mv.shape[1]:
-        return np.ptp(signal_mv, axis=1) < FLAT_MV
-    from scipy.ndimage import maximum_filter1d, minimum_filter1d
+    # A flat segment contains a complete block of half its length, wherever the blocks begin.
+    block = max(1, window // step // 2)
+    blocks = grid_mv[: len(grid_mv) // block * block].reshape(-1, block, grid_mv.shape[1])
+    flat = (blocks.max(axis=1) - blocks.min(axis=1) < FLAT_MV).any(axis=0)
+    for lead in np.flatnonzero(flat):
+        from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-    # A flat segment contains a complete block of a quarter of its length, on any grid: a quick test for most leads.
-    quarter = max(1, window // 4)
-    blocks = signal_mv[:, : signal_mv.shape[1] // quarter * quarter].reshape(len(signal_mv), -1, quarter)
-    flat = (blocks.max(axis=2) - blocks.min(axis=2)).min(axis=1) < FLAT_MV
-    for row in np.flatnonzero(flat):
-        lead_mv = signal_mv[row]
+        lead_mv = np.ascontiguousarray(signal_mv[:, lead])
         range_mv = maximum_filter1d(lead_mv, window) - minimum_filter1d(lead_mv, window)
         # Only windows that lie inside the ECG count.
-        flat[row] = range_mv[window // 2 : len(lead_mv) - (window - 1) // 2].min() < FLAT_MV
+        flat[lead] = range_mv[window // 2 : len(lead_mv) - (window - 1) // 2].min() < FLAT_MV
     return flat
 
 
-def _clipped(signal_mv: Float[np.ndarray, "l t"], least: int) -> np.ndarray:
+def _clipped(
+    signal_mv: Float[np.ndarray, "t l"], least: int, grid_mv: Float[np.ndarray, "g l"], step: int
+) -> Bool[np.ndarray, " l"]:
     """Which leads stay at their highest or lowest value for at least this many samples."""
-    clipped = np.zeros(len(signal_mv), dtype=bool)
-    for limit_mv in (signal_mv.max(axis=1, keepdims=True), signal_mv.min(axis=1, keepdims=True)):
-        at_limit = signal_mv == limit_mv
-        for row in np.flatnonzero(at_limit.sum(axis=1) >= least):
-            edges = np.flatnonzero(np.diff(np.concatenate([[0], at_limit[row], [0]]).astype(np.int8)))
-            clipped[row] |= (edges[1::2] - edges[::2]).max() >= least
+    clipped = np.zeros(signal_mv.shape[1], dtype=bool)
+    for extreme in (np.max, np.min):
+        limit_mv = extreme(grid_mv, axis=0)
+        at_limit = grid_mv == limit_mv
+        pairs = at_limit[1:] & at_limit[:-1]
+        for lead in np.flatnonzero(pairs.any(axis=0)):
+            between = np.flatnonzero(pairs[:, lead])[:, None] * step + np.arange(step)
+            if (signal_mv[between, lead] == limit_mv[lead]).all(axis=1).any():
+                at_limit_now = signal_mv[:, lead] == extreme(signal_mv[:, lead])
+                edges = np.flatnonzero(np.diff(np.concatenate([[0], at_limit_now, [0]])))
+                clipped[lead] |= bool((edges[1::2] - edges[::2]).max() >= least)
     return clipped
 
 
-def _noise_mv(signal_mv: Float[np.ndarray, "l t"], rate_hz: float) -> np.ndarray:
-    """The robust standard deviation of the signal above 40 Hz, at 50 time steps a second."""
-    if rate_hz < 100 or signal_mv.shape[1] < 2:
-        return np.zeros(len(signal_mv))
+def _noisy(signal_mv: Float[np.ndarray, "t l"], rate_hz: float) -> Bool[np.ndarray, " l"]:
+    """Which leads have a robust standard deviation above 40 Hz, at 50 time steps a second, of more than NOISY_MV."""
+    if rate_hz < 100 or len(signal_mv) < 2:
+        return np.zeros(signal_mv.shape[1], dtype=bool)
     taps = _high_pass(rate_hz)
-    centered = signal_mv - signal_mv.mean(axis=1, keepdims=True)
-    noise_mv = filtered_every(reflected(centered, len(taps) // 8), taps, max(1, int(rate_hz // 50)))
-    return 1.4826 * np.median(np.abs(noise_mv), axis=1)
+    mean_mv = np.full(len(signal_mv), 1 / len(signal_mv), dtype=np.float32) @ signal_mv
+    noise_mv = filtered_every(signal_mv, taps, max(1, int(rate_hz // 50)))
+    noise_mv -= mean_mv * np.frombuffer(taps, dtype=np.float32).sum()  # the filter leaves a little of the offset
+    above = np.abs(noise_mv) > NOISY_MV / 1.4826
+    noisy = 2 * above.sum(axis=0) >= len(noise_mv)  # where the median may be above, which takes longer
+    noisy[noisy] = 1.4826 * np.median(np.abs(noise_mv[:, noisy]), axis=0) > NOISY_MV
+    return noisy
 
 
 @cache
 def _high_pass(rate_hz: float) -> bytes:
     """A high-pass filter of 0.12 s above 40 Hz, as bytes, which can be cached."""
-    from scipy.signal import firwin
-
-    n_taps = 2 * round(0.06 * rate_hz) + 1
-    return firwin(n_taps, NOISE_ABOVE_HZ, fs=rate_hz, pass_zero=False).astype(np.float32).tobytes()
+    half, cutoff = round(0.06 * rate_hz), 2 * NOISE_ABOVE_HZ / rate_hz
+    at = np.arange(-half, half + 1)  # as scipy.signal.firwin does, which takes long to import
+    taps = (np.sinc(at) - cutoff * np.sinc(cutoff * at)) * np.hamming(2 * half + 1)
+    return (taps / (taps * np.cos(np.pi * at)).sum()).astype(np.float32).tobytes()
 
 
 def found_flags(recording: Recording) -> dict[str, tuple[str, ...]]:

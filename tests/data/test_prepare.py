@@ -234,7 +234,10 @@ def test_patient_in_two_folds_is_refused_before_reading(root, tmp_path):
 
 @pytest.mark.slow
 def test_workers_end_when_the_main_process_is_killed(root, tmp_path):
-    (tmp_path / "slow_reader.py").write_text("import time\n\ndef read(path):\n    time.sleep(600)\n")
+    (tmp_path / "slow_reader.py").write_text(
+        "import os, time\n\ndef read(path):\n"
+        "    (path.parents[1] / f'{os.getpid()}.reads').touch()\n    time.sleep(600)\n"
+    )
     (tmp_path / "run.py").write_text(
         "import sys\nfrom dataclasses import replace\nimport slow_reader\n"
         "from lamae_toolkit.data import shards as parts\nfrom lamae_toolkit.data.prepare import prepare\n"
@@ -262,7 +265,7 @@ def test_workers_end_when_the_main_process_is_killed(root, tmp_path):
     if not Path("/proc/self/environ").is_file():
         pytest.skip("processes are looked up in /proc, which this system lacks")
     try:
-        _until(lambda: len(workers()) >= 2 and len(list((tmp_path / "store.preparing" / "parts").iterdir())) >= 2)
+        _until(lambda: len(workers()) >= 2 and len(list(tmp_path.glob("*.reads"))) >= 2)
     finally:
         process.kill()
         process.wait()

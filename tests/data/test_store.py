@@ -11,7 +11,8 @@ import pytest
 from lamae_toolkit.data import store as store_module
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.simulated import simulate_store
-from lamae_toolkit.data.store import Record, Store, pack, patient_fold
+from lamae_toolkit.data.format import patient_fold
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS

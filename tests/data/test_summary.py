@@ -5,7 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from lamae_toolkit.data.store import INDEX, Record, Store, pack
+from lamae_toolkit.data.format import INDEX
+from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.data.summary import (
     age_table,
     co_occurrence,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
@@ -63,6 +64,17 @@ def test_upsampling_and_downsampling_restore_the_ecg():
     np.testing.assert_allclose(
         resample(resample(low, 500), 100).signal_mv[:, 50:-50], low.signal_mv[:, 50:-50], atol=5e-3
     )
+
+
+@pytest.mark.parametrize("from_hz", [200.0, 500.0, 1000.0])
+@pytest.mark.parametrize("n_samples", [99, 1001, 5000])
+def test_downsampling_is_that_of_scipy(from_hz, n_samples):
+    """The matrix product gives what `resample_poly` gives of the padded signal in double precision."""
+    signal_mv, down = np.random.default_rng(0).normal(size=(12, n_samples)) + 3, round(from_hz / 100)
+    padded_mv = np.pad(signal_mv, ((0, 0), (12 * down, 12 * down)), mode="reflect", reflect_type="odd")
+    expected_mv = resample_poly(padded_mv, 1, down, axis=1)[:, 12:]
+    resampled_mv = resample(Recording(signal_mv, from_hz, LEADS), 100.0).signal_mv
+    np.testing.assert_allclose(resampled_mv, expected_mv[:, : resampled_mv.shape[1]], rtol=0, atol=5e-6)
 
 
 def test_resampling_to_the_same_rate_is_identity():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lamae_toolkit.data.format import META, patient_fold
 from lamae_toolkit.data.shards import REFUSED, CohortSource
-from lamae_toolkit.data.store import META, patient_fold
 from lamae_toolkit.ecg.io.read import NUMPY_SUFFIXES, find_ecgs, read_ecg
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError

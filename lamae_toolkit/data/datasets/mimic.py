@@ -7,8 +7,8 @@ import pandas as pd
 
 from lamae_toolkit.data.datasets.mimic_labels import TIME, frequent_classes, labels_from_released, labels_from_tables
 from lamae_toolkit.data.datasets.tables import read_table
+from lamae_toolkit.data.format import patient_fold
 from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
-from lamae_toolkit.data.store import patient_fold
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.errors import ECGError
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lamae_toolkit.data.datasets.tables import read_table
-from lamae_toolkit.data.store import patient_fold
+from lamae_toolkit.data.format import patient_fold
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import ancestors, is_icd10
 

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from lamae_toolkit.data.datasets.mimic import MEASURED, MEASUREMENTS, NOT_MEASURED, RECORD_LIST
 from lamae_toolkit.data.datasets.mimic_labels import TIME
 from lamae_toolkit.data.datasets.simulated import silent_codes
-from lamae_toolkit.data.store import patient_fold
+from lamae_toolkit.data.format import patient_fold
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.simulate.simulator import SimulatedECG, simulate_patients

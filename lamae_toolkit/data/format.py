@@ -1,0 +1,117 @@
+"""A store on disk: its files, its units and its folds, without what only a model needs."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet as pq
+from jaxtyping import Float, Int16
+
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.preprocess import columns, resampled
+from lamae_toolkit.errors import ECGError
+
+VERSION, FOLDS = 1, 20
+SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
+MV_PER_UNIT = 1e-3
+ABSENT = np.int16(-32768)
+INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
+
+
+def patient_fold(patient_id: int) -> int:
+    """The fold of a patient, 0 to 19, from the patient's number alone: no patient is on two sides of a split."""
+    return zlib.crc32(f"patient {patient_id}".encode()) % FOLDS
+
+
+def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
+    """Whether any patient has ECGs in more than one fold."""
+    order = np.argsort(patients, kind="stable")
+    patients, folds = patients[order], folds[order]
+    return bool(((patients[1:] == patients[:-1]) & (folds[1:] != folds[:-1])).any())
+
+
+def open_store(folder: Path) -> tuple[dict, np.ndarray, np.ndarray]:
+    """`meta`, `folds` and `signals` of a store whose parts belong together; ECGError if they do not."""
+    if not (folder / META).is_file():
+        raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was prepared to.")
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        version, ecgs, samples = meta["version"], int(meta["ecgs"]), int(meta["samples"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ECGError(f"{folder / META} is damaged; pack the cohort again.") from error
+    if version != VERSION:
+        raise ECGError(
+            f"{folder} is a store of version {version}, but this toolkit reads version {VERSION};"
+            " pack the cohort again."
+        )
+    try:
+        with pq.ParquetFile(folder / INDEX) as file:
+            index_rows, columns = file.metadata.num_rows, file.schema_arrow.names
+            missing = [name for name in INDEX_COLUMNS if name not in columns]
+            table = None if missing else file.read(["patient_id", "fold"])
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ECGError(f"The index {folder / INDEX} is missing or damaged; pack the cohort again.") from error
+    if table is None:
+        raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
+    wanted = ecgs * len(LEADS) * samples * 2
+    size = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
+    if index_rows != ecgs or size != wanted:
+        raise ECGError(
+            f"{folder} should hold {ecgs} ECGs, but its index has {index_rows} rows and {SIGNALS} has {size} of"
+            f" {wanted} bytes; pack the cohort again."
+        )
+    patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
+    if in_two_folds(patients, folds):
+        raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
+    signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
+    return meta, folds, signals
+
+
+def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float) -> dict:
+    """The content of `store.json`."""
+    return {
+        "version": VERSION,
+        "source": source,
+        "ecgs": ecgs,
+        "samples": round(sampling_rate_hz * duration_s),
+        "sampling_rate_hz": sampling_rate_hz,
+        "folds": FOLDS,
+        "mv_per_unit": MV_PER_UNIT,
+        "leads": list(LEADS),
+    }
+
+
+def kept_samples(n_samples: int, rate_hz: float, sampling_rate_hz: float, duration_s: float) -> int:
+    """How many samples of an ECG a store of this rate and duration keeps; ECGError if the ECG is too short."""
+    ecg_s = n_samples / rate_hz
+    # Half a sample of slack, at the ECG's own rate and the store's: a 9.998-s record at 500 Hz is 10 s long.
+    if ecg_s < duration_s - 0.5 / min(rate_hz, sampling_rate_hz):
+        raise ECGError(
+            f"The ECG lasts {ecg_s:g} s, but this store holds ECGs of {duration_s:g} s; leave it out or"
+            " pack shorter ones.",
+            "too short",
+        )
+    return min(n_samples, max(1, round(duration_s * rate_hz)))
+
+
+def quantized(
+    signal_mv: Float[np.ndarray, "t b l"],
+    rate_hz: float,
+    leads: tuple[str, ...],
+    sampling_rate_hz: float,
+    duration_s: float,
+) -> Int16[np.ndarray, "b 12 k"]:
+    """Several ECGs with the same leads, of `kept_samples`, as they are stored: an absent lead has the value -32768."""
+    samples = round(sampling_rate_hz * duration_s)
+    units = resampled(columns(signal_mv), rate_hz, sampling_rate_hz)[:samples] * np.float32(1 / MV_PER_UNIT)
+    if len(units) < samples:
+        units = np.pad(units, ((0, samples - len(units)), (0, 0)), mode="edge")
+    if max(-units.min(), units.max()) > 32767:
+        beyond = np.abs(units).max(axis=0) > 32767
+        units[:, beyond] -= np.median(units[:, beyond], axis=0)
+    stored = np.full((signal_mv.shape[1], len(LEADS), samples), ABSENT, dtype=np.int16)
+    rows = units.reshape(samples, -1, len(leads)).transpose(1, 2, 0)
+    stored[:, [LEADS.index(name) for name in leads]] = np.rint(rows).clip(-32767, 32767)
+    return stored

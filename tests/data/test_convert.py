@@ -1,0 +1,151 @@
+"""ECGs that are processed together get the values, flags and refusals that each gets by itself."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamae_toolkit.data.convert import stored_ecgs
+from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
+from lamae_toolkit.data.format import ABSENT
+from lamae_toolkit.ecg.io.formats.physionet import read_alike
+from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.recording import Recording
+
+pytestmark = pytest.mark.filterwarnings("ignore::lamae_toolkit.errors.LeadWarning")
+
+
+def read_alone(path: Path) -> Recording:
+    return read_ecg(path)
+
+
+def compare(root: Path, files: list[str], duration_s: float = 10.0) -> tuple[np.ndarray, list[dict[str, str]]]:
+    """Process the files together and one by one; returns what was processed together."""
+    stored, results = stored_ecgs(root, files, read_ecg, None, 100.0, duration_s)
+    alone = [stored_ecgs(root, [name], read_alone, None, 100.0, duration_s) for name in files]
+    assert results == [result for _, (result,) in alone]
+    kept = [not result["reason"] for result in results]
+    difference = np.abs(stored[kept].astype(int) - np.concatenate([signals for signals, _ in alone])[kept])
+    # Sums in another order differ by 1e-7 of the signal, which rarely turns a rounding.
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+    assert np.array_equal(stored[kept] == ABSENT, np.concatenate([signals for signals, _ in alone])[kept] == ABSENT)
+    return stored, results
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    return write_mimic_like(tmp_path_factory.mktemp("tree") / "tree", 60, progress=False) / ECG
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.hea"))
+
+
+def test_simulated_ecgs_processed_together_equal_each_by_itself(tree):
+    _, results = compare(tree, names(tree))
+    assert not any(result["reason"] for result in results)
+    assert any(result["flag_nan"] for result in results) and any(result["flag_flat"] for result in results)
+    together = sum(len(rows) for rows, *_ in read_alike([tree / name for name in names(tree)]))
+    assert together > 0.8 * len(results)
+
+
+@pytest.mark.parametrize("folder", ["records500", "records100"])
+def test_real_ecgs_processed_together_equal_each_by_itself(real_data, folder):
+    root = real_data / "ptb-xl"
+    files = [name for name in names(root) if name.startswith(folder)][:100]
+    compare(root, files)
+    compare(root, files[:20], duration_s=4.3)
+
+
+def edited(header: Path, old: str, new: str, times: int = -1) -> None:
+    text = header.read_text()
+    assert old in text
+    header.write_text(text.replace(old, new, times))
+
+
+def damage(header: Path, how: str) -> None:
+    """Make a record unusual or damaged."""
+    signal = header.with_suffix(".dat")
+    samples = np.fromfile(signal, dtype="<i2").reshape(-1, 12).copy()
+    if how == "gain":
+        edited(header, "200.0(0)/mV", "100.0(0)/mV", 1)
+    elif how == "baseline":
+        edited(header, "200.0(0)/mV", "200.0(7)/mV")
+    elif how == "unit":
+        edited(header, "200.0(0)/mV", "0.2(0)/uV")
+    elif how == "implausible":
+        edited(header, "200.0(0)/mV", "0.01(0)/mV")
+    elif how == "unknown unit":
+        edited(header, "200.0(0)/mV", "200.0(0)/mmHg", 1)
+    elif how == "no gain":
+        edited(header, " 200.0(0)/mV", " 0", 1)
+    elif how == "inverted":
+        edited(header, "200.0(0)/mV", "-200.0(0)/mV", 1)
+    elif how == "rate":
+        edited(header, " 12 500 5000", " 12 360 5000")
+    elif how == "same rate":
+        edited(header, " 12 500 5000", " 12 100 5000")
+    elif how == "short":
+        edited(header, " 5000", " 4000", 1)
+        samples[:4000].tofile(signal)
+    elif how == "cut off":
+        signal.write_bytes(signal.read_bytes()[:-2])
+    elif how == "too long":
+        signal.write_bytes(signal.read_bytes() + b"12")
+    elif how == "no signal file":
+        signal.unlink()
+    elif how == "no header":
+        header.unlink()
+    elif how == "lead twice":
+        edited(header, " aVF", " aVL")
+    elif how == "other channels":
+        edited(header, " V6", " Resp")
+        edited(header, " V5", " MCL1")
+    elif how == "offset":  # beyond what a store can hold
+        (samples // 4 + 7000).astype("<i2").tofile(signal)
+    elif how == "gap":
+        samples[100:300, 4] = -32768
+        samples.tofile(signal)
+    elif how == "flat":
+        samples[:, 4] = 17
+        samples.tofile(signal)
+    elif how == "all flat":
+        (samples * 0).tofile(signal)
+    elif how == "not a number":
+        edited(header, " 0 ", " zero ", 1)
+    elif how == "empty":
+        header.write_text("")
+
+
+DAMAGED = {
+    **dict.fromkeys(("gain", "baseline", "unit", "inverted", "rate", "same rate", "other channels"), ""),
+    **dict.fromkeys(("offset", "gap", "flat", "not a number"), ""),
+    **{"implausible": "impossible amplitude", "short": "too short", "cut off": "signal file cut off"},
+    **{"too long": "header and signal disagree", "no signal file": "signal file missing", "no header": "file missing"},
+    **{"all flat": "no usable lead"},
+    **dict.fromkeys(("unknown unit", "no gain", "lead twice", "empty"), "unreadable"),
+}
+
+
+def test_unusual_and_damaged_records_get_the_values_and_refusals_of_each_by_itself(tree, tmp_path):
+    root = tmp_path / "tree"
+    shutil.copytree(tree, root)
+    files = names(root)
+    for name, how in zip(files, DAMAGED, strict=False):
+        damage(root / name, how)
+    stored, results = compare(root, files)
+    assert [result["reason"] for result in results] == [*DAMAGED.values(), *[""] * (len(files) - len(DAMAGED))]
+    of = dict(zip(DAMAGED, range(len(files)), strict=False))
+    assert results[of["gap"]]["flag_nan"] == "aVF" and results[of["flat"]]["flag_flat"] == "aVF"
+    absent = [lead for lead, signal in zip(LEADS, stored[of["other channels"]], strict=True) if signal[0] == ABSENT]
+    assert absent == ["V5", "V6"]
+
+
+def test_headers_of_one_layout_are_parsed_once(tree):
+    from lamae_toolkit.ecg.io.formats import physionet
+
+    physionet._layout.cache_clear()
+    list(read_alike([tree / name for name in names(tree)]))
+    assert physionet._layout.cache_info().misses == 1
