@@ -16,9 +16,13 @@ def kept_plan(path: Path, plan: dict, study: str, may_grow: Sequence[str] = ()) 
     kept = json.loads(path.read_text(encoding="utf-8"))
     kept["train"] = asdict(TrainConfig()) | kept.get("train", {})  # what an earlier version did not have was off
     for name, value in plan.items():
-        if name not in may_grow and kept.get(name) != value:
+        before = kept.get(name)
+        if name not in may_grow and before != value:
+            if isinstance(before, dict) and isinstance(value, dict):  # say which of its settings
+                name = next(key for key in before | value if before.get(key) != value.get(key))
+                before, value = before.get(name), value.get(name)
             raise ECGError(
-                f"{path.parent} holds {study} with {name} = {kept.get(name)}, not {value}; choose another folder, or"
-                " the same options to resume."
+                f"{path.parent} holds {study} with {name} = {before}, not {value}; choose another folder, or the same"
+                " options to resume."
             )
     return kept

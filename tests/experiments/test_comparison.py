@@ -175,7 +175,7 @@ def test_all_kinds_of_variants_run_side_by_side(cohort, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_with_another_comparison_is_refused(plan, cohort, out):
-    with pytest.raises(ECGError, match="another train"):
+    with pytest.raises(ECGError, match="holds a comparison with steps = 3, not 4"):
         run_cells(replace(plan, train=replace(plan.train, steps=4)), cohort, out, progress=False)
     with pytest.raises(ECGError, match="'LAMAE' is another model"):
         changed = {"LAMAE": Variant("LAMAE", {"tokens": "cls"})}
