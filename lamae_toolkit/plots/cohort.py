@@ -30,36 +30,26 @@ BLANK = "#ececec"
 
 def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
     """ECGs by age, women and men stacked. ages: from `age_table`."""
-    figure = go.Figure()
+    figure = go.Figure(layout={"barmode": "stack", "bargap": 0.05})
+    hover = "from %{x} years: %{y} ECGs of %{fullData.name}<extra></extra>"
     for sex, color in {"women": VERMILION, "men": BLUE, "unknown": GRAY}.items():
         if ages[sex].any():
-            figure.add_bar(
-                x=ages.index,
-                y=ages[sex],
-                offset=0,
-                name=sex,
-                marker_color=color,
-                hovertemplate=f"from %{{x}} years: %{{y}} ECGs of {sex}<extra></extra>",
-            )
-    figure.update_layout(barmode="stack", bargap=0.05)
-    figure.update_xaxes(title_text="age in years")
-    figure.update_yaxes(title_text="ECGs")
+            figure.add_bar(x=ages.index, y=ages[sex], offset=0, name=sex, marker_color=color, hovertemplate=hover)
+    figure.update_xaxes(title_text="age in years").update_yaxes(title_text="ECGs")
     return finish(figure, title, height=320)
 
 
 def code_figure(codes: pd.DataFrame, most: int = 25, title: str = "How frequent is each code?") -> go.Figure:
     """The share of ECGs that have each code, the most frequent on top. codes: from `code_table`."""
     shown = codes[:most][::-1]
-    figure = go.Figure(
-        go.Bar(
-            x=shown["share of ECGs"],
-            y=[_short(code) for code in shown.index],
-            orientation="h",
-            marker_color=BLUE,
-            customdata=np.stack([shown.ECGs, shown.patients, shown.name], axis=1),
-            hovertemplate="%{customdata[2]}: %{x:.1%}, %{customdata[0]} ECGs of %{customdata[1]} patients"
-            "<extra></extra>",
-        )
+    figure = go.Figure()
+    figure.add_bar(
+        x=shown["share of ECGs"],
+        y=[_short(code) for code in shown.index],
+        orientation="h",
+        marker_color=BLUE,
+        customdata=shown[["ECGs", "patients", "name"]],
+        hovertemplate="%{customdata[2]}: %{x:.1%}, %{customdata[0]} ECGs of %{customdata[1]} patients<extra></extra>",
     )
     figure.update_xaxes(title_text="share of all ECGs", tickformat=".0%")
     return finish(figure, title, height=22 * len(shown) + 130)
@@ -92,19 +82,10 @@ def co_occurrence_figure(together: CoOccurrence, show: str = "ratio", title: str
 
 def quality_figure(quality: pd.DataFrame, title: str = "Which leads are bad, and how often?") -> go.Figure:
     """Leads by flags: the share of ECGs in which the lead is absent or flagged. quality: from `quality_table`."""
-    figure = heatmap(
-        quality.to_numpy(),
-        quality.columns,
-        quality.index,
-        "%{y} is %{x} in %{z:.2%} of the ECGs",
-        colorscale="Oranges",
-        zmin=0,
-        zmax=max(0.01, float(quality.max().max())),
-        texttemplate="%{z:.2%}",
-        xgap=2,
-        ygap=2,
-        colorbar={"title": "ECGs", "tickformat": ".1%"},
-    )
+    look = {"colorscale": "Oranges", "zmin": 0, "zmax": max(0.01, float(quality.max().max())), "xgap": 2, "ygap": 2}
+    words = {"texttemplate": "%{z:.2%}", "colorbar": {"title": "ECGs", "tickformat": ".1%"}}
+    hover = "%{y} is %{x} in %{z:.2%} of the ECGs"
+    figure = heatmap(quality.to_numpy(), quality.columns, quality.index, hover, **look, **words)
     return finish(figure, title, 420, plot_bgcolor=BLANK)
 
 

@@ -7,7 +7,7 @@ from plotly.colors import sample_colorscale
 
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, WEIGHT_SCALE, finish
+from lamae_toolkit.plots._plotly import GRAY, WEIGHT_SCALE, finish, signed_colors
 
 MEASURES = {"term": "Lead terms", "attribution": "Shapley values of leads", "weight": "Share in the heart token"}
 """Name of each measure; a term and a Shapley value are in log-odds, a pooling weight is a share."""
@@ -76,15 +76,14 @@ def geometry_figure(values: pd.Series, measure: str = "weight", title: str | Non
     figure.add_scatter(**_spokes(), mode="lines", line={"color": "#cccccc", "width": 1})
     lead_x, lead_y = zip(*(POSITIONS[lead] for lead in LEADS), strict=True)
     figure.add_scatter(x=lead_x, y=lead_y, mode="markers", marker={"opacity": 1.0, "line": {"width": 1}})
-    label_x, label_y, held = zip(
-        *((x + LABELS[k][0], y + LABELS[k][1], SIDE[LABELS[k][2]]) for k, (x, y) in POSITIONS.items()), strict=True
-    )
-    figure.add_scatter(x=label_x, y=label_y, textposition=held, mode="text")
-    side_x, side_y, sides, held = zip(*SIDES, strict=True)
-    gray = {"color": "#555555", "size": 12}
+    offset_x, offset_y, anchors = zip(*(LABELS[lead] for lead in LEADS), strict=True)
     figure.add_scatter(
-        x=side_x, y=side_y, text=sides, textposition=[SIDE[one] for one in held], textfont=gray, mode="text"
+        x=np.add(lead_x, offset_x), y=np.add(lead_y, offset_y), textposition=[SIDE[one] for one in anchors], mode="text"
     )
+    side_x, side_y, sides, anchors = zip(*SIDES, strict=True)
+    gray = {"color": "#555555", "size": 12}
+    held = [SIDE[one] for one in anchors]
+    figure.add_scatter(x=side_x, y=side_y, text=sides, textposition=held, textfont=gray, mode="text")
     figure.update_traces(showlegend=False, hoverinfo="skip")
     figure.data[DISCS].update(hoverinfo="text")
     invisible = {"visible": False, "fixedrange": True}
@@ -105,16 +104,18 @@ def show_values(
         raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
     values = {lead: float(value) for lead, value in values.items()}
     largest = max(max(values.values()), 1e-12) if measure == "weight" else LIMIT
-    share = {lead: min(abs(value) / largest, 1.0) for lead, value in values.items()}
     sizes, colors, symbols, texts = [], [], [], []
     for lead in LEADS:
-        has_value = lead in values
-        number = _number(values[lead], measure) if has_value else "absent"
-        # The area is proportional to the value.
-        sizes.append(SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share[lead] ** 0.5 if has_value else SMALLEST_PX)
-        colors.append(_color(values[lead], share[lead], measure) if has_value else GRAY)
-        symbols.append(("diamond" if values[lead] < 0 else "circle") if has_value else "x")
-        texts.append(f"<b>{lead}</b> {number}" if has_value else f"<span style='color:#666666'>{lead} absent</span>")
+        if lead not in values:
+            size, color, symbol, text = SMALLEST_PX, GRAY, "x", f"<span style='color:#666666'>{lead} absent</span>"
+        else:
+            value, share = values[lead], min(abs(values[lead]) / largest, 1.0)
+            size = SMALLEST_PX + (LARGEST_PX - SMALLEST_PX) * share**0.5  # the area is proportional to the value
+            color = SHADES[round(share * (len(SHADES) - 1))] if measure == "weight" else signed_colors([value])[0]
+            symbol = "diamond" if value < 0 else "circle"
+            text = f"<b>{lead}</b> " + (f"{value:.1%}" if measure == "weight" else f"{value:+.2f}")
+        for all_of, one in zip((sizes, colors, symbols, texts), (size, color, symbol, text), strict=True):
+            all_of.append(one)
     discs, names = figure["data"][DISCS], figure["data"][NAMES]
     discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colors, symbols
     discs["hovertext"], names["text"] = texts, texts
@@ -122,16 +123,6 @@ def show_values(
         title = f"{MEASURES[measure]} ({f'equal: {1 / len(values):.1%}' if measure == 'weight' else 'log-odds'})"
     figure["layout"]["title"]["text"] = title
     return figure
-
-
-def _number(value: float, measure: str) -> str:
-    return f"{value:.1%}" if measure == "weight" else f"{value:+.2f}"
-
-
-def _color(value: float, share: float, measure: str) -> str:
-    if measure != "weight":
-        return VERMILION if value >= 0 else BLUE
-    return SHADES[round(share * (len(SHADES) - 1))]
 
 
 def _spokes() -> dict[str, list]:
