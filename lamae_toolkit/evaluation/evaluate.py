@@ -14,7 +14,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, features, fit_probe
 from lamae_toolkit.evaluation.metrics import CodeScores, auroc_and_auprc, macro_difference, patient_bootstrap
-from lamae_toolkit.icd10 import ancestors, label_matrix
+from lamae_toolkit.icd10 import ancestors, column_of, label_matrix
 from lamae_toolkit.model.outputs import Embedding
 
 
@@ -80,9 +80,7 @@ class Predictions:
 
     def of_code(self, code: str) -> tuple[UInt8[np.ndarray, " b"], Float[np.ndarray, " b"]]:
         """The labels and the predicted probabilities of one code; ECGError if the model does not predict it."""
-        if code not in self.codes:
-            raise ECGError(f"This model does not predict {code}; choose from {', '.join(self.codes)}.")
-        column = self.codes.index(code)
+        column = column_of(self.codes, code)
         return self.labels[:, column], expit(self.logits[:, column])
 
 

@@ -23,7 +23,7 @@ from lamae_toolkit.explain.attention import (
 )
 from lamae_toolkit.explain.ecg_terms import LeadTerms
 from lamae_toolkit.explain.lead_subsets import batch_of
-from lamae_toolkit.explain.terms import check_additive, probe_bias, terms_of, terms_over_time
+from lamae_toolkit.explain.terms import check_additive, terms_of, terms_over_time
 from lamae_toolkit.model.hooks import record_attention
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Latents
@@ -54,7 +54,7 @@ class EncodedECG:
         if self.probe is None:
             raise ECGError("Without a probe there are no codes to predict; give `encode_ecg` one.")
         if not leads:
-            return torch.from_numpy(self.probe.bias.astype(np.float64))
+            return torch.from_numpy(self.probe.bias).double()
         batch = self.batch.select(leads)
         with in_float32(self.model):
             embedding = self.model.embed_latents(self.model.connect(self._latents(batch)))
@@ -105,7 +105,7 @@ class EncodedECG:
             self.recording.select(batch.leads),
             self.probe.codes,
             terms,
-            probe_bias(self.probe),
+            self.probe.bias,
             self.probe.usual_log_odds(),
             self._without_each(batch),
             over_time,

@@ -61,17 +61,11 @@ def latents_by_cls(model: LAMAE, encoded: Latents, members: Bool[Tensor, "s l"])
     """
     tokens = encoded.tokens[0]
     cls = tokens.new_zeros(len(members), *tokens[:, 0].shape)
-    if len(model.latent_attention) == 1:
-        layer = OneLayer.of(_only_block(model), model.norm, tokens[:, :1])
-        for lead in range(len(tokens)):
-            with_lead = members[:, lead].nonzero()[:, 0]
-            cls[with_lead, lead] = layer.tokens_of(lead, members[with_lead])[0] * model.norm.weight + model.norm.bias
-    else:
-        for rows, chosen in subsets_by_size(members, 1):
-            x = tokens[chosen, 0]
-            for block in model.latent_attention:
-                x = block(x)
-            cls[rows[:, None], chosen] = model.norm(x)
+    for rows, chosen in subsets_by_size(members, 1):
+        x = tokens[chosen, 0]
+        for block in model.latent_attention:
+            x = block(x)
+        cls[rows[:, None], chosen] = model.norm(x)
     yield from _latents_of_fixed_patches(model.norm(tokens[:, 1:]), cls, members)
 
 
@@ -165,13 +159,6 @@ class OneLayer(NamedTuple):
         return x.mul_(_inverse_std(x, self.norm.eps)[..., None])
 
 
-def _only_block(model: LAMAE) -> Block:
-    """The only block of latent attention of a model that has exactly one."""
-    (block,) = model.latent_attention
-    assert isinstance(block, Block)
-    return block
-
-
 def _centered(x: Tensor) -> Tensor:
     return x - x.mean(dim=-1, keepdim=True)
 
@@ -188,7 +175,9 @@ def latents_in_one_layer(model: LAMAE, encoded: Latents, members: Bool[Tensor, "
     """
     tokens = encoded.tokens[0]
     leads, count, width = tokens.shape
-    layer = OneLayer.of(_only_block(model), model.norm, tokens)
+    (block,) = model.latent_attention
+    assert isinstance(block, Block)
+    layer = OneLayer.of(block, model.norm, tokens)
     scale, shift = model.norm.weight, model.norm.bias
     for rows, lead_mask in blocks_of_subsets(members):
         per_lead, variance = tokens.new_zeros(2, len(rows), leads, width)

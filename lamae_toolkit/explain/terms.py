@@ -60,7 +60,7 @@ def lead_terms(model: LAMAE, probe: Probe, ecg: Recording) -> pd.DataFrame:
     batch = batch_of(model, ecg)
     terms = batch_lead_terms(model, probe, batch)[0].numpy()
     table = pd.DataFrame(terms.T, index=pd.Index(probe.codes, name="code"), columns=list(batch.leads))
-    return table.assign(**{BIAS: probe_bias(probe)})
+    return table.assign(**{BIAS: probe.bias})
 
 
 @torch.inference_mode()
@@ -78,11 +78,6 @@ def check_additive(probe: Probe) -> None:
             f"A probe on {probe.representation!r} is not a sum over leads, so leads have no terms; fit one with"
             " `lamae evaluate --representation leads`, or use the probe of the shipped weights."
         )
-
-
-def probe_bias(probe: Probe) -> Float[np.ndarray, " c"]:
-    """The log-odds of each code for the average training ECG: what the terms are relative to."""
-    return probe.bias.astype(np.float64)
 
 
 def terms_of(model: LAMAE, probe: Probe, embedding: Embedding, batch: Batch) -> Float[Tensor, "b l c"]:
@@ -164,4 +159,4 @@ def terms_table(model: LAMAE, probe: Probe, batch: Batch, ids: pd.DataFrame) -> 
     repeated = ids.loc[ids.index.repeat(len(probe.codes))].reset_index(drop=True)
     named = repeated.assign(code=np.tile(probe.codes, len(ids)))
     values = pd.DataFrame(terms, columns=list(batch.leads))
-    return pd.concat([named, values], axis=1).assign(**{BIAS: np.tile(probe_bias(probe), len(ids))})
+    return pd.concat([named, values], axis=1).assign(**{BIAS: np.tile(probe.bias, len(ids))})

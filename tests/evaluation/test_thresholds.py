@@ -138,7 +138,7 @@ def test_paired_differences_favor_the_better_model():
     elsewhere = Predictions(("I10",), np.arange(len(labels)) + 1, patients, ours.labels, ours.logits)
     with pytest.raises(ECGError, match="scored on different ECGs"):
         paired_differences(ours, elsewhere, "I10")
-    with pytest.raises(ECGError, match="does not predict I48; choose from I10"):
+    with pytest.raises(ECGError, match="does not predict 'I48'; choose from I10"):
         ours.of_code("I48")
 
 
