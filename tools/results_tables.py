@@ -31,7 +31,7 @@ AUDITED = {
     (ON_HEART, "attention rollout"): "heart token: attention rollout",
 }
 """The methods of the audit: what the probe reads and their names in its results."""
-AUDITS = {"audit_ptbxl": "PTB-XL"}
+AUDITS = {"audit_ptbxl": "PTB-XL", "audit": "simulated ECGs"}
 
 
 def published(name: str) -> dict:

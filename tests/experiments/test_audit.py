@@ -335,13 +335,14 @@ def test_invalid_audits_are_refused(tmp_path, capsys):
         AuditPlan(seeds=(1, 1))
 
 
-def test_published_verdicts_follow_from_their_scores():
-    results = published_results("audit_ptbxl")
+@pytest.mark.parametrize("name", ["audit_ptbxl", "audit"])
+def test_published_verdicts_follow_from_their_scores(name):
+    results = published_results(name)
     scores = pd.DataFrame(results["scores"]).set_index(["kind", "metric", "method"]).sort_index()
     beyond = pd.DataFrame(results["differences"]).set_index(["kind", "metric", "method", "minus"]).sort_index()
     assert results["command"].startswith("lamae research audit") and results["models"]
     assert min(min(results["auroc_by_model"]["leads"][code]) for code in results["explained_codes"]) > 0.8
-    assert set(results["explained_codes"]) <= set(STATEMENTS)
+    assert set(results["explained_codes"]) <= set(STATEMENTS if name == "audit_ptbxl" else CONDITIONS)
     for one in results["verdicts"]:
         key, passes = (one["kind"], one["method"]), one["passes"]
         for metric in ("deletion", "insertion"):
