@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, GRAY, finish, signed_colors
+from lamae_toolkit.plots._plotly import BLACK, GRAY, finish, shortened, signed_colors
 
 NAME_LETTERS = 26
 
@@ -27,28 +27,24 @@ def what_if_figure(
         raise ECGError(f"The table has no code {missing[0]}." if missing else "No code was chosen; give at least one.")
     names = [_wrapped(code) for code in codes]
     figure = make_subplots(rows=1, cols=len(codes), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.025)
-    places = list(range(len(table)))[::-1]
+    positions = list(range(len(table)))[::-1]
     for column, code in enumerate(codes, start=1):
         probability, change = table.probability[code], table.log_odds_difference[code]
         odds = np.log(probability / (1 - probability))
-        for place, value in zip(places, odds, strict=True):
-            figure.add_scatter(
-                x=[odds.iloc[0], value],
-                y=[place, place],
-                mode="lines",
-                showlegend=False,
-                line={"color": GRAY, "width": 2},
-                hoverinfo="skip",
-                row=1,
-                col=column,
-            )
+        cell = {"row": 1, "col": column, "showlegend": False}
+        figure.add_scatter(
+            x=[end for value in odds for end in (odds.iloc[0], value, None)],
+            y=[end for position in positions for end in (position, position, None)],
+            mode="lines",
+            line={"color": GRAY, "width": 2},
+            hoverinfo="skip",
+            **cell,
+        )
         figure.add_scatter(
             x=odds,
-            y=places,
+            y=positions,
             mode="markers+text",
-            showlegend=False,
-            row=1,
-            col=column,
+            **cell,
             cliponaxis=False,
             text=[f"{value:.1%}" for value in probability],
             textfont={"size": 10},
@@ -68,7 +64,7 @@ def what_if_figure(
             row=1,
             col=column,
         )
-    figure.update_yaxes(tickvals=places, ticktext=list(table.index), col=1)
+    figure.update_yaxes(tickvals=positions, ticktext=list(table.index), col=1)
     figure.update_annotations(font={"size": 12})
     note = table.attrs.get("note", "").replace(": ", ":<br>")
     figure.add_annotation(
@@ -87,5 +83,4 @@ def what_if_figure(
 
 
 def _wrapped(code: str) -> str:
-    name = name_of(code).removeprefix(code).strip()
-    return f"<b>{code}</b><br>{name[:NAME_LETTERS]}{'…' if len(name) > NAME_LETTERS else ''}"
+    return f"<b>{code}</b><br>{shortened(name_of(code).removeprefix(code).strip(), NAME_LETTERS)}"
