@@ -2,11 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from coverage import Coverage
+from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from lab import Lab, jupyterlab
@@ -42,6 +44,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow_files)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Coverage is that of the fast tests: on Python 3.11, measuring it takes a third more time, and the slow ones
+    mostly run in processes that are not measured anyway."""
+    measured = Coverage.current() if item.get_closest_marker("slow") else None
+    if measured is not None:
+        measured.stop()
+    try:
+        return (yield)
+    finally:
+        if measured is not None:
+            measured.start()
+
+
 def skip_or_fail(reason: str) -> None:
     """Skip a test that lacks what it needs; on our CI, where it must be there, fail."""
     if os.environ.get("LAMAE_NOTHING_SKIPPED"):
@@ -58,15 +74,28 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ptbxl(real_data, tmp_path_factory) -> Store:
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], Store]], Store]:
+    """Makes a store once for all processes of the tests: the first that asks makes it, the others wait and open it."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def store(name: str, make: Callable[[Path], Store]) -> Store:
+        folder = common / name / "store"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.parent / "lock"):
+            return Store.open(folder) if folder.exists() else make(folder)
+
+    return store
+
+
+@pytest.fixture(scope="session")
+def ptbxl(real_data, made_once) -> Store:
     """All real PTB-XL records that are here, original and z-scored."""
-    return ptbxl_store(
-        tmp_path_factory.mktemp("ptbxl") / "store",
-        real_data / "ptb-xl",
-        zscored=real_data / "ptbxl_zscored_100hz_folds1-8.npz",
-        metadata=real_data / "ptbxl_database_all_21837.csv",
-        progress=False,
-    )
+    more = {
+        "zscored": real_data / "ptbxl_zscored_100hz_folds1-8.npz",
+        "metadata": real_data / "ptbxl_database_all_21837.csv",
+    }
+    return made_once("ptbxl", lambda folder: ptbxl_store(folder, real_data / "ptb-xl", **more, progress=False))
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +115,12 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory) -> Store:
+def cohort(made_once) -> Store:
     """120 simulated ECGs."""
-    return simulate_store(tmp_path_factory.mktemp("cohort") / "store", 120, seed=1, workers=1, progress=False)
+    return made_once("cohort", lambda folder: simulate_store(folder, 120, seed=1, workers=1, progress=False))
+
+
+@pytest.fixture(scope="session")
+def short_cohort(cohort) -> Store:
+    """The first 2.5 s of these ECGs, which take a third of the time where it does not matter what a model learns."""
+    return Store(cohort.folder, cohort.meta | {"samples": 250}, cohort.folds, cohort.signals[:, :, :250])

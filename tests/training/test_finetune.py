@@ -50,37 +50,37 @@ def test_network_uses_leads_by_name_and_every_parameter_gets_a_gradient(cohort):
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_fine_tuning_starts_at_the_probe_and_leaves_the_given_model_unchanged(cohort, fast, representation):
-    model, rows = random_encoder(SMALL), np.arange(len(cohort))
+def test_fine_tuning_starts_at_the_probe_and_leaves_the_given_model_unchanged(short_cohort, fast, representation):
+    model, rows = random_encoder(SMALL), np.arange(len(short_cohort))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    x = features(embed_rows(model, cohort, rows, progress=False), representation)
+    x = features(embed_rows(model, short_cohort, rows, progress=False), representation)
     probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90], representation=representation)
     network = FineTuned(model, probe)
-    np.testing.assert_allclose(supervised_logits(network, cohort, rows), probe.logits(x), atol=2e-3)
+    np.testing.assert_allclose(supervised_logits(network, short_cohort, rows), probe.logits(x), atol=2e-3)
     config = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3)
-    fit_supervised(network, cohort, rows[:70], rows[70:90], fast, config, progress=False)
+    fit_supervised(network, short_cohort, rows[:70], rows[70:90], fast, config, progress=False)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_fine_tuning_uses_mean_features_for_an_absent_lead_like_the_probe(cohort, fast):
-    model, rows = random_encoder(SMALL), np.arange(len(cohort))
-    x = features(embed_rows(model, cohort, rows, progress=False), "per_lead")
+def test_fine_tuning_uses_mean_features_for_an_absent_lead_like_the_probe(short_cohort, fast):
+    model, rows = random_encoder(SMALL), np.arange(len(short_cohort))
+    x = features(embed_rows(model, short_cohort, rows, progress=False), "per_lead")
     probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90], representation="per_lead")
-    batch = cohort.batch([0, 1])
+    batch = short_cohort.batch([0, 1])
     batch.lead_mask[:, [0, 7]] = False
     with torch.inference_mode():
         probabilities = FineTuned(model, probe)(batch).sigmoid().numpy()
     np.testing.assert_allclose(probabilities, predict(model, probe, batch), atol=1e-4)
 
 
-def started(cohort, fast) -> FineTuned:
-    model, rows = random_encoder(replace(SMALL, lead_embedding=True)), np.arange(len(cohort))
-    x = features(embed_rows(model, cohort, rows, progress=False))
+def started(short_cohort, fast) -> FineTuned:
+    model, rows = random_encoder(replace(SMALL, lead_embedding=True)), np.arange(len(short_cohort))
+    x = features(embed_rows(model, short_cohort, rows, progress=False))
     return FineTuned(model, fit_probe(x, fast, ["fast"], rows[:70], rows[70:90]))
 
 
-def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, fast):
-    network = started(cohort, fast)
+def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(short_cohort, fast):
+    network = started(short_cohort, fast)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     found = [[names[id(parameter)] for parameter in layer] for layer in layers(network)]
     assert sorted(name for layer in found for name in layer) == sorted(names.values())
@@ -92,12 +92,12 @@ def test_layers_hold_every_parameter_once_from_the_ecg_to_the_read_out(cohort, f
 
 
 @pytest.mark.slow
-def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, fast, monkeypatch):
-    config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(cohort))
+def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(short_cohort, fast, monkeypatch):
+    config, rows = SupervisedConfig(epochs=1, batch_size=16, learning_rate=1e-3), np.arange(len(short_cohort))
     # The network as it is after its last step, whether or not that was its best.
     score = itertools.count()
     monkeypatch.setattr("lamae_toolkit.training.finetune._score", lambda *_: next(score))
-    network = started(cohort, fast)
+    network = started(short_cohort, fast)
     plain, before = copy.deepcopy(network).train(), copy.deepcopy(network)
     optim = torch.optim.AdamW(plain.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, config.learning_rate, total_steps=4)
@@ -105,13 +105,20 @@ def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, f
         chosen = Shuffle(rows[:70], 16, 0).rows_of(step)
         target = torch.from_numpy(fast[chosen].astype(np.float32))
         optim.zero_grad(set_to_none=True)
-        torch.nn.functional.binary_cross_entropy_with_logits(plain(cohort.batch(chosen)), target).backward()
+        torch.nn.functional.binary_cross_entropy_with_logits(plain(short_cohort.batch(chosen)), target).backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         optim.step()
         schedule.step()
     fitted = {
         decay: fit_supervised(
-            copy.deepcopy(network), cohort, rows[:70], rows[70:90], fast, config, layer_decay=decay, progress=False
+            copy.deepcopy(network),
+            short_cohort,
+            rows[:70],
+            rows[70:90],
+            fast,
+            config,
+            layer_decay=decay,
+            progress=False,
         )
         for decay in (1.0, 0.5)
     }
@@ -127,25 +134,25 @@ def test_rates_fall_layer_by_layer_and_one_rate_for_all_is_plain_adamw(cohort, f
     assert shares == pytest.approx([0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5], rel=0.25)
 
 
-def test_layer_decay_without_layers_is_refused(cohort, fast):
-    arguments = (cohort, np.arange(70), np.arange(70, 90), fast, QUICK)
+def test_layer_decay_without_layers_is_refused(short_cohort, fast):
+    arguments = (short_cohort, np.arange(70), np.arange(70, 90), fast, QUICK)
     with pytest.raises(ECGError, match="A layer_decay needs a pretrained model"):
         fit_supervised(XResNet1d(1), *arguments, layer_decay=0.8)
     with pytest.raises(ECGError, match="layer_decay is 0, but it must be above 0"):
-        fit_supervised(started(cohort, fast), *arguments, layer_decay=0.0)
+        fit_supervised(started(short_cohort, fast), *arguments, layer_decay=0.0)
 
 
-def test_best_epoch_may_be_the_start(cohort, fast):
-    model, rows = random_encoder(SMALL), np.arange(len(cohort))
-    x = features(embed_rows(model, cohort, rows, progress=False))
+def test_best_epoch_may_be_the_start(short_cohort, fast):
+    model, rows = random_encoder(SMALL), np.arange(len(short_cohort))
+    x = features(embed_rows(model, short_cohort, rows, progress=False))
     probe = fit_probe(x, fast, ["fast"], rows[:70], rows[70:90])
     network = FineTuned(model, probe)
     # Learning the opposite can only make it worse.
     wrong = fast.copy()
     wrong[:70] = 1 - wrong[:70]
     config = SupervisedConfig(epochs=2, batch_size=16, learning_rate=1e-2)
-    fit_supervised(network, cohort, rows[:70], rows[70:90], wrong, config, progress=False)
-    np.testing.assert_allclose(supervised_logits(network, cohort, rows), probe.logits(x), atol=2e-3)
+    fit_supervised(network, short_cohort, rows[:70], rows[70:90], wrong, config, progress=False)
+    np.testing.assert_allclose(supervised_logits(network, short_cohort, rows), probe.logits(x), atol=2e-3)
 
 
 def test_too_few_ecgs_are_refused(cohort, fast):

@@ -79,9 +79,9 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(cohort, tmp_path
 
 
 @pytest.mark.slow
-def test_training_lowers_the_loss(cohort, tmp_path):
+def test_training_lowers_the_loss(short_cohort, tmp_path):
     config = TrainConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20)
-    pretrain(random_encoder(ONE_BLOCK), cohort, np.arange(100), tmp_path, config, progress=False)
+    pretrain(random_encoder(ONE_BLOCK), short_cohort, np.arange(100), tmp_path, config, progress=False)
     losses = [row["loss"] for row in read_log(tmp_path)]
     assert np.mean(losses[-3:]) < 0.9 < 0.97 < np.mean(losses[:2])
 
