@@ -104,7 +104,7 @@ def show_values(
         raise ECGError(f"Values are needed by lead, but these are of {', '.join(unknown) or 'no lead'}.")
     values = {lead: float(value) for lead, value in values.items()}
     largest = max(max(values.values()), 1e-12) if measure == "weight" else LIMIT
-    sizes, colors, symbols, texts = [], [], [], []
+    looks: list[tuple[float, str, str, str]] = []
     for lead in LEADS:
         if lead not in values:
             size, color, symbol, text = SMALLEST_PX, GRAY, "x", f"<span style='color:#666666'>{lead} absent</span>"
@@ -114,8 +114,8 @@ def show_values(
             color = SHADES[round(share * (len(SHADES) - 1))] if measure == "weight" else signed_colors([value])[0]
             symbol = "diamond" if value < 0 else "circle"
             text = f"<b>{lead}</b> " + (f"{value:.1%}" if measure == "weight" else f"{value:+.2f}")
-        for all_of, one in zip((sizes, colors, symbols, texts), (size, color, symbol, text), strict=True):
-            all_of.append(one)
+        looks.append((size, color, symbol, text))
+    sizes, colors, symbols, texts = map(list, zip(*looks, strict=True))
     discs, names = figure["data"][DISCS], figure["data"][NAMES]
     discs["marker"]["size"], discs["marker"]["color"], discs["marker"]["symbol"] = sizes, colors, symbols
     discs["hovertext"], names["text"] = texts, texts
