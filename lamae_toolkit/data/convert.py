@@ -17,7 +17,7 @@ from lamae_toolkit.ecg.quality import FLAG_COLUMNS, flag_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 
-AT_ONCE = 8
+AT_ONCE = 16
 """More ECGs leave the processor's cache, fewer spend the time on calls."""
 
 

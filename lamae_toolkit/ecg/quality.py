@@ -35,19 +35,19 @@ def flag_columns(
     of_reader: Sequence[tuple[tuple[str, str], ...]],
 ) -> list[dict[str, str]]:
     """`quality_columns` of several ECGs with the same leads; of_reader: what the reader found in each (`flags`)."""
-    reversals = _reversals(signal_mv, rate_hz, leads).tolist()
-    flagged: list[dict[str, list[str]]] = [{flag: [] for flag in LEAD_FLAGS} for _ in reversals]
-    for flag, mask in _lead_masks(columns(signal_mv), rate_hz).items():
-        for ecg, lead in np.argwhere(mask.reshape(-1, len(leads))):
-            flagged[ecg][flag].append(leads[lead])
-    for of_ecg, flags in zip(flagged, of_reader, strict=True):
-        for lead, flag in flags:
-            of_ecg[flag].append(lead)
-    return [
-        {f"flag_{flag}": ",".join(sorted(names, key=LEADS.index)) for flag, names in of_ecg.items()}
-        | {"flag_swap": reversal}
-        for of_ecg, reversal in zip(flagged, reversals, strict=True)
+    found = [
+        (*divmod(int(column), len(leads)), flag)
+        for flag, mask in _lead_masks(columns(signal_mv), rate_hz).items()
+        for column in np.flatnonzero(mask)
     ]
+    named = [(ecg, leads[lead], flag) for ecg, lead, flag in found]
+    named += [(ecg, lead, flag) for ecg, flags in enumerate(of_reader) for lead, flag in flags]
+    none = dict.fromkeys(FLAG_COLUMNS, "")
+    columns_of = [none | {"flag_swap": reversal} for reversal in _reversals(signal_mv, rate_hz, leads).tolist()]
+    for ecg, lead, flag in sorted(named, key=lambda one: LEADS.index(one[1])):
+        listed = columns_of[ecg][f"flag_{flag}"]
+        columns_of[ecg][f"flag_{flag}"] = f"{listed},{lead}" if listed else lead
+    return columns_of
 
 
 def quality_flags(recording: Recording) -> dict[str, tuple[str, ...]]:
@@ -169,9 +169,10 @@ def _noisy(signal_mv: Float[np.ndarray, "t l"], rate_hz: float) -> Bool[np.ndarr
     mean_mv = np.full(len(signal_mv), 1 / len(signal_mv), dtype=np.float32) @ signal_mv
     noise_mv = filtered_every(signal_mv, taps, max(1, int(rate_hz // 50)))
     noise_mv -= mean_mv * np.frombuffer(taps, dtype=np.float32).sum()  # the filter leaves a little of the offset
-    above = np.abs(noise_mv) > NOISY_MV / 1.4826
-    noisy = 2 * above.sum(axis=0) >= len(noise_mv)  # where the median may be above, which takes longer
-    noisy[noisy] = 1.4826 * np.median(np.abs(noise_mv[:, noisy]), axis=0) > NOISY_MV
+    above = 2 * (np.abs(noise_mv) > NOISY_MV / 1.4826).sum(axis=0)
+    # The median is above where more than half of the values are; where it is half of them, it lies between two.
+    noisy, tied = above > len(noise_mv), above == len(noise_mv)
+    noisy[tied] = 1.4826 * np.median(np.abs(noise_mv[:, tied]), axis=0) > NOISY_MV
     return noisy
 
 

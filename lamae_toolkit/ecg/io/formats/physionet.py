@@ -111,9 +111,9 @@ class Layout(NamedTuple):
         return 2 * self.n_samples * self.n_signals
 
     def signal_mv(self, raw: np.ndarray) -> np.ndarray:
-        """Samples of the file, (..., channel), as leads in mV; samples that are float32 already are overwritten."""
+        """Samples of the file, (..., channel), as leads in mV."""
         picked = raw if self.channels == tuple(range(self.n_signals)) else raw[..., self.channels]
-        signal_mv = picked.astype(np.float32, copy=False)
+        signal_mv = picked.astype(np.float32, order="C")
         for operation, values in ((np.subtract, self.baseline), (np.multiply, self.mv_per_unit)):
             # One number for all leads is several times faster than one for each.
             operation(signal_mv, np.array(values[:1] if len(set(values)) == 1 else values, np.float32), out=signal_mv)
@@ -150,11 +150,11 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
 
 
 def read_alike(
-    headers: Sequence[Path], given_rate_hz: float | None = None, unit: str | None = None, *, at_once: int = 8
+    headers: Sequence[Path], given_rate_hz: float | None = None, unit: str | None = None, *, at_once: int = 16
 ) -> Iterator[tuple[list[int], Layout, np.ndarray]]:
     """The plain records among these, some of one layout at a time: which, and their leads in mV, (t, b, l).
 
-    The values are those of `read`, far faster; the next ones overwrite them. Left out is every record of which there
+    The values are those of `read`, far faster. Left out is every record of which there
     is anything to report: it is damaged, has gaps, or may have a flat lead or an amplitude that no ECG has.
     """
     of_layout: dict[Layout, list[tuple[int, Path]]] = {}
@@ -167,14 +167,16 @@ def read_alike(
         if not layout.is_plausible():
             continue
         raw = np.empty((layout.n_samples, layout.n_signals), dtype="<i2")
-        together = np.empty((layout.n_samples, min(at_once, len(files)), layout.n_signals), dtype=np.float32)
+        together = np.empty((layout.n_samples, min(at_once, len(files)), layout.n_signals), dtype="<i2")
+        # All channels of a time step are moved as one value: several times faster than one by one.
+        of_one, of_all = (array.view(f"V{2 * layout.n_signals}")[..., 0] for array in (raw, together))
         rows: list[int] = []
         for row, path in files:
             if _read_samples(path, raw):
-                together[:, len(rows)] = raw
+                of_all[:, len(rows)] = of_one
                 rows.append(row)
             if len(rows) == at_once or (rows and path is files[-1][1]):
-                yield rows, layout, layout.signal_mv(np.ascontiguousarray(together[:, : len(rows)]))
+                yield rows, layout, layout.signal_mv(together[:, : len(rows)])
                 rows = []
 
 
