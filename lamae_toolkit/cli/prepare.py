@@ -27,6 +27,7 @@ def _add_out(sub: CommandParser) -> None:
 
 
 def _add_rate(sub: CommandParser) -> None:
+    sub.option("--scheduler", str, "address of a Dask scheduler, whose workers read instead", None)
     sub.option("--rate-hz", float, "samples per second of the store", 100.0)
     sub.option("--duration-s", float, "seconds of each ECG, from its beginning", 10.0)
 
@@ -136,6 +137,7 @@ def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
         sampling_rate_hz=arguments.rate_hz,
         duration_s=arguments.duration_s,
         workers=arguments.workers,
+        scheduler=arguments.scheduler,
     )
     print(
         f"{report['read']} listed = {report['kept']} kept + {report['dropped']} refused;"

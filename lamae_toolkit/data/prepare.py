@@ -35,12 +35,15 @@ def prepare(
     sampling_rate_hz: float = 100.0,
     duration_s: float = 10.0,
     workers: int | None = None,
+    scheduler: str | None = None,
     progress: bool = True,
 ) -> dict:
     """Turn a cohort's ECG files into a store at `out`, with `report.json` and `refused.csv` inside; returns the report.
 
     source: what to read: `lt.data.folder_source(...)` for your own files, `ptbxl_source`, `mimic_source`.
     sampling_rate_hz, duration_s: of the store. workers: processes that read in parallel, one per core if None.
+    scheduler: the address of a Dask scheduler, whose workers read instead, on any number of machines that share the
+        folders of the source and of the store; the store is the same.
 
     Each ECG is checked, flagged (`quality_columns`), resampled and cut to its first `duration_s` seconds. The same call
     resumes after an interruption or a kill, and does nothing once the store is complete (`new` in the report is then
@@ -78,7 +81,7 @@ def prepare(
     _keep_plan(plan, working)
     try:
         workers = workers or os.cpu_count() or 1
-        new = read_parts(source, working / PARTS, sampling_rate_hz, duration_s, workers, progress)
+        new = read_parts(source, working / PARTS, sampling_rate_hz, duration_s, workers, progress, scheduler)
         results = read_results(source, working / PARTS)
         kept = results.reason.to_numpy() == ""
         if not kept.any():

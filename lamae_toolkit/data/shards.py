@@ -4,6 +4,8 @@ A part is two files: its signals, and a table of the result for each ECG, which 
 as complete. Finished parts are never read again after an interruption. Finally their signals are joined in one file.
 """
 
+import platform
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -13,8 +15,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from lamae_toolkit.data.cluster import run_on_cluster
 from lamae_toolkit.data.convert import stored_ecgs
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
@@ -23,6 +27,7 @@ from lamae_toolkit.files import atomic_write
 from lamae_toolkit.parallel import MAX_WORKERS, worker_pool
 
 ECGS_PER_PART = 500
+VISIBLE_S = 60.0
 
 REFUSED = ("file", "study_id", "reason", "sentence")
 """The columns of the table of refused ECGs."""
@@ -73,22 +78,34 @@ def part_signals(folder: Path, part: int) -> Path:
 
 
 def read_parts(
-    source: CohortSource, folder: Path, sampling_rate_hz: float, duration_s: float, workers: int, progress: bool
+    source: CohortSource,
+    folder: Path,
+    sampling_rate_hz: float,
+    duration_s: float,
+    workers: int,
+    progress: bool,
+    scheduler: str | None = None,
 ) -> int:
-    """Read the parts that are not in `folder` yet; returns their number of ECGs."""
+    """Read the parts that are not in `folder` yet; returns their number of ECGs.
+
+    workers: processes of this machine; or scheduler: the address of a Dask scheduler, whose workers read instead.
+    """
     folder.mkdir(exist_ok=True)
     files, starts = source.ecgs.file.tolist(), source.starts()
     todo = [part for part in range(len(starts)) if not part_table(folder, part).is_file()]
     done = len(files) - sum(len(files[starts[part] : starts[part] + ECGS_PER_PART]) for part in todo)
     workers = min(workers, len(todo), MAX_WORKERS)
+    root = source.root.resolve()
     with tqdm(total=len(files), initial=done, desc="preparing", unit="ECG", disable=not progress) as bar:
 
         def jobs() -> Iterator[tuple]:
             for part in todo:
                 part_files = files[starts[part] : starts[part] + ECGS_PER_PART]
-                yield folder, part, source.root, part_files, source.read, source.clean, sampling_rate_hz, duration_s
+                yield folder, part, root, part_files, source.read, source.clean, sampling_rate_hz, duration_s
 
-        if workers <= 1:
+        if scheduler is not None:
+            _on_cluster(jobs(), scheduler, bar)
+        elif workers <= 1:
             for job in jobs():
                 bar.update(_read_part(*job))
         else:
@@ -110,6 +127,35 @@ def _in_parallel(jobs: Iterator[tuple], workers: int, bar: tqdm) -> None:
                 bar.update(future.result())
     except BrokenProcessPool as error:
         raise ECGError("A worker was killed; finished parts are kept, and the same command resumes.") from error
+
+
+def _on_cluster(jobs: Iterator[tuple], scheduler: str, bar: tqdm) -> None:
+    try:
+        for (folder, part, *_), ecgs in run_on_cluster(_read_part_elsewhere, jobs, scheduler):
+            end = time.monotonic() + VISIBLE_S
+            while not part_table(folder, part).is_file():  # a network file system may take some seconds
+                if time.monotonic() > end:
+                    raise ECGError(
+                        f"A worker wrote a part that is not in {folder} on this machine; give a folder for the store on"
+                        " a file system that all machines share."
+                    )
+                time.sleep(0.1)
+            bar.update(ecgs)
+    except KeyboardInterrupt:
+        tqdm.write("Interrupted; finished parts are kept, and the same command resumes.")
+        raise
+
+
+def _read_part_elsewhere(folder: Path, part: int, root: Path, *job: object) -> int:
+    """`_read_part` on a machine that may not see the same files."""
+    for path in (folder, root):
+        if not path.is_dir():
+            raise ECGError(
+                f"The worker on {platform.node()} does not see the folder {path}; the ECGs and the store belong on a"
+                " file system that all machines share, at the same path."
+            )
+    with threadpool_limits(1):  # threads that synchronize are slower than independent tasks
+        return _read_part(folder, part, root, *job)  # type: ignore[arg-type]
 
 
 def _read_part(
