@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,8 @@ def atomic_write(target: Path | str, replaces: str | None = None) -> Iterator[Pa
     """
     target = Path(target).absolute()
     check_replaceable(target, replaces)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    # Another machine that shares the disk may have a process of the same number.
+    partial = target.with_name(f"{target.name}.{platform.node()}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "lamae_toolkit/scp_icd10.csv": "files/{name}",
     "notebooks/*.ipynb": "notebooks/{name}",
     "docs/pretrain.slurm": "files/{name}",
+    "docs/prepare.slurm": "files/{name}",
     "LICENSE": "files/LICENSE.txt",
     "CITATION.cff": "files/{name}",
 }

@@ -142,6 +142,9 @@ def test_command_prepares_on_a_cluster_and_reports_a_lost_scheduler(root, tmp_pa
     with pytest.raises(ECGError, match=r"scheduler at .* was lost; finished parts are kept"):
         prepare(source, tmp_path / "other", scheduler=dask.address, progress=False)
     assert (tmp_path / "other.preparing" / "parts" / "000000.parquet").is_file()
+    (tmp_path / "go").touch()
+    report = prepare(source, tmp_path / "other", workers=1, progress=False)
+    assert report["kept"] == 44 and report["read_in_this_run"] <= 45 - 10
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://127.0.0.1:8786", "127.0.0.1:eight"])
@@ -163,3 +166,29 @@ def test_missing_package_is_named_with_its_extra(root, tmp_path, monkeypatch, ca
     words = ["prepare", "folder", str(root), "--out", str(tmp_path / "store"), "--scheduler", "tcp://127.0.0.1:1"]
     assert main(words) == 2
     assert "pip install 'lamae-toolkit[cluster]'" in capsys.readouterr().err
+
+
+def test_slurm_script_prepares_and_ends_all_processes(root, tmp_path):
+    """With a `srun` that starts one task on this machine."""
+    commands = {
+        "dask": f'exec {sys.executable} -m dask "$@"',
+        "lamae": f'exec {sys.executable} -m lamae_toolkit.cli "$@"',
+        "python": f'exec {sys.executable} "$@"',
+        "hostname": "echo 127.0.0.1",
+        "srun": 'while [ "$1" != dask ]; do shift; done; exec "$@"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, line in commands.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    repository = Path(__file__).parents[2]
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(repository),
+        "SLURM_CPUS_PER_TASK": "1",
+    }
+    words = ["bash", str(repository / "docs" / "prepare.slurm"), "folder", str(root), "--out", str(tmp_path / "store")]
+    run = subprocess.run(words, env=os.environ | environment, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and "45 listed = 44 kept + 1 refused" in run.stdout, run.stdout + run.stderr
+    assert len(Store.open(tmp_path / "store")) == 44
+    assert not list(tmp_path.glob("scheduler.*"))
