@@ -167,8 +167,8 @@ def in_order(store: Store, batch: int) -> Callable[[], np.ndarray]:
 
 # Sizes of LAMAE, and plain ones as wide whose decoder is made wider until the operations per ECG are equal within 1 %.
 PAIRS = {
-    "demo size": (LAMAEConfig(), PlainConfig(144, 3, 3, 80, 2)),
-    "size of the comparison with baselines": (MINI, PlainConfig(96, 2, 3, 56, 2)),
+    "demo size": (LAMAEConfig(), PlainConfig(144, 3, 3, 62, 2)),
+    "size of the comparison with baselines": (MINI, PlainConfig(96, 2, 3, 44, 2)),
 }
 
 
