@@ -33,6 +33,22 @@ def test_import_loads_neither_torch_nor_numpy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
+def test_first_widget_of_a_notebook_waits_for_no_slow_package():
+    """Plotly's renderers, which import nbformat, are configured with the first plotly figure: no button sends it."""
+    code = (
+        "import sys, IPython, numpy as np, lamae_toolkit as lt\n"
+        "ecg = lt.Recording(np.random.default_rng(0).normal(0, 0.1, (12, 5000)).astype('float32'), 500.0, lt.LEADS)\n"
+        "lt.ECGPaper(ecg)\n"
+        "print(sorted({'torch', 'scipy.signal', 'nbformat', 'plotly.io._renderers'} & set(sys.modules)))\n"
+        "lt.paper_figure(ecg)\n"
+        "from plotly.io import renderers\n"
+        "config = renderers['notebook_connected'].config\n"
+        "print(config['showSendToCloud'], repr(config['plotlyServerURL']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\nFalse ''\n", done.stdout + done.stderr
+
+
 def test_public_names():
     assert 44 <= len(NAMES) + 1 <= 50
     assert set(PACKAGES) < set(lt.__all__) and dir(lt) == lt.__all__

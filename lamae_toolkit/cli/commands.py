@@ -12,7 +12,6 @@ import torch
 
 from lamae_toolkit.cli.options import DEFAULT_WEIGHTS, reading
 from lamae_toolkit.data.datasets.folder import read_own
-from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, macro_differences
@@ -26,8 +25,6 @@ from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import CONFIG_FILE, WEIGHTS
-from lamae_toolkit.simulate.conditions import Patient
-from lamae_toolkit.simulate.simulator import simulate_ecg
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import RuntimeConfig
@@ -37,6 +34,8 @@ from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain
 def demo_command(arguments: argparse.Namespace) -> None:
     from lamae_toolkit.experiments.demo import HTML_REPORT_FILE, demo
     from lamae_toolkit.plots.ecg_report import terms_sections
+    from lamae_toolkit.simulate.conditions import Patient
+    from lamae_toolkit.simulate.simulator import simulate_ecg
     from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 
     report = (arguments.out / HTML_REPORT_FILE).resolve()
@@ -62,6 +61,8 @@ def app_command(arguments: argparse.Namespace) -> None:
 
 
 def simulate_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.data.datasets.simulated import simulate_store
+
     store = simulate_store(arguments.out, arguments.ecgs, arguments.seed, sampling_rate_hz=arguments.sampling_rate_hz)
     print(f"{len(store)} ECGs of {store.index.patient_id.nunique()} patients in {arguments.out}.")
 

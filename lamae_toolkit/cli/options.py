@@ -22,7 +22,7 @@ def demo(sub: CommandParser) -> None:
     """
     sub.option("--out", Path, "folder for the results", Path("lamae_demo"))
     sub.option("--ecgs", int, "number of simulated ECGs", 3000)
-    sub.option("--steps", int, "training steps", 700)
+    sub.option("--steps", int, "training steps", 1000)
     sub.option("--seed", int, "random seed", 0)
 
 

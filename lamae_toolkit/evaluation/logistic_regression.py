@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize
 from torch import Tensor
 
 from lamae_toolkit.errors import ECGError
@@ -100,14 +99,17 @@ def logistic_regressions(
         total = weight.square().sum() / (2 * C * b)
         slope, bias_slope = weight / (C * b), torch.zeros_like(bias)
         for z, labels in pieces:
-            logits, target = torch.addmm(bias, z, weight.T), labels.to(z.dtype)
+            # One row per code: along the rows of z, both products read memory in order.
+            logits, target = torch.addmm(bias[:, None], weight, z.T), labels.T.to(z.dtype)
             total += (F.softplus(logits) - target * logits).sum() / b
             error = (logits.sigmoid() - target) / b
-            slope += error.T @ z
-            bias_slope += error.sum(0)
+            slope += error @ z
+            bias_slope += error.sum(1)
         slope = slope @ axes.directions.T if axes.z is None else slope
         gradient = torch.cat([(slope * step).flatten(), bias_slope * bias_step])
         return total.item(), gradient.cpu().numpy()
+
+    from scipy.optimize import minimize  # imported here: whoever only predicts does not wait for it
 
     start = torch.cat([(weight @ axes.directions.T / step).flatten(), bias / bias_step]).cpu().numpy()
     # torch.optim would first import PyTorch's compiler, which takes longer than most fits.

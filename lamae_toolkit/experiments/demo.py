@@ -14,8 +14,8 @@ from lamae_toolkit.evaluation.embed import embed_features, random_encoder
 from lamae_toolkit.evaluation.evaluate import Evaluation, Split, codes_to_predict, evaluate, macro_differences
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
 from lamae_toolkit.files import write_json
-from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.trainer import CHECKPOINT, TrainConfig, pretrain, read_log
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def demo(
     out: Path | str,
     *,
     ecgs: int = 3000,
-    steps: int = 700,
+    steps: int = 1000,
     seed: int = 0,
     n_bootstrap: int = 1000,
     progress: bool = True,
@@ -55,8 +55,8 @@ def demo(
     store = found or simulate_store(out / "store", ecgs, seed, progress=progress)
     split = Split()
     torch.manual_seed(seed)
-    model = LAMAE(LAMAEConfig())
-    train = TrainConfig(steps=steps, seed=seed, save_every=100)
+    model = LAMAE(MINI)
+    train = TrainConfig(steps=steps, batch_size=16, learning_rate=2e-3, seed=seed, save_every=100)
     # Test and validation patients are not in pretraining either.
     pretrain(model, store, store.rows(split.train), out, train, progress=progress)
     report.add(training_sections(out, model, store, split), "the ICD-10 codes of unseen patients")

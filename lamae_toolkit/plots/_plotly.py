@@ -5,6 +5,7 @@ Figures show patients, so no button may send them anywhere.
 
 import sys
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,29 @@ WEIGHT_SCALE = "Viridis"
 PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
 """Settings of a figure on a page: without them, a button of plotly sends it to plotly's server."""
 
-if "IPython" in sys.modules:  # in a notebook, for figures outside of widgets; elsewhere the import would cost seconds
+
+def keep_private() -> None:
+    """In a notebook, no figure shows a button that sends it away.
+
+    Called when a figure is made, not on import: plotly's renderers take seconds to import, which a page without a
+    plotly figure, such as the ECG on paper, need not wait for.
+    """
+    if "IPython" in sys.modules:
+        _configure_renderers()
+
+
+@cache
+def _configure_renderers() -> None:
     from plotly.io import renderers
 
-    for _name in renderers:
-        if hasattr(renderers[_name], "config"):
-            renderers[_name].config = {**(renderers[_name].config or {}), **PRIVATE}
+    for name in renderers:
+        if hasattr(renderers[name], "config"):
+            renderers[name].config = {**(renderers[name].config or {}), **PRIVATE}
 
 
 def finish(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figure:
     """Give a figure the title, height, font and legend that all figures of the toolkit have, but for `layout`."""
+    keep_private()
     figure.update_layout(
         title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
         height=height,

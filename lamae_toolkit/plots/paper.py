@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from lamae_toolkit.ecg.quality import WHOLE_ECG, found_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots._plotly import runs
+from lamae_toolkit.plots._plotly import keep_private, runs
 from lamae_toolkit.plots.paper_layout import (
     EDGE_MM,
     GAINS_MM_PER_MV,
@@ -242,6 +242,7 @@ class _Drawing:
         fine = lines | {"dtick": 1, "gridcolor": FINE, "gridwidth": 0.15 * self.px}
         bold = lines | {"dtick": 5, "gridcolor": BOLD, "gridwidth": 0.2 * self.px}
         grid = bold | {"minor": fine, "showticklabels": False, "ticks": "", "zeroline": False}
+        keep_private()
         return go.Figure(
             self.traces,
             go.Layout(
