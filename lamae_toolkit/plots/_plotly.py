@@ -29,7 +29,8 @@ def keep_private() -> None:
     Called when a figure is made, not on import: plotly's renderers take seconds to import, which a page without a
     plotly figure, such as the ECG on paper, need not wait for.
     """
-    if "IPython" in sys.modules:
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
         _configure_renderers()
 
 
