@@ -159,7 +159,7 @@ def recipes(
     print("\n" + "\n".join((head(*where), *found)))
     print(
         "\nHours: 100 epochs of 560,000 ECGs. On eight: as if eight GPUs were eight times as fast as one, gradients"
-        " sent meanwhile; torchrun measures it. Compiled: `lamae pretrain --size ... --compile`.",
+        " sent meanwhile; torchrun measures it. `lamae pretrain` compiles on a CUDA GPU.",
         flush=True,
     )
 
