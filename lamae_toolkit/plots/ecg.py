@@ -86,8 +86,7 @@ def ecg_figure(
     figure.update_yaxes(
         range=[bottom, top], dtick=0.5, gridcolor=PAPER_LINE, showticklabels=False, zerolinecolor=PAPER_BOLD
     )
-    for column in range(1, COLUMNS + 1):
-        figure.update_xaxes(title_text="time, one line each 0.2 s; voltage, one line each 0.5 mV", row=rows, col=column)
+    figure.update_xaxes(title_text="one line each 0.2 s and 0.5 mV", row=rows, col=1)
     figure.update_layout(shapes=bands)  # all at once: plotly checks all shapes again with each one added
     return finish(figure, title, height=105 * rows + 110)
 
