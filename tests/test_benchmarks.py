@@ -187,7 +187,7 @@ def test_the_benchmark_for_a_gpu_runs_on_a_cpu():
     command = [sys.executable, str(BENCHMARKS / "gpu_training.py"), "--device", "cpu", "--quick"]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert "failed" not in ran.stdout and ran.stdout.count("| toy |") == 2, ran.stdout
+    assert "failed" not in ran.stdout and ran.stdout.count("| toy, plain |") == 2, ran.stdout
     assert ran.stdout.count("needs a GPU") == 2 and "| fast - torch.compile |" in ran.stdout
 
 

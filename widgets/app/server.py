@@ -78,6 +78,7 @@ def _config(notebook: Path, port: int, token: str) -> dict:
                 "port_retries": 0,
                 "token": token,
                 "notebook_path": str(notebook),
+                "connection_dir_root": str(notebook.parent),  # removed with it, whenever the app is stopped
                 "config_file_paths": [],
                 "tornado_settings": {
                     "allow_remote_access": False,
