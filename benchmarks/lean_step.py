@@ -8,6 +8,7 @@ and gradients are compared. A ratio above 1 is time saved. The last row is a sav
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from einops import einsum, rearrange
@@ -20,9 +21,10 @@ from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import VisiblePatches, sample_visible
 from lamae_toolkit.model.outputs import Latents, keys_within_leads
 from lamae_toolkit.model.random_numbers import Purpose, uniform
+from lamae_toolkit.training.distributed import DistributedContext
 from lamae_toolkit.training.presets import SIZES
-from lamae_toolkit.training.trainer import TrainConfig, optimizer
-from measuring import in_turns, machine, median_and_range
+from lamae_toolkit.training.step import RuntimeConfig
+from measuring import in_turns, machine, median_and_range, training_step
 
 LEAN = "the step as it is"
 MASKED_LEADS, EMBEDDED, ENCODER_MASKS, GRID, ARGSORTS = UNDONE = (
@@ -98,32 +100,19 @@ class Undone(LAMAE):
 
 
 def steps_of(config: LAMAEConfig, batch: Batch) -> dict[str, Callable[[], Tensor]]:
-    """The steps to compare, of models with equal weights; each returns its loss and leaves its gradients."""
+    """The steps to compare, of models with equal weights; each as `lt.pretrain` computes it."""
     device, keys = batch.lead_mask.device, torch.arange(len(batch), device=batch.lead_mask.device)
     variants = {LEAN: (), **{name: (name,) for name in UNDONE}, ALL: UNDONE, WITHOUT_MASK: (WITHOUT_MASK,)}
     steps, first = {}, None
     for name, undone in variants.items():
         torch.manual_seed(0)
         model = (Undone(config, undone) if undone else LAMAE(config)).to(device).train()
-
-        def gradients(model: LAMAE = model) -> Tensor:
-            model.zero_grad(set_to_none=True)
-            loss = model(batch, visible=model.sample_visible(batch, keys)).loss
-            loss.backward()
-            return loss.detach()
-
-        found = torch.cat([gradients()[None], *(p.grad.flatten() for p in model.parameters())])
+        loss = model(batch, visible=model.sample_visible(batch, keys)).loss
+        loss.backward()
+        found = torch.cat([loss.detach()[None], *(p.grad.flatten() for p in model.parameters())])
         first = found if first is None else first
         torch.testing.assert_close(found, first, atol=1e-5, rtol=1e-3, msg=f"{name}: another loss or gradient")
-        optim = optimizer(model, TrainConfig())
-
-        def step(gradients: Callable = gradients, model: LAMAE = model, optim: torch.optim.Optimizer = optim) -> Tensor:
-            loss = gradients()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optim.step()
-            return loss
-
-        steps[name] = step
+        steps[name] = partial(training_step(model, DistributedContext(0, 1, device), RuntimeConfig()), batch)
     return steps
 
 

@@ -38,8 +38,7 @@ class CohortSource:
     """The ECGs of a cohort, listed but not yet read.
 
     ecgs: one row per ECG with file (below root), patient_id, study_id, age_years, sex, codes, fold, and further columns
-    of
-        the store's index.
+        of the store's index.
     refused: ECGs that the source's own tables exclude, one row each, with the columns `REFUSED`.
     read: reads one file; a function that worker processes can import. Quality flags are computed from its result.
     meta: further entries of `store.json`.

@@ -65,28 +65,28 @@ def edited(header: Path, old: str, new: str, times: int = -1) -> None:
     header.write_text(text.replace(old, new, times))
 
 
+EDITS = {
+    "gain": ("200.0(0)/mV", "100.0(0)/mV", 1),
+    "baseline": ("200.0(0)/mV", "200.0(7)/mV"),
+    "unit": ("200.0(0)/mV", "0.2(0)/uV"),
+    "implausible": ("200.0(0)/mV", "0.01(0)/mV"),
+    "unknown unit": ("200.0(0)/mV", "200.0(0)/mmHg", 1),
+    "no gain": (" 200.0(0)/mV", " 0", 1),
+    "inverted": ("200.0(0)/mV", "-200.0(0)/mV", 1),
+    "rate": (" 12 500 5000", " 12 360 5000"),
+    "same rate": (" 12 500 5000", " 12 100 5000"),
+    "lead twice": (" aVF", " aVL"),
+    "not a number": (" 0 ", " zero ", 1),
+}
+"""Damage that one edit of the header makes: what stood there, what stands there then, and how often if not always."""
+
+
 def damage(header: Path, how: str) -> None:
     """Make a record unusual or damaged."""
     signal = header.with_suffix(".dat")
     samples = np.fromfile(signal, dtype="<i2").reshape(-1, 12).copy()
-    if how == "gain":
-        edited(header, "200.0(0)/mV", "100.0(0)/mV", 1)
-    elif how == "baseline":
-        edited(header, "200.0(0)/mV", "200.0(7)/mV")
-    elif how == "unit":
-        edited(header, "200.0(0)/mV", "0.2(0)/uV")
-    elif how == "implausible":
-        edited(header, "200.0(0)/mV", "0.01(0)/mV")
-    elif how == "unknown unit":
-        edited(header, "200.0(0)/mV", "200.0(0)/mmHg", 1)
-    elif how == "no gain":
-        edited(header, " 200.0(0)/mV", " 0", 1)
-    elif how == "inverted":
-        edited(header, "200.0(0)/mV", "-200.0(0)/mV", 1)
-    elif how == "rate":
-        edited(header, " 12 500 5000", " 12 360 5000")
-    elif how == "same rate":
-        edited(header, " 12 500 5000", " 12 100 5000")
+    if how in EDITS:
+        edited(header, *EDITS[how])
     elif how == "short":
         edited(header, " 5000", " 4000", 1)
         samples[:4000].tofile(signal)
@@ -98,8 +98,6 @@ def damage(header: Path, how: str) -> None:
         signal.unlink()
     elif how == "no header":
         header.unlink()
-    elif how == "lead twice":
-        edited(header, " aVF", " aVL")
     elif how == "other channels":
         edited(header, " V6", " Resp")
         edited(header, " V5", " MCL1")
@@ -113,8 +111,6 @@ def damage(header: Path, how: str) -> None:
         samples.tofile(signal)
     elif how == "all flat":
         (samples * 0).tofile(signal)
-    elif how == "not a number":
-        edited(header, " 0 ", " zero ", 1)
     elif how == "empty":
         header.write_text("")
 
