@@ -45,11 +45,10 @@ class IndependentMAE(LAMAE):
 
     def connect(self, latents: Latents) -> Latents:
         """The blocks that are LAMAE's latent attention, each lead on its own."""
-        tokens, valid_mask, lead, position = latents
-        x, key_mask = rearrange(tokens, "b l m d -> (b l) m d"), keys_within_leads(valid_mask)
+        x, key_mask = rearrange(latents.tokens, "b l m d -> (b l) m d"), keys_within_leads(latents.valid_mask)
         for block in self.latent_attention:
             x = block(x, key_mask)
-        return Latents(self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(tokens))), valid_mask, lead, position)
+        return latents._replace(tokens=self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(latents.tokens))))
 
     def pool(self, latents: Latents) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b 1 l"]]:
         """The plain mean of the leads, and their equal weights."""

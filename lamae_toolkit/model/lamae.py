@@ -196,7 +196,7 @@ class LAMAE(PretrainedModel):
 
     def connect(self, latents: Latents) -> Latents:
         """Latent attention: the tokens of all leads attend to each other, without an embedding of the lead."""
-        tokens, valid_mask, lead, position = latents
+        tokens, valid_mask = latents.tokens, latents.valid_mask
         if self.config.tokens == "cls":
             x, key_mask = tokens[:, :, 0], valid_mask[:, :, 0]
         else:
@@ -207,7 +207,7 @@ class LAMAE(PretrainedModel):
             tokens = torch.cat([x[:, :, None], tokens[:, :, 1:]], dim=2)
         else:
             tokens = rearrange(x, "b (l m) d -> b l m d", l=tokens.shape[1])
-        return Latents(self.norm(tokens), valid_mask, lead, position)
+        return latents._replace(tokens=self.norm(tokens))
 
     def pool(self, latents: Latents) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b h l"]]:
         """Weigh the leads and add them up: the heart token and the lead weights."""
