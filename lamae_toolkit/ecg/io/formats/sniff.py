@@ -35,6 +35,8 @@ def kind_of_content(path: Path) -> str | None:
             return "NumPy"
         if head.startswith(b"0       ") and re.fullmatch(rb"\d+ *", head[184:192]):
             return "EDF"
+        if head.startswith(b"\xffBIOSEMI"):
+            return "BDF"
         if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(XML_STARTS):
             return _xml_kind(head, file)
     return "CSV" if _is_table(head) else None
