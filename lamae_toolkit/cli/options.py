@@ -223,6 +223,17 @@ def shipped_weights(sub: CommandParser) -> None:
     _add_device(sub)
 
 
+def stores(sub: CommandParser) -> None:
+    """Pack the real ECGs of the studies on amplitude and transfer: nine sets, LUDB, and PTB-XL in mV and z-scored.
+
+    lamae research stores --data-folder DATA --out runs/stores
+    """
+    sub.option("--data-folder", Path, "folder with ptb-xl/, ludb/, nine_sets/ and PTB-XL's z-scored archive and table")
+    sub.option("--out", Path, "folder of the stores; a store that is there already is replaced")
+    text = "only this store: nine, ludb, ptbxl_mv or ptbxl_z; may be given several times"
+    sub.option("--store", str, text, None, action="append", metavar="NAME")
+
+
 def textbook(sub: CommandParser) -> None:
     """Compare the leads that predictions rest on with the textbook, statement by statement of PTB-XL.
 
@@ -250,6 +261,7 @@ RESEARCH = {
     "compare": Command(compare, "research.compare_command"),
     "audit": Command(audit, "research.audit_command"),
     "shipped-weights": Command(shipped_weights, "research.shipped_weights_command"),
+    "stores": Command(stores, "research.stores_command"),
     "textbook": Command(textbook, "research.textbook_command"),
 }
 

@@ -16,6 +16,7 @@ from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.experiments.shipped_weights import train_small
 from lamae_toolkit.experiments.textbook import textbook_table
+from lamae_toolkit.experiments.transfer.stores import research_stores
 
 OTHER_COHORT = 1000
 """The first cohort seed for given checkpoints, which may have been trained on the default cohort."""
@@ -101,6 +102,11 @@ def shipped_weights_command(arguments: argparse.Namespace) -> None:
     for name in ("superclasses, leads", "codes, leads"):
         print(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
     print(f"Copy {arguments.out / 'shipped'} to its destination.")
+
+
+def stores_command(arguments: argparse.Namespace) -> None:
+    for name, store in research_stores(arguments.data_folder, arguments.out, tuple(arguments.store or ())).items():
+        print(f"{name:10} {len(store):5} ECGs of {store.index.patient_id.nunique():5} patients in {store.folder}")
 
 
 def textbook_command(arguments: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ def ptbxl_store(
     metadata: the table that describes the records of the archive; `root`'s own if None.
     """
     root = Path(root)
-    listed, more = ptbxl_source(root), None if zscored is None else _archive(Path(zscored))
+    listed, more = ptbxl_source(root), None if zscored is None else read_archive(Path(zscored))
     if len(listed.refused):
         raise ECGError(f"{listed.refused.file.iloc[0]}: {listed.refused.sentence.iloc[0]}")
     new = np.array([]) if more is None else np.flatnonzero(~np.isin(more["ecg_id"], listed.ecgs.study_id))
@@ -85,7 +85,8 @@ def _standardized(recording: Recording) -> Recording:
     return Recording((recording.signal_mv - mean) / deviation, recording.sampling_rate_hz, recording.leads)
 
 
-def _archive(path: Path) -> dict[str, np.ndarray]:
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The signals (x) and numbers (ecg_id) of an archive of z-scored ECGs; ECGError if it is none."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ("x", "ecg_id")}

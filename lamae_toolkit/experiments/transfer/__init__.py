@@ -1,0 +1,1 @@
+"""Probes of PTB-XL on ECGs of other hospitals and devices."""
