@@ -6,11 +6,12 @@ from pathlib import Path
 import edfio
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 import written_ecgs as write
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, LeadWarning
 
 COUNTS = write.ecg_counts()
 """500 samples of 5 uV a count at 500 Hz, in all twelve leads."""
@@ -63,3 +64,129 @@ def test_bdf_holds_24_bits(tmp_path, name):
     assert_read(path)
     path.write_bytes(content.getvalue()[:-3])
     assert "its header declares" in refusal(path)
+
+
+# ---- WFDB
+
+
+def wfdb_files(tmp_path: Path, record_line: str, leads: tuple[str, ...] = LEADS, fmt: str = "16", **parts) -> Path:
+    """A record of 200 counts a mV with the name x; parts: the format's `packed` samples and the `signal` file."""
+    stored = np.stack([COUNTS[lead] for lead in leads], axis=1).astype("<i2")
+    signal = parts.get("signal", "x.dat")
+    saved(tmp_path, signal, parts.get("packed", stored.tobytes()))
+    lines = [f"{signal} {fmt} 200(0)/mV 16 0 {COUNTS[lead][0]} {signed_sum(COUNTS[lead])} 0 {lead}" for lead in leads]
+    return saved(tmp_path, "x.hea", "\n".join([record_line, *lines, ""]))
+
+
+def signed_sum(signal: np.ndarray) -> int:
+    """WFDB's checksum: the sum of the samples in 16 bits."""
+    return int(signal.sum(dtype=np.int16))
+
+
+def packed_212(signals: np.ndarray) -> bytes:
+    """Format 212: two samples of 12 bits in three bytes."""
+    first, second = (signals.reshape(-1).astype(int) & 0xFFF).reshape(-1, 2).T
+    return np.stack([first & 0xFF, first >> 8 | second >> 8 << 4, second & 0xFF], axis=1).astype(np.uint8).tobytes()
+
+
+TWO = ("II", "V5")
+PACKED = packed_212(np.stack([COUNTS[lead] for lead in TWO], axis=1))
+MAT_4 = (30).to_bytes(4, "little") + b"".join(n.to_bytes(4, "little") for n in (12, 500, 0, 4)) + b"val\0"
+"""The 24 bytes before the samples in a MATLAB file of version 4: int16, 12 by 500, not complex, four letters, val."""
+
+
+@pytest.mark.parametrize("line", ["x 2 500 500 2006", "x 2 500 500 09:49 2006", "x 2 500 500 05-May-2020 09:49:17"])
+def test_wfdb_date_does_not_matter(tmp_path, line):
+    assert_read(wfdb_files(tmp_path, line, TWO, "212", packed=PACKED), TWO)
+    assert_read(wfdb_files(tmp_path, line, TWO), TWO)
+
+
+@pytest.mark.parametrize("line", ["x 2 500 0", "x 2 500", "x 2 500 0 10:00:00"])
+def test_wfdb_length_0_is_that_of_the_signal_file(tmp_path, line):
+    assert_read(wfdb_files(tmp_path, line, TWO), TWO)
+    assert_read(wfdb_files(tmp_path, line, TWO, "212", packed=PACKED), TWO)
+
+
+def test_wfdb_record_line_with_the_name_of_the_signal_file(tmp_path):
+    """The headers of the PhysioNet Challenge 2021, and a MATLAB file of version 4."""
+    content = MAT_4 + np.stack([COUNTS[lead] for lead in LEADS], axis=1).astype("<i2").tobytes()
+    line = "x.mat 12 500 500 05-May-2020 09:49:17"
+    path = wfdb_files(tmp_path, line, fmt="16+24", signal="x.mat", packed=content)
+    assert_read(path)
+    assert_read(path.with_suffix(".mat"))
+
+
+def test_wfdb_signal_file_saved_again_by_matlab_is_refused(tmp_path):
+    content = io.BytesIO()
+    savemat(content, {"val": np.stack([COUNTS[lead] for lead in LEADS]).astype("<i2")})
+    path = wfdb_files(tmp_path, "x 12 500 500", fmt="16+24", signal="x.mat", packed=content.getvalue())
+    for name in (path, path.with_suffix(".mat")):
+        assert "x.mat was saved again by MATLAB, whose version 5 does not fit the old header" in refusal(name)
+
+
+@pytest.mark.parametrize(("fmt", "packed"), [("212", PACKED), ("16+0", b""), ("16", b"")])
+def test_wfdb_signal_file_of_another_length_is_refused(tmp_path, fmt, packed):
+    packed = packed or np.stack([COUNTS[lead] for lead in TWO], axis=1).tobytes()
+    path = wfdb_files(tmp_path, "x 2 500 500", TWO, fmt, packed=packed + bytes(6))
+    assert "one of the two belongs to another record; copy both again" in refusal(path)
+    wfdb_files(tmp_path, "x 2 500 500", TWO, fmt, packed=packed[:-2])
+    assert "so it is cut off; copy it again" in refusal(path)
+    assert_read(wfdb_files(tmp_path, "x 2 500 500", TWO, fmt, packed=packed), TWO)
+
+
+def segments(tmp_path: Path, *parts: str, frames: int = 125, layout: str = "") -> Path:
+    """A record in segments of 125 frames of I and II, 4 samples a frame, and one pressure; "~" is a gap.
+
+    "II" is a segment without lead I, and "ABP" one without any lead.
+    """
+    lines, start = [layout] if layout else [], 0
+    for index, part in enumerate(parts):
+        name = "~" if part == "~" else f"s{index}"
+        lines.append(f"{name} {frames}")
+        leads = {"I and II": ("I", "II"), "II": ("II",)}.get(part, ())
+        piece = {lead: COUNTS[lead][start : start + 4 * frames] for lead in leads}
+        start += 4 * frames
+        if part == "~":
+            continue
+        columns = [signal.reshape(-1, 4) for signal in piece.values()]
+        rows = np.concatenate([*columns, np.full((frames, 1), 80)], axis=1)
+        saved(tmp_path, f"{name}.dat", rows.astype("<i2").tobytes())
+        header = [f"{name} {len(leads) + 1} 125 {frames}"]
+        header += [
+            f"{name}.dat 16x4 200(0)/mV 16 0 {signal[0]} {signed_sum(signal)} 0 {lead}"
+            for lead, signal in piece.items()
+        ]
+        header.append(f"{name}.dat 16 1(0)/mmHg 16 0 80 {80 * frames} 0 ABP")
+        saved(tmp_path, f"{name}.hea", "\n".join([*header, ""]))
+    n_frames = frames * len(parts)
+    return saved(tmp_path, "x.hea", "\n".join([f"x/{len(lines)} 3 125 {n_frames}", *lines, ""]))
+
+
+def test_wfdb_segments_with_several_samples_a_frame(tmp_path):
+    path = segments(tmp_path, "I and II", "I and II", frames=60)
+    recording = read_ecg(path)
+    assert recording.sampling_rate_hz == 500 and recording.leads == ("I", "II")
+    for lead in recording.leads:
+        np.testing.assert_allclose(recording.lead(lead), MV[lead][:480], atol=1e-6)
+
+
+@pytest.mark.parametrize("gap", ["~", "ABP"])
+def test_wfdb_segment_without_ecg_is_a_gap(tmp_path, gap):
+    path = segments(tmp_path, "I and II", "I and II", gap, "I and II", "II", "I and II", frames=20)
+    with pytest.warns(LeadWarning, match="Lead I was left out: 33.3 % of it is missing"):
+        recording = read_ecg(path)
+    assert recording.sampling_rate_hz == 500 and recording.leads == ("II",)
+    assert "Lead II had gaps, 16.7 % of it, which were interpolated linearly." in recording.notes
+    expected = MV["II"][:480].copy()
+    expected[160:240] = np.interp(np.arange(160, 240), [159, 240], expected[[159, 240]])
+    np.testing.assert_allclose(recording.lead("II"), expected, atol=1e-6)
+    assert "None of its 2 segments holds one of the leads" in refusal(segments(tmp_path, "ABP", "ABP", frames=20))
+
+
+def test_wfdb_variable_layout(tmp_path):
+    """The first segment has no samples: it says which signals may occur."""
+    path = segments(tmp_path, "II", "I and II", frames=60, layout="layout 0")
+    saved(tmp_path, "layout.hea", "layout 3 125 0\n~ 0x4 200/mV 16 0 0 0 0 I\n~ 0x4 200/mV 16 0 0 0 0 II\n")
+    with pytest.warns(LeadWarning, match="Lead I was left out: 50 % of it is missing"):
+        recording = read_ecg(path)
+    np.testing.assert_allclose(recording.lead("II"), MV["II"][:480], atol=1e-6)

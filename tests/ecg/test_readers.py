@@ -343,18 +343,17 @@ def test_invalid_wfdb_headers_and_signals_are_refused(tmp_path, arguments, messa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("\n", "damaged or is not WFDB"),
-        ("# nothing\n", "damaged or is not WFDB"),
-        ("rec\n", "damaged or is not WFDB"),
+        ("\n", "does not describe its signals"),
+        ("# nothing\n", "does not describe its signals"),
+        ("rec\n", "does not describe its signals"),
         ("rec 0 500 0\n", "does not describe its signals"),
         ("rec 2 500 1000\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "does not describe its signals"),
         ("rec 1\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "sampling rate is not given"),
-        ("rec 1 500 0\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "damaged|empty"),
         ("rec 1 500 9\nrec.dat 16\n", "Unknown lead names"),
         ("rec 1 500 9\nrec.dat 16 200/mV\n", "Unknown lead names"),
         ("rec 1 500 9\nrec.dat\n", "damaged or is not WFDB"),
         ("rec 1 500 9\n~ 16 200/mV 16 0 0 0 0 I\n", "signal file ~ is missing"),
-        ("%PDF-1.4 \n\x00\x01\n", "damaged or is not WFDB"),
+        ("%PDF-1.4 \n\x00\x01\n", "does not describe its signals"),
     ],
 )
 def test_invalid_wfdb_header_text_is_refused(tmp_path, text, message):

@@ -2,11 +2,13 @@
 
 import math
 import re
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +22,9 @@ from lamae_toolkit.ecg.io.channels import (
     mv_per_unit,
     unit_notes,
 )
-from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.leads import LEADS, lead_name
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import read_text
-
-if TYPE_CHECKING:
-    import wfdb
 
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 RECORD_LINE = re.compile(rf"([^\s/]+) +([0-9]+) +({NUMBER}) +([0-9]+)(?: .*)?")
@@ -33,6 +32,10 @@ SIGNAL_LINE = re.compile(
     rf"(?P<file>[^\s/\\]+) +16 +(?P<gain>-?{NUMBER})(?:\((?P<baseline>-?[0-9]+)\))?/(?P<unit>\S+)"
     r" +[0-9]+ +(?P<zero>-?[0-9]+) +-?[0-9]+ +-?[0-9]+ +[0-9]+ +(?P<name>\S+)"
 )
+STANDARD_LINE = re.compile(
+    rf"[-\w]+ +[0-9]+( +{NUMBER}(/\S+)?( +[1-9][0-9]*( +[0-9]+:[0-9:.]+( +[0-9]+/[0-9]+/[0-9]+)?)?)?)?"
+)
+"""A record line that wfdb takes: name, signals, rate, length, time, date."""
 INVALID = -32768
 
 BYTES_PER_SAMPLE = {
@@ -40,6 +43,9 @@ BYTES_PER_SAMPLE = {
     # FLAC, whose size depends on the signal: a real ECG is never compressed a thousandfold.
     **{"508": 1e-3, "516": 2e-3, "524": 3e-3},
 }
+FLAC = ("508", "516", "524")
+BLOCK_BYTES = 4
+"""The largest block of a format that packs several samples together."""
 
 
 def header_lines(header_path: Path) -> list[str]:
@@ -56,18 +62,23 @@ def read(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Re
     plain = _read_plain(header_path, given_rate_hz, unit)
     if plain is not None:
         return plain
-    import wfdb
+    lines = [line.split() for line in header_lines(header_path)]
+    if not lines or "/" not in lines[0][0]:
+        return _read_segment(header_path, given_rate_hz, unit)
+    return _read_segments(header_path, lines[1:], given_rate_hz, unit)
 
-    record = wfdb.rdheader(str(header_path.with_suffix("")))
-    if not isinstance(record, wfdb.MultiRecord):
-        return _read_segment(header_path, record, given_rate_hz, unit)
+
+def _read_segments(header_path: Path, lines: list[list[str]], given_rate_hz: float | None, unit: str | None) -> Reading:
+    """A record of several segments; a gap between them, or a segment without any lead, is missing in all leads."""
+    if any(len(line) < 2 or not line[1].isdecimal() or len(line[1]) > 12 for line in lines):
+        raise ECGError("The header does not name its segments, one a line with its length; copy it again.")
     # A segment of length 0 only describes the layout; "~" is a gap.
-    segments = [(name, length) for name, length in zip(record.seg_name, record.seg_len, strict=True) if length]
-    n_samples, n_missing = sum(n for _, n in segments), sum(n for name, n in segments if name == "~")
-    if n_missing >= n_samples or n_missing > MAX_MISSING * n_samples:
-        raise ECGError(f"Of {n_samples} samples, {n_missing} lie in gaps between segments; choose single segments.")
+    segments = [(line[0], int(line[1])) for line in lines if int(line[1])]
+    n_frames, n_missing = sum(n for _, n in segments), sum(n for name, n in segments if name == "~")
+    if n_missing >= n_frames or n_missing > MAX_MISSING * n_frames:
+        raise ECGError(f"Of {n_frames} samples, {n_missing} lie in gaps between segments; choose single segments.")
     parts: list[LeadSignals] = []
-    rates_hz: set[float] = set()
+    of_one_frame: set[tuple[float, float]] = set()
     notes: dict[str, None] = {}
     for name, length in segments:
         signals_mv: LeadSignals = {}
@@ -75,23 +86,30 @@ def read(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Re
             segment_path = header_path.with_name(f"{name}.hea")
             if not segment_path.is_file():
                 raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} next to it.")
-            segment = wfdb.rdheader(str(segment_path.with_suffix("")))
-            signals_mv, rate_hz, segment_notes = _read_segment(segment_path, segment, given_rate_hz, unit)
-            if {len(signal_mv) for signal_mv in signals_mv.values()} != {length}:
+            signals_mv, rate_hz, segment_notes = _read_segment(segment_path, given_rate_hz, unit, may_lack_leads=True)
+            notes |= dict.fromkeys(segment_notes)
+        if signals_mv:
+            n_samples = len(next(iter(signals_mv.values())))
+            # A signal may have several samples in each frame, which is what the header counts.
+            if n_samples % length:
                 raise ECGError(
                     f"Its segment {name} does not have the promised {length} samples; copy the record again."
                 )
-            rates_hz.add(rate_hz)
-            notes |= dict.fromkeys(segment_notes)
+            of_one_frame.add((rate_hz, n_samples // length))
         parts.append(signals_mv)
-    if len(rates_hz) > 1:
-        raise ECGError(f"Its segments have different sampling rates, {sorted(rates_hz)} Hz; read them one by one.")
+    if not of_one_frame:
+        raise ECGError(f"None of its {len(segments)} segments holds one of the leads {', '.join(LEADS)}.")
+    if len(of_one_frame) > 1:
+        rates_hz = sorted({rate_hz for rate_hz, _ in of_one_frame})
+        raise ECGError(f"Its segments have different sampling rates, {rates_hz} Hz; read them one by one.")
+    rate_hz, samples_per_frame = of_one_frame.pop()
+    lengths = [length * int(samples_per_frame) for _, length in segments]
     joined = {
-        lead: np.concatenate([part.get(lead, np.full(n, np.nan)) for part, (_, n) in zip(parts, segments, strict=True)])
+        lead: np.concatenate([part.get(lead, np.full(n, np.nan)) for part, n in zip(parts, lengths, strict=True)])
         for lead in LEADS
         if any(lead in part for part in parts)
     }
-    return joined, rates_hz.pop(), (*notes, f"Joined {len(segments)} segments.")
+    return joined, rate_hz, (*notes, f"Joined {len(segments)} segments.")
 
 
 class Layout(NamedTuple):
@@ -137,11 +155,7 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
     layout, signal_path = plain
     size = _checked_size(signal_path, layout.n_bytes)
     if size > layout.n_bytes:
-        raise ECGError(
-            f"Its signal file {signal_path.name} has {size} bytes, but the header declares {layout.n_bytes} only, so"
-            " one of the two belongs to another record; copy both again.",
-            "header and signal disagree",
-        )
+        raise _too_long(signal_path, size, layout.n_bytes)
     raw = np.fromfile(signal_path, dtype="<i2").reshape(layout.n_samples, layout.n_signals)
     signal_mv = np.ascontiguousarray(layout.signal_mv(raw).T)
     if raw.min() == INVALID:
@@ -198,8 +212,12 @@ def _plain_layout(header_path: Path, given_rate_hz: float | None, unit: str | No
     files = {line.split(" ", 1)[0] for line in lines[1:]}
     if first is None or len(files) != 1:
         return None
-    layout = _layout(first.group(2, 3, 4), tuple(map(_shared, lines[1:])), given_rate_hz, unit)
-    return layout and (layout, header_path.with_name(files.pop()))
+    signal_path = header_path.with_name(files.pop())
+    n_signals, rate, n_samples = first.group(2, 3, 4)
+    if not int(n_samples) and int(n_signals) and signal_path.is_file():  # the length is as long as the file
+        n_samples = str(signal_path.stat().st_size // (2 * int(n_signals)))
+    layout = _layout((n_signals, rate, n_samples), tuple(map(_shared, lines[1:])), given_rate_hz, unit)
+    return layout and (layout, signal_path)
 
 
 def _shared(line: str) -> str:
@@ -238,44 +256,106 @@ def _layout(
 
 
 def _read_segment(
-    header_path: Path, record: "wfdb.Record | wfdb.MultiRecord", given_rate_hz: float | None, unit: str | None
+    header_path: Path, given_rate_hz: float | None, unit: str | None, *, may_lack_leads: bool = False
 ) -> Reading:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
+
+    may_lack_leads: whether a segment without any lead is none, instead of an error.
 
     wfdb silently assumes 250 Hz, a gain of 200 and mV where a header gives nothing, and reads "µV" as "V".
     """
     import wfdb
 
     lines = [line.split() for line in header_lines(header_path)]
-    if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
+    if not lines or len(lines[0]) < 2 or not lines[0][1].isdecimal() or "/" in lines[0][0]:
         raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
-    rate_hz = float(lines[0][2].split("/")[0]) if len(lines[0]) > 2 else None
-    if rate_hz is not None and not math.isclose(rate_hz, record.fs, rel_tol=1e-6):
-        raise ECGError(f"The sampling rate {lines[0][2]!r} in the header cannot be understood; write it as a number.")
-    rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
-    channel_of, notes = match_leads([name or "" for name in record.sig_name])
-    factors = {}
-    for lead, channel in channel_of.items():
-        gain, slash, unit_in_file = (lines[channel + 1] + [""])[2].partition("/")
-        # A wrong gain is as bad as a wrong unit, so the assumed 200 units per mV is not good enough.
-        if not gain or not float(gain.split("(")[0] or 0) == record.adc_gain[channel] != 0:
-            raise ECGError(f"Lead {lead} has no gain, so its size in mV is unknown; write the gain into the header.")
-        factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
-    for name in dict.fromkeys(record.file_name):
-        of_file = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
-        samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in of_file)
-        n_bytes = BYTES_PER_SAMPLE[record.fmt[of_file[0]]] * samples_per_frame * (record.sig_len or 1)
-        # Rounded first, as 4/3 byte is not exact in floating point.
-        promised = (record.byte_offset[of_file[0]] or 0) + math.ceil(round(n_bytes, 3))
-        _checked_size(header_path.with_name(name), promised)
-    record = wfdb.rdrecord(str(header_path.with_suffix("")), channels=sorted(channel_of.values()), smooth_frames=False)
+    with _record_for_wfdb(header_path) as name:
+        record = wfdb.rdheader(name)
+        if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
+            raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
+        rate_hz = float(lines[0][2].split("/")[0]) if len(lines[0]) > 2 else None
+        if rate_hz is not None and not math.isclose(rate_hz, record.fs, rel_tol=1e-6):
+            raise ECGError(
+                f"The sampling rate {lines[0][2]!r} in the header cannot be understood; write it as a number."
+            )
+        rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
+        names = [name or "" for name in record.sig_name]
+        if may_lack_leads and not any(map(lead_name, names)):
+            return {}, rate_hz, ()
+        channel_of, notes = match_leads(names)
+        factors = {}
+        for lead, channel in channel_of.items():
+            gain, slash, unit_in_file = (lines[channel + 1] + [""])[2].partition("/")
+            # A wrong gain is as bad as a wrong unit, so the assumed 200 units per mV is not good enough.
+            if not gain or not float(gain.split("(")[0] or 0) == record.adc_gain[channel] != 0:
+                raise ECGError(
+                    f"Lead {lead} has no gain, so its size in mV is unknown; write the gain into the header."
+                )
+            factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
+        _check_files(header_path, record)
+        channels = sorted(channel_of.values())
+        record = wfdb.rdrecord(name, channels=channels, smooth_frames=False)
     # wfdb returns the channels in ascending order; a channel may have several samples a frame.
-    signals = dict(zip(sorted(channel_of.values()), record.e_p_signal, strict=True))
+    signals = dict(zip(channels, record.e_p_signal, strict=True))
     signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in channel_of.items()}
     lengths = {len(signal) for signal in signals_mv.values()}
     if len(lengths) > 1 or lengths == {0}:
         raise ECGError("The leads are empty or have different sampling rates; resample them to one rate first.")
     return signals_mv, rate_hz * lengths.pop() / record.sig_len, (*notes, *unit_notes(list(factors.values())))
+
+
+@contextmanager
+def _record_for_wfdb(header_path: Path) -> Iterator[str]:
+    """The name by which wfdb finds a record, or a copy of it if its record line is not as the standard has it.
+
+    Archives have lines with a year as the date, with the name of the signal file, or with the length 0, which the
+    standard lets stand for any length. The name and the date do not matter here.
+    """
+    lines = header_lines(header_path)
+    if STANDARD_LINE.fullmatch(lines[0]):
+        yield str(header_path.with_suffix(""))
+        return
+    words = lines[0].split()[1:4]
+    length = [] if words[2:] in ([], ["0"]) else words[2:]
+    with TemporaryDirectory() as folder:
+        for name in {line.split()[0] for line in lines[1:]}:
+            signal_path = header_path.with_name(Path(name).name)
+            if signal_path.is_file():
+                shutil.copyfile(signal_path, Path(folder) / signal_path.name)
+        text = "\n".join([" ".join(["record", *words[:2], *length]), *lines[1:], ""])
+        (Path(folder) / "record.hea").write_text(text, encoding="utf-8")
+        yield str(Path(folder) / "record")
+
+
+def _check_files(header_path: Path, record: Any) -> None:
+    """Refuse signal files that are longer or shorter than the header declares, or of another kind."""
+    for name in dict.fromkeys(record.file_name):
+        of_file = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
+        samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in of_file)
+        kind, offset = record.fmt[of_file[0]], record.byte_offset[of_file[0]] or 0
+        n_bytes = BYTES_PER_SAMPLE[kind] * samples_per_frame * (record.sig_len or 1)
+        # Rounded first, as 4/3 byte is not exact in floating point.
+        promised = offset + math.ceil(round(n_bytes, 3))
+        path = header_path.with_name(name)
+        size = _checked_size(path, promised)
+        with path.open("rb") as file:
+            if offset and file.read(6) == b"MATLAB":
+                raise ECGError(
+                    f"Its signal file {name} was saved again by MATLAB, whose version 5 does not fit the old header;"
+                    f" copy both again, or rename {header_path.name} to read {name} alone.",
+                    "header and signal disagree",
+                )
+        # A writer may fill up its last block.
+        if record.sig_len and kind not in FLAC and size > promised + BLOCK_BYTES:
+            raise _too_long(path, size, promised)
+
+
+def _too_long(path: Path, size: int, promised: int) -> ECGError:
+    return ECGError(
+        f"Its signal file {path.name} has {size} bytes, but the header declares {promised} only, so one of the two"
+        " belongs to another record; copy both again.",
+        "header and signal disagree",
+    )
 
 
 def _checked_size(path: Path, promised: int) -> int:
