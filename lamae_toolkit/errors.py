@@ -1,4 +1,4 @@
-"""The error for input that is refused, and the warning for a lead that was left out."""
+"""The error for input that is refused, and the warning for what changes the values of an ECG."""
 
 
 class ECGError(ValueError):
@@ -20,8 +20,24 @@ class ECGError(ValueError):
         self.reason = reason
 
 
+class ContradictionError(ECGError):
+    """An argument contradicts what the file says of itself.
+
+    argument: the name of the argument ("sampling_rate_hz", "unit" or "leads").
+    """
+
+    def __init__(self, sentence: str, argument: str, reason: str = "argument contradicts the file") -> None:
+        super().__init__(sentence, reason)
+        self.argument = argument
+
+
 class LeadWarning(UserWarning):
-    """A lead that could not be used was left out, or gaps in it were filled.
+    """What a user must know of an ECG that was read: some values or leads may not be what the device recorded.
+
+    The rule, for every format: what may change a value, or leaves out a lead or samples of it, is a LeadWarning. It
+    is issued by `read_ecg`, printed by `lamae explain`, and counted and named in the report and the index of
+    `prepare`. What is harmless, such as another unit or a dropped channel of respiration, is a note of the recording.
+    The notes also hold the sentences of the warnings.
 
     Example:
         import warnings
@@ -29,3 +45,20 @@ class LeadWarning(UserWarning):
 
         warnings.simplefilter("ignore", lt.LeadWarning)  # the notes of a recording say the same
     """
+
+
+class WarningNote(str):
+    """A note that is issued as a LeadWarning; the other notes of a recording are ordinary strings.
+
+    kind: what the warning is about in two or three words, by which `prepare` counts.
+    """
+
+    kind: str
+
+    def __new__(cls, sentence: str, kind: str = "other") -> "WarningNote":
+        note = super().__new__(cls, sentence)
+        note.kind = kind
+        return note
+
+    def __getnewargs__(self) -> tuple[str, str]:  # for copies and worker processes
+        return str(self), self.kind

@@ -317,7 +317,9 @@ def _device(name: str) -> str:
 def add_reading(sub: CommandParser) -> None:
     """What files may not say of themselves: the options that `reading` hands on."""
     sub.option("--sampling-rate-hz", float, "samples per second, for files that do not give it", None)
-    sub.option("--leads", str, "lead names of a NumPy file in its order, as in I,II,V1", None)
+    sub.option(
+        "--leads", str, "names of the channels in their order, as in I,II,V1, for files that do not give them", None
+    )
     sub.option("--unit", str, "unit of the values (mV, uV, V), for files that do not give it", None)
 
 

@@ -1,5 +1,7 @@
 """The twelve leads: their names, their directions, and how they are derived from the electrodes."""
 
+import re
+
 import numpy as np
 
 from lamae_toolkit.errors import ECGError
@@ -27,13 +29,30 @@ HORIZONTAL_AXIS_DEG = {"V1": 115, "V2": 94, "V3": 75, "V4": 60, "V5": 30, "V6": 
 
 
 def lead_name(text: str) -> str | None:
-    """The lead that `text` means, whatever its case ("avf", "Lead II"), or None if it is none of the twelve."""
-    # A leading minus stays: "-aVR" is the inverted lead of Cabrera's order, not aVR.
-    key = text.strip().lower().removeprefix("lead").strip(" _")
-    return _BY_LOWER_NAME.get(key)
+    """The lead that `text` means, or None if it is none of the twelve: one rule for the files of all devices.
+
+    Case, a unit and words around the name do not matter: "avf", "Lead II", "ECG II", "MDC_ECG_LEAD_II", "ECG I-Ref",
+    "II (mV)", "V1_uV". DI, DII and DIII are what much of Europe and South America calls I, II and III; C1 to C6 are V1
+    to V6 (but see `match_leads`, as an EEG has them as well); MLII is lead II with the electrodes on the torso.
+    """
+    # A minus in front stays: "-aVR" is the inverted lead of Cabrera's order, not aVR.
+    match = _NAME.fullmatch(text.strip().lower())
+    if match is None:
+        return None
+    limb, augmented, chest = match.group("limb", "augmented", "chest")
+    return limb.upper() if limb else f"aV{augmented.upper()}" if augmented else f"V{chest}"
 
 
-_BY_LOWER_NAME = {lead.lower(): lead for lead in LEADS}
+_NAME = re.compile(
+    r"(?:(?:mdc|ecg|ekg|lead|elec|potl|abl|ableitung|derivation|derivación|dérivation)[ _.:]*)*"
+    r"(?:(?:ml|d)?(?P<limb>i{1,3})|av[ _]?(?P<augmented>[rlf])|[vc][ _]?(?P<chest>[1-6]))"
+    r"(?:[ _-]ref)?(?:[ _]*[(\[ _][munµμ]?v[)\]]?)?"
+)
+
+
+def is_modified_lead(text: str) -> bool:
+    """Whether this is the name of a limb lead with the electrodes on the torso, as in "MLII"."""
+    return lead_name(text) is not None and "ml" in text.lower()
 
 
 def check_leads(leads: tuple[str, ...]) -> None:

@@ -230,7 +230,10 @@ def test_xml_of_no_ecg_format_is_refused(tmp_path):
 def test_argument_that_contradicts_the_file_is_refused(tmp_path, kind):
     refused(tmp_path, VALID[kind], "500 Hz by the file but 250 Hz", sampling_rate_hz=250)
     refused(tmp_path, VALID[kind], "is in uV by the file but in mV by unit=", unit="mV")
-    refused(tmp_path, VALID[kind], "names its own leads; leave out the argument leads", leads=LEADS)
+    own = write.EIGHT if kind == "muse" else LEADS
+    refused(tmp_path, VALID[kind], "A channel is lead I by its name .* leave out the argument leads", leads=own[::-1])
+    refused(tmp_path, VALID[kind], "channels, .* but leads= names 1; leave out the argument leads", leads=["I"])
+    assert read_ecg(tmp_path / "x.bin", leads=own).leads == LEADS
     assert read_ecg(tmp_path / "x.bin", sampling_rate_hz=500, unit="uV").sampling_rate_hz == 500
 
 

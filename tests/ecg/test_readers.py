@@ -366,7 +366,11 @@ def test_argument_that_contradicts_the_file_is_refused(tmp_path):
     refused(header, "500 Hz by the file but 250 Hz by sampling_rate_hz=; correct one", sampling_rate_hz=250)
     refused(header, "Lead I is in mV by the file but in uV by unit=; correct one", unit="uV")
     refused(header, "unit 'miles', which is not a voltage", unit="miles")
-    refused(header, "leave out the argument leads", leads=LEADS)
+    refused(
+        header, "lead I by its name 'I' but 'II' by leads=; leave out the argument leads", leads=LEADS[1:] + LEADS[:1]
+    )
+    refused(header, "The file has 12 channels, .* but leads= names 2; leave out the argument leads", leads=["I", "II"])
+    np.testing.assert_array_equal(read_ecg(header, leads=LEADS).signal_mv, read_ecg(header).signal_mv)
     assert read_ecg(header, sampling_rate_hz=500, unit="mV").sampling_rate_hz == 500
 
 
@@ -492,7 +496,7 @@ def test_csv_empty_row_is_a_gap(tmp_path, text):
     [
         ("I,II\n1,2\n\n2,3\n", "Row 3 has 1 values for 2 columns"),
         ("A,B\n1,2\n2,3\n", "Unknown lead names 'A', 'B'"),
-        ("1,2\n2,3\n", "Unknown lead names '1', '2'"),
+        ("1,2\n2,3\n", "first row holds numbers instead of lead names; add a row of names, or pass them"),
         ("I,i\n1,2\n2,3\n", "Lead I is given twice, as 'I' and 'i'"),
         ("I,I\n1,2\n2,3\n", "Lead I is given twice"),
         ("I,II\n1,2\n2\n", "Row 3 has 1 values for 2 columns; complete it"),
@@ -537,7 +541,7 @@ def test_npz_with_leads_rate_and_unit(tmp_path):
     recording = read_ecg(path)
     same(recording, {"V1": mv[0], "II": mv[1], "aVL": mv[2]})
     assert recording.sampling_rate_hz == 500
-    refused(path, "differs from the leads in the file", leads=["V1", "II", "V3"])
+    refused(path, "lead aVL by its name 'aVL' but 'V3' by leads=", leads=["V1", "II", "V3"])
     refused(path, "by the file but", sampling_rate_hz=100)
     refused(path, "by the file but", unit="uV")
 

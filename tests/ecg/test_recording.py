@@ -27,7 +27,24 @@ def test_lead_name_ignores_case(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "lead", "vx", "MLII", "V7", "V", "IV", "-aVR", "lead -aVR", "I-", "II III", "resp"]
+    ("text", "lead"),
+    [
+        *[("DI", "I"), ("DII", "II"), ("diii", "III"), ("MLII", "II"), ("C1", "V1"), ("c6", "V6"), ("V 1", "V1")],
+        *[("II (mV)", "II"), ("V1_uV", "V1"), ("v2[µV]", "V2"), ("DIII_mV", "III"), ("aV R", "aVR")],
+        *[("ECG II", "II"), ("EKG V5", "V5"), ("ECG lead II", "II"), ("ECG I-Ref", "I"), ("Ableitung II", "II")],
+        *[("MDC_ECG_LEAD_II", "II"), ("MDC_ECG_LEAD_AVF", "aVF"), ("MDC_ECG_ELEC_POTL_V3", "V3")],
+    ],
+)
+def test_lead_name_knows_the_names_of_many_devices(text, lead):
+    assert lead_name(text) == lead
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "lead", "vx", "V7", "V4R", "V", "IV", "-aVR", "lead -aVR", "I-", "II III", "resp", "D1", "MCL1"],
+        *["EEG C3-A2", "EEG I", "MDC_EEG_I", "V1-V2", "Iv", "C7", "DV1"],
+    ],
 )
 def test_lead_name_of_other_channels_is_none(text):
     assert lead_name(text) is None

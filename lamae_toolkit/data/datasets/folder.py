@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lamae_toolkit.data.format import META, patient_fold
 from lamae_toolkit.data.shards import REFUSED, CohortSource
-from lamae_toolkit.ecg.io.read import NUMPY_SUFFIXES, find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ContradictionError, ECGError
 from lamae_toolkit.icd10 import ancestors
 
 ECG_SUFFIXES = (".xml", ".dcm", ".edf", ".csv", ".npy", ".npz")
@@ -32,7 +33,7 @@ def folder_source(
     table: a CSV file with the columns file (below the folder) and patient_id, and, where known, age_years, sex (F or
     M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without a
     table, every file counts as a separate patient, which leaks if a patient has several.
-    sampling_rate_hz, unit, leads: for files that do not state them, as in `read_ecg`.
+    sampling_rate_hz, unit, leads: as in `read_ecg`, for files that do not give them; they change no file that does.
     """
     root = Path(folder)
     own = Path(table).resolve() if table is not None else None
@@ -85,9 +86,16 @@ def _numbers(names: Iterable[str]) -> list[int]:
 
 
 def read_own(path: Path, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None) -> Recording:
-    """Read one ECG file with the given rate, unit and, for NumPy files only, lead names."""
-    names = leads if path.suffix.lower() in NUMPY_SUFFIXES else None
-    return read_ecg(path, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=names)
+    """Read one ECG of many: the arguments hold for files that do not say, and files that do are read as they say.
+
+    `read_ecg` refuses an argument that contradicts a file; here, one argument may be right for some files only.
+    """
+    arguments: dict[str, Any] = {"sampling_rate_hz": sampling_rate_hz, "unit": unit, "leads": leads}
+    while True:
+        try:
+            return read_ecg(path, **arguments)
+        except ContradictionError as error:
+            arguments[error.argument] = None
 
 
 def _refusal(file: str, reason: str, sentence: str) -> dict:

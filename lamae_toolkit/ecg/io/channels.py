@@ -1,13 +1,13 @@
 """What the channels of a file mean: lead names, units, sampling rates and gaps, for every format."""
 
-import warnings
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS, PRECORDIAL_LEADS, lead_name
-from lamae_toolkit.errors import ECGError, LeadWarning
+from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS, LIMB_LEADS, PRECORDIAL_LEADS, is_modified_lead, lead_name
+from lamae_toolkit.errors import ContradictionError, ECGError, WarningNote
 
 MAX_MISSING = 0.2
 """A lead with a larger fraction of missing samples is left out; smaller gaps are interpolated linearly."""
@@ -17,6 +17,11 @@ MAX_MV = 500.0
 
 MV_PER_UNIT = {"mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3, "V": 1e3, "v": 1e3}
 
+LIKE_A_LEAD = re.compile(
+    r"(?i)v|(?!.*eeg).*?(?<![a-z])(?:(?:ecg|ekg|lead)|(?:a?v[rlf]|m?[dl]?i{1,3}|[vcd][1-6])(?![a-z0-9])).*"
+)
+"""Names that a lead of the twelve may have in some device: unlike V7, V4R, MCL1 or Frank's X, Y and Z."""
+
 LeadSignals = dict[str, np.ndarray]
 """Signal of each lead in mV, float64, NaN where a sample is missing."""
 
@@ -24,21 +29,75 @@ Reading = tuple[LeadSignals, float, tuple[str, ...]]
 """What a format's `read` returns: the signals, the sampling rate in Hz, and notes."""
 
 
-def match_leads(names: Sequence[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """The channel index of each of the twelve leads among these names, and a note on the channels that are dropped."""
+def match_leads(
+    names: Sequence[str], given_leads: Sequence[str] | None = None
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The channel index of each of the twelve leads among these names, and notes on the others.
+
+    given_leads: the caller's name of each channel, for names that the file does not give or that are none of the
+    twelve leads; ContradictionError if they differ from those that are.
+    """
+    names = [str(name) for name in names]
+    leads = _leads_of(names)
+    if given_leads is not None:
+        names, leads = _given_names(names, leads, [str(name) for name in given_leads])
     channel_of: dict[str, int] = {}
-    for index, name in enumerate(names):
-        lead = lead_name(name)
+    for index, (name, lead) in enumerate(zip(names, leads, strict=True)):
         if lead in channel_of:
             first = names[channel_of[lead]]
             raise ECGError(f"Lead {lead} is given twice, as {first!r} and {name!r}; keep one of the two.")
         if lead is not None:
             channel_of[lead] = index
-    others = [str(name)[:20] for name in names if lead_name(name) is None]
+    others = [name for name, lead in zip(names, leads, strict=True) if lead is None]
     if not channel_of:
-        listed = ", ".join(map(repr, others[:15])) + (" and more" if len(others) > 15 else "")
-        raise ECGError(f"Unknown lead names {listed or '(none given)'}; name the leads {', '.join(LEADS)}.")
-    return channel_of, (f"Dropped channels other than the twelve leads: {', '.join(others)}.",) if others else ()
+        raise ECGError(
+            f"Unknown lead names {_listed(others) or '(none given)'}; name the leads {', '.join(LEADS)}, or pass leads="
+            " with a name for each channel."
+        )
+    notes = [
+        f"Read {name.strip()}, with electrodes on the torso, as lead {lead}."
+        for name, lead in zip(names, leads, strict=True)
+        if is_modified_lead(name)
+    ]
+    suspicious = [name for name in others if len(channel_of) < len(LEADS) and LIKE_A_LEAD.fullmatch(name.strip()[:50])]
+    if suspicious and given_leads is None:
+        sentence = f"Channels that look like leads were not read: {_listed(suspicious)}."
+        notes.append(WarningNote(f"{sentence[:-1]}; name each channel by leads= if they are.", "lead not read"))
+    harmless = [name for name in others if name not in suspicious]
+    if harmless:
+        notes.append(f"Dropped channels other than the twelve leads: {', '.join(name[:20] for name in harmless)}.")
+    return channel_of, tuple(notes)
+
+
+def _leads_of(names: Sequence[str]) -> list[str | None]:
+    """The lead that each name means; C1 to C6 are V1 to V6 only with all six, limb leads, and no Cz of an EEG."""
+    leads = [lead_name(name) for name in names]
+    chest = {name: lead for name, lead in zip(names, leads, strict=True) if lead and re.search("(?i)c[ _]?[1-6]", name)}
+    is_ecg = len(set(chest.values())) == 6 and not set(LIMB_LEADS).isdisjoint(leads)
+    if not is_ecg or any("cz" in name.lower() for name in names):
+        leads = [None if name in chest else lead for name, lead in zip(names, leads, strict=True)]
+    return leads
+
+
+def _given_names(names: list[str], leads: list[str | None], given: list[str]) -> tuple[list[str], list[str | None]]:
+    """The names that the caller gives, where they agree with those of the file."""
+    if len(given) != len(names):
+        message = f"The file has {len(names)} channels, {_listed(names)}, but leads= names {len(given)}"
+        if any(leads):
+            raise ContradictionError(f"{message}; leave out the argument leads.", "leads")
+        raise ECGError(f"{message}; give a name for each channel in its order.")
+    for name, lead, other in zip(names, leads, given, strict=True):
+        if lead not in (None, lead_name(other)):
+            raise ContradictionError(
+                f"A channel is lead {lead} by its name {name[:20]!r} but {other[:20]!r} by leads=; leave out the"
+                " argument leads.",
+                "leads",
+            )
+    return given, [lead_name(name) for name in given]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:20]) for name in names[:15]) + (" and more" if len(names) > 15 else "")
 
 
 def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> float:
@@ -53,7 +112,9 @@ def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> 
     if not factors:
         raise ECGError(f'The unit of lead {lead} is not given; find out what it is and pass for example unit="mV".')
     if factors[0] != factors[-1]:
-        raise ECGError(f"Lead {lead} is in {unit_in_file} by the file but in {unit_given} by unit=; correct one.")
+        raise ContradictionError(
+            f"Lead {lead} is in {unit_in_file} by the file but in {unit_given} by unit=; correct one.", "unit"
+        )
     return factors[0]
 
 
@@ -71,9 +132,10 @@ def agreed_rate_hz(rate_in_file_hz: float | None, given_rate_hz: float | None, t
     if rate_in_file_hz is None:
         return given_rate_hz
     if not abs(rate_in_file_hz - given_rate_hz) <= tolerance * given_rate_hz:
-        raise ECGError(
+        raise ContradictionError(
             f"The sampling rate is {rate_in_file_hz:g} Hz by the file but {given_rate_hz:g} Hz by sampling_rate_hz=;"
-            " correct one."
+            " correct one.",
+            "sampling_rate_hz",
         )
     return given_rate_hz
 
@@ -118,10 +180,8 @@ def read_leads(
     return signals_mv, rate_hz, (*notes, *unit_notes([factor for _, factor in read.values()]), *derived)
 
 
-def usable_leads(
-    signals_mv: LeadSignals, file: str
-) -> tuple[LeadSignals, tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The leads that can be used, gaps filled; every lead left out or filled gets a note, a flag and a LeadWarning."""
+def usable_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[WarningNote, ...], tuple[tuple[str, str], ...]]:
+    """The leads that can be used, gaps filled; every lead left out or filled gets a flag and a note that warns."""
     usable, notes, flags = {}, [], []
     for lead, signal_mv in signals_mv.items():
         valid = np.isfinite(signal_mv)
@@ -137,18 +197,18 @@ def usable_leads(
         if missing:
             flags.append((lead, "nan"))
         if missing > MAX_MISSING:
-            notes.append(f"Lead {lead} was left out: {100 * missing:.3g} % of it is missing.")
+            note = f"Lead {lead} was left out: {100 * missing:.3g} % of it is missing."
+            notes.append(WarningNote(note, "lead left out"))
         elif low_mv == high_mv:
-            notes.append(f"Lead {lead} was left out: it is flat.")
+            notes.append(WarningNote(f"Lead {lead} was left out: it is flat.", "lead left out"))
             flags.append((lead, "flat"))
         else:
             if missing:
-                notes.append(f"Lead {lead} had gaps, {100 * missing:.3g} % of it, which were interpolated linearly.")
+                note = f"Lead {lead} had gaps, {100 * missing:.3g} % of it, which were interpolated linearly."
+                notes.append(WarningNote(note, "gap filled"))
                 time = np.arange(len(signal_mv))
                 signal_mv = np.interp(time, time[valid], signal_mv[valid])
             usable[lead] = signal_mv
     if not usable:
         raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead")
-    for note in notes:
-        warnings.warn(f"{file}: {note}", LeadWarning, stacklevel=3)
     return usable, tuple(notes), tuple(flags)

@@ -5,6 +5,7 @@ or case. What neither the file nor the caller gives (rate, unit, lead names) is 
 `ECGError` of one sentence.
 """
 
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from lamae_toolkit.ecg.io.channels import usable_leads
 from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, WarningNote
 
 WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
 KINDS = (
@@ -55,12 +56,16 @@ def read_ecg(
         `time_ms`, an `.npz` file by the key `sampling_rate_hz`.
     unit: "mV", "uV" or "V", needed where the file does not give it. A table gives it in its column names
         (`II_mV`, `II (uV)`), an `.npz` file by the key `unit`.
-    leads: the lead name of each row (or each column) of a NumPy signal, unless `.npz` has the key `leads`.
+    leads: the name of each channel in the order of the file, needed where its own names are not those of leads, as in
+        a NumPy signal, a table without a row of names, or a channel called ECG. A channel that is no lead keeps any
+        other name.
 
-    Channels that are none of the twelve leads are dropped with a note. A lead that is flat, or of which more
-    than 20 % is missing, is left out with a LeadWarning; smaller gaps are interpolated with a LeadWarning.
+    What may change a value is a LeadWarning and a note: a lead that was left out as it is flat or as more than 20 % of
+    it is missing, a smaller gap that was interpolated, a channel that looks like a lead and was not read. What is
+    harmless is a note only: another unit, a dropped channel of respiration.
     Raises ECGError, whose one sentence starts with the file's name, for anything else, and where an argument
-    contradicts the file. Raises MissingExtraError if the format needs a package that is not installed.
+    contradicts what the file says of itself. Raises MissingExtraError if the format needs a package that is not
+    installed.
 
     Example:
         from pathlib import Path
@@ -74,14 +79,13 @@ def read_ecg(
     given_rate_hz = None if sampling_rate_hz is None else float(sampling_rate_hz)
     try:
         kind, path = _kind_of(path)
-        if leads is not None and kind != "NumPy":
-            raise ECGError(f"A {kind} file names its own leads; leave out the argument leads.")
         try:
             # Values that are not numbers or too large become gaps or are refused below.
             with np.errstate(over="ignore", invalid="ignore"):
                 reader = import_module(f"lamae_toolkit.ecg.io.formats.{READERS[kind]}")
-                arguments = (path, given_rate_hz, unit, leads) if kind == "NumPy" else (path, given_rate_hz, unit)
-                signals_mv, rate_hz, notes = reader.read(*arguments)
+                signals_mv, rate_hz, notes = reader.read(
+                    path, given_rate_hz, unit, None if leads is None else tuple(leads)
+                )
         except ECGError:
             raise
         except ModuleNotFoundError as error:
@@ -92,11 +96,17 @@ def read_ecg(
         lengths = sorted({len(signal_mv) for signal_mv in signals_mv.values()})
         if len(lengths) > 1:
             raise ECGError(f"Its leads have {lengths[0]} to {lengths[-1]} samples, not one length; export it again.")
-        signals_mv, lead_notes, flags = usable_leads(signals_mv, path.name)
+        signals_mv, lead_notes, flags = usable_leads(signals_mv)
         signal_mv = np.stack(list(signals_mv.values()))
-        return Recording(signal_mv, rate_hz, tuple(signals_mv), (*notes, *lead_notes), flags)
+        recording = Recording(signal_mv, rate_hz, tuple(signals_mv), (*notes, *lead_notes), flags)
+    except ContradictionError as error:
+        raise ContradictionError(f"{path.name}: {error}", error.argument, error.reason) from error
     except ECGError as error:
         raise ECGError(f"{path.name}: {error}", error.reason) from error
+    for note in recording.notes:
+        if isinstance(note, WarningNote):
+            warnings.warn(f"{path.name}: {note}", LeadWarning, stacklevel=2)
+    return recording
 
 
 def find_ecgs(folder: str | Path) -> list[Path]:

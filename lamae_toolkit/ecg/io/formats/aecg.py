@@ -1,6 +1,7 @@
 """HL7 annotated ECG (aECG): the rhythm series, each lead as scaled integers in text."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -12,11 +13,10 @@ from lamae_toolkit.errors import ECGError
 
 NAMESPACE = "{urn:hl7-org:v3}"
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
-LEAD_CODE = "MDC_ECG_LEAD_"
 S_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """The first set of leads that were recorded together; representative beats are not read."""
     root = parse(path)
     series = [s for s in root.iter(f"{NAMESPACE}series") if _attribute(s, "code", "code") == "RHYTHM"]
@@ -28,9 +28,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     codes = [_attribute(sequence, "code", "code") or "" for sequence in sequences]
     times = [s for s, code in zip(sequences, codes, strict=True) if code in ("TIME_ABSOLUTE", "TIME_RELATIVE")]
     channels = [s for s in sequences if s not in times]
-    channel_of, lead_notes = match_leads(
-        [code.removeprefix(LEAD_CODE) for code in codes if not code.startswith("TIME_")]
-    )
+    channel_of, lead_notes = match_leads([code for code in codes if not code.startswith("TIME_")], leads)
     rate_hz = agreed_rate_hz(_rate_hz(times[0]) if times else None, given_rate_hz)
     return read_leads(channel_of, rate_hz, (*notes, *lead_notes), lambda i, lead: _read_lead(channels[i], lead, unit))
 

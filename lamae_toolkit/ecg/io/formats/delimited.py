@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,24 @@ from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, match_leads, 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import read_text
 
+NUMBER = re.compile(r"[+-]?[0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?|nan", re.IGNORECASE)
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """A table with lead names in the first row and one row per sample, separated by comma, semicolon or tab."""
     import pandas as pd
 
     lines = read_text(path).strip("\r\n").splitlines()
     delimiter = max(",;\t", key=lines[0].count)
     columns = [column.strip().strip('"').strip() for column in lines[0].split(delimiter)]
+    if all(NUMBER.fullmatch(column) for column in columns):
+        if leads is None:
+            raise ECGError(
+                "Its first row holds numbers instead of lead names; add a row of names, or pass them in the order of"
+                ' the columns, as in leads=["I", "II"].'
+            )
+        columns = [f"column {number}" for number in range(1, len(columns) + 1)]
+        lines.insert(0, "")
     for row, line in enumerate(lines[1:], 2):
         if line.count(delimiter) + 1 != len(columns):
             raise ECGError(f"Row {row} has {line.count(delimiter) + 1} values for {len(columns)} columns; complete it.")
@@ -29,7 +40,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     times = [i for i, column in enumerate(columns) if re.fullmatch(r"(?i)(t|time)([ _]*[(\[]?m?s[)\]]?)?", column)]
     counters = [i for i, column in enumerate(columns) if column.lower() in ("", "sample", "index")]
     channels = [i for i in range(len(columns)) if i not in times + counters]
-    channel_of, notes = match_leads([names[i] for i in channels])
+    channel_of, notes = match_leads([names[i] for i in channels], leads)
     channel_of = {lead: channels[index] for lead, index in channel_of.items()}
 
     # A decimal comma goes with a semicolon or tab between the columns.

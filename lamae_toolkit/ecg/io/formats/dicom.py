@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,15 @@ MAX_ITEMS = 20_000
 """Sequence items: an ECG has some hundreds, and each takes far more memory than its 8 bytes in the file."""
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """The recorded waveform with the most leads; waveforms that were computed from it are skipped."""
     with warnings.catch_warnings():
         # pydicom warns of names and dates that are not to the letter of the standard, which are not used here.
         warnings.simplefilter("ignore")
-        return _read(path, given_rate_hz, unit)
+        return _read(path, given_rate_hz, unit, leads)
 
 
-def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def _read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     groups = _waveforms(path)
     if not groups:
         raise ECGError("This DICOM file holds no waveform, only images or reports; export the ECG as a waveform.")
@@ -42,7 +43,7 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
         raise ECGError("Its waveforms are all derived, as median beats are; export the ECG with its rhythm.")
     n_leads = [len(set(map(lead_name, _names(group))) - {None}) for group in originals]
     group = originals[int(np.argmax(n_leads))]
-    channel_of, notes = match_leads(_names(group))
+    channel_of, notes = match_leads(_names(group), leads)
     if sum(n > 0 for n in n_leads) > 1:
         notes = (f"Read one of {len(originals)} waveforms, the first with {max(n_leads)} leads.", *notes)
     rate_hz = agreed_rate_hz(finite_number(group.get("SamplingFrequency"), "The sampling rate"), given_rate_hz)

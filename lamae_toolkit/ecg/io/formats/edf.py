@@ -1,6 +1,6 @@
 """EDF, EDF+ (16 bits a sample) and BDF (24 bits): one header, then records that hold a stretch of every signal."""
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,13 +34,12 @@ class Header(NamedTuple):
         return finite_number(self.fields[field][signal].replace(",", "."), what)
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """The signals named after a lead, as "ECG II" or "II"; each has a unit and may have a rate of its own."""
     header = _header(path)
-    # EDF+ names a signal by its type and its position, as in "ECG II".
-    labels = [re.sub(r"(?i)^\s*(ECG|EKG) (?=.)", "", label) for label in header.fields["label"]]
+    labels = header.fields["label"]
     signals = [i for i, label in enumerate(labels) if label not in ("EDF Annotations", "BDF Annotations")]
-    channel_of, notes = match_leads([labels[i] for i in signals])
+    channel_of, notes = match_leads([labels[i] for i in signals], leads)
     channel_of = {lead: signals[index] for lead, index in channel_of.items()}
     n_samples = [int(header.number("n_samples", signal)) for signal in range(len(labels))]
     if len({n_samples[channel] for channel in channel_of.values()}) > 1:

@@ -1,6 +1,7 @@
 """GE MUSE XML: the rhythm waveform of a resting ECG, eight leads as 16-bit counts in Base64."""
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -16,7 +17,7 @@ STARTS = ("LeadTimeOffset", "LeadOffsetFirstSample")
 """Where a lead begins; leads that were recorded together agree in both."""
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """The rhythm waveform; the median beats next to it are derived from it and are not read."""
     waveforms = parse(path).findall("Waveform")
     kinds = [text_of(waveform, "WaveformType", "A waveform") for waveform in waveforms]
@@ -36,7 +37,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     rate_hz = agreed_rate_hz(base * 10.0 ** np.clip(exponent, -9, 9), given_rate_hz)
 
     elements = rhythm.findall("LeadData")
-    channel_of, lead_notes = match_leads([text_of(lead, "LeadID", "A lead") for lead in elements])
+    channel_of, lead_notes = match_leads([text_of(lead, "LeadID", "A lead") for lead in elements], leads)
     chosen = {lead: elements[index] for lead, index in channel_of.items()}
     starts = {tuple(lead.findtext(name, "0").strip() for name in STARTS) for lead in chosen.values()}
     if len(starts) > 1:

@@ -15,7 +15,7 @@ MAX_RATIO, MIN_BYTES = 50, 1_000_000
 def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """A two-dimensional array; `.npz` may have its own `leads`, `sampling_rate_hz` and `unit` next to `signal`."""
     rate_in_file_hz, unit_in_file = None, None
-    names = None if leads is None else [str(name) for name in leads]
+    names_in_file = None
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
     if not zipped:
@@ -33,10 +33,8 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
             signal = archive["signal"]
             rate_in_file_hz = float(archive["sampling_rate_hz"]) if "sampling_rate_hz" in archive else None
             unit_in_file = str(archive["unit"]) if "unit" in archive else None
-            names_in_file = [str(name) for name in archive["leads"]] if "leads" in archive else names
-        if names is not None and names != names_in_file:
-            raise ECGError("The argument leads differs from the leads in the file; leave it out.")
-        names = names_in_file
+            names_in_file = [str(name) for name in archive["leads"]] if "leads" in archive else None
+    names = leads if names_in_file is None else names_in_file
     if names is None:
         raise ECGError('The leads have no names; pass them in the order of the file, as in leads=["I", "II"].')
     if signal.ndim != 2 or signal.dtype.kind not in "iuf":
@@ -49,7 +47,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
         raise ECGError(f"A signal of shape {signal.shape} has as many leads as samples, which is ambiguous; crop it.")
     if signal.shape[0] != len(names):
         signal = signal.T
-    channel_of, notes = match_leads(names)
+    channel_of, notes = match_leads(names, leads)
     rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
     factor = mv_per_unit(unit_in_file, unit, next(iter(channel_of)))
     signals_mv = {lead: np.asarray(signal[i], dtype=np.float64) * factor for lead, i in channel_of.items()}

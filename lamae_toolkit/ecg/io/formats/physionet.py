@@ -38,6 +38,9 @@ STANDARD_LINE = re.compile(
 """A record line that wfdb takes: name, signals, rate, length, time, date."""
 INVALID = -32768
 
+Leads = tuple[str, ...] | None
+"""The caller's name of each channel, if given."""
+
 BYTES_PER_SAMPLE = {
     **{"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3},
     # FLAC, whose size depends on the signal: a real ECG is never compressed a thousandfold.
@@ -54,21 +57,23 @@ def header_lines(header_path: Path) -> list[str]:
     return [line for line in lines if line and line[0] != "#"]
 
 
-def read(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def read(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Reading:
     """A WFDB record of one or several segments.
 
     Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
     """
-    plain = _read_plain(header_path, given_rate_hz, unit)
+    plain = _read_plain(header_path, given_rate_hz, unit, leads)
     if plain is not None:
         return plain
     lines = [line.split() for line in header_lines(header_path)]
     if not lines or "/" not in lines[0][0]:
-        return _read_segment(header_path, given_rate_hz, unit)
-    return _read_segments(header_path, lines[1:], given_rate_hz, unit)
+        return _read_segment(header_path, given_rate_hz, unit, leads)
+    return _read_segments(header_path, lines[1:], given_rate_hz, unit, leads)
 
 
-def _read_segments(header_path: Path, lines: list[list[str]], given_rate_hz: float | None, unit: str | None) -> Reading:
+def _read_segments(
+    header_path: Path, lines: list[list[str]], given_rate_hz: float | None, unit: str | None, leads: Leads
+) -> Reading:
     """A record of several segments; a gap between them, or a segment without any lead, is missing in all leads."""
     if any(len(line) < 2 or not line[1].isdecimal() or len(line[1]) > 12 for line in lines):
         raise ECGError("The header does not name its segments, one a line with its length; copy it again.")
@@ -86,7 +91,9 @@ def _read_segments(header_path: Path, lines: list[list[str]], given_rate_hz: flo
             segment_path = header_path.with_name(f"{name}.hea")
             if not segment_path.is_file():
                 raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} next to it.")
-            signals_mv, rate_hz, segment_notes = _read_segment(segment_path, given_rate_hz, unit, may_lack_leads=True)
+            signals_mv, rate_hz, segment_notes = _read_segment(
+                segment_path, given_rate_hz, unit, leads, may_lack_leads=True
+            )
             notes |= dict.fromkeys(segment_notes)
         if signals_mv:
             n_samples = len(next(iter(signals_mv.values())))
@@ -143,13 +150,13 @@ class Layout(NamedTuple):
         return bool(np.abs(self.signal_mv(extremes)).max() < MAX_MV)
 
 
-def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None) -> Reading | None:
+def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Reading | None:
     """A plain record; None if the header describes anything else.
 
     MIMIC-IV-ECG, PTB-XL and most other archives look like this. The package wfdb takes twenty times longer, which
     matters for 800,000 records.
     """
-    plain = _plain_layout(header_path, given_rate_hz, unit)
+    plain = _plain_layout(header_path, given_rate_hz, unit, leads)
     if plain is None:
         return None
     layout, signal_path = plain
@@ -164,7 +171,12 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
 
 
 def read_alike(
-    headers: Sequence[Path], given_rate_hz: float | None = None, unit: str | None = None, *, at_once: int = 16
+    headers: Sequence[Path],
+    given_rate_hz: float | None = None,
+    unit: str | None = None,
+    leads: Leads = None,
+    *,
+    at_once: int = 16,
 ) -> Iterator[tuple[list[int], Layout, np.ndarray]]:
     """The plain records among these, some of one layout at a time: which, and their leads in mV, (t, b, l).
 
@@ -174,7 +186,7 @@ def read_alike(
     of_layout: dict[Layout, list[tuple[int, Path]]] = {}
     for row, header in enumerate(headers):
         with suppress(ECGError, OSError):
-            plain = _plain_layout(header, given_rate_hz, unit)
+            plain = _plain_layout(header, given_rate_hz, unit, leads)
             if plain and plain[1].stat().st_size == plain[0].n_bytes:  # before any memory is taken for its signals
                 of_layout.setdefault(plain[0], []).append((row, plain[1]))
     for layout, files in of_layout.items():
@@ -205,7 +217,9 @@ def _read_samples(path: Path, raw: np.ndarray) -> bool:
     return bool(raw.min() != INVALID) and not (raw[::100] == raw[0]).all(axis=0).any()
 
 
-def _plain_layout(header_path: Path, given_rate_hz: float | None, unit: str | None) -> tuple[Layout, Path] | None:
+def _plain_layout(
+    header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads
+) -> tuple[Layout, Path] | None:
     """The layout of a plain record and the file of its samples; None if the header describes anything else."""
     lines = header_lines(header_path)
     first = RECORD_LINE.fullmatch(lines[0]) if lines else None
@@ -216,7 +230,7 @@ def _plain_layout(header_path: Path, given_rate_hz: float | None, unit: str | No
     n_signals, rate, n_samples = first.group(2, 3, 4)
     if not int(n_samples) and int(n_signals) and signal_path.is_file():  # the length is as long as the file
         n_samples = str(signal_path.stat().st_size // (2 * int(n_signals)))
-    layout = _layout((n_signals, rate, n_samples), tuple(map(_shared, lines[1:])), given_rate_hz, unit)
+    layout = _layout((n_signals, rate, n_samples), tuple(map(_shared, lines[1:])), given_rate_hz, unit, leads)
     return layout and (layout, signal_path)
 
 
@@ -230,7 +244,7 @@ def _shared(line: str) -> str:
 
 @lru_cache(maxsize=64)
 def _layout(
-    numbers: tuple[str, str, str], signals: tuple[str, ...], given_rate_hz: float | None, unit: str | None
+    numbers: tuple[str, str, str], signals: tuple[str, ...], given_rate_hz: float | None, unit: str | None, leads: Leads
 ) -> Layout | None:
     """What a header means, without what only this record has: its name, first values and checksums."""
     channels = [channel for line in signals if (channel := SIGNAL_LINE.fullmatch(line))]
@@ -241,7 +255,7 @@ def _layout(
     if not all(gains):
         return None
     rate_hz = agreed_rate_hz(float(numbers[1]), given_rate_hz)
-    channel_of, notes = match_leads([channel["name"] for channel in channels])
+    channel_of, notes = match_leads([channel["name"] for channel in channels], leads)
     factors = {lead: mv_per_unit(channels[i]["unit"], unit, lead) for lead, i in channel_of.items()}
     return Layout(
         n_samples,
@@ -256,7 +270,7 @@ def _layout(
 
 
 def _read_segment(
-    header_path: Path, given_rate_hz: float | None, unit: str | None, *, may_lack_leads: bool = False
+    header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads, *, may_lack_leads: bool = False
 ) -> Reading:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
 
@@ -280,9 +294,9 @@ def _read_segment(
             )
         rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
         names = [name or "" for name in record.sig_name]
-        if may_lack_leads and not any(map(lead_name, names)):
+        if may_lack_leads and leads is None and not any(map(lead_name, names)):
             return {}, rate_hz, ()
-        channel_of, notes = match_leads(names)
+        channel_of, notes = match_leads(names, leads)
         factors = {}
         for lead, channel in channel_of.items():
             gain, slash, unit_in_file = (lines[channel + 1] + [""])[2].partition("/")

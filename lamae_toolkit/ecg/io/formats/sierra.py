@@ -4,6 +4,7 @@ The method is described by the open-source sierra-ecg-tools: each lead is a chun
 give the high bytes and then the low bytes of second differences.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -30,7 +31,7 @@ MAX_SAMPLES = 1_000_000
 CODE_BITS, STOP_CODE = 10, 1023
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
+def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
     """The rhythm of a resting ECG; its representative beats are derived from it and are not read."""
     root = parse(path)
     waveforms = list(root.iter(f"{NAMESPACE}parsedwaveforms"))
@@ -55,7 +56,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None) -> Reading:
     bits, signed = setting("bitspersample", "bitspersample"), setting("signalsigned", "signalsigned") or ""
     if bits != "16" or signed.lower() != "true":
         raise ECGError("Its samples are not of 16 bits with a sign, or it does not say so; export the ECG again.")
-    channel_of, notes = match_leads(names)
+    channel_of, notes = match_leads(names, leads)
     # The schema gives resolution in microvolts per count, and signaloffset as the count of 0 mV.
     resolution = finite_number(setting("resolution", "resolution"), "The resolution")
     offset = finite_number(setting("signaloffset", "signaloffset") or 0, "signaloffset")
