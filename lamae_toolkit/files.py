@@ -77,8 +77,14 @@ def write_json(path: Path, values: dict) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, in UTF-8 or else in Latin-1, which decodes any byte."""
-    content = path.read_bytes()
+    """The text of a file, in UTF-16 if it says so, in UTF-8 or else in Latin-1, which decodes any byte."""
+    return decoded(path.read_bytes())
+
+
+def decoded(content: bytes) -> str:
+    """The text that these bytes are, as in `read_text`."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # as in "Unicode text" of Excel
+        return content.decode("utf-16", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ import pytest
 from scipy.io import savemat
 
 import written_ecgs as write
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError, LeadWarning
 
@@ -190,3 +190,140 @@ def test_wfdb_variable_layout(tmp_path):
     with pytest.warns(LeadWarning, match="Lead I was left out: 50 % of it is missing"):
         recording = read_ecg(path)
     np.testing.assert_allclose(recording.lead("II"), MV["II"][:480], atol=1e-6)
+
+
+# ---- Tables
+
+
+def rows(leads: tuple[str, ...] = LEADS, delimiter: str = ",", decimal: str = ".", times: bool = False) -> str:
+    """The samples of these leads in mV, a row each."""
+    columns = [MV[lead] for lead in leads]
+    lines = []
+    for index, values in enumerate(zip(*columns, strict=True)):
+        cells = [f"{index / 500:.3f}"] * times + [f"{value:.3f}" for value in values]
+        lines.append(delimiter.join(cell.replace(".", decimal) for cell in cells))
+    return "\n".join([*lines, ""])
+
+
+def header(leads: tuple[str, ...] = LEADS, delimiter: str = ",") -> str:
+    return delimiter.join(f"{lead}_mV" for lead in leads) + "\n"
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_csv_decimal_commas_after_an_integer(tmp_path, delimiter):
+    body = rows(TWO, delimiter, ",")
+    first, _, rest = body.partition("\n")
+    integers = delimiter.join(["0", "0"])
+    assert float(first.split(delimiter)[0].replace(",", ".")) == 0 == MV["V5"][0]
+    assert_read(saved(tmp_path, "x", header(TWO, delimiter) + integers + "\n" + rest), TWO, sampling_rate_hz=500)
+
+
+def test_csv_decimal_comma_is_that_of_the_leads(tmp_path):
+    lines = [f"01.01.2000 10:00:00;{line}" for line in rows(TWO, ";", ",").splitlines()]
+    path = saved(tmp_path, "x.csv", "\n".join(["date;II_mV;V5_mV", *lines]))
+    assert_read(path, TWO, sampling_rate_hz=500)
+    assert "use one decimal sign" in refusal(saved(tmp_path, "x.csv", "I_mV;II_mV\n0,1;0.2\n"), sampling_rate_hz=500)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["x.txt", "x"])
+def test_csv_in_utf16(tmp_path, encoding, name):
+    """Excel's "Unicode text"."""
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    text = mark + header(delimiter="\t") + rows(delimiter="\t")
+    path = saved(tmp_path, name, text.encode(encoding))
+    assert_read(path, sampling_rate_hz=500)
+    assert find_ecgs(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("quote", ["'", '"', ""])
+@pytest.mark.parametrize("units", ["seconds", "hh:mm:ss.mmm"])
+def test_csv_with_a_row_of_units(tmp_path, quote, units):
+    """The samples.csv of PhysioBank ATM, whose names and units are in single quotes."""
+    names, below = ["Elapsed time", "ii", "v5"], [units, "mV", "mV"]
+    text = "\n".join(",".join(f"{quote}{cell}{quote}" for cell in cells) for cells in (names, below))
+    lines = rows(TWO, times=True).splitlines()
+    if units != "seconds":
+        lines = [f"{quote}0:0{line[:5]}{quote}{line[5:]}" for line in lines]
+    path = saved(tmp_path, "samples.csv", "\n".join([text, *lines, ""]))
+    assert_read(path, TWO)
+    assert find_ecgs(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("comment", ["# device: example\n# rate: 500 Hz\n", "#" + "x" * 3000 + "\n", "\n# a\n\n"])
+def test_csv_comments_before_the_names(tmp_path, comment):
+    path = saved(tmp_path, "x", comment + header(TWO) + rows(TWO) + "# end\n")
+    assert_read(path, TWO, sampling_rate_hz=500)
+    assert find_ecgs(tmp_path) == [path]
+
+
+def test_csv_written_by_numpy_savetxt(tmp_path):
+    """Its row of names is a comment."""
+    content = io.StringIO()
+    np.savetxt(content, np.stack([MV[lead] for lead in TWO], axis=1), delimiter=",", header="II,V5")
+    path = saved(tmp_path, "x", content.getvalue())
+    assert_read(path, TWO, sampling_rate_hz=500, unit="mV")
+    assert find_ecgs(tmp_path) == [path]
+
+
+def test_csv_quoted_values_with_decimal_commas(tmp_path):
+    lines = [",".join(f'"{cell}"' for cell in line.split(";")) for line in rows(TWO, ";", ",").splitlines()]
+    assert_read(saved(tmp_path, "x.csv", "\n".join([header(TWO) + lines[0], *lines[1:]])), TWO, sampling_rate_hz=500)
+
+
+def test_refusal_of_a_foreign_table_repeats_none_of_it(tmp_path):
+    path = saved(tmp_path, "x.csv", "Name,Erika Musterfrau\nBorn,1980\n1,2\n")
+    for arguments in ({}, {"sampling_rate_hz": 500, "unit": "mV"}):
+        message = refusal(path, **arguments)
+        assert not any(word in message for word in ("Erika", "Musterfrau", "Born", "1980"))
+
+
+# ---- Apple Watch
+
+
+def watch(rate: str, decimal: str, headings: str, lead: str, unit: str = "µV") -> str:
+    names = headings.split(",")
+    values = ["Erika Muster", '"1. Jan. 1980"', "2021-01-01 10:00:00 +0000", "Sinus", "", "1.90", '"Watch6,1"', rate]
+    head = [f"{name},{value}" for name, value in zip(names[:8], values, strict=True)]
+    samples = [f"{mv * 1000:.3f}".replace(".", decimal) for mv in MV["I"]]
+    return "\n".join([*head, "", "", f"{names[8]},{lead}", f"{names[9]},{unit}", "", *samples, ""])
+
+
+ENGLISH = "Name,Date of Birth,Recorded Date,Classification,Symptoms,Software Version,Device,Sample Rate,Lead,Unit"
+GERMAN = (
+    "Name,Geburtsdatum,Aufzeichnungsdatum,Klassifizierung,Symptome,Softwareversion,Gerät,Messrate,Ableitung,Einheit"
+)
+JAPANESE = "名前,生年月日,記録日,分類,症状,ソフトウェアバージョン,デバイス,サンプルレート,リード,単位"
+
+
+@pytest.mark.parametrize(
+    ("headings", "rate", "rate_hz", "decimal", "lead"),
+    [
+        (ENGLISH, "512 hertz", 512, ".", "Lead I"),
+        (ENGLISH, '"513,5 Hz"', 513.5, ".", "Lead I"),
+        (GERMAN, '"511,562\xa0Hertz"', 511.562, ",", "Ableitung I"),
+        (JAPANESE, "512ヘルツ", 512, ".", "第I誘導"),
+    ],
+)
+def test_apple_watch_in_any_language(tmp_path, headings, rate, rate_hz, decimal, lead):
+    path = saved(tmp_path, "ecg_2021-01-01.csv", watch(rate, decimal, headings, lead))
+    recording = read_ecg(path)
+    assert recording.leads == ("I",) and recording.sampling_rate_hz == rate_hz
+    np.testing.assert_allclose(recording.lead("I"), MV["I"], atol=1e-6)
+    assert find_ecgs(tmp_path) == [path]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Lead I\n", "Lead II\n", "do not name lead I"),
+        ("0.000\n0.000\n", "0.000\nErika\n0.000\n", "Row 15 is not one number"),
+        ("0.000\n0.000\n", "0.000\n0,000\n", "commas as well as points"),
+    ],
+)
+def test_damaged_apple_watch_file_is_refused_without_the_name(tmp_path, old, new, message):
+    text = watch("512 hertz", ".", ENGLISH, "Lead I")
+    assert old in text
+    told = refusal(saved(tmp_path, "x.csv", text.replace(old, new, 1)))
+    assert message in told and "Erika" not in told
+    assert "for 2 columns" not in refusal(saved(tmp_path, "x.csv", text.replace("512 hertz", "")))

@@ -27,6 +27,7 @@ KINDS = (
 READERS = {
     "WFDB": "physionet",
     "CSV": "delimited",
+    "Apple Watch CSV": "apple_watch",
     "NumPy": "npy",
     "EDF": "edf",
     "BDF": "edf",

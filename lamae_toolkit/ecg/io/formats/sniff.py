@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from lamae_toolkit.ecg.io.channels import MV_PER_UNIT
+from lamae_toolkit.ecg.io.formats.apple_watch import is_watch
+from lamae_toolkit.ecg.io.formats.delimited import head_of
 from lamae_toolkit.ecg.io.formats.safe_xml import root_tag
 from lamae_toolkit.ecg.leads import lead_name
+from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import decoded
 
 HEAD_BYTES = 1024
 
-XML_HEAD_BYTES = 65536
-"""An XML file may begin with comments of any length; its root is searched up to here."""
+XML_HEAD_BYTES, TEXT_HEAD_BYTES = 65536, 16384
+"""An XML file or a table may begin with comments of any length; its root or its names are searched up to here."""
 
 XML_STARTS = (b"<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"\0<")
 """How XML begins in UTF-8 and UTF-16."""
@@ -39,7 +42,9 @@ def kind_of_content(path: Path) -> str | None:
             return "BDF"
         if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(XML_STARTS):
             return _xml_kind(head, file)
-    return "CSV" if _is_table(head) else None
+        if head.startswith((b"#", b"\xff\xfe", b"\xfe\xff")):  # comments before a table, or two bytes a letter
+            head += file.read(TEXT_HEAD_BYTES)
+    return _text_kind(head)
 
 
 def _xml_kind(head: bytes, file: BinaryIO) -> str:
@@ -47,14 +52,19 @@ def _xml_kind(head: bytes, file: BinaryIO) -> str:
     return XML_KINDS.get(root_tag(head) or root_tag(head + file.read(XML_HEAD_BYTES)), "XML")
 
 
-def _is_table(head: bytes) -> bool:
-    """Whether this is a text whose first row names one of the twelve leads and whose second begins with a value."""
-    if b"\0" in head:
-        return False
-    text = head.decode("utf-8-sig", errors="replace").lstrip("\r\n")
-    first, _, second = text.partition("\n")
-    columns = re.split(r"[,;\t]", first)
-    units = "|".join(MV_PER_UNIT)
-    names = [re.sub(rf"[ _(\[]+({units}|[µμ]V)[)\]]?$", "", column.strip(' "\r')) for column in columns]
+def _text_kind(head: bytes) -> str | None:
+    """ "CSV" for a text whose first row names one of the twelve leads and whose next row begins with a value."""
+    text = decoded(head)
+    if "\0" in text:
+        return None
+    lines = text.splitlines()
+    if is_watch(lines):
+        return "Apple Watch CSV"
+    try:
+        table = head_of(lines)
+    except ECGError:
+        return None
+    row = lines[table.n_lines] if len(lines) > table.n_lines else ""
     # A sentence may begin with "I, ...", but no row of numbers follows it.
-    return any(lead_name(name) for name in names) and re.match(r'[\s"\d.,;+-]|nan|$', second, re.IGNORECASE) is not None
+    is_value = re.match(r"[\s\"'\d.,;+-]|nan|$", row, re.IGNORECASE) is not None
+    return "CSV" if is_value and any(map(lead_name, table.columns)) else None
