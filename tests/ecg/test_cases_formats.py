@@ -1,11 +1,13 @@
 """Files as devices and converters write them, each read with its right values or refused with the true reason."""
 
 import io
+import re
 from pathlib import Path
 
 import edfio
 import numpy as np
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from scipy.io import savemat
 
 import written_ecgs as write
@@ -327,3 +329,65 @@ def test_damaged_apple_watch_file_is_refused_without_the_name(tmp_path, old, new
     told = refusal(saved(tmp_path, "x.csv", text.replace(old, new, 1)))
     assert message in told and "Erika" not in told
     assert "for 2 columns" not in refusal(saved(tmp_path, "x.csv", text.replace("512 hertz", "")))
+
+
+# ---- XML in another encoding than it declares
+
+
+@pytest.mark.parametrize(
+    ("declared", "written"),
+    [("UTF-8", "latin-1"), ("utf-16", "utf-8"), ("utf-16", "latin-1"), ("UTF-8", "utf-16"), ("ISO-8859-1", "utf-16")],
+)
+@pytest.mark.parametrize("kind", ["muse", "sierra", "aecg"])
+def test_xml_is_read_in_the_encoding_that_it_is_in(tmp_path, kind, declared, written):
+    eight = {lead: COUNTS[lead] for lead in write.EIGHT}
+    content = {
+        "muse": write.muse_xml(eight, per_bit="5").decode("latin-1"),
+        "sierra": write.sierra_xml(COUNTS, encoding="utf-8").decode(),
+        "aecg": write.aecg_xml(COUNTS).decode(),
+    }[kind]
+    text = re.sub('encoding="[^"]*"', f'encoding="{declared}"', content, count=1)
+    end = text.rindex("</")
+    text = text[:end] + "<!-- Müller -->" + text[end:]
+    path = saved(tmp_path, "x.xml", text.encode(written))
+    assert_read(path, atol=3e-3)  # half a count of the computed leads
+    assert find_ecgs(tmp_path) == [path]
+
+
+# ---- Philips Sierra 1.03
+
+
+@pytest.mark.parametrize("lead_set", ["STD-12", "10-WIRE"])
+def test_sierra_of_version_1_03_names_a_set_of_leads(tmp_path, lead_set):
+    device = (
+        "<dataacquisition><signalcharacteristics><samplingrate>500</samplingrate><signalresolution>5</signalresolution>"
+        "<bitspersample>16</bitspersample><signaloffset>0</signaloffset><signalsigned>True</signalsigned>"
+        f"<leadset>{lead_set}</leadset></signalcharacteristics></dataacquisition>"
+    )
+    head, rest = write.sierra_xml(COUNTS, encoding="utf-8").decode().split("<parsedwaveforms ")
+    samples = rest[rest.index(">") :]
+    waveform = 'compressflag="True" compressmethod="XLI" dataencoding="Base64" durationperchannel="1000"'
+    old = f"{head.replace('1.04', '1.03').replace('<waveforms>', device + '<waveforms>')}<parsedwaveforms {waveform}"
+    assert_read(saved(tmp_path, "x.xml", old + samples))
+    unknown = old.replace(lead_set, "CABRERA")
+    assert "Unknown lead names (none given)" in refusal(saved(tmp_path, "x.xml", unknown + samples))
+
+
+# ---- DICOM
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("lacks", ["preamble", "header"])
+def test_dicom_without_its_preamble_or_header(tmp_path, syntax, lacks):
+    content = write.dicom(write.dicom_group(COUNTS), syntax=syntax)
+    start = content.index(b"\x08\0\x16\0") if lacks == "header" else 132
+    assert content[132:140] == b"\x02\0\0\0UL\x04\0"
+    path = saved(tmp_path, "x.dcm", content[start:])
+    assert_read(path)
+    assert find_ecgs(tmp_path) == [path]
+
+
+def test_big_endian_dicom_is_refused_with_the_reason(tmp_path):
+    content = write.dicom(write.dicom_group(COUNTS)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0")
+    message = refusal(saved(tmp_path, "x.dcm", content))
+    assert message.endswith("bytes in the big-endian order, which is retired; export it as Explicit VR Little Endian.")

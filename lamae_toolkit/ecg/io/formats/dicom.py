@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
-"""Transfer syntaxes, implicit and explicit: all others are compressed or of the wrong byte order."""
+"""Transfer syntaxes, implicit and explicit, that are read; the others are those of UNREAD, or of images."""
+
+UNREAD = {
+    "1.2.840.10008.1.2.2": "has its bytes in the big-endian order, which is retired",
+    "1.2.840.10008.1.2.1.99": "is compressed as a whole (deflated)",
+}
+"""What a file of another transfer syntax has of its own."""
 
 LEADS_BY_CODE = dict(enumerate(("I", "II", *PRECORDIAL_LEADS), 1)) | dict(enumerate(LIMB_LEADS[2:], 61))
 """The number of a lead in ISO/IEEE 11073 (`2:61`, scheme MDC) and in SCP-ECG (`5.6.3-9-61`, scheme SCPECG)."""
@@ -59,18 +65,34 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequ
 def _waveforms(path: Path) -> list["Dataset"]:
     """The multiplex groups of the file: channels that were sampled together."""
     import pydicom  # imported here, since it is slow
-    from pydicom.filereader import read_file_meta_info
 
     content = path.read_bytes()
+    if content[128:132] != b"DICM" and content.startswith(b"\x02\0"):
+        content = bytes(128) + b"DICM" + content  # some exports lack the preamble
     if content.count(b"\xfe\xff\x00\xe0") > MAX_ITEMS:
         raise ECGError(f"It has more than {MAX_ITEMS} sequence items, which no ECG does; export the ECG again.")
-    syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", "none"))
-    if syntax not in LITTLE_ENDIAN:
-        raise ECGError(f"Its transfer syntax is {syntax[:64]}, which is not read; export it uncompressed.")
+    if content[128:132] == b"DICM":
+        syntax = _transfer_syntax(content)
+        if syntax not in LITTLE_ENDIAN:
+            problem = UNREAD.get(syntax, f"has the transfer syntax {syntax[:64]}, which no waveform has")
+            raise ECGError(f"It {problem}; export it as Explicit VR Little Endian.")
     dataset = pydicom.dcmread(
-        io.BytesIO(content), stop_before_pixels=True, specific_tags=["WaveformSequence", "SpecificCharacterSet"]
+        io.BytesIO(content),
+        stop_before_pixels=True,
+        specific_tags=["WaveformSequence", "SpecificCharacterSet"],
+        force=True,  # without a header that gives the transfer syntax, pydicom sees implicit from explicit
     )
     return list(dataset.get("WaveformSequence") or [])
+
+
+def _transfer_syntax(content: bytes) -> str:
+    """How the values are written, by the header of the file, before anything else of it is read or unpacked."""
+    from pydicom.filereader import read_dataset
+
+    header = io.BytesIO(content)
+    header.seek(132)
+    meta = read_dataset(header, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+    return str(meta.get("TransferSyntaxUID", "none"))
 
 
 def _names(group: "Dataset") -> list[str]:

@@ -17,7 +17,33 @@ MAX_ELEMENTS = 200_000
 
 
 def parse(path: Path) -> Element:
-    """The tree of an XML file; refuses declarations inside the file, by which a small file can expand to a huge one."""
+    """The tree of an XML file; refuses declarations inside the file, by which a small file can expand to a huge one.
+
+    A file that is not in the encoding which it declares is read in the one that it is in.
+    """
+    content = path.read_bytes().lstrip()
+    try:
+        return _tree(content, None)
+    except expat.ExpatError as error:
+        try:
+            return _tree(content, _encoding_of(content))
+        except expat.ExpatError:
+            raise error from None
+
+
+def _encoding_of(content: bytes) -> str:
+    """The encoding by the bytes, whatever the text says: converters often keep an old declaration."""
+    if b"\0" in content[:4] or content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end < len(content):  # not only the last letter, which may be cut
+            return "iso-8859-1"
+    return "utf-8"
+
+
+def _tree(content: bytes, encoding: str | None) -> Element:
     tree = TreeBuilder()
     depth = elements = 0
 
@@ -34,23 +60,27 @@ def parse(path: Path) -> Element:
         depth -= 1
         tree.end(_qualified(tag))
 
-    parser = _parser(start)
+    parser = _parser(start, encoding)
     parser.EndElementHandler, parser.CharacterDataHandler = end, tree.data
-    parser.Parse(path.read_bytes().lstrip(), True)
+    parser.Parse(content, True)
     return tree.close()
 
 
 def root_tag(head: bytes) -> str:
     """The first tag of XML that begins with these bytes, as `{namespace}name`, or "" if it comes later."""
     tags: list[str] = []
-    parser = _parser(lambda tag, _: tags.append(_qualified(tag)))
-    try:
-        parser.Parse(head.lstrip(), False)
-    except ECGError:
-        raise
-    except (expat.ExpatError, LookupError, ValueError):  # it is damaged, or in an encoding unknown to Python
-        pass
-    return tags[0] if tags else ""
+    head = head.lstrip()
+    for encoding in (None, _encoding_of(head)):
+        parser = _parser(lambda tag, _: tags.append(_qualified(tag)), encoding)
+        try:
+            parser.Parse(head, False)
+        except ECGError:
+            raise
+        except (expat.ExpatError, LookupError, ValueError):  # it is damaged, or in an encoding unknown to Python
+            pass
+        if tags:
+            return tags[0]
+    return ""
 
 
 def text_of(element: Element, name: str, where: str) -> str:
@@ -72,8 +102,11 @@ def bytes_of_base64(text: str, where: str) -> bytes:
         ) from error
 
 
-def _parser(start: Callable[[str, dict[str, str]], Any]) -> expat.XMLParserType:
-    """Python's own parser, which fetches nothing, and refuses what it would need entities for."""
+def _parser(start: Callable[[str, dict[str, str]], Any], encoding: str | None) -> expat.XMLParserType:
+    """Python's own parser, which fetches nothing, and refuses what it would need entities for.
+
+    encoding: instead of the one that the file declares.
+    """
 
     def doctype(_name: str, _system_id: Any, _public_id: Any, has_internal_subset: int) -> None:
         # MUSE refers to an external document type, which is never fetched; only declarations inside are refused.
@@ -83,7 +116,7 @@ def _parser(start: Callable[[str, dict[str, str]], Any]) -> expat.XMLParserType:
     def skipped(*_: Any) -> None:
         raise ECGError("The XML refers to entities or other files, which is unsafe; export the ECG again.")
 
-    parser = expat.ParserCreate(namespace_separator="}")
+    parser = expat.ParserCreate(encoding, namespace_separator="}")
     parser.buffer_text = True
     parser.StartElementHandler, parser.StartDoctypeDeclHandler, parser.SkippedEntityHandler = start, doctype, skipped
     return parser

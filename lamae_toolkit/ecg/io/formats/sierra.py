@@ -20,7 +20,7 @@ from lamae_toolkit.ecg.io.channels import (
     read_leads,
 )
 from lamae_toolkit.ecg.io.formats.safe_xml import bytes_of_base64, parse
-from lamae_toolkit.ecg.leads import LIMB_LEADS, lead_name
+from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, lead_name
 from lamae_toolkit.errors import ECGError
 
 NAMESPACE = "{http://www3.medical.philips.com}"
@@ -29,6 +29,9 @@ MAX_SAMPLES = 1_000_000
 """Limit of one lead, far above a resting ECG: LZW can expand a small text to a huge one."""
 
 CODE_BITS, STOP_CODE = 10, 1023
+
+LEAD_SETS = ("STD-12", "10-WIRE")
+"""The twelve leads in the usual order: what files of version 1.03 have instead of the names of their leads."""
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
@@ -50,6 +53,8 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
     rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
     n_samples = round(duration_s * rate_hz)
     names = waveform.get("leadlabels", "").split()
+    if not names and device.findtext(f"{NAMESPACE}leadset", "").strip() in LEAD_SETS:
+        names = list(LEADS)
     names = names[: int(finite_number(waveform.get("numberofleads", len(names)), "numberofleads"))]
     if not 0 < n_samples <= MAX_SAMPLES:
         raise ECGError(f"It declares {n_samples} samples a lead, which no resting ECG has; export the ECG again.")
@@ -58,7 +63,8 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
         raise ECGError("Its samples are not of 16 bits with a sign, or it does not say so; export the ECG again.")
     channel_of, notes = match_leads(names, leads)
     # The schema gives resolution in microvolts per count, and signaloffset as the count of 0 mV.
-    resolution = finite_number(setting("resolution", "resolution"), "The resolution")
+    in_file = setting("resolution", "resolution") or device.findtext(f"{NAMESPACE}signalresolution")  # in 1.03
+    resolution = finite_number(in_file, "The resolution")
     offset = finite_number(setting("signaloffset", "signaloffset") or 0, "signaloffset")
     if resolution <= 0:
         raise ECGError("Its resolution is not above zero, so its size in mV is unknown; export the ECG again.")

@@ -16,6 +16,11 @@ HEAD_BYTES = 1024
 XML_HEAD_BYTES, TEXT_HEAD_BYTES = 65536, 16384
 """An XML file or a table may begin with comments of any length; its root or its names are searched up to here."""
 
+WITHOUT_PREAMBLE = re.compile(
+    rb"\x02\0[\0-\x10]\0(?:UL|OB|UI)|\x08\0[\x05\x08\x12-\x18]\0(?:(?:CS|UI|DA|TM)[^\0]\0|[^\0]\0\0\0)[\w.\\]{2}"
+)
+"""DICOM whose first 132 bytes, or whose header as well, are missing: it begins with an element of group 2 or 8."""
+
 XML_STARTS = (b"<", b"\xff\xfe<\0", b"\xfe\xff\0<", b"\0<")
 """How XML begins in UTF-8 and UTF-16."""
 
@@ -31,7 +36,7 @@ def kind_of_content(path: Path) -> str | None:
     """The kind of a file by its content, "XML" if it is XML but not of an ECG, None if it is unknown."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-        if head[128:132] == b"DICM":
+        if head[128:132] == b"DICM" or WITHOUT_PREAMBLE.match(head):
             return "DICOM"
         # An .npz file is a zip archive of .npy files.
         if head.startswith(b"\x93NUMPY") or re.match(rb"PK\x03\x04.{26}[^\0]{1,200}?\.npy", head, re.DOTALL):
