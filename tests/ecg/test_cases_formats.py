@@ -26,11 +26,11 @@ def saved(tmp_path: Path, name: str, content: bytes | str) -> Path:
     return path
 
 
-def assert_read(path: Path, leads: tuple[str, ...] = LEADS, atol: float = 1e-6, **arguments):
+def assert_read(path: Path, expected: tuple[str, ...] = LEADS, atol: float = 1e-6, **arguments):
     """The file holds exactly these leads of the signal, at 500 Hz."""
     recording = read_ecg(path, **arguments)
-    assert recording.leads == leads and recording.sampling_rate_hz == 500
-    for lead in leads:
+    assert recording.leads == expected and recording.sampling_rate_hz == 500
+    for lead in expected:
         np.testing.assert_allclose(recording.lead(lead), MV[lead], atol=atol)
     return recording
 
@@ -391,3 +391,44 @@ def test_big_endian_dicom_is_refused_with_the_reason(tmp_path):
     content = write.dicom(write.dicom_group(COUNTS)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0")
     message = refusal(saved(tmp_path, "x.dcm", content))
     assert message.endswith("bytes in the big-endian order, which is retired; export it as Explicit VR Little Endian.")
+
+
+# ---- MATLAB without a WFDB header
+
+
+SIGNAL = np.stack([MV[lead] for lead in LEADS])
+GIVEN = {"unit": "mV", "sampling_rate_hz": 500, "leads": LEADS}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ECG": {"sex": "Male", "age": 60.0, "data": SIGNAL}},  # CPSC 2018
+        {"val": SIGNAL.T, "fs": 500.0, "beats": np.arange(30.0)},
+        {"val": SIGNAL.astype(np.float32)},
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"do_compression": True}, {"format": "4"}])
+def test_matlab_file_without_header(tmp_path, variables, options):
+    if "ECG" in variables and "format" in options:
+        variables = {"data": SIGNAL}  # version 4 has no structures
+    path = tmp_path / "x.mat"
+    savemat(path, variables, **options)
+    assert_read(path, **GIVEN)
+    assert find_ecgs(tmp_path) == [path]
+    assert "MATLAB file without its WFDB header x.hea; put that next to it or, if there is none, pass" in refusal(path)
+    assert "unit of lead I is not given" in refusal(path, leads=LEADS, sampling_rate_hz=500)
+    assert "sampling rate is not given" in refusal(path, leads=LEADS, unit="mV")
+
+
+def test_matlab_file_of_several_or_no_fitting_matrices_is_refused(tmp_path):
+    savemat(tmp_path / "x.mat", {"a": SIGNAL, "b": SIGNAL[:, :100], "name": "Erika"})
+    message = refusal(tmp_path / "x.mat", **GIVEN)
+    assert "Of its matrices, a (12, 500), b (12, 100), 2 have 12 rows or columns" in message and "Erika" not in message
+    assert "0 have 2 rows or columns" in refusal(tmp_path / "x.mat", **GIVEN | {"leads": TWO})
+
+
+def test_matlab_file_that_unpacks_to_far_more_is_refused(tmp_path):
+    savemat(tmp_path / "x.mat", {"val": np.zeros((12, 600_000))}, do_compression=True)
+    assert (tmp_path / "x.mat").stat().st_size < 100_000
+    assert "unpacks to more than 50 MB" in refusal(tmp_path / "x.mat", **GIVEN)

@@ -21,14 +21,15 @@ from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, Warn
 
 WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
 KINDS = (
-    "a WFDB record (.hea with .dat or .mat), a table with lead names in its first row, a NumPy file, EDF or BDF,"
-    " a DICOM waveform, or XML of GE MUSE, Philips Sierra or HL7 aECG"
+    "a WFDB record (.hea with .dat or .mat), a table with lead names in its first row, a NumPy or MATLAB file, EDF or"
+    " BDF, a DICOM waveform, or XML of GE MUSE, Philips Sierra or HL7 aECG"
 )
 READERS = {
     "WFDB": "physionet",
     "CSV": "delimited",
     "Apple Watch CSV": "apple_watch",
     "NumPy": "npy",
+    "MATLAB": "matlab",
     "EDF": "edf",
     "BDF": "edf",
     "DICOM": "dicom",
@@ -37,7 +38,7 @@ READERS = {
     "aECG XML": "aecg",
 }
 """The module in `formats` that reads each kind, imported on demand: few users need all of them."""
-MAX_MB = {"EDF": 100, "BDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
+MAX_MB = {"MATLAB": 100, "EDF": 100, "BDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
 """Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
 
 

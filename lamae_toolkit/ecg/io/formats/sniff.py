@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from lamae_toolkit.ecg.io.formats.apple_watch import is_watch
 from lamae_toolkit.ecg.io.formats.delimited import head_of
+from lamae_toolkit.ecg.io.formats.matlab import is_version_4
 from lamae_toolkit.ecg.io.formats.safe_xml import root_tag
 from lamae_toolkit.ecg.leads import lead_name
 from lamae_toolkit.errors import ECGError
@@ -45,6 +46,8 @@ def kind_of_content(path: Path) -> str | None:
             return "EDF"
         if head.startswith(b"\xffBIOSEMI"):
             return "BDF"
+        if head.startswith(b"MATLAB 5") or is_version_4(head):
+            return "MATLAB"
         if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(XML_STARTS):
             return _xml_kind(head, file)
         if head.startswith((b"#", b"\xff\xfe", b"\xfe\xff")):  # comments before a table, or two bytes a letter
