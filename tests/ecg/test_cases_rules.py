@@ -1,15 +1,18 @@
 """Rules that hold for the files of all devices: lead names, arguments, and warnings of what may change a value."""
 
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wfdb
 
 import written_ecgs as write
 from lamae_toolkit.ecg.io.channels import match_leads
-from lamae_toolkit.ecg.io.read import read_ecg
-from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.io.checks import implausible, without_marks
+from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError, LeadWarning, WarningNote
 
@@ -128,3 +131,101 @@ def test_modified_lead_gets_a_note():
         {"II": 0, "V5": 1},
         ("Read MLII, with electrodes on the torso, as lead II.",),
     )
+
+
+# ---- Values that cannot be right
+
+
+def test_wfdb_samples_that_do_not_match_their_checksums_are_warned_of():
+    with pytest.warns(LeadWarning) as caught:
+        recording = read_ecg(CASES / "wfdb_overwritten_16.hea")
+    assert [note.kind for note in recording.notes] == ["checksum", "Einthoven's relations broken"]
+    assert len(caught) == 2 and "leads I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6 do not" in str(
+        caught[0].message
+    )
+    # The samples themselves are read as they are.
+    assert recording.lead("I")[400:500] == pytest.approx(4.369) and recording.lead("I")[399] < 1
+
+
+@pytest.mark.parametrize("fmt", ["16", "24", "212"])
+@pytest.mark.parametrize("n_samples", [1, 99, 100, 1234])
+def test_wfdb_checksums_and_first_values_of_every_length_and_format(tmp_path, fmt, n_samples):
+    rng = np.random.default_rng(n_samples)
+    adc = rng.integers(1, 1000, (n_samples + 2, 2))
+    named = {"fmt": [fmt] * 2, "adc_gain": [200.0] * 2, "baseline": [0] * 2, "write_dir": str(tmp_path)}
+    wfdb.wrsamp("rec", 500, ["mV"] * 2, ["V5", "II"], d_signal=adc, **named)
+    header = tmp_path / "rec.hea"
+    if n_samples > 1:
+        read_silently(header)
+    text = header.read_text()
+    *_, line = text.splitlines()
+    words = line.split()
+    assert words[-1] == "II" and int(words[5]) == adc[0, 1] and (int(words[6]) - adc[:, 1].sum()) % 65536 == 0
+    words[6] = str(int(words[6]) + 1)
+    header.write_text(text.replace(line, " ".join(words)))
+    read_warned(header, r"The samples of lead II do not match the checksum or first value in the header")
+    # A writer that computes no checksum writes 0, and only the first value can be compared.
+    words[6] = "0"
+    header.write_text(text.replace(line, " ".join(words)))
+    read_silently(header)
+    words[5] = str(adc[0, 1] + 1)
+    header.write_text(text.replace(line, " ".join(words)))
+    read_warned(header, r"The samples of lead II do not match the checksum or first value in the header")
+
+
+def test_mark_of_a_missing_sample_in_24_bits_is_a_gap():
+    recording = read_warned(CASES / "wfdb_24_gap.hea", r"Lead II had gaps, 2 % of it, which were interpolated")
+    assert recording.lead("II").min() == pytest.approx(-0.2, abs=0.02) and recording.flags == (("II", "nan"),)
+
+
+@pytest.mark.parametrize("mark", [-32768.0, -32.768, float(np.float32(-32.768))])
+def test_mark_of_a_missing_sample_stands_apart(mark):
+    values = np.random.default_rng(0).normal(0, 1, 1000)
+    values[300:320] = mark
+    marked = without_marks(values)
+    assert np.flatnonzero(np.isnan(marked)).tolist() == list(range(300, 320))
+    np.testing.assert_array_equal(np.delete(marked, range(300, 320)), np.delete(values, range(300, 320)))
+    # A signal that comes near it, one without anything else, and one without it stay as they are.
+    for other in (np.linspace(mark, -mark, 1000), np.full(5, mark), np.delete(values, range(300, 320)), values[:0]):
+        np.testing.assert_array_equal(without_marks(other), other)
+
+
+def test_counts_called_millivolts_are_warned_of():
+    match = r"Leads I, II, .*, V6 span up to 347 mV, which no ECG does; check the unit and the gain\.$"
+    recording = read_warned(CASES / "adc_counts_called_mv.csv", match, sampling_rate_hz=500)
+    assert [note.kind for note in recording.notes] == ["impossible amplitude"]
+
+
+def test_amplitude_and_einthoven_limits():
+    def kinds(**signals_mv) -> list[str]:
+        return [note.kind for note in implausible(signals_mv)]
+
+    wave = np.sin(np.arange(5000) / 50)
+    assert kinds(I=wave * 24) == kinds(V1=wave * 0.03, V2=wave * 0.01) == []
+    assert kinds(I=wave * 26) == kinds(V1=wave * 0.02, V2=wave * 0.01) == ["impossible amplitude"]
+    obeying = {"I": wave, "II": 2 * wave[::-1]}
+    obeying |= {lead: a * obeying["I"] + b * obeying["II"] for lead, (a, b) in FROM_I_AND_II.items()}
+    assert kinds(**obeying) == kinds(V1=wave, II=wave) == kinds(I=wave, V2=wave) == []
+    broken = ["Einthoven's relations broken"]
+    for lead in FROM_I_AND_II:
+        wrong = obeying[lead].copy()
+        wrong[1000:1100] += 0.06  # for 2 % of the time
+        assert kinds(**(obeying | {lead: wrong})) == broken
+        assert kinds(**{name: obeying[name] for name in ("I", "II")}, **{lead: wrong}) == broken
+        wrong = obeying[lead].copy()
+        wrong[1000:1030] += 5.0
+        assert kinds(**(obeying | {lead: wrong})) == []
+    assert kinds(**(obeying | {"aVL": obeying["aVF"], "aVF": obeying["aVL"]})) == broken
+
+
+@pytest.mark.slow
+def test_warnings_on_real_records(real_data):
+    """LUDB's headers scale each lead on its own, so its 200 warnings are true; no other record has one."""
+    kinds = Counter()
+    for folder in ("ptb-xl/records100", "ptb-xl/records500", "ludb/data", "formats"):
+        for path in find_ecgs(real_data / folder):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LeadWarning)
+                notes = read_ecg(path).notes
+            kinds.update((folder, note.kind) for note in notes if isinstance(note, WarningNote))
+    assert kinds == {("ludb/data", "Einthoven's relations broken"): 200}

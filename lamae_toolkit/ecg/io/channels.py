@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lamae_toolkit.ecg.io.checks import implausible
 from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS, LIMB_LEADS, PRECORDIAL_LEADS, is_modified_lead, lead_name
 from lamae_toolkit.errors import ContradictionError, ECGError, WarningNote
 
@@ -211,4 +212,5 @@ def usable_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[WarningNot
             usable[lead] = signal_mv
     if not usable:
         raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead")
+    notes += implausible(usable)
     return usable, tuple(notes), tuple(flags)

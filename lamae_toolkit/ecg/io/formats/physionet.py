@@ -22,8 +22,9 @@ from lamae_toolkit.ecg.io.channels import (
     mv_per_unit,
     unit_notes,
 )
+from lamae_toolkit.ecg.io.checks import MAX_SPAN_MV, MIN_SPAN_MV, einthoven_error, without_marks
 from lamae_toolkit.ecg.leads import LEADS, lead_name
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, WarningNote
 from lamae_toolkit.files import read_text
 
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
@@ -36,7 +37,9 @@ STANDARD_LINE = re.compile(
     rf"[-\w]+ +[0-9]+( +{NUMBER}(/\S+)?( +[1-9][0-9]*( +[0-9]+:[0-9:.]+( +[0-9]+/[0-9]+/[0-9]+)?)?)?)?"
 )
 """A record line that wfdb takes: name, signals, rate, length, time, date."""
+INTEGER = re.compile("-?[0-9]{1,9}")
 INVALID = -32768
+ROWS_AT_ONCE = 100
 
 Leads = tuple[str, ...] | None
 """The caller's name of each channel, if given."""
@@ -144,10 +147,23 @@ class Layout(NamedTuple):
             operation(signal_mv, np.array(values[:1] if len(set(values)) == 1 else values, np.float32), out=signal_mv)
         return signal_mv
 
-    def is_plausible(self) -> bool:
-        """Whether no value of 16 bits is beyond any ECG."""
-        extremes = np.repeat([[INVALID], [-INVALID]], self.n_signals, axis=1)
-        return bool(np.abs(self.signal_mv(extremes)).max() < MAX_MV)
+    def is_plausible(self, low: np.ndarray, high: np.ndarray) -> bool:
+        """Whether leads between these samples, (channel,), are those of an ECG, and none is flat."""
+        low_mv, high_mv = np.sort([self.signal_mv(low), self.signal_mv(high)], axis=0)
+        span_mv = high_mv - low_mv
+        return bool(
+            (span_mv > 0).all()
+            and MIN_SPAN_MV < span_mv.max() < MAX_SPAN_MV
+            and max(-low_mv.min(), high_mv.max()) < MAX_MV
+        )
+
+
+class Plain(NamedTuple):
+    """A plain record: its layout, the file of its samples, and the first values and checksums of its header."""
+
+    layout: Layout
+    signal_path: Path
+    promised: np.ndarray
 
 
 def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Reading | None:
@@ -159,7 +175,7 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
     plain = _plain_layout(header_path, given_rate_hz, unit, leads)
     if plain is None:
         return None
-    layout, signal_path = plain
+    layout, signal_path, promised = plain
     size = _checked_size(signal_path, layout.n_bytes)
     if size > layout.n_bytes:
         raise _too_long(signal_path, size, layout.n_bytes)
@@ -167,7 +183,40 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
     signal_mv = np.ascontiguousarray(layout.signal_mv(raw).T)
     if raw.min() == INVALID:
         signal_mv[raw.T[list(layout.channels)] == INVALID] = np.nan
-    return dict(zip(layout.leads, signal_mv, strict=True)), layout.sampling_rate_hz, layout.notes
+    wrong = _disagree(promised, raw[0], _of_each_channel(np.add, raw))[list(layout.channels)]
+    notes = (
+        *layout.notes,
+        *_damage_notes([lead for lead, is_wrong in zip(layout.leads, wrong, strict=True) if is_wrong]),
+    )
+    return dict(zip(layout.leads, signal_mv, strict=True)), layout.sampling_rate_hz, notes
+
+
+def _of_each_channel(function: np.ufunc, raw: np.ndarray) -> np.ndarray:
+    """The minimum, maximum or sum (as 16 bits) of each channel of (t, channel): long rows are added far faster."""
+    n_samples, n_channels = raw.shape
+    rows = n_samples // ROWS_AT_ONCE * ROWS_AT_ONCE
+    parts = [raw[rows:]]
+    if rows:
+        wide = function.reduce(raw[:rows].reshape(-1, ROWS_AT_ONCE * n_channels), axis=0, dtype=raw.dtype)
+        parts.append(wide.reshape(ROWS_AT_ONCE, n_channels))
+    return function.reduce(np.concatenate(parts), axis=0, dtype=raw.dtype)
+
+
+def _disagree(promised: np.ndarray, first: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Which channels do not have the checksum, or for want of one the first value, of the header, (channel,)."""
+    firsts, checksums = promised.T
+    # Writers that compute no checksum write 0, and a first value of 0 with it.
+    wrong_first = (firsts != 0) & (firsts != first)
+    return np.where(checksums != 0, (sums - checksums) % 65536 != 0, wrong_first)
+
+
+def _damage_notes(leads: Sequence[str]) -> tuple[WarningNote, ...]:
+    """What is to be warned of if these leads do not have the checksum or first value of the header."""
+    if not leads:
+        return ()
+    of = f"lead {leads[0]}" if len(leads) == 1 else f"leads {', '.join(leads)}"
+    sentence = f"The samples of {of} do not match the checksum or first value in the header"
+    return (WarningNote(f"{sentence}, so one of the two was changed; copy the record again.", "checksum"),)
 
 
 def read_alike(
@@ -183,30 +232,34 @@ def read_alike(
     The values are those of `read`, far faster. Left out is every record of which there
     is anything to report: it is damaged, has gaps, or may have a flat lead or an amplitude that no ECG has.
     """
-    of_layout: dict[Layout, list[tuple[int, Path]]] = {}
+    of_layout: dict[Layout, list[tuple[int, Path, np.ndarray]]] = {}
     for row, header in enumerate(headers):
         with suppress(ECGError, OSError):
             plain = _plain_layout(header, given_rate_hz, unit, leads)
-            if plain and plain[1].stat().st_size == plain[0].n_bytes:  # before any memory is taken for its signals
-                of_layout.setdefault(plain[0], []).append((row, plain[1]))
+            # Before any memory is taken for its signals.
+            if plain and plain.signal_path.stat().st_size == plain.layout.n_bytes:
+                of_layout.setdefault(plain.layout, []).append((row, plain.signal_path, plain.promised))
     for layout, files in of_layout.items():
-        if not layout.is_plausible():
-            continue
         raw = np.empty((layout.n_samples, layout.n_signals), dtype="<i2")
         together = np.empty((layout.n_samples, min(at_once, len(files)), layout.n_signals), dtype="<i2")
         # All channels of a time step are moved as one value: several times faster than one by one.
         of_one, of_all = (array.view(f"V{2 * layout.n_signals}")[..., 0] for array in (raw, together))
         rows: list[int] = []
-        for row, path in files:
-            if _read_samples(path, raw):
+        for row, path, promised in files:
+            if _read_samples(path, raw, layout, promised):
                 of_all[:, len(rows)] = of_one
                 rows.append(row)
             if len(rows) == at_once or (rows and path is files[-1][1]):
-                yield rows, layout, layout.signal_mv(together[:, : len(rows)])
+                signal_mv = layout.signal_mv(together[:, : len(rows)])
+                wrong, _ = einthoven_error({lead: signal_mv[:, :, i] for i, lead in enumerate(layout.leads)})
+                if wrong.any():
+                    rows, signal_mv = np.array(rows)[~wrong].tolist(), signal_mv[:, ~wrong]
+                if rows:
+                    yield rows, layout, signal_mv
                 rows = []
 
 
-def _read_samples(path: Path, raw: np.ndarray) -> bool:
+def _read_samples(path: Path, raw: np.ndarray, layout: Layout, promised: np.ndarray) -> bool:
     """Read the samples into `raw`, (t, channel); returns whether there is nothing to report of them."""
     try:
         with open(path, "rb", buffering=0) as file:
@@ -214,13 +267,12 @@ def _read_samples(path: Path, raw: np.ndarray) -> bool:
                 return False
     except OSError:
         return False
-    return bool(raw.min() != INVALID) and not (raw[::100] == raw[0]).all(axis=0).any()
+    low, high, sums = (_of_each_channel(function, raw) for function in (np.minimum, np.maximum, np.add))
+    return bool(low.min() != INVALID and layout.is_plausible(low, high) and not _disagree(promised, raw[0], sums).any())
 
 
-def _plain_layout(
-    header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads
-) -> tuple[Layout, Path] | None:
-    """The layout of a plain record and the file of its samples; None if the header describes anything else."""
+def _plain_layout(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Plain | None:
+    """A plain record by its header; None if the header describes anything else."""
     lines = header_lines(header_path)
     first = RECORD_LINE.fullmatch(lines[0]) if lines else None
     files = {line.split(" ", 1)[0] for line in lines[1:]}
@@ -230,16 +282,16 @@ def _plain_layout(
     n_signals, rate, n_samples = first.group(2, 3, 4)
     if not int(n_samples) and int(n_signals) and signal_path.is_file():  # the length is as long as the file
         n_samples = str(signal_path.stat().st_size // (2 * int(n_signals)))
-    layout = _layout((n_signals, rate, n_samples), tuple(map(_shared, lines[1:])), given_rate_hz, unit, leads)
-    return layout and (layout, signal_path)
-
-
-def _shared(line: str) -> str:
-    """The line of a signal without what only this record has: the file, the first value and the checksum."""
-    words = line.split()
-    if len(words) == 9 and words[5].lstrip("-").isdigit() and words[6].lstrip("-").isdigit():
+    own, promised = [], []
+    for line in lines[1:]:
+        words = line.split()
+        if len(words) != 9 or not (INTEGER.fullmatch(words[5]) and INTEGER.fullmatch(words[6])):
+            return None
+        promised.append((int(words[5]), int(words[6])))
         words[0], words[5], words[6] = "*", "0", "0"
-    return " ".join(words)
+        own.append(" ".join(words))
+    layout = _layout((n_signals, rate, n_samples), tuple(own), given_rate_hz, unit, leads)
+    return layout and Plain(layout, signal_path, np.array(promised))
 
 
 @lru_cache(maxsize=64)
@@ -308,14 +360,38 @@ def _read_segment(
             factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
         _check_files(header_path, record)
         channels = sorted(channel_of.values())
-        record = wfdb.rdrecord(name, channels=channels, smooth_frames=False)
+        record = wfdb.rdrecord(name, channels=channels, smooth_frames=False, physical=False)
     # wfdb returns the channels in ascending order; a channel may have several samples a frame.
-    signals = dict(zip(channels, record.e_p_signal, strict=True))
+    wrong = [
+        lead
+        for lead, channel in channel_of.items()
+        if _is_damaged(lines[channel + 1], record.e_d_signal[channels.index(channel)])
+    ]
+    signals = dict(zip(channels, _in_units_of_the_header(record), strict=True))
     signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in channel_of.items()}
     lengths = {len(signal) for signal in signals_mv.values()}
     if len(lengths) > 1 or lengths == {0}:
         raise ECGError("The leads are empty or have different sampling rates; resample them to one rate first.")
-    return signals_mv, rate_hz * lengths.pop() / record.sig_len, (*notes, *unit_notes(list(factors.values())))
+    notes = (*notes, *unit_notes(list(factors.values())), *_damage_notes(wrong))
+    return signals_mv, rate_hz * lengths.pop() / record.sig_len, notes
+
+
+def _is_damaged(words: list[str], counts: np.ndarray) -> bool:
+    """Whether the samples of a signal do not have the checksum or first value in its line of the header."""
+    if len(words) < 7 or not (INTEGER.fullmatch(words[5]) and INTEGER.fullmatch(words[6])):
+        return False
+    promised = np.array([[int(words[5]), int(words[6])]])
+    return bool(_disagree(promised, counts[:1], np.array([counts.sum(dtype=np.int64)]))[0])
+
+
+def _in_units_of_the_header(record: "wfdb.Record") -> list[np.ndarray]:
+    """The signals, NaN where a sample is marked as missing: by the lowest integer, or by -32768 in longer formats."""
+    counts = record.e_d_signal
+    signals = record.dac(expanded=True)
+    return [
+        np.where(np.isnan(without_marks(of_channel)), np.nan, signal)
+        for of_channel, signal in zip(counts, signals, strict=True)
+    ]
 
 
 @contextmanager
