@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from types import FunctionType
 
 import edfio
 import numpy as np
@@ -11,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from scipy.io import savemat
 
 import written_ecgs as write
+from lamae_toolkit.ecg.io.formats import delimited
 from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError, LeadWarning
@@ -432,3 +434,51 @@ def test_matlab_file_that_unpacks_to_far_more_is_refused(tmp_path):
     savemat(tmp_path / "x.mat", {"val": np.zeros((12, 600_000))}, do_compression=True)
     assert (tmp_path / "x.mat").stat().st_size < 100_000
     assert "unpacks to more than 50 MB" in refusal(tmp_path / "x.mat", **GIVEN)
+
+
+# ---- What is not read is named, with the way out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89HDF\r\n\x1a\n\0\0", "This is HDF5, .*; for CODE-15 run lamae prepare code15, otherwise save .* as .npz"),
+        (b"MATLAB 7.3 MAT-file, Platform: GLNXA64", "version 7.3; save it again with save"),
+        (
+            b"%PDF-1.4 \n",
+            "a PDF, which shows an ECG on paper without its samples; export the ECG from the device as DI",
+        ),
+        (b"\x89PNG\r\n\x1a\n", "This is a picture, .* without its samples; export"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "This is a picture"),
+        (b"ALIVE\0\0\0\x03\0\0\0", r"AliveCor Kardia \(\.atc\), which is not read; convert it to EDF or CSV first"),
+        (b'<?xml version="1.0"?>\n<CardiologyXML><a/></CardiologyXML>', "GE CardioSoft, .*; export the ECG as DICOM"),
+        (b'<examdescript xmlns="http://www.schiller.ch">', "Schiller, which is not read; export the ECG as DICOM, SCP"),
+        (b"PK\x03\x04" + bytes(26) + b"ecg.csv", "an archive of several files; unpack it"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x", "x.csv", "x.mat", "x.dat"])
+def test_format_that_is_not_read_is_named_with_the_way_out(tmp_path, content, message, name):
+    path = saved(tmp_path, name, content)
+    assert re.search(message, refusal(path))
+    with pytest.raises(ECGError, match="The folder holds no ECG"):
+        find_ecgs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            IndexError("x"),
+            "The reader of CSV failed .IndexError in line .* of test_cases_formats.py.*fault of lamae_tool",
+        ),
+        (ValueError("x"), "The file is damaged or is not CSV .ValueError.; copy or export it again"),
+    ],
+)
+def test_fault_of_the_reader_is_not_blamed_on_the_file(tmp_path, monkeypatch, fault, message):
+    def reader(*_arguments):
+        raise fault
+
+    monkeypatch.setattr(
+        delimited, "read", FunctionType(reader.__code__, vars(delimited), "read", None, reader.__closure__)
+    )
+    assert re.search(message, refusal(saved(tmp_path, "x.csv", header(TWO) + rows(TWO))))

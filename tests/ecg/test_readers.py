@@ -337,7 +337,7 @@ def test_wfdb_header_with_too_many_samples_allocates_no_memory(tmp_path):
         ({"gain": "/mV"}, "damaged|no gain"),
         ({"gain": "0.2/mV"}, "reaches .* mV, which no ECG does; check the unit and the gain"),
         ({"gain": "1e400/mV"}, "no gain|damaged|flat"),
-        ({"fmt": "17"}, "damaged or is not WFDB"),
+        ({"fmt": "17"}, "in the format 17, which WFDB does not have"),
         ({"adc": np.full((1000, 12), -32768, np.int16)}, "No lead can be used"),
         ({"adc": np.full((1000, 12), 7, np.int16)}, "No lead can be used"),
         ({"adc": np.full((1, 12), 7, np.int16)}, "No lead can be used"),

@@ -5,10 +5,14 @@ or case. What neither the file nor the caller gives (rate, unit, lead names) is 
 `ECGError` of one sentence.
 """
 
+import struct
+import traceback
 import warnings
+import zlib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 import numpy as np
 
@@ -16,6 +20,7 @@ from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.channels import usable_leads
 from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
+from lamae_toolkit.ecg.io.formats.unread import WAYS_OUT
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, WarningNote
 
@@ -93,8 +98,7 @@ def read_ecg(
         except ModuleNotFoundError as error:
             raise missing_extra(f"{path.name}: This {kind} file", error) from error
         except Exception as error:  # the libraries behind the formats raise nearly every type on a damaged file
-            problem = f"The file is damaged or is not {kind} ({type(error).__name__}); copy or export it again."
-            raise ECGError(problem) from error
+            raise _unexpected(error, kind) from error
         lengths = sorted({len(signal_mv) for signal_mv in signals_mv.values()})
         if len(lengths) > 1:
             raise ECGError(f"Its leads have {lengths[0]} to {lengths[-1]} samples, not one length; export it again.")
@@ -109,6 +113,22 @@ def read_ecg(
         if isinstance(note, WarningNote):
             warnings.warn(f"{path.name}: {note}", LeadWarning, stacklevel=2)
     return recording
+
+
+OF_DAMAGE = (ValueError, ArithmeticError, EOFError, OSError, MemoryError, struct.error, zlib.error, ExpatError)
+"""What our own readers raise where the text or the numbers of a file cannot be understood."""
+
+
+def _unexpected(error: Exception, kind: str) -> ECGError:
+    """The error of a reader that did not expect this file. Only a fault of the file is called so."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    if frame.f_globals.get("__name__", "").startswith("lamae_toolkit.") and not isinstance(error, OF_DAMAGE):
+        where = f"{type(error).__name__} in line {line} of {Path(frame.f_code.co_filename).name}"
+        return ECGError(
+            f"The reader of {kind} failed ({where}), which is a fault of lamae_toolkit; please report this sentence.",
+            "fault of the toolkit",
+        )
+    return ECGError(f"The file is damaged or is not {kind} ({type(error).__name__}); copy or export it again.")
 
 
 def find_ecgs(folder: str | Path) -> list[Path]:
@@ -134,7 +154,7 @@ def find_ecgs(folder: str | Path) -> list[Path]:
 
 def _is_known(path: Path) -> bool:
     try:
-        return kind_of_content(path) not in (None, "XML")
+        return kind_of_content(path) in READERS
     except ECGError:  # XML that declares entities before its root element
         return False
     except OSError:  # it may be an ECG, and `read_ecg` reports what is wrong
@@ -168,6 +188,8 @@ def _kind_of(path: Path) -> tuple[str, Path]:
         except OSError as error:
             problem = f"The file cannot be opened ({error.strerror}); check that you may read it."
             raise ECGError(problem) from error
+    if kind in WAYS_OUT:
+        raise ECGError(WAYS_OUT[kind], "format not read")
     if kind == "XML":
         raise ECGError(f"This is XML, but of no ECG that can be read; give {KINDS}.")
     if kind is None:

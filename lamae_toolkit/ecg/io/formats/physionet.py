@@ -423,6 +423,10 @@ def _check_files(header_path: Path, record: Any) -> None:
         of_file = [channel for channel in range(record.n_sig) if record.file_name[channel] == name]
         samples_per_frame = sum(record.samps_per_frame[channel] or 1 for channel in of_file)
         kind, offset = record.fmt[of_file[0]], record.byte_offset[of_file[0]] or 0
+        if kind not in BYTES_PER_SAMPLE:
+            raise ECGError(
+                f"Its signal file {name} is in the format {kind[:9]}, which WFDB does not have; copy it again."
+            )
         n_bytes = BYTES_PER_SAMPLE[kind] * samples_per_frame * (record.sig_len or 1)
         # Rounded first, as 4/3 byte is not exact in floating point.
         promised = offset + math.ceil(round(n_bytes, 3))

@@ -24,11 +24,10 @@ def parse(path: Path) -> Element:
     content = path.read_bytes().lstrip()
     try:
         return _tree(content, None)
-    except expat.ExpatError as error:
-        try:
-            return _tree(content, _encoding_of(content))
-        except expat.ExpatError:
-            raise error from None
+    except ECGError:
+        raise
+    except (expat.ExpatError, LookupError, ValueError):  # LookupError: Python does not know the encoding
+        return _tree(content, _encoding_of(content))
 
 
 def _encoding_of(content: bytes) -> str:

@@ -8,6 +8,7 @@ from lamae_toolkit.ecg.io.formats.apple_watch import is_watch
 from lamae_toolkit.ecg.io.formats.delimited import head_of
 from lamae_toolkit.ecg.io.formats.matlab import is_version_4
 from lamae_toolkit.ecg.io.formats.safe_xml import root_tag
+from lamae_toolkit.ecg.io.formats.unread import XML_ROOTS, unread_kind
 from lamae_toolkit.ecg.leads import lead_name
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import decoded
@@ -34,7 +35,7 @@ XML_KINDS = {
 
 
 def kind_of_content(path: Path) -> str | None:
-    """The kind of a file by its content, "XML" if it is XML but not of an ECG, None if it is unknown."""
+    """The kind of a file by its content: one that is read, one of `WAYS_OUT`, "XML" for any other XML, or None."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         if head[128:132] == b"DICM" or WITHOUT_PREAMBLE.match(head):
@@ -50,6 +51,8 @@ def kind_of_content(path: Path) -> str | None:
             return "MATLAB"
         if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(XML_STARTS):
             return _xml_kind(head, file)
+        if kind := unread_kind(head):
+            return kind
         if head.startswith((b"#", b"\xff\xfe", b"\xfe\xff")):  # comments before a table, or two bytes a letter
             head += file.read(TEXT_HEAD_BYTES)
     return _text_kind(head)
@@ -57,7 +60,8 @@ def kind_of_content(path: Path) -> str | None:
 
 def _xml_kind(head: bytes, file: BinaryIO) -> str:
     # The root element may come later than the part that was read.
-    return XML_KINDS.get(root_tag(head) or root_tag(head + file.read(XML_HEAD_BYTES)), "XML")
+    root = root_tag(head) or root_tag(head + file.read(XML_HEAD_BYTES))
+    return XML_KINDS.get(root) or XML_ROOTS.get(root.rpartition("}")[2], "XML")
 
 
 def _text_kind(head: bytes) -> str | None:
