@@ -12,6 +12,9 @@ from lamae_toolkit.errors import ECGError
 DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
 """The shipped weights that `explain`, `embed` and `app` use unless another checkpoint is given."""
 
+DEFAULT_TWIN = "lamae-mini-ptbxl-independent"
+"""The shipped weights with independent leads."""
+
 WORKERS = os.cpu_count() or 1
 
 
@@ -234,6 +237,32 @@ def stores(sub: CommandParser) -> None:
     sub.option("--store", str, text, None, action="append", metavar="NAME")
 
 
+def transfer(sub: CommandParser) -> None:
+    """Score probes that learned from PTB-XL on nine other sets and LUDB, without retraining them.
+
+    lamae research transfer --stores runs/stores --out runs/transfer
+    """
+    _add_stores(sub)
+    sub.option("--out", Path, "folder for the results")
+    _add_checkpoint(sub)
+    text = "the same model with independent leads: a folder, or the name of weights that come with the toolkit"
+    sub.option("--twin", _checkpoint, text, DEFAULT_TWIN, metavar="DIR")
+    sub.add_argument("--millivolts-only", action="store_true", help="learn from PTB-XL's ECGs in mV alone")
+    sub.option("--seed", int, "random seed", 0)
+    _add_bootstrap(sub)
+
+
+def subgroups(sub: CommandParser) -> None:
+    """Score weights by sex, age and device of PTB-XL's patients, and write the scores into their model card.
+
+    lamae research subgroups --stores runs/stores --checkpoint runs/weights/shipped
+    """
+    _add_stores(sub)
+    _add_checkpoint(sub)
+    sub.option("--seed", int, "random seed", 0)
+    _add_bootstrap(sub)
+
+
 def textbook(sub: CommandParser) -> None:
     """Compare the leads that predictions rest on with the textbook, statement by statement of PTB-XL.
 
@@ -262,6 +291,8 @@ RESEARCH = {
     "audit": Command(audit, "research.audit_command"),
     "shipped-weights": Command(shipped_weights, "research.shipped_weights_command"),
     "stores": Command(stores, "research.stores_command"),
+    "transfer": Command(transfer, "research.transfer_command"),
+    "subgroups": Command(subgroups, "research.subgroups_command"),
     "textbook": Command(textbook, "research.textbook_command"),
 }
 
@@ -272,6 +303,10 @@ def _add_source(sub: CommandParser) -> None:
 
 def _add_store(sub: CommandParser) -> None:
     sub.option("--store", Path, "folder of the store")
+
+
+def _add_stores(sub: CommandParser) -> None:
+    sub.option("--stores", Path, "the folder that `lamae research stores` made")
 
 
 def _add_checkpoint(sub: CommandParser) -> None:

@@ -14,9 +14,12 @@ from lamae_toolkit.experiments.comparison.plans import PLANS
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
 from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
-from lamae_toolkit.experiments.shipped_weights import train_small
+from lamae_toolkit.experiments.shipped_weights import score_subgroups, train_small
 from lamae_toolkit.experiments.textbook import textbook_table
+from lamae_toolkit.experiments.transfer.report import transfer_tables
+from lamae_toolkit.experiments.transfer.run import transfer
 from lamae_toolkit.experiments.transfer.stores import research_stores
+from lamae_toolkit.experiments.transfer.subgroups import subgroup_table
 
 OTHER_COHORT = 1000
 """The first cohort seed for given checkpoints, which may have been trained on the default cohort."""
@@ -107,6 +110,29 @@ def shipped_weights_command(arguments: argparse.Namespace) -> None:
 def stores_command(arguments: argparse.Namespace) -> None:
     for name, store in research_stores(arguments.data_folder, arguments.out, tuple(arguments.store or ())).items():
         print(f"{name:10} {len(store):5} ECGs of {store.index.patient_id.nunique():5} patients in {store.folder}")
+
+
+def transfer_command(arguments: argparse.Namespace) -> None:
+    results = transfer(
+        arguments.stores,
+        arguments.out,
+        arguments.checkpoint,
+        arguments.twin,
+        command=arguments.command_line,
+        millivolts_only=arguments.millivolts_only,
+        n_bootstrap=arguments.n_bootstrap,
+        seed=arguments.seed,
+    )
+    print("\n\n".join(transfer_tables(results)))
+    print(f"\nResults in {arguments.out / RESULTS_FILE}.")
+
+
+def subgroups_command(arguments: argparse.Namespace) -> None:
+    results = score_subgroups(
+        arguments.checkpoint, arguments.stores, n_bootstrap=arguments.n_bootstrap, seed=arguments.seed
+    )
+    print(subgroup_table(results))
+    print(f"Scores and model card are in {arguments.checkpoint}.")
 
 
 def textbook_command(arguments: argparse.Namespace) -> None:

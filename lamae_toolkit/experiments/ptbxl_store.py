@@ -54,7 +54,7 @@ def ptbxl_store(
         for file, about in zip(listed.ecgs.file, listed.ecgs.drop(columns="file").to_dict("records"), strict=True):
             original = read_ecg(root / file)
             recording = resample(filtered(original), RATE_HZ)
-            yield _record(recording if more is None else _standardized(recording), about, quality_columns(original))
+            yield _record(recording if more is None else standardized(recording), about, quality_columns(original))
         if more is None:
             return
         superclass_of = superclass_by_statement(root / TABLES[1])
@@ -79,9 +79,11 @@ def _record(recording: Recording, about: dict, flags: dict[str, str]) -> Record:
     return Record(recording, extra=tuple(extra.items()), **about)
 
 
-def _standardized(recording: Recording) -> Recording:
+def standardized(recording: Recording) -> Recording:
+    """The same ECG with mean 0 and standard deviation 1 in each lead; a flat lead is 0."""
     mean = recording.signal_mv.mean(axis=1, keepdims=True)
     deviation = recording.signal_mv.std(axis=1, keepdims=True)
+    deviation[deviation == 0] = 1
     return Recording((recording.signal_mv - mean) / deviation, recording.sampling_rate_hz, recording.leads)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from huggingface_hub import ModelCard
 
+from lamae_toolkit import __version__
 from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.labels import frequent_codes, labels_of
@@ -29,6 +30,7 @@ from lamae_toolkit.evaluation.evaluate import Split, score_probe
 from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, REPRESENTATIONS, features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc, macro_difference, patient_bootstrap
 from lamae_toolkit.experiments.demo import METRICS_FILE
+from lamae_toolkit.experiments.transfer.subgroups import subgroup_scores, subgroup_table
 from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.model.baselines import COMPARED_MODELS
 from lamae_toolkit.model.lamae import LAMAE
@@ -76,7 +78,7 @@ prediction is a sum over leads (`lt.lead_terms`). They learned from folds 1 to 7
 95 % intervals over patients, by these probes: superclasses {superclasses}, ICD-10 codes {icd10}. With the summary of
 the latents among the features, which is no sum over leads, {superclasses_more} and {icd10_more}: above by
 {superclasses_difference} and {icd10_difference}, paired over the same patients. So few ECGs give wide intervals; the
-comparison in the repository rests on all eight other folds.
+comparison in the repository rests on all eight other folds.{subgroups}
 **Limits.** Recordings of 1989 to 1996 with devices of one maker, 100 Hz, ECGs of 10 s, shapes in units of each lead's
 standard deviation. Its probabilities are not calibrated for other patients. The softmax of the lead pooling is the
 share of each lead in the heart token, on which these probes do not rest.
@@ -84,6 +86,16 @@ share of each lead in the heart token, on which these probes do not rest.
 **Attribution.** PTB-XL, a large publicly available electrocardiography dataset (Wagner et al., Sci Data 7:154, 2020,
 doi 10.1038/s41597-020-0495-6; PhysioNet), CC BY 4.0. The signals were band-passed from 0.5 to 40 Hz, resampled to 100
 Hz, scaled, and used for training; no recording is contained in these weights.
+"""
+
+SUBGROUP_CARD = """
+
+**Scores by sex, age and device** of these weights, which are of version {version}: AUROC on the superclasses with 95 %
+intervals over the group's patients, on {ecgs} ECGs of {patients} patients of folds 1 to 8. Each was scored by a probe
+on the leads that had not seen the patient; pretraining has seen these ECGs, without labels. The groups differ in more
+than their name: the devices were used in different years and at different sites.
+
+{table}
 """
 
 
@@ -116,6 +128,7 @@ def train_small(
     simulated = int((cohort.index.patient_id >= 1_000_000).sum())
     pretrained_on = {"ptbxl": len(cohort) - simulated, "simulated": simulated}
     metrics |= {"train": asdict(train), "model_name": model_name, "machine": machine(), "pretrained_on": pretrained_on}
+    metrics["version"] = __version__
     write_json(out / CHECKPOINT / METRICS_FILE, metrics)
     _ship(out, model, metrics)
     return metrics
@@ -201,8 +214,23 @@ def _card(model: LAMAE, metrics: dict) -> ModelCard:
         icd10_difference=interval["codes, per_lead minus leads"],
         test_ecgs=metrics["test_ecgs"],
         test_patients=metrics["test_patients"],
+        subgroups=_subgroup_card(metrics),
     )
     return ModelCard(card)
+
+
+def _subgroup_card(metrics: dict) -> str:
+    """The part of the card on groups of patients; empty until `score_subgroups` has scored them."""
+    if "subgroups" not in metrics:
+        return ""
+    results = metrics["subgroups"]
+    every = results["groups"][0]
+    return SUBGROUP_CARD.format(
+        version=metrics.get("version", "0.1"),
+        ecgs=every["ecgs"],
+        patients=every["patients"],
+        table=subgroup_table(results),
+    )
 
 
 def _ship(out: Path, model: LAMAE, metrics: dict) -> None:
@@ -226,6 +254,22 @@ def fit_shipped_probes(folder: Path | str, ptbxl: Store, *, progress: bool = Tru
     write_json(folder / METRICS_FILE, metrics)
     _card(model, metrics).save(folder / "README.md")
     return metrics
+
+
+def score_subgroups(
+    folder: Path | str, stores: Path | str, *, n_bootstrap: int = 1000, seed: int = 0, progress: bool = True
+) -> dict:
+    """Score weights that `train_small` shipped by sex, age and device, and write the scores and the model card.
+
+    folder: of the weights; nothing of the model or its probes changes. stores: the folder that `research_stores` wrote.
+    """
+    folder = Path(folder)
+    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    model = COMPARED_MODELS[metrics["model_name"]].from_pretrained(folder)
+    metrics["subgroups"] = subgroup_scores(model, stores, n_bootstrap=n_bootstrap, seed=seed, progress=progress)
+    write_json(folder / METRICS_FILE, metrics)
+    _card(model, metrics).save(folder / "README.md")
+    return metrics["subgroups"]
 
 
 def main() -> None:

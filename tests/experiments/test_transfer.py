@@ -1,225 +1,320 @@
-"""The stores of the studies on amplitude and transfer, from a small made-up folder of the same layout."""
+"""Transfer to other sets: what published labels mean, AUROC within sets, and probes from stores to tables."""
 
-import shutil
-from pathlib import Path
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
-import wfdb
+from scipy.signal import find_peaks
 
-from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.quality import FLAG_COLUMNS
+from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
+from lamae_toolkit.data.store import Record, pack
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.experiments.transfer import stores
-from lamae_toolkit.experiments.transfer.stores import FIRST_PATIENT, research_stores
-
-PACK = [  # source, record, window, valid samples, labels, age, sex, patient
-    ("CODE-15", "7", 0, 734, "Chagas:True", "50", "F", ""),
-    ("CPSC2018", "A1", 0, 1000, "Dx:AF", "61", "M", ""),
-    ("CPSC2018", "A1", 1, 1000, "Dx:AF", "61", "M", ""),
-    ("PTB", "S1", 0, 1000, "Dx:164865005", "63", "M", ""),
-    ("PTB", "S2", 0, 1000, "Dx:164865005", "63", "M", ""),
-    ("PTB", "s3_re", 0, 1000, "", "", "", "patient9"),
-    ("Georgia", "E1", 0, 1000, "folder:sinus_rhythm", "NaN", "", ""),
-    ("PTB-XL", "00902", 0, 1000, "SCP:{'LVH': 80.0}", "73.0", "F", "21"),
-]
-
-
-def signal_uv(seed: int, n_samples: int = 1000, rate_hz: float = 100) -> np.ndarray:
-    """Twelve leads of a slow rhythm with noise and baseline wander, in microvolts."""
-    t, rng = np.arange(n_samples) / rate_hz, np.random.default_rng(seed)
-    beats = rng.uniform(300, 900, (len(LEADS), 1)) * np.exp(-(((t % 0.8) - 0.3) ** 2) / 5e-4)
-    wander = 2000 * np.sin(2 * np.pi * 0.1 * t)
-    return (beats + wander + rng.normal(0, 20, (len(LEADS), n_samples))).astype(np.int16)
+from lamae_toolkit.evaluation.metrics import auroc, patient_bootstrap
+from lamae_toolkit.experiments import shipped_weights
+from lamae_toolkit.experiments.transfer import cohorts, predict, run, subgroups
+from lamae_toolkit.experiments.transfer import labels as label_table
+from lamae_toolkit.experiments.transfer.labels import FINDINGS, UNKNOWN, finding_labels, reviewed_labels, split_labels
+from lamae_toolkit.experiments.transfer.report import transfer_tables
+from lamae_toolkit.experiments.transfer.scores import bootstrap_within, by_record, stratified_auroc
+from lamae_toolkit.files import write_json
+from lamae_toolkit.model.baselines import IndependentMAE
+from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.simulate.conditions import sample_patient
+from lamae_toolkit.simulate.simulator import simulate_ecg
+from small_models import SMALL
 
 
-def write_record(path: Path, signal: np.ndarray, rate_hz: int, names: tuple[str, ...] = LEADS, gain: int = 1000):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wfdb.wrsamp(
-        path.name,
-        fs=rate_hz,
-        units=["mV"] * len(names),
-        sig_name=list(names),
-        d_signal=signal.T.astype(np.int64),
-        fmt=["16"] * len(names),
-        adc_gain=[gain] * len(names),
-        baseline=[0] * len(names),
-        write_dir=str(path.parent),
-    )
+def findings_of(published: str, source: str) -> dict[str, int]:
+    """The findings that are positive (1) or left open (UNKNOWN)."""
+    found = dict(zip(FINDINGS, finding_labels([(published, source)])[0].tolist(), strict=True))
+    return {name: value for name, value in found.items() if value}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """A pack of eight windows, two records of PTB-XL, three z-scored ones, and two of LUDB."""
-    root = tmp_path_factory.mktemp("data")
-    columns = [np.array(column) for column in zip(*PACK, strict=True)]
-    names = ("source", "record", "window", "n_valid", "labels", "age", "sex", "patient")
-    signals = np.stack([signal_uv(row) for row in range(len(PACK))])
-    for row, n_valid in enumerate(columns[3]):
-        signals[row, :, n_valid:] = 0
-    (root / "nine_sets").mkdir()
-    np.savez(
-        root / stores.PACK,
-        x=signals,
-        leads=np.array(LEADS),
-        fs=np.int64(100),
-        unit=np.array("microvolt"),
-        **dict(zip(names, columns, strict=True)),
-    )
-    everything = pd.DataFrame(
-        {
-            "ecg_id": [1, 2, 900, 901, 902],
-            "patient_id": [11.0, 12.0, 11.0, 20.0, 21.0],
-            "age": [40.0, 300.0, 41.0, 66.0, 73.0],
-            "sex": [0, 1, 0, 0, 1],
-            "scp_codes": ["{'NORM': 100.0}", "{'AFIB': 0.0}", "{'NORM': 80.0}", "{'IMI': 50.0}", "{'LVH': 80.0}"],
-            "infarction_stadium1": "",
-            "strat_fold": [3, 9, 3, 4, 5],
-            "filename_lr": [f"records100/{number}_lr" for number in range(5)],
-            "filename_hr": [f"records500/{number}_hr" for number in range(5)],
-        }
-    )
-    (root / stores.PTBXL).mkdir()
-    everything.to_csv(root / stores.METADATA, index=False)
-    everything[:2].to_csv(root / stores.PTBXL / "ptbxl_database.csv", index=False)
-    statements = {"NORM": "NORM", "IMI": "MI", "LVH": "HYP", "AFIB": ""}
-    pd.DataFrame(
-        {"diagnostic": [float(bool(name)) for name in statements.values()], "diagnostic_class": statements.values()},
-        index=list(statements),
-    ).to_csv(root / stores.PTBXL / "scp_statements.csv")
-    for row, name in enumerate(everything.filename_lr[:2]):
-        write_record(root / stores.PTBXL / name, signal_uv(20 + row), 100)
-    zscored = np.stack([signal_uv(30 + row) / 1000 for row in range(4)]).astype(np.float16)
-    # 902 is in the pack and 2 among the original records, both in millivolts.
-    np.savez(root / stores.ZSCORED, x=zscored, ecg_id=np.array([900, 901, 902, 2]))
-    for number in (1, 2):
-        names = tuple(name.lower() for name in LEADS)
-        write_record(root / stores.LUDB / "data" / str(number), signal_uv(40 + number, 5000, 500), 500, names)
-    (root / stores.LUDB / "ludb.csv").write_text(
-        'ID,Sex,Age,Rhythms,Conduction abnormalities\n1,"F\n","51\n",Sinus rhythm,\n'
-        '2,"M\n",>89,Atrial fibrillation,"Left anterior hemiblock\nI degree av block"\n',
-        encoding="utf-8",
-    )
-    return root
+@pytest.mark.parametrize(
+    ("published", "source", "expected"),
+    [
+        ("Dx:164889003,59118001", "Georgia", {"AFIB": 1, "RBBB": 1}),
+        ("Dx:AF", "CPSC2018", {"AFIB": 1}),
+        ("Dx:164890007", "Ningbo", {"AFIB": UNKNOWN}),  # flutter
+        ("Dx:713426002", "Georgia", {"RBBB": UNKNOWN}),  # incomplete
+        ("Dx:426783006", "Georgia", {"NORM": 1}),
+        ("Dx:426783006,164934002", "Georgia", {"STT": 1}),  # sinus rhythm, but an abnormal T wave
+        ("Dx:426177001", "Ningbo", {"NORM": UNKNOWN}),  # sinus bradycardia alone
+        ("Dx:STD", "CPSC2018", {"STD": 1, "STT": 1}),
+        ("Dx:428750005", "CPSC2018-Extra", {"STD": UNKNOWN, "STT": 1}),
+        ("AHA:1", "SPH", {"NORM": 1}),
+        ("AHA:22;23", "SPH", {"NORM": UNKNOWN}),
+        ("SCP:{'NORM': 100.0, 'PAC': 0.0, 'SR': 0.0}", "PTB-XL", {"NORM": 1, "PAC": 1}),
+        ("SCP:{'LPR': 0.0}", "PTB-XL", {"1AVB": 1}),
+        ("SCP:{'SR': 0.0}", "PTB-XL", {}),
+        ("Sinus rhythm\nElectric axis of the heart: normal", "LUDB", {"NORM": 1}),
+        ("Sinus rhythm\nElectric axis of the heart: normal\nLeft ventricular hypertrophy", "LUDB", {}),
+        (
+            "Sinus rhythm\nI degree av block \nIncomplete right bundle branch block",
+            "LUDB",
+            {"1AVB": 1, "RBBB": UNKNOWN},
+        ),
+        (
+            "Atrial extrasystole, type: single pac\nVentricular extrasystole, type: couplet",
+            "LUDB",
+            {"PAC": 1, "PVC": 1},
+        ),
+    ],
+)
+def test_published_labels_become_findings(published, source, expected):
+    assert findings_of(published, source) == expected
 
 
-@pytest.fixture(scope="module")
-def packed(data, tmp_path_factory) -> dict[str, Store]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores, "RECORDS", range(1, 3))
-        return research_stores(data, tmp_path_factory.mktemp("stores"), progress=False)
+def test_ecgs_without_a_statement_are_neither_positive_nor_negative():
+    everything = dict.fromkeys(FINDINGS, UNKNOWN)
+    assert findings_of("", "PTB") == findings_of("AHA:", "SPH") == findings_of("Chagas:True", "CODE-15") == everything
+    # One class is known of these records, and nothing else.
+    one_class = findings_of("folder:atrial_fibrillation", "Georgia")
+    assert one_class == everything | {"AFIB": 1, "NORM": 0} or one_class == {
+        name: UNKNOWN for name in FINDINGS if name not in ("AFIB", "NORM")
+    } | {"AFIB": 1}
+    assert findings_of("folder:sinus_rhythm", "Georgia") == {"NORM": 1}
 
 
-def test_nine_sets_keep_millivolts_labels_and_patients(packed):
-    store = packed["nine"]
-    index = store.index
-    assert index.source.tolist() == [row[0] for row in PACK[:-1]]  # PTB-XL's records are in ptbxl_mv
-    assert index.labels.tolist() == [row[4] for row in PACK[:-1]]
-    assert index.n_valid.tolist() == [734, *[1000] * 6]
-    assert index.record.tolist() == ["7", "A1", "A1", "S1", "S2", "s3_re", "E1"]
-    patients = index.patient_id.tolist()
-    assert patients[1] == patients[2] and patients[3] == patients[4]  # two windows; two records of equal age and sex
-    assert len(set(patients)) == 5
-    assert all(np.array(patients) // 1_000_000 == [FIRST_PATIENT[name] // 1_000_000 for name in index.source])
-    assert index.age_years[:3].tolist() == [50, 61, 61] and np.isnan(index.age_years[5:]).all()
-    assert index.amplitude_known.all() and not index.labelled.any() and not index.held_out.any()
-    signal_mv = store.batch(range(len(store))).signal_mv.numpy()
-    assert (signal_mv[0, :, 734:] == 0).all() and (signal_mv[0, :, :734].std(axis=1) > 0.05).all()
-    raw_mv = signal_uv(1) / 1000
-    inner = slice(200, 800)
-    assert np.abs(raw_mv[0]).max() > 2 > 1.5 > np.abs(signal_mv[1, 0, inner]).max()  # the wander is gone, QRS is not
-    without_wander = raw_mv[0] - 2 * np.sin(0.2 * np.pi * np.arange(1000) / 100)
-    assert np.ptp(signal_mv[1, 0, inner]) == pytest.approx(np.ptp(without_wander[inner]), rel=0.2)
-    assert index.peak_mv[1] == pytest.approx(np.abs(signal_mv[1]).max(), abs=1e-3)
-    assert index.flag_flat[0] == "" and set(FLAG_COLUMNS) <= set(index)  # padding is not a flat lead
+def test_every_row_of_the_table_is_reviewed_and_names_findings():
+    table = reviewed_labels()
+    assert {system for system, _ in table} == {*label_table.SYSTEMS.values(), "CPSC", "LUDB"}
+    positive = set().union(*(row.positive for row in table.values()))
+    assert positive == set(FINDINGS) - {"NORM"}
+    for system in ("SCP", "SNOMED", "CPSC", "AHA", "LUDB", "Georgia folder"):
+        assert any(row.normal == "yes" for (own, _), row in table.items() if own == system)
+    assert not any(row.positive & row.unsure for row in table.values())
 
 
-def test_ptbxl_in_millivolts_has_its_labels_and_held_out_folds(packed):
-    index = packed["ptbxl_mv"].index
-    assert index.study_id.tolist() == [1, 2, 902] and index.patient_id.tolist() == [11, 12, 21]
-    assert index.fold.tolist() == [3, 9, 5] and index.held_out.tolist() == [False, True, False]
-    assert [list(names) for names in index.superclasses] == [["NORM"], [], ["HYP"]]
-    assert [list(names) for names in index.statements] == [["NORM"], ["AFIB"], ["LVH"]]
-    assert [list(codes) for codes in index.codes] == [[], ["I48.91"], ["I51.7"]]
-    assert index.age_years.tolist() == [40, 90, 73] and index.amplitude_known.all() and index.labelled.all()
-    assert index.labels.tolist()[::2] == ["SCP:{'NORM': 100.0}", "SCP:{'LVH': 80.0}"]
+def test_scp_statements_agree_with_the_map_to_icd10():
+    from lamae_toolkit.icd10 import scp_to_icd10
+
+    codes = {
+        "AFIB": {"I48.91"},
+        "LBBB": {"I44.7"},
+        "RBBB": {"I45.10"},
+        "1AVB": {"I44.0"},
+        "PAC": {"I49.1"},
+        "PVC": {"I49.3"},
+    }
+    for finding, expected in codes.items():
+        statements = [
+            label for (system, label), row in reviewed_labels().items() if system == "SCP" and finding in row.positive
+        ]
+        assert {scp_to_icd10(name) for name in statements} == expected
 
 
-def test_zscored_records_have_no_copy_in_millivolts_and_are_marked(packed):
-    index = packed["ptbxl_z"].index
-    assert index.study_id.tolist() == [900, 901] and not index.amplitude_known.any()
-    assert index.patient_id[0] == packed["ptbxl_mv"].index.patient_id[0]  # one patient, in both stores in one fold
-    assert index.fold.tolist() == [3, 4] and [list(names) for names in index.superclasses] == [["NORM"], ["MI"]]
-    signal = packed["ptbxl_z"].batch([0]).signal_mv.numpy()[0]
-    np.testing.assert_allclose(signal, (signal_uv(30) / 1000).astype(np.float16), atol=6e-4)
-
-
-def test_ludb_has_its_wording_and_an_age_above_89(packed):
-    store = packed["ludb"]
-    assert store.index.labels.tolist() == [
-        "Sinus rhythm",
-        "Atrial fibrillation\nLeft anterior hemiblock\nI degree av block",
-    ]
-    assert store.index.age_years.tolist() == [51, 90] and store.index.sex.tolist() == ["F", "M"]
-    assert store.recording(0).leads == LEADS and store.index.patient_id.is_unique
-
-
-def test_stores_share_no_study_number_and_only_ptbxls_patients(packed):
-    studies = pd.concat([store.index.study_id for store in packed.values()])
-    assert studies.is_unique
-    columns = [set(store.index.columns) for store in packed.values()]
-    assert all(names == columns[0] for names in columns)
-
-
-def test_unknown_store_and_damaged_pack_are_refused(data, tmp_path):
-    with pytest.raises(ECGError, match="There is no store 'ten'; choose from nine, ludb"):
-        research_stores(data, tmp_path / "out", ("ten",), progress=False)
-    other = tmp_path / "data"
-    shutil.copytree(data, other)
-    with np.load(data / stores.PACK) as pack:
-        arrays = dict(pack)
-    np.savez(other / stores.PACK, **arrays | {"unit": np.array("millivolt")})
-    with pytest.raises(ECGError, match="is not in microvolts at 100 Hz"):
-        research_stores(other, tmp_path / "out", ("nine",), progress=False)
-    np.savez(other / stores.PACK, **arrays | {"source": np.array(["XYZ"] * len(PACK))})
-    with pytest.raises(ECGError, match="unknown set 'XYZ'"):
-        research_stores(other, tmp_path / "out", ("nine",), progress=False)
-    (other / stores.PACK).write_text("damaged")
-    with pytest.raises(ECGError, match="is absent or no pack of ECGs"):
-        research_stores(other, tmp_path / "out", ("nine",), progress=False)
-    (other / stores.LUDB / "ludb.csv").unlink()
-    with pytest.raises(ECGError, match=r"ludb\.csv is absent or damaged \(FileNotFoundError\)"):
-        research_stores(other, tmp_path / "out", ("ludb",), progress=False)
-    assert not (tmp_path / "out" / "nine").exists()
+def test_unreviewed_label_and_damaged_table_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ECGError, match=r"The label '123' \(SNOMED\) is not in labels.csv; review and add it"):
+        finding_labels([("Dx:123", "Georgia")])
+    with pytest.raises(ECGError, match="are of no known system"):
+        finding_labels([("ICD:I10", "Georgia")])
+    text = label_table.TABLE.read_text(encoding="utf-8")
+    for old, new, message in (
+        (",AFIB,,no,The same", ",AFYB,,no,The same", "names a finding that is not in FINDINGS"),
+        (",AFIB,,no,The same", ",AFIB,,nein,The same", "lacks a meaning, a reason or `normal`"),
+    ):
+        (tmp_path / "labels.csv").write_text(text.replace(old, new, 1), encoding="utf-8")
+        monkeypatch.setattr(label_table, "TABLE", tmp_path / "labels.csv")
+        reviewed_labels.cache_clear()
+        with pytest.raises(ECGError, match=message):
+            reviewed_labels()
+    monkeypatch.undo()
+    reviewed_labels.cache_clear()
 
 
 @pytest.mark.slow
-def test_stores_of_the_real_data_have_all_records(real_data, tmp_path):
-    made = research_stores(real_data, tmp_path, progress=False)
-    assert {name: len(store) for name, store in made.items()} == {
-        "nine": 996,
-        "ludb": 200,
-        "ptbxl_mv": 553,
-        "ptbxl_z": 1417,  # of 1,442, without 22 of the records 1 to 500 and 3 that are also in the pack
+def test_every_label_of_the_real_sets_is_reviewed(real_data):
+    with np.load(real_data / "nine_sets" / "ecg_pack_100hz.npz") as pack_:
+        published = list(zip(pack_["labels"].tolist(), pack_["source"].tolist(), strict=True))
+    assert finding_labels(published).shape == (1049, len(FINDINGS))
+    used = {label for one in published for label in split_labels(*one) if label[0] != "SCP"}
+    reviewed = {label for label in reviewed_labels() if label[0] not in ("SCP", "LUDB")}
+    assert used == reviewed  # no row for what no set has
+    statements = pd.read_csv(real_data / "ptb-xl" / "scp_statements.csv", index_col=0)
+    scp = [label for system, label in reviewed_labels() if system == "SCP"]
+    assert set(scp) <= set(statements.index)
+    aha = {
+        label: statements.index[statements["AHA code"] == float(label)][0]
+        for system, label in reviewed_labels()
+        if system == "AHA"
     }
-    nine, millivolts, zscored = (made[name].index for name in ("nine", "ptbxl_mv", "ptbxl_z"))
-    assert nine.groupby(["source", "record"]).patient_id.nunique().max() == 1
-    assert nine.source.value_counts().to_dict() == {
-        "CODE-15": 463,
-        "CPSC2018": 196,
-        "CPSC2018-Extra": 51,
-        "Chapman-Shaoxing": 15,
-        "Georgia": 117,
-        "Ningbo": 42,
-        "PTB": 86,
-        "SPH": 10,
-        "SaMi-Trop": 16,
-    }
-    assert (nine.n_valid < 1000).sum() == 326
-    assert not set(millivolts.study_id) & set(zscored.study_id) and not set(zscored.study_id) & {3403, 12846, 14039}
-    table = pd.read_csv(real_data / "ptbxl_database_all_21837.csv").set_index("ecg_id")
-    for index in (millivolts, zscored):
-        assert (index.fold.to_numpy() == table.strat_fold[index.study_id].to_numpy()).all()
-    assert int((~millivolts.held_out).sum()) == 353 + 53 and zscored.fold.max() == 8
+    assert aha == {"1": "NORM", "22": "SBRAD", "23": "SARRH", "106": "CRBBB"}
+
+
+def test_auroc_compares_only_within_a_set_and_leaves_open_labels_out():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((60, 2)) < 0.4).astype(np.uint8)
+    log_odds, strata = rng.normal(size=(60, 2)), np.repeat(["a", "b", "c"], 20)
+    known, counts = rng.random((60, 2)) < 0.8, patient_bootstrap(np.arange(60), 5, 0)
+    found = stratified_auroc(labels, log_odds, known, counts, strata)
+    for resample, weights in enumerate([np.ones(60), *counts]):
+        concordant = pairs = 0.0
+        for i in range(60):
+            for j in range(60):
+                if strata[i] == strata[j] and known[i, 0] and known[j, 0] and labels[i, 0] > labels[j, 0]:
+                    concordant += weights[i] * weights[j] * (log_odds[i, 0] > log_odds[j, 0])
+                    pairs += weights[i] * weights[j]
+        got = found.value[0] if resample == 0 else found.resamples[resample - 1, 0]
+        assert got == pytest.approx(concordant / pairs)
+    shifted = log_odds + 100 * (strata == "b")[:, None]  # another set, with another offset
+    np.testing.assert_allclose(stratified_auroc(labels, shifted, known, counts, strata).value, found.value)
+    one = stratified_auroc(labels, log_odds, np.ones_like(known), counts, np.zeros(60))
+    np.testing.assert_allclose(one.value, auroc(labels, log_odds, counts).value)
+    assert np.isnan(stratified_auroc(labels, log_odds, known & False, counts, strata).value).all()
+
+
+def test_records_are_the_mean_of_their_windows_and_resamples_keep_the_sets():
+    index = pd.DataFrame({"source": ["a", "a", "b", "b"], "record": ["1", "1", "1", "2"], "patient_id": [1, 1, 2, 3]})
+    records, (values,) = by_record(index, np.array([[1.0], [3.0], [5.0], [7.0]]))
+    assert records.patient_id.tolist() == [1, 2, 3] and values[:, 0].tolist() == [2, 5, 7]
+    counts = bootstrap_within(records.patient_id.to_numpy(), records.source.to_numpy(), 20, 0)
+    assert (counts[:, 0] == 1).all() and (counts[:, 1:].sum(axis=1) == 2).all()
+
+
+@pytest.fixture(scope="module")
+def small_stores(tmp_path_factory):
+    """Stores with the names and columns of `research_stores`, of simulated ECGs whose AF a probe can learn."""
+    folder = tmp_path_factory.mktemp("stores")
+
+    def records(name: str, count: int):
+        for number in range(count):
+            af, rng = number % 2 == 0, np.random.default_rng([len(name), number])
+            ecg = simulate_ecg(
+                sample_patient(number, rng), rng, codes={"I48.91": 1.0} if af else {}, sampling_rate_hz=100
+            )
+            offset = 1000 * len(name)
+            source = {"nine": "Georgia" if number < 16 else "Ningbo", "ludb": "LUDB"}.get(name, "PTB-XL")
+            labels = {
+                "LUDB": "Atrial fibrillation" if af else "Sinus rhythm",
+                "PTB-XL": "SCP:{'AFIB': 0.0}" if af else "SCP:{'NORM': 100.0}",
+            }.get(source, "Dx:164889003" if af else "Dx:426783006")
+            extra = {
+                "source": source,
+                "record": str(number),
+                "window": 0,
+                "labels": labels,
+                "amplitude_known": name != "ptbxl_z",
+                "device": "CS100 3" if number % 4 < 2 else "AT-6 C 5.5",
+                "superclasses": [SUPERCLASSES[number % 5]],
+                "statements": [],
+            }
+            fold = number // 2 % 8 + 1 if name.startswith("ptbxl") else None
+            yield Record(
+                ecg.recording,
+                offset + number,
+                offset + number,
+                40.0 + number,
+                "FM"[number % 2],
+                (),
+                tuple(extra.items()),
+                fold,
+            )
+
+    for name, count in (("nine", 24), ("ludb", 12), ("ptbxl_mv", 40), ("ptbxl_z", 40)):
+        pack(records(name, count), folder / name, source=name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, kind in (("lamae", LAMAE), ("twin", IndependentMAE)):
+        kind(SMALL).eval().save_pretrained(folder / name)
+    return folder
+
+
+def heart_rhythm(recording) -> dict[str, float]:
+    """How irregular the highest deflections of lead II are: enough to tell atrial fibrillation, in a millisecond."""
+    lead = recording.lead("II")
+    peaks, _ = find_peaks(lead, height=0.5 * lead.max(), distance=30)
+    return {"rr_sd": float(np.diff(peaks).std()), "beats": len(peaks)}
+
+
+def test_transfer_from_stores_to_tables(small_stores, small_checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(cohorts, "handmade_features", heart_rhythm)
+    monkeypatch.setattr(run, "REPRESENTATIONS", ("heart", "per_lead"))
+    checkpoints = (small_checkpoints / "lamae", small_checkpoints / "twin")
+    results = run.transfer(small_stores, tmp_path, *checkpoints, command="lamae", n_bootstrap=20, progress=False)
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == json.loads(json.dumps(results))
+    assert results["learned_from"] == {"folds": list(range(1, 9)), "ecgs": 80, "patients": 80, "in_millivolts": 40}
+    assert {name: one["records"] for name, one in results["sets"].items()} == {"Georgia": 16, "LUDB": 12, "Ningbo": 8}
+    rows = {(row["set"], row["finding"], row["method"], row["representation"]): row for row in results["findings"]}
+    for name, positives in (("all sets", 18), ("Georgia", 8), ("LUDB", 6), ("PTB-XL", 40)):
+        row = rows[name, "AFIB", "hand-made features", "trained"]
+        assert row["positives"] == positives == row["negatives"] and row["auroc"] > 0.8
+        assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
+    assert not [key for key in rows if key[0] == "Ningbo"]  # four records with the finding are too few
+    assert {key[1] for key in rows} == {"AFIB", "NORM"}  # what PTB-XL or all sets lack is not scored
+    macro = {(row["set"], row["method"], row["representation"]): row for row in results["macro"]}
+    assert len(macro) == 2 * (3 * 2 + 1)
+    ours, theirs = macro["all sets", "LAMAE", "per_lead"], macro["all sets", "hand-made features", "trained"]
+    assert theirs["difference"] == pytest.approx(ours["auroc"] - theirs["auroc"], abs=2e-4) and "difference" not in ours
+    tables = transfer_tables(results)
+    assert "| LAMAE | heart token |" in tables[0] and "| atrial fibrillation | 18 of 36 |" in tables[1]
+    assert "Georgia (16 records)" in tables[2] and "Ningbo" not in tables[2]
+    # The same call resumes, here without computing anything.
+    monkeypatch.setattr(predict, "embedded", None)
+    monkeypatch.setattr(predict, "fit_probe", None)
+    again = run.transfer(small_stores, tmp_path, *checkpoints, command="lamae", n_bootstrap=20, progress=False)
+    assert again == results
+    with pytest.raises(ECGError, match="holds a study of transfer with seed = 0, not 1"):
+        run.transfer(small_stores, tmp_path, *checkpoints, seed=1, progress=False)
+    path = tmp_path / "handmade, PTB-XL, standard deviations.parquet"
+    kept = pd.read_parquet(path)
+    assert len(kept) == 80
+    kept.iloc[::-1].to_parquet(path)
+    (tmp_path / "hand-made features, trained.npz").unlink()
+    with pytest.raises(ECGError, match="has the features of other ECGs"):
+        run.transfer(small_stores, tmp_path, *checkpoints, progress=False)
+
+
+def test_log_odds_of_ptbxl_come_from_probes_that_have_not_seen_the_patient():
+    index = pd.DataFrame({"fold": np.arange(80) % 8 + 1})
+    seen: list[tuple[set, set, set]] = []
+
+    def fit(x, labels, learn, choose):
+        folds = set(index.fold[learn]), set(index.fold[choose])
+        assert labels.shape[1] == 1  # the second finding is on no ECG
+        return lambda z: seen.append((*folds, {int(fold) for fold in z[:, 0]})) or np.ones((len(z), 1))
+
+    x = index.fold.to_numpy()[:, None].astype(float)
+    labels = np.stack([np.arange(80) % 3 == 0, np.zeros(80)], axis=1).astype(np.uint8)
+    found = predict.log_odds(fit, x, labels, np.zeros((3, 1)), index)
+    assert found.ptbxl.shape == (80, 2) and found.others.tolist() == [[1, 0]] * 3
+    assert seen[0] == ({1, 2, 3, 4, 5, 6, 7}, {8}, {0})
+    assert [test for _, _, test in seen[1:]] == [{1, 2}, {3, 4}, {5, 6}, {7, 8}]
+    assert all(not (learn & test or choose & test or learn & choose) for learn, choose, test in seen)
+    assert (np.bincount(predict.rotation_of(index)) == 20).all()
+
+
+def test_subgroups_are_scored_and_written_into_the_model_card(small_stores, small_checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(subgroups, "MINIMUM", 20)
+    folder = tmp_path / "weights"
+    model = LAMAE.from_pretrained(small_checkpoints / "lamae")
+    model.save_pretrained(folder)
+    kept = json.loads((shipped_weights.WEIGHTS / "lamae-mini-ptbxl" / "metrics.json").read_text(encoding="utf-8"))
+    kept.pop("subgroups", None)
+    write_json(folder / "metrics.json", kept)
+    results = shipped_weights.score_subgroups(folder, small_stores, n_bootstrap=20, progress=False)
+    groups = {row["group"]: row for row in results["groups"]}
+    assert list(groups) == [
+        "all",
+        "women",
+        "men",
+        "under 50 years",
+        "50 to 64 years",
+        "65 to 79 years",
+        "device CS100",
+        "device AT-6",
+    ]
+    assert (groups["all"]["ecgs"], groups["women"]["ecgs"], groups["device CS100"]["patients"]) == (80, 40, 40)
+    assert sum(row["ecgs"] for name, row in groups.items() if "years" in name) == 80
+    for row in groups.values():
+        assert row["macro_auroc"]["low"] <= row["macro_auroc"]["value"] <= row["macro_auroc"]["high"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "of these weights, which are of version 0.1" in card and subgroups.subgroup_table(results) in card
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["subgroups"] == json.loads(
+        json.dumps(results)
+    )

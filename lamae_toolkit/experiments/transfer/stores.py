@@ -9,6 +9,7 @@ amplitude_known: False where each lead was divided by its standard deviation, so
 held_out: PTB-XL's folds 9 and 10, which are scored once, at the end of a study.
 labels: the labels as they are published. `codes`, `superclasses` and `statements` are of PTB-XL alone, and `labelled`
     is False where an ECG has none of them.
+device: of PTB-XL, as published, without doubled spaces.
 peak_mv: the largest deviation from 0 in any lead after filtering. CODE-15 has artifacts of 25 mV.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from lamae_toolkit.data.datasets.ptbxl import (
@@ -133,32 +135,35 @@ def _ludb(data: Path) -> Iterator[Record]:
 
 
 def _ptbxl_mv(data: Path) -> Iterator[Record]:
-    listed, published = ptbxl_source(data / PTBXL), read_database(data / PTBXL / TABLES[0]).scp_codes
+    listed, table = ptbxl_source(data / PTBXL), read_database(data / PTBXL / TABLES[0])
     if len(listed.refused):
         raise ECGError(f"{listed.refused.file.iloc[0]}: {listed.refused.sentence.iloc[0]}")
     for row in listed.ecgs.to_dict("records"):
         original = read_ecg(data / PTBXL / row.pop("file"))
-        more = {"record": str(row["study_id"]), "labels": f"SCP:{published[row['study_id']]}", "window": 0}
+        more = {"record": str(row["study_id"]), "window": 0, **_of_table(table, row["study_id"])}
         yield _record(resample(filtered(original), RATE_HZ), quality_columns(original), more, **row)
-    describe, ecgs = _describing(data), _read_pack(data)
+    describe, ecgs, table = _describing(data), _read_pack(data), read_database(data / METADATA)
     for row in np.flatnonzero((ecgs["source"] == "PTB-XL") & ~np.isin(_ecg_ids(ecgs), listed.ecgs.study_id)).tolist():
         recording, flags = _window(ecgs, row)
-        yield _record(recording, flags, _published(ecgs, row), **describe(int(ecgs["record"][row])))
+        ecg_id = int(ecgs["record"][row])
+        about = describe(ecg_id)
+        yield _record(recording, flags, _published(ecgs, row) | _of_table(table, ecg_id), **about)
 
 
 def _ptbxl_z(data: Path) -> Iterator[Record]:
     describe, more = _describing(data), read_archive(data / ZSCORED)
     ecgs = _read_pack(data)
     doubled = {*_ecg_ids(ecgs), *ptbxl_source(data / PTBXL).ecgs.study_id}
-    published = read_database(data / METADATA).scp_codes
+    table = read_database(data / METADATA)
     for signal, ecg_id in zip(more["x"], more["ecg_id"].tolist(), strict=True):
         if ecg_id not in doubled:
+            about = describe(ecg_id)
             # Without millivolts, noise and flat stretches cannot be recognized.
             yield _record(
                 Recording(signal.astype(np.float32), RATE_HZ, LEADS),
                 dict.fromkeys(FLAG_COLUMNS, ""),
-                {"record": str(ecg_id), "labels": f"SCP:{published[ecg_id]}", "window": 0, "amplitude_known": False},
-                **describe(ecg_id),
+                {"record": str(ecg_id), "window": 0, "amplitude_known": False, **_of_table(table, ecg_id)},
+                **about,
             )
 
 
@@ -181,6 +186,7 @@ def _record(recording: Recording, flags: dict[str, str], more: dict, **about) ->
         "amplitude_known": True,
         "held_out": of_ptbxl and fold in HELD_OUT,
         "labelled": of_ptbxl,
+        "device": "",
         "peak_mv": float(np.abs(recording.signal_mv).max()),
     }
     extra = labels | columns | more | flags
@@ -198,6 +204,12 @@ def _describing(data: Path) -> Callable[[int], dict]:
         return index_row(ecg_id, table.loc[ecg_id], superclass_of)
 
     return describe
+
+
+def _of_table(table: pd.DataFrame, ecg_id: int) -> dict[str, str]:
+    """What PTB-XL's table says of an ECG beyond the usual columns."""
+    row = table.loc[ecg_id]
+    return {"labels": f"SCP:{row.scp_codes}", "device": " ".join(str(row.get("device", "")).split())}
 
 
 def _read_pack(data: Path) -> dict[str, np.ndarray]:
