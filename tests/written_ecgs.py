@@ -1,6 +1,7 @@
 """Small ECG files of every format for tests and fuzzing, written independently of the readers."""
 
 import base64
+import binascii
 import io
 import re
 import zlib
@@ -171,6 +172,109 @@ def edf(counts: dict[str, np.ndarray], unit: str = "uV", prefix: str = "ECG ", r
     return content.getvalue()
 
 
+LEAD_CODES = dict(zip(EIGHT, range(1, 9), strict=True)) | {"III": 61, "aVR": 62, "aVL": 63, "aVF": 64}
+"""The numbers of the leads in SCP-ECG, MFER and ISO/IEEE 11073."""
+
+
+def scp(counts: dict[str, np.ndarray], encoding: str = "huffman", starts: dict[str, int] | None = None) -> bytes:
+    """SCP-ECG by EN 1064, 5 uV a count at 500 Hz; no real file was at hand.
+
+    encoding: "plain", or "differences" in 16 bits, or "huffman", second differences by the default table. starts: the
+    first time step of a lead that begins after the others.
+    """
+    starts = starts or {}
+    leads = bytes([len(counts), 4 | len(counts) << 3 & 0xFF])
+    for lead, signal in counts.items():
+        start = starts.get(lead, 0) + 1
+        leads += (
+            start.to_bytes(4, "little") + (start + len(signal) - 1).to_bytes(4, "little") + bytes([LEAD_CODES[lead]])
+        )
+    stored = []
+    for signal in counts.values():
+        values = signal.astype(int)
+        if encoding != "plain":
+            values = np.concatenate([values[:2], values[2:] - 2 * values[1:-1] + values[:-2]])
+        packed = scp_huffman(values) if encoding == "huffman" else values.astype("<i2").tobytes()
+        stored.append(packed + bytes(len(packed) % 2))
+    head = (5000).to_bytes(2, "little") + (2000).to_bytes(2, "little") + bytes([0 if encoding == "plain" else 2, 0])
+    rhythm = head + b"".join(len(packed).to_bytes(2, "little") for packed in stored) + b"".join(stored)
+    bodies = {1: b"\xff\0\0\0", 3: leads + bytes(len(leads) % 2), 6: rhythm}
+    if encoding == "huffman":
+        bodies[2] = (19999).to_bytes(2, "little")
+    sections = {number: scp_section(number, bodies[number]) for number in sorted(bodies)}
+    length_0, index = 16 + 10 * 12, 7
+    pointers = b""
+    for number in range(12):
+        length = length_0 if number == 0 else len(sections.get(number, b""))
+        at = index if length else 0
+        pointers += number.to_bytes(2, "little") + length.to_bytes(4, "little") + at.to_bytes(4, "little")
+        index += length
+    record = scp_section(0, pointers, b"SCPECG") + b"".join(sections.values())
+    sized = (6 + len(record)).to_bytes(4, "little") + record
+    return binascii.crc_hqx(sized, 0xFFFF).to_bytes(2, "little") + sized
+
+
+def scp_section(number: int, body: bytes, reserved: bytes = bytes(6)) -> bytes:
+    head = number.to_bytes(2, "little") + (16 + len(body)).to_bytes(4, "little") + bytes([20, 20]) + reserved
+    return binascii.crc_hqx(head + body, 0xFFFF).to_bytes(2, "little") + head + body
+
+
+def scp_huffman(values: np.ndarray) -> bytes:
+    """The default table of EN 1064: short codes for small differences, then 8 or 16 bits after an escape."""
+    bits = ""
+    for value in values.tolist():
+        if value == 0:
+            bits += "0"
+        elif abs(value) <= 8:
+            bits += "1" * abs(value) + "0" + ("1" if value < 0 else "0")
+        elif -128 <= value < 128:
+            bits += f"1111111110{value & 0xFF:08b}"
+        else:
+            bits += f"1111111111{value & 0xFFFF:016b}"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def ishne(counts: dict[str, np.ndarray], n_declared: int | None = None) -> bytes:
+    """An ISHNE Holter file (Badilini 1998), 5000 nV a count at 500 Hz; no real file was at hand."""
+    codes = {"I": 5, "II": 6, "III": 7, "aVR": 8, "aVL": 9, "aVF": 10} | {f"V{i}": 10 + i for i in range(1, 7)}
+    n_leads, n_samples = len(counts), len(next(iter(counts.values())))
+
+    def of_leads(values: list[int]) -> bytes:
+        return np.array([*values, *[-9] * (12 - n_leads)], "<i2").tobytes()
+
+    block = np.array([0, n_declared or n_samples, 522, 522], "<i4").tobytes() + (1).to_bytes(2, "little")
+    block += bytes(100) + bytes(28) + n_leads.to_bytes(2, "little")
+    block += of_leads([codes[lead] for lead in counts]) + of_leads([0] * n_leads) + of_leads([5000] * n_leads)
+    block += bytes(42) + (500).to_bytes(2, "little") + bytes(80 + 80 + 88)
+    assert len(block) == 512
+    checksum = binascii.crc_hqx(block, 0xFFFF).to_bytes(2, "little")
+    return b"ISHNE1.0" + checksum + block + np.stack(list(counts.values()), axis=1).astype("<i2").tobytes()
+
+
+def mfer(counts: dict[str, np.ndarray], preamble: bool = True, rate: bool = True) -> bytes:
+    """An MFER file (ISO 22077-1), 5 uV a count at 500 Hz, -32768 for none; no real file was at hand."""
+    n_leads, n_samples = len(counts), len(next(iter(counts.values())))
+
+    def definition(tag: int, content: bytes) -> bytes:
+        length = len(content)
+        size = bytes([length]) if length < 128 else b"\x84" + length.to_bytes(4, "big")
+        return bytes([tag]) + size + content
+
+    content = definition(0x40, b"MFR Standard 12 leads ECG".ljust(32)) if preamble else b""
+    content += definition(0x01, b"\1") + definition(0x05, bytes([n_leads]))
+    content += definition(0x0B, bytes([0, 0]) + (500).to_bytes(2, "little")) if rate else b""
+    content += definition(0x0C, bytes([0, 256 - 6, 5, 0])) + definition(
+        0x12, (-32768).to_bytes(2, "little", signed=True)
+    )
+    content += definition(0x04, n_samples.to_bytes(4, "little")) + definition(0x06, (1).to_bytes(2, "little"))
+    for channel, lead in enumerate(counts):
+        about = definition(0x09, LEAD_CODES[lead].to_bytes(2, "little"))
+        content += bytes([0x3F, channel, len(about)]) + about
+    samples = b"".join(signal.astype("<i2").tobytes() for signal in counts.values())
+    return content + definition(0x1E, samples) + b"\x80\0"
+
+
 def table(counts: dict[str, np.ndarray]) -> bytes:
     """A table with a column of times and one per lead."""
     n_samples = len(next(iter(counts.values())))
@@ -279,6 +383,9 @@ def small_files(n_samples: int = 250) -> dict[str, bytes]:
         "Sierra XML": sierra_xml(counts, encoding="utf-8"),
         "Sierra XML in UTF-16": sierra_xml(eight, "Uncompressed"),
         "aECG XML": aecg_xml(some),
+        "SCP-ECG": scp(some),
+        "ISHNE": ishne(some),
+        "MFER": mfer(some),
     }
 
 

@@ -15,7 +15,7 @@ import written_ecgs as write
 from lamae_toolkit.ecg.io.formats import delimited
 from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.errors import ECGError, LeadWarning
+from lamae_toolkit.errors import ECGError, LeadWarning, WarningNote
 
 COUNTS = write.ecg_counts()
 """500 samples of 5 uV a count at 500 Hz, in all twelve leads."""
@@ -482,3 +482,73 @@ def test_fault_of_the_reader_is_not_blamed_on_the_file(tmp_path, monkeypatch, fa
         delimited, "read", FunctionType(reader.__code__, vars(delimited), "read", None, reader.__closure__)
     )
     assert re.search(message, refusal(saved(tmp_path, "x.csv", header(TWO) + rows(TWO))))
+
+
+# ---- SCP-ECG, ISHNE and MFER, written by their standards, as no real file was at hand
+
+
+EIGHT_COUNTS = {lead: COUNTS[lead] for lead in write.EIGHT}
+
+
+@pytest.mark.parametrize("encoding", ["plain", "differences", "huffman"])
+def test_scp_ecg(tmp_path, encoding):
+    path = saved(tmp_path, "x", write.scp(EIGHT_COUNTS, encoding))
+    recording = assert_read(path, atol=3e-3)  # half a count of the computed leads
+    for lead in write.EIGHT:
+        np.testing.assert_allclose(recording.lead(lead), MV[lead], atol=1e-6)
+    assert find_ecgs(tmp_path) == [path]
+    assert not any(isinstance(note, WarningNote) for note in recording.notes)
+
+
+def test_scp_lead_that_starts_later_has_a_gap_before(tmp_path):
+    counts = {"II": COUNTS["II"], "V5": COUNTS["V5"][50:]}
+    with pytest.warns(LeadWarning, match="Lead V5 had gaps, 10 % of it"):
+        recording = read_ecg(saved(tmp_path, "x.scp", write.scp(counts, starts={"V5": 50})))
+    np.testing.assert_allclose(recording.lead("V5")[50:], MV["V5"][50:], atol=1e-6)
+    apart = write.scp({"II": COUNTS["II"], "V5": COUNTS["V5"]}, starts={"V5": 600})
+    assert "recorded one after the other" in refusal(saved(tmp_path, "x.scp", apart))
+
+
+def test_damaged_scp_is_refused_or_warned_of(tmp_path):
+    content = write.scp(EIGHT_COUNTS, "plain")
+    assert "The file is damaged (" in refusal(saved(tmp_path, "x.scp", content[:-100]))
+    changed = content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
+    with pytest.warns(LeadWarning, match="not as its standard says: SCP-ECG CRC mismatch in: record, Section 6"):
+        read_ecg(saved(tmp_path, "x.scp", changed))
+
+
+def test_ishne_with_faults_of_leads(tmp_path):
+    path = saved(tmp_path, "x.ecg", write.ishne(COUNTS))
+    assert_read(path)
+    assert find_ecgs(tmp_path) == [path]
+    faulty = {"II": COUNTS["II"].copy(), "V5": COUNTS["V5"]}
+    faulty["II"][100:110] = -32768
+    with pytest.warns(LeadWarning, match="Lead II had gaps, 2 % of it"):
+        recording = read_ecg(saved(tmp_path, "x.ecg", write.ishne(faulty)))
+    np.testing.assert_allclose(recording.lead("II")[110:], MV["II"][110:], atol=1e-6)
+
+
+def test_ishne_of_another_length(tmp_path):
+    content = write.ishne(COUNTS)
+    assert_read(saved(tmp_path, "x.ecg", write.ishne(COUNTS, n_declared=500 * 12)))
+    assert "ends within a time step, 20 bytes after" in refusal(saved(tmp_path, "x.ecg", content[:-4]))
+    with pytest.warns(LeadWarning, match="declares 500 samples but holds 499 in each lead"):
+        read_ecg(saved(tmp_path, "x.ecg", content[:-24]))
+
+
+@pytest.mark.parametrize(("name", "preamble"), [("x", True), ("x.mwf", False)])
+def test_mfer(tmp_path, name, preamble):
+    path = saved(tmp_path, name, write.mfer(COUNTS, preamble))
+    assert_read(path)
+    assert find_ecgs(tmp_path) == [path]
+    silent = saved(tmp_path, name, write.mfer(COUNTS, preamble, rate=False))
+    assert "sampling rate is not given" in refusal(silent)
+    with pytest.warns(LeadWarning, match="no sampling interval"):
+        assert_read(silent, sampling_rate_hz=500)
+
+
+def test_mfer_missing_samples_are_a_gap(tmp_path):
+    counts = {"II": COUNTS["II"].copy(), "V5": COUNTS["V5"]}
+    counts["II"][100:110] = -32768
+    with pytest.warns(LeadWarning, match="Lead II had gaps, 2 % of it"):
+        read_ecg(saved(tmp_path, "x.mwf", write.mfer(counts)))

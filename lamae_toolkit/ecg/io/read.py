@@ -27,7 +27,7 @@ from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, Warn
 WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
 KINDS = (
     "a WFDB record (.hea with .dat or .mat), a table with lead names in its first row, a NumPy or MATLAB file, EDF or"
-    " BDF, a DICOM waveform, or XML of GE MUSE, Philips Sierra or HL7 aECG"
+    " BDF, a DICOM waveform, SCP-ECG, ISHNE or MFER, or XML of GE MUSE, Philips Sierra or HL7 aECG"
 )
 READERS = {
     "WFDB": "physionet",
@@ -37,13 +37,27 @@ READERS = {
     "MATLAB": "matlab",
     "EDF": "edf",
     "BDF": "edf",
+    "SCP-ECG": "scp",
+    "ISHNE": "scp",
+    "MFER": "scp",
     "DICOM": "dicom",
     "MUSE XML": "muse",
     "Sierra XML": "sierra",
     "aECG XML": "aecg",
 }
 """The module in `formats` that reads each kind, imported on demand: few users need all of them."""
-MAX_MB = {"MATLAB": 100, "EDF": 100, "BDF": 100, "DICOM": 10, "MUSE XML": 25, "Sierra XML": 25, "aECG XML": 25}
+MAX_MB = {
+    "SCP-ECG": 10,
+    "ISHNE": 100,
+    "MFER": 100,
+    "MATLAB": 100,
+    "EDF": 100,
+    "BDF": 100,
+    "DICOM": 10,
+    "MUSE XML": 25,
+    "Sierra XML": 25,
+    "aECG XML": 25,
+}
 """Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
 
 

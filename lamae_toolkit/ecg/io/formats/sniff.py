@@ -8,6 +8,7 @@ from lamae_toolkit.ecg.io.formats.apple_watch import is_watch
 from lamae_toolkit.ecg.io.formats.delimited import head_of
 from lamae_toolkit.ecg.io.formats.matlab import is_version_4
 from lamae_toolkit.ecg.io.formats.safe_xml import root_tag
+from lamae_toolkit.ecg.io.formats.scp import kind_by_start
 from lamae_toolkit.ecg.io.formats.unread import XML_ROOTS, unread_kind
 from lamae_toolkit.ecg.leads import lead_name
 from lamae_toolkit.errors import ECGError
@@ -51,7 +52,7 @@ def kind_of_content(path: Path) -> str | None:
             return "MATLAB"
         if head.lstrip().removeprefix(b"\xef\xbb\xbf").startswith(XML_STARTS):
             return _xml_kind(head, file)
-        if kind := unread_kind(head):
+        if kind := unread_kind(head) or kind_by_start(head, path.suffix):
             return kind
         if head.startswith((b"#", b"\xff\xfe", b"\xfe\xff")):  # comments before a table, or two bytes a letter
             head += file.read(TEXT_HEAD_BYTES)
