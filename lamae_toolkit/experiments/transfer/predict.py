@@ -106,9 +106,8 @@ def rotations(index: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray, np.
     fold = index.fold.to_numpy()
     for test in ROTATIONS:
         choose = test[1] % 8 + 1
-        yield tuple(
-            np.flatnonzero(part) for part in (~np.isin(fold, (*test, choose)), fold == choose, np.isin(fold, test))
-        )
+        learn = ~np.isin(fold, (*test, choose))
+        yield np.flatnonzero(learn), np.flatnonzero(fold == choose), np.flatnonzero(np.isin(fold, test))
 
 
 def rotation_of(index: pd.DataFrame) -> np.ndarray:

@@ -54,8 +54,9 @@ class Tested(NamedTuple):
     def auroc(self, log_odds: Float[np.ndarray, "b f"], rows: np.ndarray | None = None) -> CodeScores:
         """AUROC of each finding, on some rows only if given."""
         rows = np.arange(len(self.index)) if rows is None else rows
-        parts = (self.labels, log_odds, self.known)
-        return stratified_auroc(*(part[rows] for part in parts), self.counts[:, rows], self.strata[rows])
+        return stratified_auroc(
+            self.labels[rows], log_odds[rows], self.known[rows], self.counts[:, rows], self.strata[rows]
+        )
 
 
 def transfer(

@@ -51,8 +51,7 @@ def subgroup_scores(
     known, strata = np.ones(labels.shape, dtype=bool), rotation_of(index)
     found = []
     for group, rows in groups(index).items():
-        parts = (part[rows] for part in (labels, log_odds, known))
-        scores = stratified_auroc(*parts, counts[:, rows], strata[rows])
+        scores = stratified_auroc(labels[rows], log_odds[rows], known[rows], counts[:, rows], strata[rows])
         found.append(
             {
                 "group": group,
