@@ -484,7 +484,7 @@ def test_aecg_first_of_several_rhythms_gets_a_note(tmp_path):
         ("<digits>", "<digits>0x1F ", "Lead I has the sample 'x1F', which is not an integer"),
         ("<digits>", "<digits>nan ", "Lead I has the sample 'nan'"),
         ("<digits>", "<digits>+- ", "damaged or is not aECG XML"),
-        ("digits", "letters", "No lead can be used"),
+        ("digits", "letters", "The record is empty, as it has no samples"),
         ("MDC_ECG_LEAD_", "MDC_EEG_", "Unknown lead names 'MDC_EEG_I'"),
         ("MDC_ECG_LEAD_V6", "MDC_ECG_LEAD_V5", "Lead V5 is given twice"),
         ("</AnnotatedECG>", "", "damaged or is not aECG XML"),
@@ -695,7 +695,7 @@ def test_xml_with_too_many_or_too_deep_elements_is_refused(tmp_path, monkeypatch
     refused(tmp_path, b"<RestingECG>" + b"<a/>" * 2000, "has more than 2000 elements, which no ECG does")
 
 
-@pytest.mark.parametrize(("kind", "mb"), [("muse", 25), ("sierra", 25), ("aecg", 25), ("dicom", 10), ("edf", 100)])
+@pytest.mark.parametrize(("kind", "mb"), [("muse", 25), ("sierra", 25), ("aecg", 25), ("dicom", 10)])
 def test_huge_files_are_refused_without_reading(tmp_path, kind, mb):
     path = saved(tmp_path, VALID[kind])
     with path.open("r+b") as file:

@@ -269,9 +269,10 @@ def test_wfdb_segments_are_joined_by_lead_name(tmp_path):
     ("master", "message"),
     [
         ("long/2 12 500 2000\ns1 1000\ns9 1000\n", "header of its segment s9 is missing"),
-        ("long/2 12 500 1900\ns1 1000\ns1 900\n", "does not have the promised 900 samples"),
+        ("long/2 12 500 1900\n~ 100\ns1 1800\n", "does not have the promised 1800 samples"),
+        ("long/2 12 500 2000\ns1 1000\ns1 1000\n", "lists a segment twice"),
         ("long/2 12 500 2000\ns1 1000\nother 1000\n", r"different sampling rates, \[250.0, 500.0\] Hz"),
-        ("long/2 12 500 9000\ns1 1000\n~ 900000000000\n", "lie in gaps"),
+        ("long/2 12 500 9000\ns1 1000\n~ 900000000000\n", "900000 million samples, and at most 300 million"),
         ("long/1 12 500 1000\nlong 1000\n", "does not describe its signals"),
         ("long/1 12 500 1000\n~ 1000\n", "lie in gaps"),
         ("long/2 12 500 1000\n", "damaged or is not WFDB|lie in gaps"),
@@ -565,10 +566,10 @@ def test_npz_with_leads_rate_and_unit(tmp_path):
         (np.ones((1, 3, 4)), ("I",), r"shape \(1, 3, 4\)"),
         (np.ones((1, 300), dtype=complex), ("I",), "type complex128"),
         (np.array([["a", "b", "c"]]), ("I",), "type <U1"),
-        (np.array([[None, 1, 2]], dtype=object), ("I",), "damaged or is not NumPy"),
+        (np.array([[None, 1, 2]], dtype=object), ("I",), "type object"),
         (np.ones((2, 300)), ("X", "Y"), "Unknown lead names 'X', 'Y'"),
         (np.ones((2, 300)), ("I", "i"), "Lead I is given twice"),
-        (np.ones((1, 0)), ("I",), "damaged|No lead can be used"),
+        (np.ones((1, 0)), ("I",), "The record is empty, as it has no samples"),
     ],
 )
 def test_invalid_npy_is_refused(tmp_path, array, leads, message):
@@ -589,13 +590,21 @@ def test_damaged_numpy_files_are_refused(tmp_path):
     refused(tmp_path / "cut.npz", "damaged or is not NumPy")
     np.save(tmp_path / "ecg.npy", np.ones((2, 300)))
     content = (tmp_path / "ecg.npy").read_bytes()
-    for damaged in (content[:-8], content[:50], content.replace(b"(2, 300)", b"(2, 3e9)"), b"hello"):
+    for damaged, message in (
+        (content[:-8], "has 4792 bytes, but its header declares 4800"),
+        (content + b"0", "has 4801 bytes, but its header declares 4800"),
+        (content[:50], "damaged or is not NumPy"),
+        (content.replace(b"(2, 300)", b"(2, 3e9)"), "damaged or is not NumPy"),
+        (content.replace(b"\1\0", b"\1\xff", 1), "version"),
+        (content[:6] + b"\2\0\xff\xff\xff\xff" + content[12:], "longer than that of any array"),
+        (b"hello", "damaged or is not NumPy"),
+    ):
         (tmp_path / "ecg.npy").write_bytes(damaged)
-        refused(tmp_path / "ecg.npy", "damaged or is not NumPy", sampling_rate_hz=500, unit="mV", leads=["I", "II"])
+        refused(tmp_path / "ecg.npy", message, sampling_rate_hz=500, unit="mV", leads=["I", "II"])
     huge = content[:128].replace(b"(2, 300), }         ", b"(2, 300000000000), }") + content[128:]
     assert len(huge) == len(content)
     (tmp_path / "ecg.npy").write_bytes(huge)
-    refused(tmp_path / "ecg.npy", "damaged or is not NumPy", sampling_rate_hz=500, unit="mV", leads=["I", "II"])
+    refused(tmp_path / "ecg.npy", "header declares 4800000000000", sampling_rate_hz=500, unit="mV", leads=["I", "II"])
 
 
 # ---- Damage at random

@@ -60,21 +60,28 @@ class ECGFolder(Mapping[str, Recording]):
         return name
 
     def _is_inside(self, path: Path) -> bool:
-        return all(part.resolve().is_relative_to(self.root) for part in _parts(path, set()))
+        return all(part.resolve().is_relative_to(self.root) for part in _parts(path))
 
 
-def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
+def _parts(path: Path) -> set[Path]:
     """The file and, for a WFDB header, all files that it names, including those of its segments."""
-    if path in seen:
-        return
-    seen.add(path)
-    yield path
-    if path.suffix.lower() != ".hea" or not path.resolve().is_file():
-        return
-    for line in header_lines(path)[1:]:
-        named = path.parent / line.split()[0]
-        yield named
-        yield from _parts(named.with_name(f"{named.name}.hea"), seen)
+    parts, waiting = set(), [path]
+    while waiting:
+        part = waiting.pop()
+        if part in parts:
+            continue
+        parts.add(part)
+        if part.suffix.lower() != ".hea" or not part.resolve().is_file():
+            continue
+        try:
+            lines = header_lines(part)[1:]
+        except ECGError:  # it is too large for a header, so nothing that it names will be read
+            continue
+        for line in lines:
+            named = part.parent / line.split()[0]
+            parts.add(named)
+            waiting.append(named.with_name(f"{named.name}.hea"))
+    return parts
 
 
 def read_uploaded(files: Mapping[str, bytes]) -> dict[str, Recording]:

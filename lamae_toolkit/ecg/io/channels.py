@@ -24,7 +24,7 @@ LIKE_A_LEAD = re.compile(
 """Names that a lead of the twelve may have in some device: unlike V7, V4R, MCL1 or Frank's X, Y and Z."""
 
 LeadSignals = dict[str, np.ndarray]
-"""Signal of each lead in mV, float64, NaN where a sample is missing."""
+"""Signal of each lead in mV, float64 or, where records may be long, float32; NaN where a sample is missing."""
 
 Reading = tuple[LeadSignals, float, tuple[str, ...]]
 """What a format's `read` returns: the signals, the sampling rate in Hz, and notes."""
@@ -184,7 +184,8 @@ def read_leads(
 def usable_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[WarningNote, ...], tuple[tuple[str, str], ...]]:
     """The leads that can be used, gaps filled; every lead left out or filled gets a flag and a note that warns."""
     usable, notes, flags = {}, [], []
-    for lead, signal_mv in signals_mv.items():
+    for lead in tuple(signals_mv):
+        signal_mv = signals_mv.pop(lead)  # so that a lead is not in memory twice once its gaps are filled
         valid = np.isfinite(signal_mv)
         missing = 0.0 if valid.size and valid.all() else 1 - valid.mean() if valid.size else 1.0
         # Minimum and maximum are enough here, and faster than a copy.
@@ -207,10 +208,37 @@ def usable_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[WarningNot
             if missing:
                 note = f"Lead {lead} had gaps, {100 * missing:.3g} % of it, which were interpolated linearly."
                 notes.append(WarningNote(note, "gap filled"))
-                time = np.arange(len(signal_mv))
-                signal_mv = np.interp(time, time[valid], signal_mv[valid])
+                signal_mv = _interpolated(signal_mv, valid)
             usable[lead] = signal_mv
     if not usable:
         raise ECGError("No lead can be used, as all are flat or mostly missing; check the recording.", "no usable lead")
     notes += implausible(usable)
     return usable, tuple(notes), tuple(flags)
+
+
+def _interpolated(signal_mv: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The signal with its gaps filled linearly, from the samples next to them: a long record has far more of others."""
+    missing = np.flatnonzero(~valid)
+    after_gap, before_gap = missing[:-1][np.diff(missing) > 1] + 1, missing[1:][np.diff(missing) > 1] - 1
+    edges = np.unique(np.r_[missing[0] - 1, before_gap, after_gap, missing[-1] + 1])
+    edges = edges[(edges >= 0) & (edges < len(signal_mv))]
+    filled = signal_mv.copy()
+    filled[missing] = np.interp(missing, edges, signal_mv[edges])
+    return filled
+
+
+def as_float32(signal_mv: np.ndarray) -> np.ndarray:
+    """The same signal in half the memory; a voltage too high for float32 stays finite, since infinity is a gap."""
+    limit = np.finfo(np.float32).max
+    return np.where(np.isfinite(signal_mv), np.clip(signal_mv, -limit, limit), np.nan).astype(np.float32)
+
+
+def stacked(signals_mv: LeadSignals) -> np.ndarray:
+    """The leads as rows of one array, float32; takes them out of the dictionary, so that none is in memory twice."""
+    if len(signals_mv) == 1:
+        return signals_mv.popitem()[1][None].astype(np.float32, copy=False)
+    n_samples = len(next(iter(signals_mv.values())))
+    rows = np.empty((len(signals_mv), n_samples), np.float32)
+    for row, lead in enumerate(tuple(signals_mv)):
+        rows[row] = signals_mv.pop(lead)
+    return rows

@@ -17,10 +17,11 @@ from xml.parsers.expat import ExpatError
 import numpy as np
 
 from lamae_toolkit._lazy import missing_extra
-from lamae_toolkit.ecg.io.channels import usable_leads
+from lamae_toolkit.ecg.io.channels import stacked, usable_leads
 from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.io.formats.unread import WAYS_OUT
+from lamae_toolkit.ecg.io.stretch import Stretch
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, WarningNote
 
@@ -46,13 +47,14 @@ READERS = {
     "aECG XML": "aecg",
 }
 """The module in `formats` that reads each kind, imported on demand: few users need all of them."""
+READ_IN_PART = ("WFDB", "CSV", "NumPy", "EDF", "BDF")
+"""Kinds whose records may last days: their readers take the stretch and read no more than it."""
+
 MAX_MB = {
     "SCP-ECG": 10,
     "ISHNE": 100,
     "MFER": 100,
     "MATLAB": 100,
-    "EDF": 100,
-    "BDF": 100,
     "DICOM": 10,
     "MUSE XML": 25,
     "Sierra XML": 25,
@@ -67,6 +69,8 @@ def read_ecg(
     sampling_rate_hz: float | int | None = None,
     unit: str | None = None,
     leads: Sequence[str] | None = None,
+    start_s: float | int = 0,
+    duration_s: float | int | None = None,
 ) -> Recording:
     """Read one ECG from a file, in millivolts and with its leads by name.
 
@@ -80,6 +84,9 @@ def read_ecg(
     leads: the name of each channel in the order of the file, needed where its own names are not those of leads, as in
         a NumPy signal, a table without a row of names, or a channel called ECG. A channel that is no lead keeps any
         other name.
+    start_s, duration_s: the stretch to read, in seconds from the start of the record; all of it by default. Of a long
+        WFDB, EDF, BDF or NumPy record only these samples are read, of a table only these rows are kept. It must lie
+        inside the record.
 
     What may change a value is a LeadWarning and a note: a lead that was left out as it is flat or as more than 20 % of
     it is missing, a smaller gap that was interpolated, a channel that looks like a lead and was not read. What is
@@ -96,17 +103,45 @@ def read_ecg(
         ecg = lt.read_ecg("ecg.csv")
         ecg.leads, ecg.sampling_rate_hz  # (("I", "II"), 100.0)
     """
+    return _read(path, sampling_rate_hz, unit, leads, Stretch(float(start_s), duration_s and float(duration_s)))
+
+
+def read_start(
+    path: str | Path,
+    duration_s: float,
+    *,
+    sampling_rate_hz: float | int | None = None,
+    unit: str | None = None,
+    leads: Sequence[str] | None = None,
+) -> Recording:
+    """The first `duration_s` seconds of an ECG, all of it if it is shorter, for callers that need no more.
+
+    The other arguments, warnings and errors are those of `read_ecg`.
+    """
+    return _read(path, sampling_rate_hz, unit, leads, Stretch(0.0, float(duration_s), or_less=True))
+
+
+def _read(
+    path: str | Path,
+    sampling_rate_hz: float | int | None,
+    unit: str | None,
+    leads: Sequence[str] | None,
+    stretch: Stretch,
+) -> Recording:
     path = Path(path).expanduser().absolute()
     given_rate_hz = None if sampling_rate_hz is None else float(sampling_rate_hz)
+    names = None if leads is None else tuple(leads)
+    in_part = ()
     try:
+        stretch = stretch.checked()
         kind, path = _kind_of(path)
         try:
             # Values that are not numbers or too large become gaps or are refused below.
             with np.errstate(over="ignore", invalid="ignore"):
                 reader = import_module(f"lamae_toolkit.ecg.io.formats.{READERS[kind]}")
-                signals_mv, rate_hz, notes = reader.read(
-                    path, given_rate_hz, unit, None if leads is None else tuple(leads)
-                )
+                if kind in READ_IN_PART:
+                    in_part = (stretch,)
+                signals_mv, rate_hz, notes = reader.read(path, given_rate_hz, unit, names, *in_part)
         except ECGError:
             raise
         except ModuleNotFoundError as error:
@@ -116,16 +151,19 @@ def read_ecg(
         lengths = sorted({len(signal_mv) for signal_mv in signals_mv.values()})
         if len(lengths) > 1:
             raise ECGError(f"Its leads have {lengths[0]} to {lengths[-1]} samples, not one length; export it again.")
+        if not in_part:
+            samples = stretch.samples(lengths[0], rate_hz, len(signals_mv))
+            signals_mv = {lead: signal[samples.start : samples.stop] for lead, signal in signals_mv.items()}
         signals_mv, lead_notes, flags = usable_leads(signals_mv)
-        signal_mv = np.stack(list(signals_mv.values()))
-        recording = Recording(signal_mv, rate_hz, tuple(signals_mv), (*notes, *lead_notes), flags)
+        usable = tuple(signals_mv)
+        recording = Recording(stacked(signals_mv), rate_hz, usable, (*notes, *lead_notes), flags)
     except ContradictionError as error:
         raise ContradictionError(f"{path.name}: {error}", error.argument, error.reason) from error
     except ECGError as error:
         raise ECGError(f"{path.name}: {error}", error.reason) from error
     for note in recording.notes:
         if isinstance(note, WarningNote):
-            warnings.warn(f"{path.name}: {note}", LeadWarning, stacklevel=2)
+            warnings.warn(f"{path.name}: {note}", LeadWarning, stacklevel=3)
     return recording
 
 
@@ -177,7 +215,10 @@ def _is_known(path: Path) -> bool:
 
 def _segments(header: Path) -> set[Path]:
     """The headers of the segments that a header of several segments lists."""
-    lines = [line.split() for line in header_lines(header)]
+    try:
+        lines = [line.split() for line in header_lines(header)]
+    except ECGError:  # it is no header, which `read_ecg` reports
+        return set()
     if not lines or "/" not in lines[0][0]:
         return set()
     return {header.with_name(f"{line[0]}.hea") for line in lines[1:] if "/" not in line[0]} - {header}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
+from lamae_toolkit.ecg.io.stretch import Stretch
 from lamae_toolkit.ecg.leads import LEADS, lead_name
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import read_text
@@ -69,7 +70,9 @@ def _is_numbers(cells: Sequence[str]) -> bool:
     return all(NUMBER.fullmatch(cell) for cell in cells)
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
+def read(
+    path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None, stretch: Stretch
+) -> Reading:
     """A table with lead names in the first row and one row per sample, separated by comma, semicolon or tab.
 
     Comments above the names (#), a row of units below them, quotes and decimal commas are understood.
@@ -138,7 +141,10 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
         rate_hz = _rate_of_times_hz(unit_of_time, table[column].to_numpy(), rate_hz)
     rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
     factors = {lead: mv_per_unit(units[i], unit, lead) for lead, i in channel_of.items()}
-    signals_mv = {lead: table[i].to_numpy() * factors[lead] for lead, i in channel_of.items()}
+    samples = stretch.samples(len(table), rate_hz, len(channel_of))
+    signals_mv = {
+        lead: table[i].to_numpy()[samples.start : samples.stop] * factors[lead] for lead, i in channel_of.items()
+    }
     return signals_mv, rate_hz, (*notes, *unit_notes(list(factors.values())))
 
 

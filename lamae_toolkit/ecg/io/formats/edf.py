@@ -1,12 +1,21 @@
 """EDF, EDF+ (16 bits a sample) and BDF (24 bits): one header, then records that hold a stretch of every signal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
+from lamae_toolkit.ecg.io.channels import (
+    Reading,
+    agreed_rate_hz,
+    complete_limb_leads,
+    finite_number,
+    match_leads,
+    mv_per_unit,
+    unit_notes,
+)
+from lamae_toolkit.ecg.io.stretch import Stretch, blocks
 from lamae_toolkit.errors import ECGError
 
 WIDTHS = {"label": 16, "transducer": 80, "unit": 8, "physical_min": 8, "physical_max": 8, "digital_min": 8} | {
@@ -34,7 +43,9 @@ class Header(NamedTuple):
         return finite_number(self.fields[field][signal].replace(",", "."), what)
 
 
-def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
+def read(
+    path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None, stretch: Stretch
+) -> Reading:
     """The signals named after a lead, as "ECG II" or "II"; each has a unit and may have a rate of its own."""
     header = _header(path)
     labels = header.fields["label"]
@@ -46,23 +57,48 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
         raise ECGError("The leads have different sampling rates; resample them to one rate first.")
     rate_hz = n_samples[next(iter(channel_of.values()))] / header.record_s
     rate_hz = agreed_rate_hz(float(f"{rate_hz:.9g}"), given_rate_hz)
-    width, start = header.bytes_per_sample, np.cumsum([0, *n_samples])
-    offset = 256 * (1 + len(labels))
-    # One row a record, mapped so that only the leads are read.
-    records = np.memmap(path, np.uint8, "r", offset, (header.n_records, width * int(start[-1])))
+    scales = {lead: _scale(header, channel, lead, unit) for lead, channel in channel_of.items()}
+    total = header.n_records * n_samples[next(iter(channel_of.values()))]
+    samples = stretch.samples(total, rate_hz, len(channel_of))
+    signals_mv = {lead: np.empty(len(samples), np.float32) for lead in channel_of}
+    with path.open("rb") as file:
+        for lead, at, counts in _counts(file, header, n_samples, channel_of, samples):
+            low, gain, digital_low, factor = scales[lead]
+            signals_mv[lead][at : at + len(counts)] = ((counts - digital_low) * gain + low) * factor
+    signals_mv, derived = complete_limb_leads(signals_mv)
+    return signals_mv, rate_hz, (*notes, *unit_notes([factor for *_, factor in scales.values()]), *derived)
 
-    def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
-        low, high = header.number("physical_min", channel), header.number("physical_max", channel)
-        digital_low, digital_high = header.number("digital_min", channel), header.number("digital_max", channel)
-        limit = 2 ** (8 * width - 1)
-        if low == high or not -limit <= digital_low < digital_high < limit:
-            raise ECGError(f"Lead {lead} has no range, so its size in mV is unknown; export the ECG again.")
-        factor = mv_per_unit(header.fields["unit"][channel] or None, unit, lead)
-        counts = _integers(records[:, width * start[channel] : width * start[channel + 1]], width)
-        gain = (high - low) / (digital_high - digital_low)
-        return ((counts - digital_low) * gain + low) * factor, factor
 
-    return read_leads(channel_of, rate_hz, notes, read_lead)
+def _scale(header: Header, channel: int, lead: str, unit: str | None) -> tuple[float, float, float, float]:
+    """Lowest value in the unit of the file, size of a count in it, the count of that value, and millivolts a unit."""
+    low, high = header.number("physical_min", channel), header.number("physical_max", channel)
+    digital_low, digital_high = header.number("digital_min", channel), header.number("digital_max", channel)
+    limit = 2 ** (8 * header.bytes_per_sample - 1)
+    if low == high or not -limit <= digital_low < digital_high < limit:
+        raise ECGError(f"Lead {lead} has no range, so its size in mV is unknown; export the ECG again.")
+    factor = mv_per_unit(header.fields["unit"][channel] or None, unit, lead)
+    return low, (high - low) / (digital_high - digital_low), digital_low, factor
+
+
+def _counts(
+    file: BinaryIO, header: Header, n_samples: list[int], channel_of: dict[str, int], samples: range
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """The stored integers of these samples of each lead: lead, index of the first within the stretch, and integers.
+
+    Only the data records that hold the stretch are read, some at a time.
+    """
+    width, of_lead = header.bytes_per_sample, n_samples[next(iter(channel_of.values()))]
+    in_record, n_bytes = sum(n_samples), header.bytes_per_sample * sum(n_samples)
+    file.seek(256 * (1 + len(n_samples)) + n_bytes * (samples.start // of_lead))
+    for block in blocks(range(samples.start // of_lead, -(-samples.stop // of_lead)), in_record):
+        records = np.frombuffer(file.read(n_bytes * len(block)), np.uint8).reshape(len(block), n_bytes)
+        start = block.start * of_lead
+        wanted = range(max(start, samples.start), min(block.stop * of_lead, samples.stop))
+        for lead, channel in channel_of.items():
+            first = width * sum(n_samples[:channel])
+            counts = _integers(records[:, first : first + width * of_lead], width)
+            for part in blocks(wanted, 1):  # a data record may be as long as the file
+                yield lead, part.start - samples.start, counts[part.start - start : part.stop - start]
 
 
 def _integers(content: np.ndarray, width: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +19,14 @@ from lamae_toolkit.ecg.io.channels import (
     LeadSignals,
     Reading,
     agreed_rate_hz,
+    as_float32,
+    finite_number,
     match_leads,
     mv_per_unit,
     unit_notes,
 )
-from lamae_toolkit.ecg.io.checks import MAX_SPAN_MV, MIN_SPAN_MV, einthoven_error, without_marks
+from lamae_toolkit.ecg.io.checks import MAX_SPAN_MV, MIN_SPAN_MV, einthoven_error
+from lamae_toolkit.ecg.io.stretch import Stretch, blocks, check_size
 from lamae_toolkit.ecg.leads import LEADS, lead_name
 from lamae_toolkit.errors import ECGError, WarningNote
 from lamae_toolkit.files import read_text
@@ -34,9 +38,9 @@ SIGNAL_LINE = re.compile(
     r" +[0-9]+ +(?P<zero>-?[0-9]+) +-?[0-9]+ +-?[0-9]+ +[0-9]+ +(?P<name>\S+)"
 )
 STANDARD_LINE = re.compile(
-    rf"[-\w]+ +[0-9]+( +{NUMBER}(/\S+)?( +[1-9][0-9]*( +[0-9]+:[0-9:.]+( +[0-9]+/[0-9]+/[0-9]+)?)?)?)?"
+    rf"[-\w]+ +[0-9]+ +{NUMBER}(/\S+)? +[1-9][0-9]*( +[0-9]+:[0-9:.]+( +[0-9]+/[0-9]+/[0-9]+)?)?"
 )
-"""A record line that wfdb takes: name, signals, rate, length, time, date."""
+"""A record line that wfdb takes and that gives the length: name, signals, rate, length, time, date."""
 INTEGER = re.compile("-?[0-9]{1,9}")
 INVALID = -32768
 ROWS_AT_ONCE = 100
@@ -46,66 +50,92 @@ Leads = tuple[str, ...] | None
 
 BYTES_PER_SAMPLE = {
     **{"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3},
-    # FLAC, whose size depends on the signal: a real ECG is never compressed a thousandfold.
-    **{"508": 1e-3, "516": 2e-3, "524": 3e-3},
+    # FLAC, whose size depends on the signal: a real ECG is never compressed a hundredfold.
+    **{"508": 1e-2, "516": 2e-2, "524": 3e-2},
 }
 FLAC = ("508", "516", "524")
 BLOCK_BYTES = 4
 """The largest block of a format that packs several samples together."""
 
+MAX_HEADER_BYTES, MAX_SEGMENTS = 1_000_000, 10_000
+"""Limits of a header: that of an ECG has one or two thousand bytes, that of a week with a segment a minute 200,000."""
+
 
 def header_lines(header_path: Path) -> list[str]:
-    """The lines of a header that say something: neither empty nor a comment."""
+    """The lines of a header that say something: neither empty nor a comment. ECGError if it is too large for one."""
+    size = header_path.stat().st_size
+    if size > MAX_HEADER_BYTES:
+        raise ECGError(
+            f"The header {header_path.name} has {size / 1e6:.3g} MB, and no WFDB header has more than"
+            f" {MAX_HEADER_BYTES / 1e6:g}; copy it again."
+        )
     lines = (line.strip() for line in read_text(header_path).splitlines())
     return [line for line in lines if line and line[0] != "#"]
 
 
-def read(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Reading:
-    """A WFDB record of one or several segments.
+def read(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads, stretch: Stretch) -> Reading:
+    """A WFDB record of one or several segments, or a stretch of it.
 
     Segments are joined here, lead by lead: wfdb joins them by position and trusts their units.
     """
-    plain = _read_plain(header_path, given_rate_hz, unit, leads)
+    plain = _read_plain(header_path, given_rate_hz, unit, leads, stretch)
     if plain is not None:
         return plain
     lines = [line.split() for line in header_lines(header_path)]
     if not lines or "/" not in lines[0][0]:
-        return _read_segment(header_path, given_rate_hz, unit, leads)
-    return _read_segments(header_path, lines[1:], given_rate_hz, unit, leads)
+        return _read_segment(header_path, given_rate_hz, unit, leads, stretch)
+    return _read_segments(header_path, lines, given_rate_hz, unit, leads, stretch)
 
 
 def _read_segments(
-    header_path: Path, lines: list[list[str]], given_rate_hz: float | None, unit: str | None, leads: Leads
+    header_path: Path,
+    lines: list[list[str]],
+    given_rate_hz: float | None,
+    unit: str | None,
+    leads: Leads,
+    stretch: Stretch,
 ) -> Reading:
-    """A record of several segments; a gap between them, or a segment without any lead, is missing in all leads."""
-    if any(len(line) < 2 or not line[1].isdecimal() or len(line[1]) > 12 for line in lines):
+    """The segments in which the stretch lies; a gap, or a segment without any lead, is missing in all leads."""
+    if any(len(line) < 2 or not line[1].isdecimal() or len(line[1]) > 12 for line in lines[1:]):
         raise ECGError("The header does not name its segments, one a line with its length; copy it again.")
     # A segment of length 0 only describes the layout; "~" is a gap.
-    segments = [(line[0], int(line[1])) for line in lines if int(line[1])]
-    n_frames, n_missing = sum(n for _, n in segments), sum(n for name, n in segments if name == "~")
-    if n_missing >= n_frames or n_missing > MAX_MISSING * n_frames:
-        raise ECGError(f"Of {n_frames} samples, {n_missing} lie in gaps between segments; choose single segments.")
+    listed = [(line[0], int(line[1])) for line in lines[1:] if int(line[1])]
+    names = [name for name, _ in listed if name != "~"]
+    if len(names) > MAX_SEGMENTS:
+        raise ECGError(f"It has {len(names)} segments, and at most {MAX_SEGMENTS} are joined; read single segments.")
+    if len(set(names)) < len(names):
+        raise ECGError("Its header lists a segment twice, so it is damaged; copy the record again.")
+    n_frames = sum(n for _, n in listed)
+    if stretch.is_complete:
+        frames = range(n_frames)
+        check_size(n_frames, 1)
+    else:
+        frames = stretch.samples(n_frames, agreed_rate_hz(_rate_in_header_hz(lines[0]), given_rate_hz), 1)
+    segments, start = [], 0
+    for name, length in listed:
+        inside = range(max(frames.start, start) - start, min(frames.stop, start + length) - start)
+        if inside:
+            segments.append((name, length, inside))
+        start += length
+    n_missing = sum(len(inside) for name, _, inside in segments if name == "~")
+    if n_missing >= len(frames) or n_missing > MAX_MISSING * len(frames):
+        raise ECGError(f"Of {len(frames)} samples, {n_missing} lie in gaps between segments; choose single segments.")
     parts: list[LeadSignals] = []
     of_one_frame: set[tuple[float, float]] = set()
     notes: dict[str, None] = {}
-    for name, length in segments:
+    for name, length, inside in segments:
         signals_mv: LeadSignals = {}
         if name != "~":
             segment_path = header_path.with_name(f"{name}.hea")
             if not segment_path.is_file():
                 raise ECGError(f"The header of its segment {name} is missing; put {segment_path.name} next to it.")
             signals_mv, rate_hz, segment_notes = _read_segment(
-                segment_path, given_rate_hz, unit, leads, may_lack_leads=True
+                segment_path, given_rate_hz, unit, leads, inside, n_frames=length
             )
             notes |= dict.fromkeys(segment_notes)
         if signals_mv:
-            n_samples = len(next(iter(signals_mv.values())))
             # A signal may have several samples in each frame, which is what the header counts.
-            if n_samples % length:
-                raise ECGError(
-                    f"Its segment {name} does not have the promised {length} samples; copy the record again."
-                )
-            of_one_frame.add((rate_hz, n_samples // length))
+            of_one_frame.add((rate_hz, len(next(iter(signals_mv.values()))) // len(inside)))
         parts.append(signals_mv)
     if not of_one_frame:
         raise ECGError(f"None of its {len(segments)} segments holds one of the leads {', '.join(LEADS)}.")
@@ -113,13 +143,22 @@ def _read_segments(
         rates_hz = sorted({rate_hz for rate_hz, _ in of_one_frame})
         raise ECGError(f"Its segments have different sampling rates, {rates_hz} Hz; read them one by one.")
     rate_hz, samples_per_frame = of_one_frame.pop()
-    lengths = [length * int(samples_per_frame) for _, length in segments]
-    joined = {
-        lead: np.concatenate([part.get(lead, np.full(n, np.nan)) for part, n in zip(parts, lengths, strict=True)])
-        for lead in LEADS
-        if any(lead in part for part in parts)
-    }
-    return joined, rate_hz, (*notes, f"Joined {len(segments)} segments.")
+    lengths = [len(inside) * int(samples_per_frame) for _, _, inside in segments]
+    joined: LeadSignals = {}
+    for lead in LEADS:
+        if any(lead in part for part in parts):
+            joined[lead] = np.full(sum(lengths), np.nan, np.float32)
+            ends = np.cumsum(lengths)
+            for part, n_samples, end in zip(parts, lengths, ends, strict=True):
+                if lead in part:
+                    joined[lead][end - n_samples : end] = part.pop(lead)  # so that it is not in memory twice
+    many = (f"Joined {len(segments)} segments.",) if len(segments) > 1 else ()
+    return joined, rate_hz, (*notes, *many)
+
+
+def _rate_in_header_hz(words: list[str]) -> float | None:
+    """Frames a second by a record line, each with one or several samples of a signal; None if it does not say so."""
+    return finite_number(words[2].split("/")[0], "The sampling rate in the header") if len(words) > 2 else None
 
 
 class Layout(NamedTuple):
@@ -166,7 +205,9 @@ class Plain(NamedTuple):
     promised: np.ndarray
 
 
-def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Reading | None:
+def _read_plain(
+    header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads, stretch: Stretch
+) -> Reading | None:
     """A plain record; None if the header describes anything else.
 
     MIMIC-IV-ECG, PTB-XL and most other archives look like this. The package wfdb takes twenty times longer, which
@@ -179,16 +220,27 @@ def _read_plain(header_path: Path, given_rate_hz: float | None, unit: str | None
     size = _checked_size(signal_path, layout.n_bytes)
     if size > layout.n_bytes:
         raise _too_long(signal_path, size, layout.n_bytes)
-    raw = np.fromfile(signal_path, dtype="<i2").reshape(layout.n_samples, layout.n_signals)
-    signal_mv = np.ascontiguousarray(layout.signal_mv(raw).T)
-    if raw.min() == INVALID:
-        signal_mv[raw.T[list(layout.channels)] == INVALID] = np.nan
-    wrong = _disagree(promised, raw[0], _of_each_channel(np.add, raw))[list(layout.channels)]
-    notes = (
-        *layout.notes,
-        *_damage_notes([lead for lead, is_wrong in zip(layout.leads, wrong, strict=True) if is_wrong]),
-    )
-    return dict(zip(layout.leads, signal_mv, strict=True)), layout.sampling_rate_hz, notes
+    samples = stretch.samples(layout.n_samples, layout.sampling_rate_hz, len(layout.leads))
+    signals_mv = {lead: np.empty(len(samples), np.float32) for lead in layout.leads}
+    first, sums = None, np.zeros(layout.n_signals, "<i2")
+    with signal_path.open("rb") as file:
+        file.seek(2 * layout.n_signals * samples.start)
+        for block in blocks(samples, layout.n_signals):
+            raw = np.fromfile(file, "<i2", len(block) * layout.n_signals).reshape(len(block), layout.n_signals)
+            block_mv = layout.signal_mv(raw)
+            if raw.min() == INVALID:
+                block_mv[raw[:, layout.channels] == INVALID] = np.nan
+            first = raw[0] if first is None else first
+            sums += _of_each_channel(np.add, raw)
+            at = block.start - samples.start
+            for column, signal_mv in enumerate(signals_mv.values()):
+                signal_mv[at : at + len(block)] = block_mv[:, column]
+    damaged: list[str] = []
+    if samples.start == 0:
+        # A checksum is one of the complete record.
+        wrong = _disagree(promised if len(samples) == layout.n_samples else promised * [1, 0], first, sums)
+        damaged = [lead for lead, channel in zip(layout.leads, layout.channels, strict=True) if wrong[channel]]
+    return signals_mv, layout.sampling_rate_hz, (*layout.notes, *_damage_notes(damaged))
 
 
 def _of_each_channel(function: np.ufunc, raw: np.ndarray) -> np.ndarray:
@@ -322,11 +374,18 @@ def _layout(
 
 
 def _read_segment(
-    header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads, *, may_lack_leads: bool = False
+    header_path: Path,
+    given_rate_hz: float | None,
+    unit: str | None,
+    leads: Leads,
+    stretch: Stretch | range,
+    *,
+    n_frames: int | None = None,
 ) -> Reading:
     """One segment. The header is checked against its own text and the files before wfdb reads any signal.
 
-    may_lack_leads: whether a segment without any lead is none, instead of an error.
+    stretch: what to read of it, also as a range of frames. n_frames: how many it must have, as one of several
+        segments, which may also be without any lead.
 
     wfdb silently assumes 250 Hz, a gain of 200 and mV where a header gives nothing, and reads "µV" as "V".
     """
@@ -339,14 +398,14 @@ def _read_segment(
         record = wfdb.rdheader(name)
         if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
             raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
-        rate_hz = float(lines[0][2].split("/")[0]) if len(lines[0]) > 2 else None
+        rate_hz = _rate_in_header_hz(lines[0])
         if rate_hz is not None and not math.isclose(rate_hz, record.fs, rel_tol=1e-6):
             raise ECGError(
                 f"The sampling rate {lines[0][2]!r} in the header cannot be understood; write it as a number."
             )
         rate_hz = agreed_rate_hz(rate_hz, given_rate_hz)
         names = [name or "" for name in record.sig_name]
-        if may_lack_leads and leads is None and not any(map(lead_name, names)):
+        if n_frames is not None and leads is None and not any(map(lead_name, names)):
             return {}, rate_hz, ()
         channel_of, notes = match_leads(names, leads)
         factors = {}
@@ -359,62 +418,124 @@ def _read_segment(
                 )
             factors[lead] = mv_per_unit(unit_in_file if slash else None, unit, lead)
         _check_files(header_path, record)
+        if n_frames not in (None, record.sig_len):
+            raise ECGError(
+                f"Its segment {header_path.stem} does not have the promised {n_frames} samples; copy the record again."
+            )
+        per_frame = {lead: record.samps_per_frame[channel] or 1 for lead, channel in channel_of.items()}
+        if len(set(per_frame.values())) > 1:
+            raise ECGError("The leads have different sampling rates; resample them to one rate first.")
+        per_frame = next(iter(per_frame.values()))
+        frames = stretch
+        if not isinstance(frames, range):
+            frames = frames.samples(record.sig_len, rate_hz, per_frame * len(channel_of))
         channels = sorted(channel_of.values())
-        record = wfdb.rdrecord(name, channels=channels, smooth_frames=False, physical=False)
-    # wfdb returns the channels in ascending order; a channel may have several samples a frame.
-    wrong = [
-        lead
-        for lead, channel in channel_of.items()
-        if _is_damaged(lines[channel + 1], record.e_d_signal[channels.index(channel)])
-    ]
-    signals = dict(zip(channels, _in_units_of_the_header(record), strict=True))
-    signals_mv = {lead: signals[channel] * factors[lead] for lead, channel in channel_of.items()}
-    lengths = {len(signal) for signal in signals_mv.values()}
-    if len(lengths) > 1 or lengths == {0}:
-        raise ECGError("The leads are empty or have different sampling rates; resample them to one rate first.")
-    notes = (*notes, *unit_notes(list(factors.values())), *_damage_notes(wrong))
-    return signals_mv, rate_hz * lengths.pop() / record.sig_len, notes
+        signals_mv = {lead: np.empty(len(frames) * per_frame, np.float32) for lead in channel_of}
+        counts_of = {lead: Counts() for lead in channel_of}
+        for block in blocks(frames, sum(n or 1 for n in record.samps_per_frame)):
+            read = wfdb.rdrecord(name, block.start, block.stop, channels=channels, smooth_frames=False, physical=False)
+            # wfdb returns the channels in ascending order; a channel may have several samples a frame.
+            counts = dict(zip(channels, read.e_d_signal, strict=True))
+            signals = dict(zip(channels, read.dac(expanded=True), strict=True))
+            at = (block.start - frames.start) * per_frame
+            for lead, channel in channel_of.items():
+                block_mv = as_float32(signals[channel] * factors[lead])
+                counts_of[lead].add(counts[channel], block_mv)
+                signals_mv[lead][at : at + len(block) * per_frame] = block_mv
+    complete = len(frames) == record.sig_len
+    damaged = []
+    for lead, channel in channel_of.items():
+        if counts_of[lead].are_damaged(lines[channel + 1], frames.start, complete):
+            damaged.append(lead)
+        if counts_of[lead].mark_missing:
+            signals_mv[lead][signals_mv[lead] == counts_of[lead].mark_mv] = np.nan
+    notes = (*notes, *unit_notes(list(factors.values())), *_damage_notes(damaged))
+    return signals_mv, rate_hz * per_frame, notes
 
 
-def _is_damaged(words: list[str], counts: np.ndarray) -> bool:
-    """Whether the samples of a signal do not have the checksum or first value in its line of the header."""
-    if len(words) < 7 or not (INTEGER.fullmatch(words[5]) and INTEGER.fullmatch(words[6])):
-        return False
-    promised = np.array([[int(words[5]), int(words[6])]])
-    return bool(_disagree(promised, counts[:1], np.array([counts.sum(dtype=np.int64)]))[0])
+@dataclass
+class Counts:
+    """What is to be known of the stored integers of a signal that is read block by block."""
 
+    first: int | None = None
+    total: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+    """Among the samples that are not marked as missing by -32768."""
+    lowest: float = np.inf
+    mark_mv: float = np.nan
 
-def _in_units_of_the_header(record: "wfdb.Record") -> list[np.ndarray]:
-    """The signals, NaN where a sample is marked as missing: by the lowest integer, or by -32768 in longer formats."""
-    counts = record.e_d_signal
-    signals = record.dac(expanded=True)
-    return [
-        np.where(np.isnan(without_marks(of_channel)), np.nan, signal)
-        for of_channel, signal in zip(counts, signals, strict=True)
-    ]
+    def add(self, counts: np.ndarray, signal_mv: np.ndarray) -> None:
+        """The next block, as integers and in mV."""
+        self.first = int(counts[0]) if self.first is None else self.first
+        self.total += int(counts.sum(dtype=np.int64))
+        self.lowest = min(self.lowest, counts.min())
+        marked = counts == INVALID
+        if marked.any():
+            self.mark_mv = float(signal_mv[marked][0])
+            counts = counts[~marked]
+        if counts.size:
+            self.low, self.high = min(self.low, counts.min()), max(self.high, counts.max())
+
+    @property
+    def mark_missing(self) -> bool:
+        """Whether -32768 stands for a missing sample, also in longer integers: it is the lowest and stands apart."""
+        return bool(self.lowest == INVALID and self.low - INVALID > (self.high - self.low) / 2)
+
+    def are_damaged(self, words: list[str], start: int, complete: bool) -> bool:
+        """Whether they do not have the checksum or first value in the line of the header."""
+        if len(words) < 7 or not (INTEGER.fullmatch(words[5]) and INTEGER.fullmatch(words[6])) or start:
+            return False
+        promised = np.array([[int(words[5]), int(words[6]) if complete else 0]])
+        return bool(_disagree(promised, np.array([self.first]), np.array([self.total]))[0])
 
 
 @contextmanager
 def _record_for_wfdb(header_path: Path) -> Iterator[str]:
     """The name by which wfdb finds a record, or a copy of it if its record line is not as the standard has it.
 
-    Archives have lines with a year as the date, with the name of the signal file, or with the length 0, which the
-    standard lets stand for any length. The name and the date do not matter here.
+    Archives have lines with a year as the date, with the name of the signal file, or without a length or with the
+    length 0, which the standard lets stand for any length. The name and the date do not matter here.
     """
     lines = header_lines(header_path)
     if STANDARD_LINE.fullmatch(lines[0]):
         yield str(header_path.with_suffix(""))
         return
-    words = lines[0].split()[1:4]
-    length = [] if words[2:] in ([], ["0"]) else words[2:]
+    n_signals, rate, length, *_ = [*lines[0].split()[1:4], "", ""]
+    if length in ("", "0"):
+        length = str(_frames_by_size(header_path, lines[1:]))
     with TemporaryDirectory() as folder:
         for name in {line.split()[0] for line in lines[1:]}:
             signal_path = header_path.with_name(Path(name).name)
             if signal_path.is_file():
-                shutil.copyfile(signal_path, Path(folder) / signal_path.name)
-        text = "\n".join([" ".join(["record", *words[:2], *length]), *lines[1:], ""])
+                _link_or_copy(signal_path, Path(folder) / signal_path.name)
+        # 250 Hz is what wfdb assumes; it is not used.
+        text = "\n".join([f"record {n_signals} {rate or 250} {length}", *lines[1:], ""])
         (Path(folder) / "record.hea").write_text(text, encoding="utf-8")
         yield str(Path(folder) / "record")
+
+
+def _frames_by_size(header_path: Path, signals: list[str]) -> int:
+    """How many frames the first signal file of a header holds by its size."""
+    per_frame, offset, name = 0.0, 0, ""
+    for words in map(str.split, signals):
+        layout = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?(?::[0-9]+)?(?:\+([0-9]+))?", words[1]) if words[1:] else None
+        if layout is None or layout[1] in FLAC or layout[1] not in BYTES_PER_SAMPLE:
+            raise ECGError("Its header does not give its length; write the number of samples into its first line.")
+        name = name or words[0]
+        if words[0] == name:
+            per_frame += BYTES_PER_SAMPLE[layout[1]] * int(layout[2] or 1)
+            offset = int(layout[3] or 0)
+    if not per_frame:
+        return 1  # it has no signal, which is refused later
+    return int((_checked_size(header_path.with_name(name), offset) - offset) / per_frame)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source)
+    except OSError:  # Windows lets only some users do so
+        shutil.copyfile(source, target)
 
 
 def _check_files(header_path: Path, record: Any) -> None:
