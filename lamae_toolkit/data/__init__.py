@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy(
         "data.batch": "Batch collate",
         "data.store": "Store",
         "data.datasets.folder": "folder_source",
+        "data.datasets.code15": "code15_source",
         "data.datasets.mimic": "mimic_source",
         "data.datasets.ptbxl": "ptbxl_source",
         "data.datasets.mimic_like": "write_mimic_like",

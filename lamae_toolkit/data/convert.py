@@ -80,7 +80,8 @@ def _read_others(
         if results[row]:
             continue
         try:
-            if not (root / name).is_file():
+            # A source may list the ECGs inside of one file, as entries below it.
+            if not ((root / name).is_file() or (root / name).parent.is_file()):
                 raise ECGError(f"{name} is listed, but the file is absent; copy it from the source.", "file missing")
             ecg = read(root / name)
             cleaned = clean(ecg) if clean else ecg

@@ -243,7 +243,7 @@ HELP_PAGES = [
     [],
     *([name] for name in COMMANDS),
     *(["research", name] for name in RESEARCH),
-    *(["prepare", source] for source in ("mimic", "ptbxl", "folder", "mimic-like")),
+    *(["prepare", source] for source in ("mimic", "ptbxl", "code15", "folder", "mimic-like")),
 ]
 
 

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -79,7 +79,8 @@ def _refuse_bomb(path: Path) -> None:
     if not content.startswith(b"MATLAB 5"):
         return
     limit = MAX_RATIO * max(len(content), MIN_BYTES)
-    order, at, unpacked = "big" if content[126:128] == b"MI" else "little", 128, 0
+    order: Literal["big", "little"] = "big" if content[126:128] == b"MI" else "little"
+    at, unpacked = 128, 0
     while at + 8 <= len(content):
         kind, size = (int.from_bytes(content[i : i + 4], order) for i in (at, at + 4))
         if kind == COMPRESSED:
