@@ -51,7 +51,7 @@ def einthoven_error(signals_mv: Mapping[str, Float[np.ndarray, "t ..."]]) -> tup
         shape = next(iter(signals_mv.values())).shape[1:]
         return np.zeros(shape, dtype=bool), np.zeros(shape)
     # Some hundred time steps are enough, as it is a share of the time that counts.
-    step = max(1, len(signals_mv["I"]) // 400)
+    step = max(1, len(signals_mv["I"]) // 200)
     lead_I, lead_II, *others = (np.ascontiguousarray(signals_mv[name][::step]) for name in ("I", "II", *compared))
     error_mv = np.zeros_like(lead_I)
     for name, lead_mv in zip(compared, others, strict=True):

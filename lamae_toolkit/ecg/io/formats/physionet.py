@@ -42,8 +42,9 @@ STANDARD_LINE = re.compile(
 )
 """A record line that wfdb takes and that gives the length: name, signals, rate, length, time, date."""
 INTEGER = re.compile("-?[0-9]{1,9}")
+OWN_WORDS = re.compile(r"\S+ +(\S+ +\S+ +\S+ +\S+) +(-?[0-9]{1,9}) +(-?[0-9]{1,9}) +([0-9]+ +\S+)")
+"""The line of a signal, with what only this record has: the file, the first value and the checksum."""
 INVALID = -32768
-ROWS_AT_ONCE = 100
 
 Leads = tuple[str, ...] | None
 """The caller's name of each channel, if given."""
@@ -182,19 +183,17 @@ class Layout(NamedTuple):
         picked = raw if self.channels == tuple(range(self.n_signals)) else raw[..., self.channels]
         signal_mv = picked.astype(np.float32, order="C")
         for operation, values in ((np.subtract, self.baseline), (np.multiply, self.mv_per_unit)):
-            # One number for all leads is several times faster than one for each.
-            operation(signal_mv, np.array(values[:1] if len(set(values)) == 1 else values, np.float32), out=signal_mv)
+            if operation is np.multiply or any(values):
+                # One number for all leads is several times faster than one for each.
+                values = values[:1] if len(set(values)) == 1 else values
+                operation(signal_mv, np.array(values, np.float32), out=signal_mv)
         return signal_mv
 
-    def is_plausible(self, low: np.ndarray, high: np.ndarray) -> bool:
-        """Whether leads between these samples, (channel,), are those of an ECG, and none is flat."""
-        low_mv, high_mv = np.sort([self.signal_mv(low), self.signal_mv(high)], axis=0)
-        span_mv = high_mv - low_mv
-        return bool(
-            (span_mv > 0).all()
-            and MIN_SPAN_MV < span_mv.max() < MAX_SPAN_MV
-            and max(-low_mv.min(), high_mv.max()) < MAX_MV
-        )
+    def limits(self) -> tuple[float, float, float]:
+        """The lowest and highest sample and the largest difference of two samples that any lead of an ECG may have."""
+        units = np.abs(self.mv_per_unit)
+        ends = np.array(self.baseline), MAX_MV / units
+        return max(ends[0] - ends[1]), min(ends[0] + ends[1]), min(MAX_SPAN_MV / units)
 
 
 class Plain(NamedTuple):
@@ -202,7 +201,7 @@ class Plain(NamedTuple):
 
     layout: Layout
     signal_path: Path
-    promised: np.ndarray
+    promised: list[tuple[int, int]]
 
 
 def _read_plain(
@@ -231,35 +230,34 @@ def _read_plain(
             if raw.min() == INVALID:
                 block_mv[raw[:, layout.channels] == INVALID] = np.nan
             first = raw[0] if first is None else first
-            sums += _of_each_channel(np.add, raw)
+            sums += _sums(raw)
             at = block.start - samples.start
             for column, signal_mv in enumerate(signals_mv.values()):
                 signal_mv[at : at + len(block)] = block_mv[:, column]
     damaged: list[str] = []
     if samples.start == 0:
         # A checksum is one of the complete record.
-        wrong = _disagree(promised if len(samples) == layout.n_samples else promised * [1, 0], first, sums)
+        of_header = np.array(promised)
+        wrong = _disagree(of_header if len(samples) == layout.n_samples else of_header * [1, 0], first, sums)
         damaged = [lead for lead, channel in zip(layout.leads, layout.channels, strict=True) if wrong[channel]]
     return signals_mv, layout.sampling_rate_hz, (*layout.notes, *_damage_notes(damaged))
 
 
-def _of_each_channel(function: np.ufunc, raw: np.ndarray) -> np.ndarray:
-    """The minimum, maximum or sum (as 16 bits) of each channel of (t, channel): long rows are added far faster."""
-    n_samples, n_channels = raw.shape
-    rows = n_samples // ROWS_AT_ONCE * ROWS_AT_ONCE
-    parts = [raw[rows:]]
-    if rows:
-        wide = function.reduce(raw[:rows].reshape(-1, ROWS_AT_ONCE * n_channels), axis=0, dtype=raw.dtype)
-        parts.append(wide.reshape(ROWS_AT_ONCE, n_channels))
-    return function.reduce(np.concatenate(parts), axis=0, dtype=raw.dtype)
+def _sums(raw: np.ndarray) -> np.ndarray:
+    """The sum over time of samples (t, ..., channel), in 16 bits as the checksums are."""
+    rows = len(raw) // 100 * 100
+    wide = np.add.reduce(raw[:rows].reshape(max(1, rows // 100), -1), axis=0, dtype=raw.dtype)  # faster in long rows
+    parts = [wide.reshape(-1, *raw.shape[1:]), raw[rows:]]
+    return np.add.reduce(np.concatenate(parts), axis=0, dtype=raw.dtype)
 
 
 def _disagree(promised: np.ndarray, first: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Which channels do not have the checksum, or for want of one the first value, of the header, (channel,)."""
-    firsts, checksums = promised.T
-    # Writers that compute no checksum write 0, and a first value of 0 with it.
-    wrong_first = (firsts != 0) & (firsts != first)
-    return np.where(checksums != 0, (sums - checksums) % 65536 != 0, wrong_first)
+    """Which channels do not have the checksum, or for want of one the first value, of the header, (..., channel).
+
+    promised: the first value and the checksum of each, (..., channel, 2). Writers that compute no checksum write 0.
+    """
+    firsts, checksums = promised[..., 0], promised[..., 1]
+    return np.where(checksums != 0, (sums - checksums) & 0xFFFF != 0, (firsts != 0) & (firsts != first))
 
 
 def _damage_notes(leads: Sequence[str]) -> tuple[WarningNote, ...]:
@@ -282,9 +280,9 @@ def read_alike(
     """The plain records among these, some of one layout at a time: which, and their leads in mV, (t, b, l).
 
     The values are those of `read`, far faster. Left out is every record of which there
-    is anything to report: it is damaged, has gaps, or may have a flat lead or an amplitude that no ECG has.
+    is anything to report: it is damaged, has gaps, may have a flat lead, or would be warned of.
     """
-    of_layout: dict[Layout, list[tuple[int, Path, np.ndarray]]] = {}
+    of_layout: dict[Layout, list[tuple[int, Path, list[tuple[int, int]]]]] = {}
     for row, header in enumerate(headers):
         with suppress(ECGError, OSError):
             plain = _plain_layout(header, given_rate_hz, unit, leads)
@@ -296,31 +294,46 @@ def read_alike(
         together = np.empty((layout.n_samples, min(at_once, len(files)), layout.n_signals), dtype="<i2")
         # All channels of a time step are moved as one value: several times faster than one by one.
         of_one, of_all = (array.view(f"V{2 * layout.n_signals}")[..., 0] for array in (raw, together))
+        lowest, highest, span = layout.limits()
         rows: list[int] = []
+        of_headers: list[list[tuple[int, int]]] = []
         for row, path, promised in files:
-            if _read_samples(path, raw, layout, promised):
+            if (
+                _read_samples(path, raw)
+                and lowest < (low := int(raw.min())) != INVALID
+                and low + span > int(raw.max()) < highest
+            ):
                 of_all[:, len(rows)] = of_one
                 rows.append(row)
+                of_headers.append(promised)
             if len(rows) == at_once or (rows and path is files[-1][1]):
-                signal_mv = layout.signal_mv(together[:, : len(rows)])
-                wrong, _ = einthoven_error({lead: signal_mv[:, :, i] for i, lead in enumerate(layout.leads)})
-                if wrong.any():
-                    rows, signal_mv = np.array(rows)[~wrong].tolist(), signal_mv[:, ~wrong]
+                ecgs = together[:, : len(rows)]
+                agree = ~_disagree(np.array(of_headers), ecgs[0], _sums(ecgs)).any(axis=1)
+                signal_mv = layout.signal_mv(ecgs)
+                plausible = agree & _plausible(signal_mv, layout.leads)
+                if not plausible.all():
+                    rows, signal_mv = np.array(rows)[plausible].tolist(), signal_mv[:, plausible]
                 if rows:
                     yield rows, layout, signal_mv
-                rows = []
+                rows, of_headers = [], []
 
 
-def _read_samples(path: Path, raw: np.ndarray, layout: Layout, promised: np.ndarray) -> bool:
-    """Read the samples into `raw`, (t, channel); returns whether there is nothing to report of them."""
+def _read_samples(path: Path, raw: np.ndarray) -> bool:
+    """Read the samples into `raw`, (t, channel); returns whether they could be read and no lead may be flat."""
     try:
         with open(path, "rb", buffering=0) as file:
             if file.readinto(raw.data) < raw.nbytes:
                 return False
     except OSError:
         return False
-    low, high, sums = (_of_each_channel(function, raw) for function in (np.minimum, np.maximum, np.add))
-    return bool(low.min() != INVALID and layout.is_plausible(low, high) and not _disagree(promised, raw[0], sums).any())
+    return not (raw[:: max(1, len(raw) // 16)] == raw[0]).all(axis=0).any()
+
+
+def _plausible(signal_mv: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
+    """Which ECGs of (t, b, l) are neither too small nor in conflict with Einthoven's relations, (b,)."""
+    some_mv = signal_mv[:: max(1, len(signal_mv) // 200)]
+    broken, _ = einthoven_error({lead: signal_mv[:, :, i] for i, lead in enumerate(leads)})
+    return (np.ptp(some_mv, axis=0).max(axis=1) > MIN_SPAN_MV) & ~broken
 
 
 def _plain_layout(header_path: Path, given_rate_hz: float | None, unit: str | None, leads: Leads) -> Plain | None:
@@ -336,14 +349,14 @@ def _plain_layout(header_path: Path, given_rate_hz: float | None, unit: str | No
         n_samples = str(signal_path.stat().st_size // (2 * int(n_signals)))
     own, promised = [], []
     for line in lines[1:]:
-        words = line.split()
-        if len(words) != 9 or not (INTEGER.fullmatch(words[5]) and INTEGER.fullmatch(words[6])):
+        words = OWN_WORDS.fullmatch(line)
+        if words is None:
             return None
-        promised.append((int(words[5]), int(words[6])))
-        words[0], words[5], words[6] = "*", "0", "0"
-        own.append(" ".join(words))
+        before, first_value, checksum, after = words.groups()
+        promised.append((int(first_value), int(checksum)))
+        own.append(f"* {before} 0 0 {after}")
     layout = _layout((n_signals, rate, n_samples), tuple(own), given_rate_hz, unit, leads)
-    return layout and Plain(layout, signal_path, np.array(promised))
+    return layout and Plain(layout, signal_path, promised)
 
 
 @lru_cache(maxsize=64)
