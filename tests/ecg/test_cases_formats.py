@@ -187,6 +187,14 @@ def test_wfdb_segment_without_ecg_is_a_gap(tmp_path, gap):
     assert "None of its 2 segments holds one of the leads" in refusal(segments(tmp_path, "ABP", "ABP", frames=20))
 
 
+def test_wfdb_header_that_lacks_a_segment_is_refused(tmp_path):
+    path = segments(tmp_path, "II", "II", frames=20)
+    text = path.read_text()
+    for cut in (text.replace("s1 20\n", ""), text.replace("s1 20\n", "s1 19\n")):
+        path.write_text(cut)
+        assert "Its record line declares 2 segments and 40 samples, but its segment lines are" in refusal(path)
+
+
 def test_wfdb_variable_layout(tmp_path):
     """The first segment has no samples: it says which signals may occur."""
     path = segments(tmp_path, "II", "I and II", frames=60, layout="layout 0")
