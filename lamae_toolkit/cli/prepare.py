@@ -165,6 +165,10 @@ def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
     )
     for reason, times in report["dropped_by_reason"].items():
         print(f"  refused, {reason}: {times}")
+    passed_over = report.get("passed_over", {})
+    if passed_over:
+        listed = ", ".join(f"{times} {suffix or 'without suffix'}" for suffix, times in passed_over.items())
+        print(f"Passed over: {sum(passed_over.values())} files that are no ECG ({listed}).")
     for flag, times in report["ecgs_with_flags"].items():
         print(f"  flagged {flag}: {times} ECGs")
     if not report["new"]:

@@ -16,7 +16,7 @@ from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.format import META
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.io.read import find_ecgs
+from lamae_toolkit.ecg.io.listing import find_ecgs
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import embed_rows

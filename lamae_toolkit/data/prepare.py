@@ -69,7 +69,10 @@ def prepare(
     out, start = Path(out).resolve(), time.perf_counter()
     _check_shape(sampling_rate_hz, duration_s)
     if not len(source.ecgs):
-        raise ECGError(f"{source.name} lists no ECG that could be read ({len(source.refused)} refused); check it.")
+        first = "".join(f", the first, {one.file}: {one.sentence}" for one in source.refused.head(1).itertuples())
+        raise ECGError(
+            f"{source.name} lists no ECG that could be read ({len(source.refused)} refused{first}); check it."
+        )
     if in_two_folds(source.ecgs.patient_id.to_numpy(), source.ecgs.fold.to_numpy()):
         raise ECGError(f"{source.name} has a patient in two folds, which would leak; correct its table of folds.")
     plan = _plan(source, sampling_rate_hz, duration_s)
@@ -221,6 +224,7 @@ def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, ne
         "kept": len(index),
         "dropped": len(refused),
         "dropped_by_reason": dict(Counter(refused.reason).most_common()),
+        "passed_over": source.passed_over,
         "patients": int(index.patient_id.nunique()),
         "flagged_leads": flagged,
         "ecgs_with_flags": {column.removeprefix("flag_"): int((index[column] != "").sum()) for column in FLAG_COLUMNS},

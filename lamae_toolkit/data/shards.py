@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -43,6 +43,7 @@ class CohortSource:
     read: reads one file; a function that worker processes can import. Quality flags are computed from its result.
     meta: further entries of `store.json`.
     clean: processing after reading, such as a filter; None for none.
+    passed_over: how many files are no ECG, by their suffix.
     """
 
     name: str
@@ -52,6 +53,7 @@ class CohortSource:
     refused: pd.DataFrame
     meta: dict
     clean: Callable[[Recording], Recording] | None = None
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def starts(self) -> range:
         """The row at which each part begins."""

@@ -8,7 +8,8 @@ __getattr__, __dir__, __all__ = lazy(
         "ecg.leads": "LEADS LIMB_LEADS PRECORDIAL_LEADS",
         "ecg.quality": "quality_flags suspected_reversal",
         "ecg.recording": "Recording einthoven_error_mv",
-        "ecg.io.read": "read_ecg find_ecgs",
+        "ecg.io.listing": "find_ecgs",
+        "ecg.io.read": "read_ecg",
         "ecg.preprocess": "crop resample",
     },
 )

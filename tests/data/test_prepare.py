@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import written_ecgs
 from lamae_toolkit.cli.main import main
 from lamae_toolkit.data import prepare as prepare_module
 from lamae_toolkit.data import shards as parts_module
@@ -369,6 +371,50 @@ def test_files_that_are_no_ecgs_are_reported_as_refused(root, tmp_path):
     (root / "notes.md").write_text("not an ECG, and nobody would think so")
     report = prepare(folder_source(root), tmp_path / "store", workers=1, progress=False)
     assert report["dropped_by_reason"] == {"not recognized": 1, "unreadable": 1}
+
+
+def test_options_hold_for_the_files_that_do_not_say_and_change_no_other(tmp_path):
+    """A folder with a table without names or unit, and an EDF file of 250 Hz in uV that says all of it."""
+    root = tmp_path / "mixed"
+    root.mkdir()
+    counts = written_ecgs.ecg_counts(n_samples=2600)
+    two = np.stack([counts["I"], counts["V1"]], axis=1) * 0.005
+    np.savetxt(root / "a.csv", two, delimiter=",", fmt="%.3f")
+    (root / "b.edf").write_bytes(written_ecgs.edf(counts, rate_hz=250))
+    source = folder_source(root, sampling_rate_hz=200.0, unit="mV", leads=("I", "V1"))
+    report = prepare(source, tmp_path / "store", workers=1, progress=False)
+    assert report["kept"] == 2 and report["dropped"] == 0
+    table, edf = (Store.open(tmp_path / "store").recording(row) for row in (0, 1))
+    assert set(table.leads) == {"I", "V1"} and len(edf.leads) == 12
+    for stored, rate_hz in ((table, 200), (edf, 250)):
+        peak_mv = 0.005 * counts["V1"][: 10 * rate_hz].max()
+        assert stored.lead("V1").max() == pytest.approx(peak_mv, rel=0.05)
+
+
+def test_every_file_of_a_folder_is_kept_refused_or_counted(tmp_path, capsys):
+    """Five files of ECG kinds, of which two can be read; a table without leads, and files that are none."""
+    root = tmp_path / "ecgs"
+    shutil.copytree(Path(__file__).parents[1] / "ecg" / "cases" / "folder_account", root)
+    (root / "ages.csv").write_text("age,sex\n1,2\n")
+    (root / "export.bin").write_bytes(bytes(100))
+    for name, text in {"README.md": "x", "notes.txt": "I, for one,\nread it.", ".hidden.csv": "x", "one.atr": "x"}.items():
+        (root / name).write_text(text)
+    (root / "page.pdf").write_bytes(b"%PDF-1.7")
+    words = ["prepare", "folder", str(root), "--out", str(tmp_path / "store"), "--duration-s", "4", "--workers", "1"]
+    assert main(words) == 1
+    printed = capsys.readouterr().out
+    assert "7 listed = 2 kept + 5 refused" in printed
+    assert "Passed over: 5 files that are no ECG (" in printed and "1 .pdf" in printed and "1 .atr" in printed
+    refused = pd.read_csv(tmp_path / "store" / "refused.csv", keep_default_na=False)
+    assert sorted(refused.file) == ["ages.csv", "export.bin", "four.mat", "three.ecg", "two.scp"]
+    assert refused.sentence.str.len().gt(20).all() and refused.reason.ne("").all()
+    report = json.loads((tmp_path / "store" / "report.json").read_text())
+    assert sum(report["passed_over"].values()) == 5 and report["read"] == 7
+    only = tmp_path / "only"
+    only.mkdir()
+    (only / "five.scp").write_bytes(b"?")
+    assert main(["prepare", "folder", str(only), "--out", str(tmp_path / "none"), "--workers", "1"]) == 2
+    assert "1 refused, the first, five.scp: " in capsys.readouterr().err
 
 
 # ---- PTB-XL

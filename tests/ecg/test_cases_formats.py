@@ -13,7 +13,8 @@ from scipy.io import savemat
 
 import written_ecgs as write
 from lamae_toolkit.ecg.io.formats import delimited
-from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.listing import find_ecgs
+from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError, LeadWarning, WarningNote
 

@@ -11,7 +11,8 @@ import wfdb
 import written_ecgs as write
 from lamae_toolkit.ecg.io.channels import match_leads
 from lamae_toolkit.ecg.io.checks import implausible, without_marks
-from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.listing import find_ecgs
+from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError, LeadWarning, WarningNote

@@ -16,7 +16,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 import written_ecgs as write
 from lamae_toolkit.ecg.io.channels import complete_limb_leads
 from lamae_toolkit.ecg.io.formats import safe_xml
-from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.listing import find_ecgs
+from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import einthoven_error_mv
 from lamae_toolkit.errors import ECGError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import wfdb
 
-from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.listing import find_ecgs
+from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS, lead_name
 from lamae_toolkit.ecg.recording import Recording, einthoven_error_mv
 from lamae_toolkit.errors import ECGError, LeadWarning

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
 from lamae_toolkit.ecg.io.formats.physionet import header_lines
-from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.listing import find_ecgs
+from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 

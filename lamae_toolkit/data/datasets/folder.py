@@ -1,6 +1,7 @@
 """Your own ECG files, in any supported format, as a source of `prepare`, with a table of their patients."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
@@ -11,13 +12,11 @@ import pandas as pd
 
 from lamae_toolkit.data.format import META, patient_fold
 from lamae_toolkit.data.shards import REFUSED, CohortSource
-from lamae_toolkit.ecg.io.read import find_ecgs, read_ecg
+from lamae_toolkit.ecg.io.listing import list_files
+from lamae_toolkit.ecg.io.read import KINDS, kind_and_path, read_ecg
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ContradictionError, ECGError
 from lamae_toolkit.icd10 import ancestors
-
-ECG_SUFFIXES = (".xml", ".dcm", ".edf", ".csv", ".npy", ".npz")
-"""A file with such a suffix that is no ECG is reported; others, such as notes and pictures, are ignored."""
 
 
 def folder_source(
@@ -30,6 +29,8 @@ def folder_source(
 ) -> CohortSource:
     """All ECG files in a folder and its subfolders, for `prepare`.
 
+    Every file that is or may be an ECG is read or refused with its reason; the others are counted by suffix.
+
     table: a CSV file with the columns file (below the folder) and patient_id, and, where known, age_years, sex (F or
     M) and codes (ICD-10, separated by semicolons; "none" for an ECG that is known to have none). Without a
     table, every file counts as a separate patient, which leaks if a patient has several.
@@ -39,17 +40,23 @@ def folder_source(
     own = Path(table).resolve() if table is not None else None
     stores = {path.parent for path in root.rglob(META)} | set(root.rglob("*.preparing"))
 
-    def names(paths: Iterable[Path]) -> list[str]:
-        """Their names below the folder, without the table and what is inside of a store."""
-        paths = [path for path in paths if path.resolve() != own and stores.isdisjoint(path.parents)]
-        return [path.relative_to(root).as_posix() for path in paths]
+    def below(paths: Iterable[Path]) -> list[Path]:
+        """Without the table and what is inside of a store."""
+        return [path for path in paths if path.resolve() != own and stores.isdisjoint(path.parents)]
 
-    ecg_files = names(find_ecgs(root))
-    others = names(path for path in root.rglob("*") if path.is_file() and path.suffix.lower() in ECG_SUFFIXES)
-    refused = [
-        _refusal(name, "not recognized", "It is not an ECG that can be read; export it again.")
-        for name in sorted(set(others) - set(ecg_files))
-    ]
+    found, refused = list_files(root), []
+    ecg_paths, passed_over = below(found.ecgs), Counter(path.suffix.lower() for path in below(found.passed_over))
+    for path in below(found.unclear):
+        try:
+            kind_and_path(path.absolute())
+        except ECGError as error:
+            reason = "not recognized" if error.reason == "unreadable" else error.reason
+            refused.append(_refusal(path.relative_to(root).as_posix(), reason, str(error)))
+        else:
+            ecg_paths.append(path)
+    if not ecg_paths and not refused:
+        raise ECGError(f"{root.resolve().name}: The folder holds no ECG; put {KINDS} there.")
+    ecg_files = [path.relative_to(root).as_posix() for path in sorted(ecg_paths)]
     # Python writes bytes of a name that are not UTF-8 as lone surrogates.
     not_utf8 = [name for name in ecg_files if re.search("[\ud800-\udfff]", name)]
     refused += [_refusal(repr(name), "unreadable name", "Its name is not in UTF-8; rename it.") for name in not_utf8]
@@ -74,7 +81,8 @@ def folder_source(
     read = partial(read_own, sampling_rate_hz=sampling_rate_hz, unit=unit, leads=leads)
     patients = "each file as a separate patient, since there is no table" if table is None else "by the table"
     refusals = pd.DataFrame(refused, columns=list(REFUSED))
-    return CohortSource(f"ECG files of {root.resolve().name}", root, ecgs, read, refusals, {"patients": patients})
+    name, counted = f"ECG files of {root.resolve().name}", dict(passed_over.most_common())
+    return CohortSource(name, root, ecgs, read, refusals, {"patients": patients}, passed_over=counted)
 
 
 def _numbers(names: Iterable[str]) -> list[int]:

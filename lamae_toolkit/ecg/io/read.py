@@ -18,7 +18,6 @@ import numpy as np
 
 from lamae_toolkit._lazy import missing_extra
 from lamae_toolkit.ecg.io.channels import stacked, usable_leads
-from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.io.formats.unread import WAYS_OUT
 from lamae_toolkit.ecg.io.stretch import Stretch
@@ -134,7 +133,7 @@ def _read(
     in_part = ()
     try:
         stretch = stretch.checked()
-        kind, path = _kind_of(path)
+        kind, path = kind_and_path(path)
         try:
             # Values that are not numbers or too large become gaps or are refused below.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -183,48 +182,7 @@ def _unexpected(error: Exception, kind: str) -> ECGError:
     return ECGError(f"The file is damaged or is not {kind} ({type(error).__name__}); copy or export it again.")
 
 
-def find_ecgs(folder: str | Path) -> list[Path]:
-    """All files in a folder and its subfolders whose content is an ECG that `read_ecg` knows, sorted.
-
-    A WFDB record is listed once, by its header, and the segments of a longer record not at all. Raises ECGError if
-    the folder is absent or holds no ECG.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise ECGError(f"{folder.name}: There is no such folder; check the path.")
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    headers = {file for file in files if file.suffix.lower() == ".hea"}
-    segments = {segment for header in headers for segment in _segments(header)}
-    ecgs = headers - segments
-    # The headers themselves, and the signal files that have one.
-    of_wfdb = {file for file in files if file.suffix.lower() in WFDB_SUFFIXES and file.with_suffix(".hea").is_file()}
-    ecgs |= {file for file in files if file not in of_wfdb and _is_known(file)}
-    if not ecgs:
-        raise ECGError(f"{folder.name}: The folder holds no ECG; put {KINDS} there.")
-    return sorted(ecgs)
-
-
-def _is_known(path: Path) -> bool:
-    try:
-        return kind_of_content(path) in READERS
-    except ECGError:  # XML that declares entities before its root element
-        return False
-    except OSError:  # it may be an ECG, and `read_ecg` reports what is wrong
-        return True
-
-
-def _segments(header: Path) -> set[Path]:
-    """The headers of the segments that a header of several segments lists."""
-    try:
-        lines = [line.split() for line in header_lines(header)]
-    except ECGError:  # it is no header, which `read_ecg` reports
-        return set()
-    if not lines or "/" not in lines[0][0]:
-        return set()
-    return {header.with_name(f"{line[0]}.hea") for line in lines[1:] if "/" not in line[0]} - {header}
-
-
-def _kind_of(path: Path) -> tuple[str, Path]:
+def kind_and_path(path: Path) -> tuple[str, Path]:
     """What kind of file this is, and the file to open: for WFDB always the header."""
     if "::" in str(path):
         raise ECGError("The path contains '::', by which wfdb means a remote file; rename the file or folder.")
