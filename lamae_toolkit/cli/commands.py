@@ -149,12 +149,12 @@ def explain_command(arguments: argparse.Namespace) -> None:
     model, probe = load_model(arguments.checkpoint), Probe.load(arguments.checkpoint)
     if arguments.code is not None:
         probe.column(arguments.code)  # refuses an unknown code before anything is computed
-    recording = read_own(arguments.record, **reading(arguments))
+    recording = read_own(arguments.record, **reading(arguments), at_most_s=model.config.duration_s)
     encoded = encode_ecg(model, recording, probe)
     text = " ".join(
         (
             f"{len(recording.leads)} leads at {recording.sampling_rate_hz:g} Hz; the first"
-            f" {encoded.recording.duration_s:g} of {recording.duration_s:g} s were read.",
+            f" {encoded.recording.duration_s:g} s were read.",
             *recording.notes,
         )
     )

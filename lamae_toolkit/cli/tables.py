@@ -93,7 +93,7 @@ def _ecgs_of_files(arguments: argparse.Namespace, model: LAMAE, what: str) -> It
     readable = 0
     for file in tqdm(files, desc=what, unit="ECG"):
         try:
-            recording = read_own(file, **reading(arguments))
+            recording = read_own(file, **reading(arguments), at_most_s=model.config.duration_s)
             batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)
         except ECGError as error:
             if len(files) == 1:

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
+from inspect import signature
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +78,8 @@ def _read_others(
 ) -> Iterator[_Alike]:
     """The ECGs that have no result yet, read one by one; one that cannot be used gets its refusal as the result."""
     waiting: dict[tuple, list[tuple]] = defaultdict(list)
+    if clean is None and "at_most_s" in signature(read).parameters:
+        read = partial(read, at_most_s=duration_s)
     for row, name in enumerate(files):
         if results[row]:
             continue

@@ -40,7 +40,8 @@ class CohortSource:
     ecgs: one row per ECG with file (below root), patient_id, study_id, age_years, sex, codes, fold, and further columns
         of the store's index.
     refused: ECGs that the source's own tables exclude, one row each, with the columns `REFUSED`.
-    read: reads one file; a function that worker processes can import. Quality flags are computed from its result.
+    read: reads one file; a function that worker processes can import. Quality flags are computed from its result. If
+        it has an argument `at_most_s`, it is asked for no more seconds than the store keeps.
     meta: further entries of `store.json`.
     clean: processing after reading, such as a filter; None for none.
     passed_over: how many files are no ECG, by their suffix.

@@ -23,6 +23,7 @@ from lamae_toolkit.data.datasets.ptbxl import SPLIT, ptbxl_source
 from lamae_toolkit.data.prepare import prepare
 from lamae_toolkit.data.shards import ECGS_PER_PART, CohortSource
 from lamae_toolkit.data.store import Store
+from lamae_toolkit.ecg.io import stretch
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split
@@ -433,3 +434,19 @@ def test_prepared_ptbxl_equals_packed_ptbxl(real_data, tmp_path):
     for name in ("study_id", "patient_id", "fold", "codes", "superclasses", "statements", "flag_noisy"):
         assert store.index[name].map(str).tolist() == packed.index[name].map(str).tolist()
     assert Split.of(store) == Split(*(tuple(SPLIT[part]) for part in ("train", "validation", "test")))
+
+
+def test_only_the_stretch_that_a_store_keeps_is_read(tmp_path, monkeypatch):
+    """A Holter of a day costs no more than an ECG: here, more than 10 s at once would be refused."""
+    folder = tmp_path / "ecgs"
+    folder.mkdir()
+    for seconds in (10, 40):
+        counts = np.tile(np.arange(-100, 100, dtype="<i2")[:, None], (seconds * 500 // 200, 2))
+        counts.tofile(folder / f"{seconds}.dat")
+        lines = [f"{seconds}.dat 16 200/mV 16 0 0 0 0 {lead}" for lead in ("II", "V1")]
+        (folder / f"{seconds}.hea").write_text("\n".join([f"{seconds} 2 500 {len(counts)}", *lines, ""]))
+    monkeypatch.setattr(stretch, "MAX_SAMPLES", 2 * 10 * 500)
+    report = prepare(folder_source(folder), tmp_path / "store", workers=1, progress=False)
+    assert report["kept"] == 2
+    ecgs = Store.open(tmp_path / "store")
+    np.testing.assert_array_equal(ecgs.signals[0], ecgs.signals[1])

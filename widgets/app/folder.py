@@ -6,12 +6,15 @@ from pathlib import Path, PurePath
 
 from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.listing import find_ecgs
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_ecg, read_start
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 
 UPLOAD_MB = 20
 """Limit of one upload; a resting ECG has 0.1 to 2 MB."""
+
+SHOWN_S = 600.0
+"""A Holter of days would fill the memory; `read_ecg` reads any other stretch of it."""
 
 
 class ECGFolder(Mapping[str, Recording]):
@@ -43,7 +46,10 @@ class ECGFolder(Mapping[str, Recording]):
             path = self._paths[name]
             if not self._is_inside(path):  # it may have been replaced since
                 raise ECGError(f"{name} points outside the folder {self.root.name}; copy the file itself there.")
-            self._last = name, read_ecg(path)
+            recording = read_start(path, SHOWN_S)
+            if recording.duration_s >= SHOWN_S:
+                recording = recording.with_note(f"Only its first {SHOWN_S / 60:g} minutes are read here.")
+            self._last = name, recording
         return self._last[1]
 
     def __iter__(self) -> Iterator[str]:
