@@ -11,7 +11,7 @@ from lamae_toolkit.data.datasets.folder import folder_source
 from lamae_toolkit.data.datasets.mimic import mimic_source
 from lamae_toolkit.data.datasets.mimic_like import ECG, ED, HOSP, write_mimic_like
 from lamae_toolkit.data.datasets.ptbxl import PUBLISHED, TABLES, download_ptbxl, ptbxl_source
-from lamae_toolkit.data.prepare import REFUSED_FILE, prepare
+from lamae_toolkit.data.prepare import REFUSED_FILE, WARNINGS_FILE, prepare
 from lamae_toolkit.data.shards import CohortSource
 from lamae_toolkit.errors import ECGError
 
@@ -165,6 +165,8 @@ def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
     )
     for reason, times in report["dropped_by_reason"].items():
         print(f"  refused, {reason}: {times}")
+    for kind, times in report.get("ecgs_with_warnings", {}).items():
+        print(f"  warned, {kind}: {times} ECGs")
     passed_over = report.get("passed_over", {})
     if passed_over:
         listed = ", ".join(f"{times} {suffix or 'without suffix'}" for suffix, times in passed_over.items())
@@ -173,5 +175,6 @@ def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
         print(f"  flagged {flag}: {times} ECGs")
     if not report["new"]:
         print("The store is already complete and is not prepared again; delete it to read the files again.")
-    print(f"The store is {arguments.out}; each refused record is in {arguments.out / REFUSED_FILE}.")
+    where = f"each refused record is in {arguments.out / REFUSED_FILE}, each warning in {WARNINGS_FILE} next to it"
+    print(f"The store is {arguments.out}; {where}.")
     return 1 if report["dropped"] else 0

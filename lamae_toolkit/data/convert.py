@@ -17,7 +17,10 @@ from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, flag_columns
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, WarningNote
+
+WARNINGS = "warnings"
+"""The column of a store's index with what `read_ecg` warned of, one a line, as "kind: sentence"."""
 
 AT_ONCE = 16
 """More ECGs leave the processor's cache, fewer spend the time on calls."""
@@ -30,6 +33,7 @@ class _Alike(NamedTuple):
     leads: tuple[str, ...]
     sampling_rate_hz: float
     flags: Sequence[tuple[tuple[str, str], ...]]
+    notes: Sequence[tuple[str, ...]]
     signal_mv: np.ndarray
     cleaned_mv: np.ndarray
 
@@ -42,7 +46,7 @@ def stored_ecgs(
     sampling_rate_hz: float,
     duration_s: float,
 ) -> tuple[np.ndarray, list[dict[str, str]]]:
-    """ECGs as they are stored, (b, 12, t), and of each the reason and sentence of a refusal, or "", and its flags.
+    """ECGs as they are stored, (b, 12, t), and of each the reason and sentence of a refusal, its flags and warnings.
 
     read, clean: as in `CohortSource`. An ECG gets the same values whichever others it is processed with.
     """
@@ -52,9 +56,16 @@ def stored_ecgs(
     together = _read_together(paths, sampling_rate_hz, duration_s)
     for ecgs in chain(together, _read_others(root, files, results, read, clean, sampling_rate_hz, duration_s)):
         flags = flag_columns(ecgs.signal_mv, ecgs.sampling_rate_hz, ecgs.leads, ecgs.flags)
-        stored[ecgs.rows] = quantized(ecgs.cleaned_mv, ecgs.sampling_rate_hz, ecgs.leads, sampling_rate_hz, duration_s)
-        for row, columns in zip(ecgs.rows, flags, strict=True):
-            results[row] = {"reason": "", "sentence": "", **columns}
+        stored[ecgs.rows], beyond = quantized(
+            ecgs.cleaned_mv, ecgs.sampling_rate_hz, ecgs.leads, sampling_rate_hz, duration_s
+        )
+        for row, columns, notes, leads_beyond in zip(ecgs.rows, flags, ecgs.notes, beyond, strict=True):
+            if leads_beyond.any():
+                notes = (
+                    *notes,
+                    _beyond_note([lead for lead, is_so in zip(ecgs.leads, leads_beyond, strict=True) if is_so]),
+                )
+            results[row] = {"reason": "", "sentence": "", **columns, WARNINGS: _in_lines(notes)}
     return stored, results
 
 
@@ -64,7 +75,7 @@ def _read_together(paths: list[Path], sampling_rate_hz: float, duration_s: float
         rate_hz = layout.sampling_rate_hz
         with suppress(ECGError):
             kept_mv = signal_mv[: kept_samples(layout.n_samples, rate_hz, sampling_rate_hz, duration_s)]
-            yield _Alike(rows, layout.leads, rate_hz, [()] * len(rows), kept_mv, kept_mv)
+            yield _Alike(rows, layout.leads, rate_hz, [()] * len(rows), [layout.notes] * len(rows), kept_mv, kept_mv)
 
 
 def _read_others(
@@ -98,17 +109,29 @@ def _read_others(
         else:
             alike = (ecg.leads, rate_hz, samples)
             kept_mv = (np.ascontiguousarray(of.signal_mv[:, :samples]) for of in (ecg, cleaned))
-            waiting[alike].append((row, ecg.flags, *kept_mv))
+            waiting[alike].append((row, ecg.flags, ecg.notes, *kept_mv))
             if len(waiting[alike]) == AT_ONCE:
                 yield _alike(alike, waiting.pop(alike))
     yield from map(_alike, waiting, waiting.values())
 
 
 def _alike(alike: tuple, ecgs: list[tuple]) -> _Alike:
-    (leads, rate_hz, _), (rows, flags, read_mv, cleaned_mv) = alike, zip(*ecgs, strict=True)
+    (leads, rate_hz, _), (rows, flags, notes, read_mv, cleaned_mv) = alike, zip(*ecgs, strict=True)
     signal_mv = _together(read_mv)
     unchanged = cleaned_mv[0] is read_mv[0]
-    return _Alike(list(rows), leads, rate_hz, flags, signal_mv, signal_mv if unchanged else _together(cleaned_mv))
+    cleaned = signal_mv if unchanged else _together(cleaned_mv)
+    return _Alike(list(rows), leads, rate_hz, flags, notes, signal_mv, cleaned)
+
+
+def _beyond_note(leads: list[str]) -> WarningNote:
+    which = f"Lead {leads[0]} goes" if len(leads) == 1 else f"Leads {', '.join(leads)} go"
+    sentence = f"{which} beyond the 32.767 mV that a store can hold, and lost the median and what was still beyond."
+    return WarningNote(sentence, "beyond the store")
+
+
+def _in_lines(notes: Sequence[str]) -> str:
+    """The notes that warn, one a line after their kind."""
+    return "\n".join(f"{note.kind}: {note}" for note in notes if isinstance(note, WarningNote))
 
 
 def _together(signals_mv: Sequence[np.ndarray]) -> np.ndarray:
@@ -122,4 +145,4 @@ def _together(signals_mv: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _refusal(reason: str, sentence: str) -> dict[str, str]:
-    return {"reason": reason, "sentence": sentence, **dict.fromkeys(FLAG_COLUMNS, "")}
+    return {"reason": reason, "sentence": sentence, **dict.fromkeys(FLAG_COLUMNS, ""), WARNINGS: ""}

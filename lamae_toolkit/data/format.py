@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int16
+from jaxtyping import Bool, Float, Int16
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import columns, resampled
@@ -102,16 +102,21 @@ def quantized(
     leads: tuple[str, ...],
     sampling_rate_hz: float,
     duration_s: float,
-) -> Int16[np.ndarray, "b 12 k"]:
-    """Several ECGs with the same leads, of `kept_samples`, as they are stored: an absent lead has the value -32768."""
+) -> tuple[Int16[np.ndarray, "b 12 k"], Bool[np.ndarray, "b l"]]:
+    """Several ECGs with the same leads, of `kept_samples`, as they are stored: an absent lead has the value -32768.
+
+    Also returns which leads went beyond the +-32.767 mV of a store: their median is subtracted, and what is still
+    beyond is clipped.
+    """
     samples = round(sampling_rate_hz * duration_s)
     units = resampled(columns(signal_mv), rate_hz, sampling_rate_hz)[:samples] * np.float32(1 / MV_PER_UNIT)
     if len(units) < samples:
         units = np.pad(units, ((0, samples - len(units)), (0, 0)), mode="edge")
+    beyond = np.zeros(units.shape[1], dtype=bool)
     if max(-units.min(), units.max()) > 32767:
         beyond = np.abs(units).max(axis=0) > 32767
         units[:, beyond] -= np.median(units[:, beyond], axis=0)
     stored = np.full((signal_mv.shape[1], len(LEADS), samples), ABSENT, dtype=np.int16)
     rows = units.reshape(samples, -1, len(leads)).transpose(1, 2, 0)
     stored[:, [LEADS.index(name) for name in leads]] = np.rint(rows).clip(-32767, 32767)
-    return stored
+    return stored, beyond.reshape(-1, len(leads))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lamae_toolkit.data.convert import WARNINGS
 from lamae_toolkit.data.format import INDEX, META, SIGNALS, in_two_folds, open_store, store_meta
 from lamae_toolkit.data.shards import REFUSED, CohortSource, join_signals, read_parts, read_results
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
@@ -24,8 +25,9 @@ from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.files import replace_atomically, write_json
 
-REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS = "report.json", "refused.csv", "plan.json", "parts"
-OURS = {SIGNALS, INDEX, META, REPORT_FILE, REFUSED_FILE, PLAN_FILE, PARTS}
+REPORT_FILE, REFUSED_FILE, WARNINGS_FILE = "report.json", "refused.csv", "warnings.csv"
+PLAN_FILE, PARTS = "plan.json", "parts"
+OURS = {SIGNALS, INDEX, META, REPORT_FILE, REFUSED_FILE, WARNINGS_FILE, PLAN_FILE, PARTS}
 
 
 def prepare(
@@ -38,13 +40,14 @@ def prepare(
     scheduler: str | None = None,
     progress: bool = True,
 ) -> dict:
-    """Turn a cohort's ECG files into a store at `out`, with `report.json` and `refused.csv` inside; returns the report.
+    """Turn a cohort's ECG files into a store at `out`, with `report.json`, `refused.csv` and `warnings.csv` inside.
 
     source: what to read: `lt.data.folder_source(...)` for your own files, `ptbxl_source`, `mimic_source`.
     sampling_rate_hz, duration_s: of the store. workers: processes that read in parallel, one per core if None.
     scheduler: the address of a Dask scheduler, whose workers read instead, on any number of machines that share the
         folders of the source and of the store; the store is the same.
 
+    Returns the report, which counts what was kept, refused and warned of; `refused.csv` and `warnings.csv` name it.
     Each ECG is checked, flagged (`quality_columns`), resampled and cut to its first `duration_s` seconds. The same call
     resumes after an interruption or a kill, and does nothing once the store is complete (`new` in the report is then
     False); the store takes its name only when it is complete. A store of the same source that was prepared in another
@@ -96,11 +99,13 @@ def prepare(
         by_part = [int(kept[at : at + source.starts().step].sum()) for at in source.starts()]
         join_signals(working / PARTS, working / SIGNALS, by_part, round(sampling_rate_hz * duration_s))
         ecgs = source.ecgs.reset_index(drop=True)
-        index = pd.concat([ecgs, results[list(FLAG_COLUMNS)]], axis=1)[kept].reset_index(drop=True)
+        index = pd.concat([ecgs, results[[*FLAG_COLUMNS, WARNINGS]]], axis=1)[kept].reset_index(drop=True)
         index.to_parquet(working / INDEX)
+        warned = _warned(index)
+        warned.to_csv(working / WARNINGS_FILE, index=False)
         refused = pd.concat([source.refused, ecgs[["file", "study_id"]].join(results)[~kept]])[list(REFUSED)]
         refused.to_csv(working / REFUSED_FILE, index=False)
-        report = _report(source, index, refused, new, time.perf_counter() - start)
+        report = _report(source, index, refused, warned, new, time.perf_counter() - start)
         write_json(working / REPORT_FILE, report)
         meta = store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan}
         write_json(working / META, meta)
@@ -209,7 +214,17 @@ def _keep_plan(plan: dict, working: Path) -> None:
 # The report.
 
 
-def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, new: int, seconds: float) -> dict:
+def _warned(index: pd.DataFrame) -> pd.DataFrame:
+    """The warnings of all ECGs, one row each."""
+    table = index.loc[index[WARNINGS] != "", ["file", "study_id", WARNINGS]]
+    table = table.assign(**{WARNINGS: table[WARNINGS].str.split("\n")}).explode(WARNINGS, ignore_index=True)
+    kinds = table.pop(WARNINGS).astype(str).str.split(": ", n=1, expand=True).reindex(columns=[0, 1])
+    return table.assign(kind=kinds[0], sentence=kinds[1])
+
+
+def _report(
+    source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, warned: pd.DataFrame, new: int, seconds: float
+) -> dict:
     flagged = {
         column.removeprefix("flag_"): dict(Counter(x for text in index[column] if text for x in text.split(",")))
         for column in FLAG_COLUMNS
@@ -225,6 +240,7 @@ def _report(source: CohortSource, index: pd.DataFrame, refused: pd.DataFrame, ne
         "dropped": len(refused),
         "dropped_by_reason": dict(Counter(refused.reason).most_common()),
         "passed_over": source.passed_over,
+        "ecgs_with_warnings": warned.drop_duplicates(["file", "kind"]).kind.value_counts().to_dict(),
         "patients": int(index.patient_id.nunique()),
         "flagged_leads": flagged,
         "ecgs_with_flags": {column.removeprefix("flag_"): int((index[column] != "").sum()) for column in FLAG_COLUMNS},

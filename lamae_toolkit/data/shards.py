@@ -172,7 +172,7 @@ def _read_part(
 ) -> int:
     """Read some ECGs and keep their signals and the result for each; returns their number."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeadWarning)  # the flags contain the same
+        warnings.simplefilter("ignore", LeadWarning)  # the results contain the same
         stored, results = stored_ecgs(root, files, read, clean, sampling_rate_hz, duration_s)
     with atomic_write(part_signals(folder, part)) as partial:
         stored[[not result["reason"] for result in results]].tofile(partial)

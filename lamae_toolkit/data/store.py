@@ -161,7 +161,8 @@ def pack(
                     recording, rate_hz = record.recording, record.recording.sampling_rate_hz
                     samples = kept_samples(recording.signal_mv.shape[1], rate_hz, sampling_rate_hz, duration_s)
                     kept_mv = recording.signal_mv.T[:samples, None]
-                    file.write(quantized(kept_mv, rate_hz, recording.leads, sampling_rate_hz, duration_s).tobytes())
+                    stored, _ = quantized(kept_mv, rate_hz, recording.leads, sampling_rate_hz, duration_s)
+                    file.write(stored.tobytes())
                 except ECGError as error:
                     raise ECGError(f"Study {record.study_id}: {error}", error.reason) from error
                 rows.append(

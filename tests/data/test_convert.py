@@ -70,6 +70,9 @@ EDITS = {
     "baseline": ("200.0(0)/mV", "200.0(7)/mV"),
     "unit": ("200.0(0)/mV", "0.2(0)/uV"),
     "implausible": ("200.0(0)/mV", "0.01(0)/mV"),
+    "counts called mV": ("200.0(0)/mV", "2.0(0)/mV"),
+    "gain too large": ("200.0(0)/mV", "200000.0(0)/mV"),
+    "another name": (" aVF\n", " aVF?\n"),
     "unknown unit": ("200.0(0)/mV", "200.0(0)/mmHg", 1),
     "no gain": (" 200.0(0)/mV", " 0", 1),
     "inverted": ("200.0(0)/mV", "-200.0(0)/mV", 1),
@@ -106,6 +109,11 @@ def damage(header: Path, how: str) -> None:
     elif how == "gap":
         samples[100:300, 4] = -32768
         samples.tofile(signal)
+    elif how == "one sample":
+        samples[100, 4] += 1
+        samples.tofile(signal)
+    elif how == "scaled":
+        edited(header, "200.0(0)/mV 16 0", "400.0(0)/mV 16 0", 1)
     elif how == "flat":
         samples[:, 4] = 17
         samples.tofile(signal)
@@ -118,6 +126,7 @@ def damage(header: Path, how: str) -> None:
 DAMAGED = {
     **dict.fromkeys(("gain", "baseline", "unit", "inverted", "rate", "same rate", "other channels"), ""),
     **dict.fromkeys(("offset", "gap", "flat", "not a number"), ""),
+    **dict.fromkeys(("counts called mV", "gain too large", "another name", "one sample", "scaled"), ""),
     **{"implausible": "impossible amplitude", "short": "too short", "cut off": "signal file cut off"},
     **{"too long": "header and signal disagree", "no signal file": "signal file missing", "no header": "file missing"},
     **{"all flat": "no usable lead"},
@@ -135,6 +144,13 @@ def test_unusual_and_damaged_records_get_the_values_and_refusals_of_each_by_itse
     assert [result["reason"] for result in results] == [*DAMAGED.values(), *[""] * (len(files) - len(DAMAGED))]
     of = dict(zip(DAMAGED, range(len(files)), strict=False))
     assert results[of["gap"]]["flag_nan"] == "aVF" and results[of["flat"]]["flag_flat"] == "aVF"
+    warned = {how: [line.partition(":")[0] for line in results[of[how]]["warnings"].splitlines()] for how in of}
+    assert warned["counts called mV"][:1] == warned["gain too large"] == ["impossible amplitude"]
+    assert warned["another name"] == ["lead not read"] and warned["one sample"] == ["checksum"]
+    assert warned["scaled"] == warned["gain"] == ["Einthoven's relations broken"]
+    assert not any(
+        result["warnings"] for result in results[len(DAMAGED) :] if not result["flag_nan"] + result["flag_flat"]
+    )
     absent = [lead for lead, signal in zip(LEADS, stored[of["other channels"]], strict=True) if signal[0] == ABSENT]
     assert absent == ["V5", "V6"]
 

@@ -398,7 +398,12 @@ def test_every_file_of_a_folder_is_kept_refused_or_counted(tmp_path, capsys):
     shutil.copytree(Path(__file__).parents[1] / "ecg" / "cases" / "folder_account", root)
     (root / "ages.csv").write_text("age,sex\n1,2\n")
     (root / "export.bin").write_bytes(bytes(100))
-    for name, text in {"README.md": "x", "notes.txt": "I, for one,\nread it.", ".hidden.csv": "x", "one.atr": "x"}.items():
+    for name, text in {
+        "README.md": "x",
+        "notes.txt": "I, for one,\nread it.",
+        ".hidden.csv": "x",
+        "one.atr": "x",
+    }.items():
         (root / name).write_text(text)
     (root / "page.pdf").write_bytes(b"%PDF-1.7")
     words = ["prepare", "folder", str(root), "--out", str(tmp_path / "store"), "--duration-s", "4", "--workers", "1"]
@@ -416,6 +421,32 @@ def test_every_file_of_a_folder_is_kept_refused_or_counted(tmp_path, capsys):
     (only / "five.scp").write_bytes(b"?")
     assert main(["prepare", "folder", str(only), "--out", str(tmp_path / "none"), "--workers", "1"]) == 2
     assert "1 refused, the first, five.scp: " in capsys.readouterr().err
+
+
+def test_warnings_are_counted_and_named(tmp_path, capsys):
+    """Samples that do not match their checksum, counts that are called mV, and an electrode offset of 40 mV."""
+    root = tmp_path / "ecgs"
+    root.mkdir()
+    for name in ("wfdb_overwritten_16.hea", "wfdb_overwritten_16.dat", "adc_counts_called_mv.csv"):
+        shutil.copy(Path(__file__).parents[1] / "ecg" / "cases" / name, root)
+    wave = np.sin(np.arange(2000) / 50)
+    for name, signal_mv in {"fine": [wave, wave[::-1]], "offset": [wave + 40, wave[::-1]]}.items():
+        np.savez(root / f"{name}.npz", signal=signal_mv, leads=["II", "V1"], sampling_rate_hz=500, unit="mV")
+    words = ["prepare", "folder", str(root), "--out", str(tmp_path / "store"), "--duration-s", "4", "--workers", "1"]
+    assert main([*words, "--sampling-rate-hz", "500"]) == 0
+    printed = capsys.readouterr().out
+    counts = {"checksum": 1, "Einthoven's relations broken": 1, "impossible amplitude": 1, "beyond the store": 2}
+    report = json.loads((tmp_path / "store" / "report.json").read_text())
+    assert report["ecgs_with_warnings"] == counts
+    for kind, times in counts.items():
+        assert f"  warned, {kind}: {times} ECGs\n" in printed
+    index = Store.open(tmp_path / "store").index.set_index("file")
+    assert index.warnings["fine.npz"] == ""
+    offset = "Lead II goes beyond the 32.767 mV that a store can hold, and lost the median and what was still beyond."
+    assert index.warnings["offset.npz"] == f"beyond the store: {offset}"
+    rows = pd.read_csv(tmp_path / "store" / "warnings.csv")
+    assert len(rows) == 5 and rows.set_index(["file", "kind"]).sentence["offset.npz", "beyond the store"] == offset
+    assert rows.set_index(["file", "kind"]).sentence["wfdb_overwritten_16.hea", "checksum"].startswith("The samples of")
 
 
 # ---- PTB-XL
