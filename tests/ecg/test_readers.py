@@ -359,6 +359,8 @@ def test_invalid_wfdb_headers_and_signals_are_refused(tmp_path, arguments, messa
         ("rec 2 500 1000\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "does not describe its signals"),
         ("rec 1\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "sampling rate is not given"),
         ("rec 1 500 9\nrec.dat 16\n", "Unknown lead names"),
+        ("rec 1 500 nan\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "length 'nan' in the header cannot be understood"),
+        ("rec 1 500 \u0663\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "The length '\u0663' in the header cannot be"),
         ("rec 1 500 9\nrec.dat 16 200/mV\n", "Unknown lead names"),
         ("rec 1 500 9\nrec.dat\n", "damaged or is not WFDB"),
         ("rec 1 500 9\n~ 16 200/mV 16 0 0 0 0 I\n", "signal file ~ is missing"),

@@ -524,6 +524,8 @@ def _record_for_wfdb(header_path: Path) -> Iterator[str]:
     n_signals, rate, length, *_ = [*lines[0].split()[1:4], "", ""]
     if length in ("", "0"):
         length = str(_frames_by_size(header_path, lines[1:]))
+    if not re.fullmatch("[0-9]+", length):
+        raise ECGError(f"The length {length[:12]!r} in the header cannot be understood; write the number of samples.")
     with TemporaryDirectory() as folder:
         for name in {line.split()[0] for line in lines[1:]}:
             signal_path = header_path.with_name(Path(name).name)
