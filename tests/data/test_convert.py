@@ -145,9 +145,17 @@ def test_unusual_and_damaged_records_get_the_values_and_refusals_of_each_by_itse
     of = dict(zip(DAMAGED, range(len(files)), strict=False))
     assert results[of["gap"]]["flag_nan"] == "aVF" and results[of["flat"]]["flag_flat"] == "aVF"
     warned = {how: [line.partition(":")[0] for line in results[of[how]]["warnings"].splitlines()] for how in of}
-    assert warned["counts called mV"][:1] == warned["gain too large"] == ["impossible amplitude"]
-    assert warned["another name"] == ["lead not read"] and warned["one sample"] == ["checksum"]
-    assert warned["scaled"] == warned["gain"] == ["Einthoven's relations broken"]
+    for how, kind in (
+        ("counts called mV", "impossible amplitude"),
+        ("gain too large", "impossible amplitude"),
+        ("another name", "lead not read"),
+        ("one sample", "checksum"),
+        ("scaled", "Einthoven's relations broken"),
+        ("gain", "Einthoven's relations broken"),
+        ("flat", "lead left out"),
+        ("gap", "gap filled"),
+    ):
+        assert kind in warned[how], how
     assert not any(
         result["warnings"] for result in results[len(DAMAGED) :] if not result["flag_nan"] + result["flag_flat"]
     )
