@@ -9,6 +9,7 @@ import wfdb
 
 import written_ecgs as write
 from lamae_toolkit.ecg.io import stretch as stretch_module
+from lamae_toolkit.ecg.io.formats import delimited
 from lamae_toolkit.ecg.io.read import read_ecg, read_start
 from lamae_toolkit.errors import ECGError, LeadWarning
 
@@ -190,3 +191,43 @@ def test_complete_record_takes_less_than_twice_its_size(tmp_path, monkeypatch, k
     assert recording.signal_mv.shape == (3, 300_000)
     # An array counts from its allocation on, though it takes no memory before the leads are moved there, one by one.
     assert peak < 2.05 * recording.signal_mv.nbytes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace("time_s,", "# made by a test\ntime_s,") + "\n\n",
+        lambda text: text.replace(",", ";").replace(".", ","),
+        lambda text: "\n".join(
+            ",".join(f'"{cell.replace(".", ",")}"' for cell in line.split(",")) for line in text.splitlines()
+        ),
+    ],
+    ids=["plain", "CRLF", "CR", "UTF-16", "comment and empty lines", "decimal commas", "quotes and decimal commas"],
+)
+def test_table_is_read_block_by_block(tmp_path, monkeypatch, change):
+    """With 300 characters at a time, about ten rows, a table of 900 rows has the values that it has at once."""
+    changed = change(write.table(SOME).decode())
+    path = saved(tmp_path, changed if isinstance(changed, bytes) else changed.encode())
+    at_once = read_ecg(path)
+    monkeypatch.setattr(delimited, "BLOCK_CHARACTERS", 300)
+    by_block = read_ecg(path)
+    assert by_block.leads == at_once.leads == LEADS and by_block.sampling_rate_hz == RATE_HZ
+    np.testing.assert_array_equal(by_block.signal_mv, at_once.signal_mv)
+    np.testing.assert_allclose(by_block.lead("V1"), COUNTS["V1"] * 0.005, atol=1e-6)
+    part = read_ecg(path, start_s=0.7, duration_s=0.5)
+    np.testing.assert_array_equal(part.signal_mv, at_once.signal_mv[:, 350:600])
+
+
+def test_damaged_row_of_a_later_block_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_CHARACTERS", 300)
+    lines = write.table(SOME).decode().splitlines()
+    for damage, message in (("1.2,0", "Row 602 has 2 values for 4 columns"), ("1.2,0,x,0", "Not every value below")):
+        damaged = "\n".join([*lines[:601], damage, *lines[602:]])
+        with pytest.raises(ECGError, match=message):
+            read_ecg(saved(tmp_path, damaged.encode()))
+    with pytest.raises(ECGError, match="longer than a million characters"):
+        read_ecg(saved(tmp_path, "\n".join([*lines[:9], "1" * 1000]).encode()))

@@ -30,17 +30,22 @@ class Stretch(NamedTuple):
             raise ECGError("A stretch starts at 0 s or later and lasts more than 0 s; correct start_s or duration_s.")
         return self
 
+    def wanted(self, rate_hz: float) -> tuple[int, int | None]:
+        """The first sample and the one after the last, None for the end, whether or not a record has them."""
+        if not 0 < rate_hz < np.inf:
+            raise ECGError(f"The sampling rate is {rate_hz:g} Hz, which no ECG has; correct it.")
+        start = round(self.start_s * rate_hz)
+        return start, None if self.duration_s is None else start + max(1, round(self.duration_s * rate_hz))
+
     def samples(self, n_samples: int, rate_hz: float, n_leads: int) -> range:
         """The samples of this stretch in a record of `n_samples` per lead; ECGError if the record lacks some of them.
 
         ECGError also if they are too many to be read at once.
         """
-        if not 0 < rate_hz < np.inf:
-            raise ECGError(f"The sampling rate is {rate_hz:g} Hz, which no ECG has; correct it.")
         if n_samples < 1:
             raise ECGError("The record is empty, as it has no samples; copy or export it again.")
-        start = round(self.start_s * rate_hz)
-        stop = n_samples if self.duration_s is None else start + max(1, round(self.duration_s * rate_hz))
+        start, stop = self.wanted(rate_hz)
+        stop = n_samples if stop is None else stop
         if stop > n_samples and self.or_less:
             stop = n_samples
         if not start < stop <= n_samples:
