@@ -140,7 +140,7 @@ def test_checks_before_a_commit_fetch_nothing():
 def test_every_extra_is_documented():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     table = re.search(r"\| extra \|.*?\n\n", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert set(re.findall(r"`([a-z]+)`", table.group())) == set(project["optional-dependencies"])
+    assert set(re.findall(r"`([a-z0-9]+)`", table.group())) == set(project["optional-dependencies"])
 
 
 @pytest.fixture(scope="module")

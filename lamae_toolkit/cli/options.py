@@ -34,7 +34,7 @@ def explain(sub: CommandParser) -> None:
 
     lamae explain record.hea --out record.html
     """
-    sub.option("record", Path, "an ECG file: WFDB, CSV, NumPy, EDF, DICOM, or XML of MUSE, Sierra or aECG")
+    sub.option("record", Path, "an ECG file: WFDB, CSV, EDF, DICOM, SCP-ECG, or XML of MUSE, Sierra or aECG ...")
     _add_checkpoint(sub)
     sub.option("--code", str, "code to explain; the one that stands out most if left out", None)
     sub.option("--out", Path, "file for the HTML page; explain_RECORD.html if left out", None)

@@ -71,7 +71,7 @@ def code15(sub: CommandParser) -> None:
 
 
 def folder(sub: CommandParser) -> None:
-    """Your own ECG files: WFDB, CSV, NumPy, EDF, DICOM, MUSE, Sierra, aECG.
+    """Your own ECG files: WFDB, CSV, EDF, DICOM, SCP-ECG, MUSE, Sierra, aECG ...
 
     lamae prepare folder my_ecgs --table table.csv --out store
     """

@@ -1,4 +1,4 @@
-"""Reading an ECG from a file: WFDB, CSV, NumPy, EDF, DICOM or XML in, a `Recording` in millivolts out.
+"""Reading an ECG from a file: WFDB, a table, EDF, DICOM, SCP-ECG, XML ... in, a `Recording` in millivolts out.
 
 The format is recognized by the content of the file, not by its name. Leads are matched by name, whatever their order
 or case. What neither the file nor the caller gives (rate, unit, lead names) is never guessed. Every problem is an
@@ -74,15 +74,16 @@ def read_ecg(
     """Read one ECG from a file, in millivolts and with its leads by name.
 
     path: the `.hea`, `.dat` or `.mat` file of a WFDB record or its name without suffix; a table with one column
-        per lead and lead names in the first row; a NumPy file; EDF or EDF+; a DICOM waveform; or the XML of GE MUSE,
-        Philips Sierra or HL7 aECG. Except for WFDB, the file may have any name.
+        per lead and lead names in the first row, or that of an Apple Watch; a NumPy or MATLAB file; EDF, EDF+ or BDF;
+        a DICOM waveform; SCP-ECG, ISHNE or MFER; or the XML of GE MUSE, Philips Sierra or HL7 aECG. Except for WFDB,
+        the file may have any name.
     sampling_rate_hz: needed where the file does not give it. A table gives it by a column `time_s` or
         `time_ms`, an `.npz` file by the key `sampling_rate_hz`.
     unit: "mV", "uV" or "V", needed where the file does not give it. A table gives it in its column names
         (`II_mV`, `II (uV)`), an `.npz` file by the key `unit`.
     leads: the name of each channel in the order of the file, needed where its own names are not those of leads, as in
-        a NumPy signal, a table without a row of names, or a channel called ECG. A channel that is no lead keeps any
-        other name.
+        a NumPy or MATLAB signal, a table without a row of names, or a channel called ECG. A channel that is no lead
+        keeps any other name.
     start_s, duration_s: the stretch to read, in seconds from the start of the record; all of it by default. Of a long
         WFDB, EDF, BDF or NumPy record only these samples are read, of a table only these rows are kept. It must lie
         inside the record.
