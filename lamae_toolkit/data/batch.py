@@ -1,6 +1,6 @@
 """A batch: several ECGs of one length as one array, as the model takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +17,9 @@ from lamae_toolkit.errors import ECGError
 class Batch:
     """Several ECGs of one length as one array in mV, as the model takes them; `collate` makes one of recordings.
 
-    signal_mv: (b, l, t), float32. lead_mask: (b, l), True where that ECG has that lead; the row of an absent lead is
-        ignored. leads: the name of each lead row, in any order.
+    signal_mv: (b, l, t), float32. lead_mask: (b, l), True where that ECG has that lead; the row of an absent lead
+        is ignored. leads: the name of each lead row, in any order. amplitude_known: (b,), False for an ECG whose
+        leads were divided by their standard deviations, so that one unit is no millivolt; None if all are in mV.
 
     Raises ECGError if a lead name is unknown or twice, or if the shapes do not fit.
 
@@ -36,6 +37,7 @@ class Batch:
     signal_mv: Float[torch.Tensor, "b l t"]
     lead_mask: Bool[torch.Tensor, "b l"]
     leads: tuple[str, ...] = LEADS
+    amplitude_known: Bool[torch.Tensor, " b"] | None = None
 
     def __post_init__(self) -> None:
         check_leads(self.leads)
@@ -50,7 +52,19 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return replace(self, signal_mv=self.signal_mv.to(device), lead_mask=self.lead_mask.to(device))
+        return self._each(lambda part: part.to(device))
+
+    def rows(self, rows: slice | torch.Tensor) -> "Batch":
+        """Some of the ECGs, also several times."""
+        return self._each(lambda part: part[rows])
+
+    def in_mv(self) -> Bool[torch.Tensor, " b"]:
+        """Which ECGs are in millivolts."""
+        return torch.ones_like(self.lead_mask[:, 0]) if self.amplitude_known is None else self.amplitude_known
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        known = None if self.amplitude_known is None else change(self.amplitude_known)
+        return replace(self, signal_mv=change(self.signal_mv), lead_mask=change(self.lead_mask), amplitude_known=known)
 
     def select(self, leads: Sequence[str]) -> "Batch":
         """The same ECGs with only these leads, in this order."""
@@ -60,7 +74,7 @@ class Batch:
         if missing:
             raise ECGError(f"Lead {missing[0]} is not in this batch, which has {', '.join(self.leads)}.")
         rows = [self.leads.index(name) for name in leads]
-        return Batch(self.signal_mv[:, rows], self.lead_mask[:, rows], tuple(leads))
+        return Batch(self.signal_mv[:, rows], self.lead_mask[:, rows], tuple(leads), self.amplitude_known)
 
 
 def collate(recordings: Sequence[Recording], sampling_rate_hz: float = 100.0, duration_s: float = 10.0) -> Batch:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import torch
-from jaxtyping import Int16, Int64
+from jaxtyping import Bool, Int16, Int64
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
@@ -101,9 +101,21 @@ class Store:
         """Samples per second of every ECG in the store."""
         return float(self.meta["sampling_rate_hz"])
 
+    @cached_property
+    def amplitude_known(self) -> Bool[np.ndarray, " b"] | None:
+        """Which ECGs are in mV, (b,); None if all are. The column `amplitude_known` says so where some are not."""
+        if not self.meta.get("amplitude_unknown"):
+            return None
+        return self.index.amplitude_known.to_numpy(dtype=bool)
+
     def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Batch:
         """These ECGs, scaled to mV on the device; ECGError if one has no lead."""
-        return unpacked(torch.from_numpy(self.packed(np.asarray(rows, dtype=np.int64))).to(device))
+        rows = np.asarray(rows, dtype=np.int64)
+        return unpacked(torch.from_numpy(self.packed(rows)).to(device), self.known_of(rows, device))
+
+    def known_of(self, rows: Int64[np.ndarray, " b"], device: torch.device | str = "cpu") -> Bool[Tensor, " b"] | None:
+        """`amplitude_known` of these ECGs, on the device."""
+        return None if self.amplitude_known is None else torch.from_numpy(self.amplitude_known[rows]).to(device)
 
     def packed(self, rows: Int64[np.ndarray, " b"]) -> Int16[np.ndarray, "b 12 t"]:
         """These ECGs as they are stored; ECGError if one has no lead."""
@@ -127,10 +139,13 @@ class Store:
         return np.flatnonzero(np.isin(self.folds, list(folds)))
 
 
-def unpacked(stored: Int16[Tensor, "b 12 t"]) -> Batch:
-    """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and False in the lead mask."""
+def unpacked(stored: Int16[Tensor, "b 12 t"], amplitude_known: Bool[Tensor, " b"] | None = None) -> Batch:
+    """ECGs as they are stored, on whatever device, as a batch in mV: an absent lead is 0 and False in the lead mask.
+
+    amplitude_known: as in `Batch`.
+    """
     lead_mask = stored[:, :, 0] != int(ABSENT)
-    return Batch(stored * lead_mask[:, :, None] * MV_PER_UNIT, lead_mask)
+    return Batch(stored * lead_mask[:, :, None] * MV_PER_UNIT, lead_mask, amplitude_known=amplitude_known)
 
 
 def pack(
@@ -180,5 +195,6 @@ def pack(
         if not rows:
             raise ECGError(f"There is no ECG to pack into {folder}.")
         pd.DataFrame(rows).to_parquet(partial / INDEX)
-        write_json(partial / META, store_meta(source, len(rows), sampling_rate_hz, duration_s))
+        unknown = {} if all(row.get("amplitude_known", True) for row in rows) else {"amplitude_unknown": True}
+        write_json(partial / META, store_meta(source, len(rows), sampling_rate_hz, duration_s) | unknown)
     return Store.open(folder)

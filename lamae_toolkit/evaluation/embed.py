@@ -111,7 +111,8 @@ def _embeddings(
     packed = store.packed(rows[:batch_size])
     with tqdm(total=len(rows), desc="embedding", unit="ECG", disable=not progress) as bar:
         for start in range(0, len(rows), batch_size):
-            batch = unpacked(torch.from_numpy(packed).to(device)).select(leads)
+            known = store.known_of(rows[start : start + batch_size], device)
+            batch = unpacked(torch.from_numpy(packed).to(device), known).select(leads)
             with torch.inference_mode(), autocast(device, precision):
                 embedding = model.embed(batch)
             following = rows[start + batch_size : start + 2 * batch_size]

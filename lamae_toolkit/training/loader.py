@@ -4,10 +4,11 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Int16, Int64
+from jaxtyping import Bool, Int16, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -87,7 +88,14 @@ def load_batches(
     else:
         batches = _on_demand(store, shuffle, steps, processes)
     with closing(batches):  # ends the thread and frees the memory in any case
-        yield batches
+        known = store.amplitude_known
+        yield batches if known is None else _marked(batches, torch.from_numpy(known).to(device))
+
+
+def _marked(batches: Iterator[RowsBatch], amplitude_known: Bool[Tensor, " ecgs"]) -> Iterator[RowsBatch]:
+    """The batches with the mark of the ECGs that are in mV."""
+    for batch, rows in batches:
+        yield replace(batch, amplitude_known=amplitude_known.index_select(0, rows)), rows
 
 
 def data_location(store: Store, shuffle: Shuffle, device: torch.device, data: str = "auto") -> str:

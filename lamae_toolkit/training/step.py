@@ -1,7 +1,7 @@
 """One training step: the gradients of a complete batch, computed in any number of parts and processes."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ def gradients(
     total = torch.zeros_like(divisor)
     for part in range(parts):
         part_rows = slice(part * size // parts, (part + 1) * size // parts)
-        piece = replace(batch, signal_mv=batch.signal_mv[part_rows], lead_mask=batch.lead_mask[part_rows])
+        piece = batch.rows(part_rows)
         # Gradients are averaged over the processes once per step, with the last part.
         with nullcontext() if part == parts - 1 else no_sync(wrapped_model):
             with autocast(batch.lead_mask.device, runtime.precision):

@@ -24,7 +24,7 @@ def visible_log_odds(
     with in_float32(model):
         for start in range(0, len(batch), at_once):
             some = slice(start, start + at_once)
-            part = Batch(batch.signal_mv[some], batch.lead_mask[some], batch.leads)
+            part = batch.rows(some)
             parts.append(log_odds(model.embed(part, mask[some]), part, probe))
     return torch.cat(parts)
 
@@ -68,6 +68,4 @@ def masking_curves(
 
 def _each(batch: Batch, times: int) -> Batch:
     """Every ECG repeated, its copies next to each other."""
-    return Batch(
-        batch.signal_mv.repeat_interleave(times, dim=0), batch.lead_mask.repeat_interleave(times, dim=0), batch.leads
-    )
+    return batch.rows(torch.arange(len(batch), device=batch.lead_mask.device).repeat_interleave(times))

@@ -115,8 +115,7 @@ def _masking(
     random = np.random.default_rng([part.row, part.model, 40]).random((RANDOM_ORDERS, len(LEADS) * n))
     every = np.concatenate([*map(order_by_attribution, maps), random.argsort(axis=1)])
     orders, which = np.unique(every, axis=0, return_inverse=True)  # codes may share an order
-    signal_mv, lead_mask = (one.expand(len(orders), *one.shape[1:]) for one in (batch.signal_mv, batch.lead_mask))
-    copies = Batch(signal_mv, lead_mask, batch.leads)
+    copies = batch.rows(torch.zeros(len(orders), dtype=torch.long))
     curves = masking_curves(model, probe, copies, torch.from_numpy(orders), MASKED_SHARES)
     for curve, log_odds in zip(CURVES, curves, strict=True):
         of_order = log_odds.numpy()[which.reshape(-1)]
