@@ -19,6 +19,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import VisiblePatches, sample_visible
+from lamae_toolkit.model.normalization import Patches
 from lamae_toolkit.model.outputs import Latents, keys_within_leads
 from lamae_toolkit.model.random_numbers import Purpose, uniform
 from lamae_toolkit.training.distributed import DistributedContext
@@ -54,7 +55,8 @@ class Undone(LAMAE):
         mask = noise.argsort(dim=-1).argsort(dim=-1) >= 10
         return VisiblePatches(first.leads, mask.to(torch.uint8).argsort(dim=-1, stable=True)[:, :, :10])
 
-    def encode_leads(self, patches: Tensor, batch: Batch, mask: Tensor, visible: VisiblePatches) -> Latents:
+    def encode_leads(self, normalized: Patches, batch: Batch, mask: Tensor, visible: VisiblePatches) -> Latents:
+        patches = normalized.patches
         b, l, n, _ = patches.shape
         if MASKED_LEADS in self.undone:
             k = visible.patches.shape[2]
@@ -74,7 +76,9 @@ class Undone(LAMAE):
         x = rearrange(torch.cat([cls, tokens], dim=2), "b l m d -> (b l) m d")
         for block in self.encoder:
             x = block(x, keys_within_leads(valid_mask) if ENCODER_MASKS in self.undone else None)
-        return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), valid_mask, *visible)
+        tokens = rearrange(x, "(b l) m d -> b l m d", b=b)
+        # The twelve leads come in the order of their names.
+        return Latents(tokens, valid_mask, *visible[:2], visible.leads, tokens.new_zeros(*visible.leads.shape, 0))
 
     def connect(self, latents: Latents) -> Latents:
         if WITHOUT_MASK not in self.undone:

@@ -23,6 +23,6 @@ def made_terms(
     log_odds = bias + values.sum(axis=0)
     patch = np.zeros((len(values), round(10 / PATCH_S), len(CODES)))
     patch[:, 4] = values / 2
-    over_time = TermsOverTime(patch, values / 6, values / 3, PATCH_S) if split else None
+    over_time = TermsOverTime(patch, values / 6, values / 6, values / 6, PATCH_S) if split else None
     usual = logit(np.full(len(CODES), 0.05))
     return LeadTerms(recording, CODES, values, np.full(len(CODES), bias), usual, log_odds - values, over_time)

@@ -44,6 +44,9 @@ VARIANTS = {
     "no latent attention": replace(SMALL, latent_depth=0),
     "complete leads only": replace(SMALL, mask_ratio=0.0, masked_leads=6),
     "amplitude input": replace(SMALL, amplitude_input=True),
+    "visible amplitude": replace(SMALL, amplitude_input=True, normalization="visible"),
+    "linear path": replace(SMALL, amplitude_input=True, normalization="visible", linear_path=True),
+    "named pooling": replace(SMALL, amplitude_input=True, pooling="named", pooling_heads=5),
 }
 TEN = TrainConfig(steps=10, batch_size=8, warmup_steps=3, log_every=1, save_every=4)
 
@@ -87,7 +90,7 @@ def learnable(ecgs: int = 900, width: int = 8, seed: int = 0):
     codes = [[code for code, has in (("I48.91", a), ("I44.7", b)) if has] for a, b in zip(has_a, has_b, strict=True)]
     index = pd.DataFrame({"patient_id": np.arange(ecgs), "fold": np.arange(ecgs) % 20, "codes": codes})
     leads, weights = torch.zeros(ecgs, 12, width), torch.zeros(ecgs, 1, 12)
-    embedding = Embedding(torch.from_numpy(heart), leads, weights, leads, torch.zeros(ecgs, 5 * width))
+    embedding = Embedding(torch.from_numpy(heart), leads, weights, leads, torch.zeros(ecgs, 5 * width), leads[..., :0])
     return embedding, index
 
 

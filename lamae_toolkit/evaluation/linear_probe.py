@@ -53,8 +53,22 @@ def chosen_latents(embedding: Embedding, representation: str) -> Float[Tensor, "
         raise ECGError(f"There is no representation {representation!r}; choose from {', '.join(REPRESENTATIONS)}.")
     if representation not in BY_LEAD:
         return getattr(embedding, representation)
-    leads = [embedding.per_lead.flatten(1), embedding.per_lead_std.flatten(1)]
+    leads = [x.flatten(1) for x in lead_features(embedding)]
     return torch.cat(leads + [embedding.summary] * (representation == "per_lead"), dim=1)
+
+
+def lead_features(
+    embedding: Embedding,
+) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l d"], Float[Tensor, "b l a"]]:
+    """What a probe on "leads" reads of each lead: mean and standard deviation over time of its latents, amplitude."""
+    return embedding.per_lead, embedding.per_lead_std, embedding.amplitude
+
+
+def feature_sizes(model: LAMAE, representation: str) -> tuple[int, int]:
+    """How many features a probe reads of each of the twelve leads, and of the ECG as one; 0 if it reads none."""
+    d, amplitudes = model.config.width, int(model.config.amplitude_input)
+    of_ecg = {"heart": model.pooling.width(amplitudes), "leads": 0}.get(representation, 5 * d)
+    return (2 * d + amplitudes if representation in BY_LEAD else 0), of_ecg
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,11 +280,10 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Te
     """
     if probe.representation in BY_LEAD:
         rows = torch.tensor([LEADS.index(name) for name in batch.leads], device=embedding.per_lead.device)
-        of_leads = {
-            name: x.new_zeros(len(x), len(LEADS), x.shape[2]).index_copy(1, rows, x)
-            for name, x in (("per_lead", embedding.per_lead), ("per_lead_std", embedding.per_lead_std))
-        }
-        embedding = embedding._replace(**of_leads)
+        of_twelve = [
+            x.new_zeros(len(x), len(LEADS), x.shape[2]).index_copy(1, rows, x) for x in lead_features(embedding)
+        ]
+        embedding = embedding._replace(**dict(zip(("per_lead", "per_lead_std", "amplitude"), of_twelve, strict=True)))
     x = chosen_latents(embedding, probe.representation).cpu().double()
     probe.check_width(x.shape[1])
     # Features that are exactly 0 are of an absent lead, see `Embedding`.
@@ -278,18 +291,22 @@ def probe_features(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Te
 
 
 def weights_by_lead(
-    probe: Probe, leads: Sequence[str], width: int
-) -> tuple[Float[Tensor, "two l d c"], Float[Tensor, "two l d"]]:
-    """What a probe multiplies the latents of these leads by, their mean and then their standard deviation over time.
+    probe: Probe, leads: Sequence[str], sizes: Sequence[int]
+) -> list[tuple[Float[Tensor, "l d c"], Float[Tensor, "l d"]]]:
+    """What a probe multiplies each part of the `lead_features` of these leads by.
 
-    Returns weight / scale and, in the units of the latents, the mean that is subtracted first. 64-bit, on the CPU.
+    sizes: the numbers of each part for a lead. For each part weight / scale and, in the units of the features, the mean
+    that is subtracted first. 64-bit, on the CPU.
     """
-    rows = [LEADS.index(name) for name in leads]
-    known = 2 * len(LEADS) * width
-    weight = torch.from_numpy((probe.weight[:, :known] / probe.scale[:known]).astype(np.float64))
-    mean = torch.from_numpy(probe.mean[:known].astype(np.float64))
-    by_lead = rearrange(weight, "c (two l d) -> two l d c", two=2, l=len(LEADS))[:, rows]
-    return by_lead, rearrange(mean, "(two l d) -> two l d", two=2, l=len(LEADS))[:, rows]
+    rows, parts, start = [LEADS.index(name) for name in leads], [], 0
+    for size in sizes:
+        some = slice(start, start + len(LEADS) * size)
+        weight = torch.from_numpy((probe.weight[:, some] / probe.scale[some]).astype(np.float64))
+        mean = torch.from_numpy(probe.mean[some].astype(np.float64))
+        by_lead = rearrange(weight, "c (l d) -> l d c", l=len(LEADS), d=size)[rows]
+        parts.append((by_lead, rearrange(mean, "(l d) -> l d", l=len(LEADS), d=size)[rows]))
+        start = some.stop
+    return parts
 
 
 def log_odds(embedding: Embedding, batch: Batch, probe: Probe) -> Float[Tensor, "b c"]:

@@ -19,16 +19,17 @@ EVEN = 0.1
 
 @dataclass(frozen=True, eq=False)
 class TermsOverTime:
-    """Where in time the lead terms of one ECG come from, in log-odds; patch, cls and variability sum to the term.
+    """Where in time the lead terms of one ECG come from, in log-odds; all but patch_s sum to the term.
 
     patch: (l, n, c), what each patch adds through the mean over time. cls: (l, c), what the CLS token of the lead adds
-    to that mean. variability: (l, c), what comes from the standard deviation over time: it belongs to no single patch.
-    patch_s: seconds per patch.
+    to that mean. variability, amplitude: (l, c), what comes from the standard deviation over time, and from the
+    amplitude of the lead: they belong to no single patch. patch_s: seconds per patch.
     """
 
     patch: Float[np.ndarray, "l n c"]
     cls: Float[np.ndarray, "l c"]
     variability: Float[np.ndarray, "l c"]
+    amplitude: Float[np.ndarray, "l c"]
     patch_s: float
 
 

@@ -13,7 +13,7 @@ from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import BY_LEAD, Probe, weights_by_lead
+from lamae_toolkit.evaluation.linear_probe import Probe, feature_sizes, weights_by_lead
 from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.explain.shapley import subset_members
 from lamae_toolkit.explain.subset_latents import (
@@ -50,27 +50,31 @@ def subset_tables(model: LAMAE, probes: Sequence[Probe], batch: Batch) -> list[F
     batch = batch.select(present_leads(batch))
     members = torch.tensor(subset_members(len(batch.leads)), device=batch.signal_mv.device)
     tables = [torch.empty(len(batch), len(members), len(probe.codes), dtype=torch.float64) for probe in probes]
-    classifiers = [_Classifier.of(probe, batch.leads, model.config.width) for probe in probes]
+    classifiers = [_Classifier.of(probe, batch.leads, model) for probe in probes]
     with in_float32(model):
         for row in range(len(batch)):
-            one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
-            for latents in _subset_latents(model, one, members):
+            one = batch.rows(slice(row, row + 1))
+            encoded = model.encode(one)
+            for latents in _subset_latents(model, one, encoded, members):
                 lead_mask = members[latents.rows]
                 for probe, classifier, table in zip(probes, classifiers, tables, strict=True):
-                    pooled = _pooled(model, probe, latents, lead_mask)
-                    table[row, latents.rows.cpu()] = classifier(latents, lead_mask, pooled)
+                    pooled = _pooled(model, probe, latents, encoded, lead_mask)
+                    table[row, latents.rows.cpu()] = classifier(latents, encoded.amplitude[0], lead_mask, pooled)
             for probe, table in zip(probes, tables, strict=True):
                 table[row, 0] = torch.from_numpy(probe.bias)
     return tables
 
 
 def _pooled(
-    model: LAMAE, probe: Probe, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]
+    model: LAMAE, probe: Probe, latents: SubsetLatents, encoded: Latents, lead_mask: Bool[Tensor, "s l"]
 ) -> Float[Tensor, "s w"] | None:
     """What a probe reads of each subset that belongs to no single lead; None with "leads"."""
     if probe.representation == "leads":
         return None
-    return _heart(model, latents, lead_mask) if probe.representation == "heart" else _summary(latents, lead_mask)
+    if probe.representation != "heart":
+        return _summary(latents, lead_mask)
+    amplitude, name = (one.expand(len(lead_mask), *one.shape[1:]) for one in (encoded.amplitude, encoded.name))
+    return model.pooling(latents.per_lead, latents.per_lead_std, amplitude, lead_mask, name)[0]
 
 
 def batch_of(model: LAMAE, recording: Recording) -> Batch:
@@ -92,13 +96,14 @@ def present_leads(batch: Batch) -> tuple[str, ...]:
     return leads
 
 
-def _subset_latents(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"]) -> Iterator[SubsetLatents]:
+def _subset_latents(
+    model: LAMAE, one: Batch, encoded: Latents, members: Bool[Tensor, "s l"]
+) -> Iterator[SubsetLatents]:
     """The fastest method that this model allows; all give the same result."""
     config = model.config
     if config.normalization == "record":
         yield from _latents_by_encoding(model, one, members)
         return
-    encoded = model.encode(one)
     if isinstance(model, IndependentMAE) or config.latent_depth == 0:
         yield from latents_of_independent_leads(model.connect(encoded), members)
     elif config.tokens == "cls":
@@ -123,13 +128,6 @@ def _latents_by_encoding(model: LAMAE, one: Batch, members: Bool[Tensor, "s l"])
         )
 
 
-def _heart(model: LAMAE, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Tensor, "s d"]:
-    """The heart token of each subset, by the model's own pooling."""
-    # One token a lead, of which the lead's latent is the mean.
-    lead = torch.arange(lead_mask.shape[1]).expand(lead_mask.shape)
-    return model.pool(Latents(latents.per_lead[:, :, None], lead_mask[..., None], lead, lead[..., :0, None]))[0]
-
-
 def _summary(latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"]) -> Float[Tensor, "s w"]:
     """The summary of each subset: `Latents.summary` for leads without masked patches, twenty times as fast."""
     mean, over_leads = mean_and_std(latents.per_lead, lead_mask)
@@ -142,33 +140,45 @@ class _Classifier(NamedTuple):
     """A probe for subsets of these leads: the same as `probe.log_odds`, with its scale and mean multiplied out.
 
     log-odds = bias + pooled . pooled_weight + for each lead in the subset its latent and its standard deviation .
-    lead_weight - offset. pooled: heart token or summary, None with "leads". 64-bit, on the CPU.
+    lead_weight - offset + (its amplitude - the mean amplitude) . amplitude_weight. pooled: heart token or summary, None
+    with "leads". 64-bit, on the CPU.
     """
 
     bias: Float[Tensor, " c"]
     pooled_weight: Float[Tensor, "w c"]
     lead_weight: Float[Tensor, "x c"] | None
     offset: Float[Tensor, "l c"] | None
+    amplitude_weight: Float[Tensor, "l a c"] | None = None
+    mean_amplitude: Float[Tensor, "l a"] | None = None
 
     @classmethod
-    def of(cls, probe: Probe, leads: Sequence[str], width: int) -> "_Classifier":
+    def of(cls, probe: Probe, leads: Sequence[str], model: LAMAE) -> "_Classifier":
         """ECGError if the probe was fitted on a model of another width."""
         mean, scale, weight, probe_bias = (
             torch.from_numpy(values.astype(np.float64))
             for values in (probe.mean, probe.scale, probe.weight, probe.bias)
         )
         weight = (weight / scale).T
-        n_lead_features = 2 * len(LEADS) * width if probe.representation in BY_LEAD else 0
-        probe.check_width(n_lead_features + width * {"heart": 1, "leads": 0}.get(probe.representation, 5))
+        of_lead, of_ecg = feature_sizes(model, probe.representation)
+        n_lead_features, width = len(LEADS) * of_lead, model.config.width
+        probe.check_width(n_lead_features + of_ecg)
         bias = probe_bias - mean[n_lead_features:] @ weight[n_lead_features:]
         if not n_lead_features:
             return cls(bias, weight, None, None)
-        both, mean = weights_by_lead(probe, leads, width)
+        *latents, (amplitude_weight, mean_amplitude) = weights_by_lead(
+            probe, leads, (width, width, of_lead - 2 * width)
+        )
+        both, mean = (torch.stack(parts) for parts in zip(*latents, strict=True))
         offset = einsum(mean, both, "two l d, two l d c -> l c")
-        return cls(bias, weight[n_lead_features:], rearrange(both, "two l d c -> (two l d) c"), offset)
+        lead_weight = rearrange(both, "two l d c -> (two l d) c")
+        return cls(bias, weight[n_lead_features:], lead_weight, offset, amplitude_weight, mean_amplitude)
 
     def __call__(
-        self, latents: SubsetLatents, lead_mask: Bool[Tensor, "s l"], pooled: Float[Tensor, "s w"] | None
+        self,
+        latents: SubsetLatents,
+        amplitude: Float[Tensor, "l a"],
+        lead_mask: Bool[Tensor, "s l"],
+        pooled: Float[Tensor, "s w"] | None,
     ) -> Float[Tensor, "s c"]:
         odds = self.bias.expand(len(lead_mask), -1)
         if pooled is not None:
@@ -176,4 +186,7 @@ class _Classifier(NamedTuple):
         if self.offset is None or self.lead_weight is None:
             return odds
         x = torch.stack([latents.per_lead, latents.per_lead_std], dim=1).flatten(1).cpu().double()
-        return odds + x @ self.lead_weight - lead_mask.cpu().double() @ self.offset
+        amplitude = amplitude.cpu().double()
+        away = (amplitude - self.mean_amplitude) * (amplitude != 0)
+        of_amplitude = einsum(away, self.amplitude_weight, "l a, l a c -> l c")
+        return odds + x @ self.lead_weight + lead_mask.cpu().double() @ (of_amplitude - self.offset)

@@ -19,7 +19,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import Probe, weights_by_lead
+from lamae_toolkit.evaluation.linear_probe import Probe, lead_features, weights_by_lead
 from lamae_toolkit.explain.attention import in_float32
 from lamae_toolkit.explain.ecg_terms import BIAS, TermsOverTime
 from lamae_toolkit.explain.lead_subsets import batch_of
@@ -35,11 +35,12 @@ def lead_terms(model: LAMAE, probe: Probe, ecg: Recording) -> pd.DataFrame:
     """How much each lead of an ECG adds to the log-odds of each code: a table of codes by leads.
 
     log-odds = bias + sum over leads of its term. With a probe on "leads", the term of lead l is w_l . (z_l - mean_l) /
-    scale_l, where z_l is the mean and the standard deviation over time of the lead's latents, and mean_l and scale_l
-    are those of the probe's training ECGs. With a probe on "heart", it is pooling weight x (value of the lead - mean
-    heart token), put through the probe. Above 0 the lead is evidence for the code, below 0 against it. A lead that
-    looks as in the average training ECG has the term 0, and so has an absent lead. The leads know of each other through
-    latent attention, so a term is not what the prediction would lose without the lead: for that, see `attribute_leads`.
+    scale_l, where z_l is the mean and the standard deviation over time of the lead's latents and, of a model that reads
+    amplitudes, the lead's amplitude; mean_l and scale_l are those of the probe's training ECGs. With a probe on
+    "heart", it is pooling weight x (value of the lead - mean heart token), put through the probe. Above 0 the lead is
+    evidence for the code, below 0 against it. A lead that looks as in the average training ECG has the term 0, and so
+    has an absent lead. The leads know of each other through latent attention, so a term is not what the prediction
+    would lose without the lead: for that, see `attribute_leads`.
 
     model: the frozen model on which the probe was fitted. probe: on "leads" or "heart"; no other is a sum over leads.
     ecg: any of the twelve leads; the first `config.duration_s` seconds are read.
@@ -84,30 +85,27 @@ def terms_of(model: LAMAE, probe: Probe, embedding: Embedding, batch: Batch) -> 
     """The lead terms of ECGs that are embedded."""
     if probe.representation == "heart":
         return _heart_terms(model, probe, embedding)
-    mean, variability = _mean_and_variability(probe, embedding, batch)
-    return mean + variability
+    return sum(_parts_of_terms(probe, embedding, batch), torch.zeros(()))
 
 
-def _mean_and_variability(probe: Probe, embedding: Embedding, batch: Batch) -> Iterator[Float[Tensor, "b l c"]]:
-    """The two parts of the terms of a probe on "leads": by the mean of the latents over time, by their deviation."""
-    width = embedding.per_lead.shape[-1]
-    probe.check_width(2 * len(LEADS) * width)
-    valid = batch.lead_mask.cpu().double()[..., None]
-    both = (embedding.per_lead.cpu().double(), embedding.per_lead_std.cpu().double())
-    for x, weight, mean in zip(both, *weights_by_lead(probe, batch.leads, width), strict=True):
-        yield einsum(x - mean, weight, "b l d, l d c -> b l c") * valid
+def _parts_of_terms(probe: Probe, embedding: Embedding, batch: Batch) -> Iterator[Float[Tensor, "b l c"]]:
+    """The parts of the terms of a probe on "leads": by the mean of the latents over time, by their deviation, and by
+    the amplitude."""
+    parts = lead_features(embedding)
+    probe.check_width(len(LEADS) * sum(x.shape[-1] for x in parts))
+    for x, (weight, mean) in zip(parts, weights_by_lead(probe, batch.leads, [x.shape[-1] for x in parts]), strict=True):
+        x = x.cpu().double()
+        # Features that are exactly 0 are of an absent lead, or of an amplitude that is unknown.
+        yield einsum((x - mean) * (x != 0), weight, "b l d, l d c -> b l c")
 
 
 def _heart_terms(model: LAMAE, probe: Probe, embedding: Embedding) -> Float[Tensor, "b l c"]:
-    """The terms of a probe on the heart token: per head, pooling weight x (value - its part of the mean heart token).
-
-    The weights of a head sum to 1 over the leads, so what does not depend on the lead can be shared out by them.
-    """
+    """The terms of a probe on the heart token: per head, pooling weight x (value - its part of the mean token)."""
     probe.check_width(embedding.heart.shape[1])
     weight = torch.from_numpy((probe.weight / probe.scale).astype(np.float64))
     mean = torch.from_numpy(probe.mean.astype(np.float64))
-    shares, values = embedding.lead_weights.cpu().double(), model.lead_values(embedding.per_lead).cpu().double()
-    return einsum(shares, values - mean / shares.shape[1], weight, "b h l, b h l d, c d -> b l c")
+    leads = model.pooling.describe(*lead_features(embedding))
+    return model.pooling.split(leads, embedding.lead_weights, weight, mean)
 
 
 def terms_over_time(
@@ -118,11 +116,12 @@ def terms_over_time(
     latents: connected. The mean over time of a lead's latents is a mean over its tokens, so that part of its term is a
     sum over tokens: w . (token - mean) / scale / number of tokens.
     """
-    weight, mean = (part[0] for part in weights_by_lead(probe, batch.leads, latents.tokens.shape[-1]))
+    sizes = [x.shape[-1] for x in lead_features(embedding)]
+    (weight, mean), *_ = weights_by_lead(probe, batch.leads, sizes)
     tokens = latents.tokens[0].cpu().double()
     by_token = einsum(tokens - mean[:, None], weight, "l m d, l d c -> l m c") / tokens.shape[1]
-    _, variability = _mean_and_variability(probe, embedding, batch)
-    return TermsOverTime(by_token[:, 1:].numpy(), by_token[:, 0].numpy(), variability[0].numpy(), patch_s)
+    _, variability, amplitude = (part[0].numpy() for part in _parts_of_terms(probe, embedding, batch))
+    return TermsOverTime(by_token[:, 1:].numpy(), by_token[:, 0].numpy(), variability, amplitude, patch_s)
 
 
 def store_lead_terms(

@@ -20,6 +20,7 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Latents, keys_within_leads
+from lamae_toolkit.model.pooling import EqualPooling
 
 
 class IndependentMAE(LAMAE):
@@ -40,8 +41,11 @@ class IndependentMAE(LAMAE):
 
     def __init__(self, config: LAMAEConfig) -> None:
         # A completely masked lead would have nothing to be reconstructed from.
-        super().__init__(replace(config, masked_leads=0, mask_ratio=config.mask_ratio or 0.75))
-        del self.pooling, self.heart_to_decoder
+        ratio = config.mask_ratio or 0.75
+        super().__init__(replace(config, masks="lead", masked_leads=0, mask_ratio=ratio, linear_path=False))
+        del self.heart_to_decoder, self.time_step_to_decoder
+        self.normalize.leads_meet = False
+        self.pooling = EqualPooling(config.width, all_features=config.pooling == "named")
 
     def connect(self, latents: Latents) -> Latents:
         """The blocks that are LAMAE's latent attention, each lead on its own."""
@@ -49,16 +53,6 @@ class IndependentMAE(LAMAE):
         for block in self.latent_attention:
             x = block(x, key_mask)
         return latents._replace(tokens=self.norm(rearrange(x, "(b l) m d -> b l m d", b=len(latents.tokens))))
-
-    def pool(self, latents: Latents) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b 1 l"]]:
-        """The plain mean of the leads, and their equal weights."""
-        lead_mask = latents.lead_mask()
-        weights = lead_mask / lead_mask.sum(dim=1, keepdim=True)
-        return (latents.lead_latents() * weights[..., None]).sum(dim=1), weights[:, None]
-
-    def lead_values(self, lead_latents: Float[Tensor, "b l d"]) -> Float[Tensor, "b 1 l d"]:
-        """The lead latents, of which the heart token is the mean."""
-        return lead_latents[:, None]
 
     def pool_time_steps(self, latents: Latents, weights: Float[Tensor, "b 1 l"], n: int) -> None:
         """None: leads stay independent at every time step."""

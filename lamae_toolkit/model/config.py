@@ -30,6 +30,9 @@ def check_settings(config: Any, what: str) -> None:
             raise ECGError(f"The {what}'s {one.name} is {value}, but it must be above {above}.")
 
 
+MASK_KINDS = ("lead", "group", "time")
+
+
 @dataclass(frozen=True)
 class LAMAEConfig:
     """Sizes and choices of the model; the defaults are those of the demo, small enough for a laptop.
@@ -65,9 +68,12 @@ class LAMAEConfig:
     induced_latents: int = setting(16, "number of learned latents between the leads, with --tokens induced", at_least=1)
     """How many learned latents gather from all leads and broadcast to them, with tokens "induced"."""
     pooling: str = setting(
-        "attention", "how leads are pooled: by attention, or by their mean", choices=("attention", "mean")
+        "attention",
+        "how leads are pooled: by attention, by attention that hears their names, or by their mean",
+        choices=("attention", "named", "mean"),
     )
-    """How leads are pooled: by weights that depend on the ECG ("attention"), or by their mean ("mean")."""
+    """How leads are pooled: by weights that depend on the ECG ("attention"), on the ECG and on the leads' names
+    ("named"), or by their mean ("mean")."""
     heart: str = setting(
         "time_steps",
         "what the decoder reads of the other leads: one heart token, or one per time step",
@@ -78,25 +84,46 @@ class LAMAEConfig:
     lead_embedding: bool = setting(False, "give the lead encoder an embedding of the lead's name")
     """Whether the lead encoder gets an embedding of the lead's name."""
     normalization: str = setting(
-        "lead", "divide by the standard deviation of each lead, or of the complete record", choices=("lead", "record")
+        "lead",
+        "divide by the standard deviation of each lead, of its visible patches, or of the complete record",
+        choices=("lead", "visible", "record"),
     )
-    """Each lead by its own standard deviation ("lead") or all leads of an ECG by one ("record")."""
+    """Each lead by its own standard deviation ("lead"), by that of its visible patches, so that the amplitude of a
+    masked lead is inferred ("visible"), or all leads of an ECG by one ("record")."""
     amplitude_input: bool = setting(False, "give the lead encoder the amplitude of the lead in mV")
-    """Whether the lead encoder gets the amplitude of the lead in mV, which normalization removes."""
+    """Whether the lead encoder gets the amplitude of the lead in mV, which normalization removes; probes then get it
+    as well."""
+    linear_path: bool = setting(False, "add a linear regression on the visible leads to the reconstruction")
+    """Whether the decoder adds to a linear regression on the leads that are visible at the same moment."""
     mask_ratio: float = setting(0.75, "fraction of the patches that is masked in pretraining")
     """Fraction of the patches of every lead that is masked in pretraining; 0 masks complete leads only."""
+    masks: str = setting(
+        "lead",
+        "kinds of masks in pretraining, joined by +: lead (random patches and complete leads), group (all limb leads,"
+        " all chest leads, half of the leads or all but one), time (stretches of time in all leads at once)",
+    )
+    """Kinds of masks in pretraining, joined by "+", each ECG by one of them: "lead" (random patches and
+    `masked_leads`), "group" and "time" (see `sample_mixed`)."""
     masked_leads: int = setting(1, "complete leads masked in pretraining, in addition to the patches")
     """Complete leads masked in pretraining, in addition to the random patches: without any, a masked lead is
     reconstructed badly."""
 
     def __post_init__(self) -> None:
         check_settings(self, "configuration")
-        for width, heads in (("width", "heads"), ("width", "pooling_heads"), ("decoder_width", "decoder_heads")):
+        widths = [("width", "heads"), ("decoder_width", "decoder_heads")]
+        for width, heads in widths + [("width", "pooling_heads")] * (self.pooling != "named"):
             if getattr(self, width) % getattr(self, heads):
                 raise ECGError(
                     f"The configuration's {width} of {getattr(self, width)} cannot be divided among"
                     f" {getattr(self, heads)} {heads}; choose a multiple."
                 )
+        for kind in self.masks.split("+"):
+            if kind not in MASK_KINDS:
+                raise ECGError(
+                    f"The configuration's masks have the kind {kind!r}; choose from {', '.join(MASK_KINDS)}."
+                )
+        if self.masks != "lead" and (self.mask_ratio == 0 or self.masked_leads != 1):
+            raise ECGError("Masks of groups and stretches need a mask_ratio above 0 and masked_leads of 1.")
         if not 0.0 <= self.mask_ratio < 1.0:
             raise ECGError(f"The configuration's mask_ratio is {self.mask_ratio:g}, but it must be from 0 to below 1.")
         if self.mask_ratio == 0 and self.masked_leads == 0:

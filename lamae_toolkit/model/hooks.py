@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.model.layers import Attention, AttentionHook, LeadPooling
+from lamae_toolkit.model.layers import Attention, AttentionHook
+from lamae_toolkit.model.pooling import LeadPooling, NamedPooling
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -98,7 +99,7 @@ def edit_attention(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None
         )
 
 
-def _attentions(model: nn.Module) -> dict[str, Attention | LeadPooling]:
+def _attentions(model: nn.Module) -> dict[str, Attention | LeadPooling | NamedPooling]:
     """Every attention by its name; ECGError if any part of the model is compiled, which skips hooks."""
     for name, module in model.named_modules():
         if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
@@ -107,7 +108,11 @@ def _attentions(model: nn.Module) -> dict[str, Attention | LeadPooling]:
                 f"{what}, and compiled attention can be neither recorded nor edited: use the model as it was before"
                 " torch.compile, or load it again and do not compile it."
             )
-    return {name: module for name, module in model.named_modules() if isinstance(module, Attention | LeadPooling)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Attention | LeadPooling | NamedPooling)
+    }
 
 
 @contextmanager

@@ -17,12 +17,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.model.layers import Block, InducedBlock, LeadPooling, sinusoidal_pos_embed
-from lamae_toolkit.model.masking import VisiblePatches, sample_visible, visible_patches
+from lamae_toolkit.model.layers import Block, InducedBlock, sinusoidal_pos_embed
+from lamae_toolkit.model.masking import VisiblePatches, sample_mixed, sample_visible, visible_patches
+from lamae_toolkit.model.normalization import Normalization, Patches
 from lamae_toolkit.model.outputs import Embedding, Latents, Reconstruction, keys_within_leads
-from lamae_toolkit.model.patches import check_input, cut_patches, lead_statistics, patch_count, whole_patches
+from lamae_toolkit.model.patches import check_input, lead_indices, patch_count
+from lamae_toolkit.model.pooling import LeadPooling, NamedPooling, Pooling
 from lamae_toolkit.model.pretrained import PretrainedModel
 
 
@@ -53,11 +55,13 @@ class LAMAE(PretrainedModel):
         self.config = config
         d, dd, p = config.width, config.decoder_width, config.patch_samples
 
+        self.normalize = Normalization(config)
         # Lead encoder: one vision transformer for all leads.
         self.patch_embed = nn.Linear(p, d)
         self.lead_cls = nn.Parameter(torch.randn(d) * 0.02)
         self.lead_name = nn.Embedding(len(LEADS), d) if config.lead_embedding else None
         self.amplitude_embed = nn.Linear(1, d) if config.amplitude_input else None
+        self.amplitude_unknown = nn.Parameter(torch.randn(d) * 0.02) if config.amplitude_input else None
         self.encoder = nn.ModuleList(Block(d, config.heads) for _ in range(config.encoder_depth))
         # Latent attention: the only place where leads meet.
         self.latent_attention = nn.ModuleList(
@@ -68,10 +72,15 @@ class LAMAE(PretrainedModel):
         )
         self.norm = nn.LayerNorm(d)
         # Lead pooling: how much each lead counts for the heart token.
-        self.pooling = LeadPooling(d, config.pooling_heads, adaptive=config.pooling == "attention")
+        self.pooling: Pooling
+        if config.pooling == "named":
+            self.pooling = NamedPooling(d, config.pooling_heads)
+        else:
+            self.pooling = LeadPooling(d, config.pooling_heads, adaptive=config.pooling == "attention")
         # Decoder: with an embedding of the lead, the only mark of a fully masked lead.
         self.to_decoder = nn.Linear(d, dd)
-        self.heart_to_decoder = nn.Linear(d, dd)
+        self.heart_to_decoder = nn.Linear(self.pooling.width(), dd)
+        self.time_step_to_decoder = nn.Linear(self.pooling.time_step_width, dd) if config.pooling == "named" else None
         self.mask_token = nn.Parameter(torch.randn(dd) * 0.02)
         self.decoder_lead_embed = nn.Embedding(len(LEADS), dd)
         self.decoder = nn.ModuleList(Block(dd, config.decoder_heads) for _ in range(config.decoder_depth))
@@ -93,15 +102,14 @@ class LAMAE(PretrainedModel):
     ) -> Reconstruction:
         """Mask patches, reconstruct them, and score the reconstruction on the masked patches only.
 
-        loss = mean over masked patches of (prediction - target)^2, in units of each lead's variance.
+        loss = mean over masked patches of (prediction - target)^2, in units of each lead's variance (see `normalize`).
         mask: True where masked; sampled with `generator` as the config says if it is None. visible: what
         `sample_visible` returned, instead of a mask: only these patches are then encoded, with the same result, and the
         input is not checked, which avoids waiting for a GPU. divisor: what the sum over masked patches is divided by,
         if not by their number: for a part of a batch, the mean number of masked patches of all parts, so that the mean
         of the parts' losses is the loss of the batch.
         """
-        patches = self.patches(batch)
-        l, n = patches.shape[1:3]
+        l, n = len(batch.leads), patch_count(batch, self.config)
         if mask is not None:
             check_input(batch, self.config, mask)
         else:
@@ -111,10 +119,12 @@ class LAMAE(PretrainedModel):
                 keys = torch.randint(2**63 - 1, (len(batch),), generator=generator, device=device)
                 visible = self.sample_visible(batch, keys)
             mask = visible.mask(l, n)
+        patches = self.normalize(batch, mask)
         latents = self.connect(self.encode_leads(patches, batch, mask, visible))
         heart, weights = self.pool(latents)
-        prediction = self.decode(latents, heart, self.pool_time_steps(latents, weights, n), batch)
-        error = (prediction - patches).square().mean(dim=-1)
+        decoded = self.decode(latents, heart, self.pool_time_steps(latents, weights, n), batch)
+        prediction = patches.prediction(decoded)
+        error = (prediction - patches.patches).square().mean(dim=-1)
         masked = mask & batch.lead_mask[:, :, None]
         loss = (error * masked).sum() / (masked.sum() if divisor is None else divisor)
         return Reconstruction(loss + self.auxiliary_loss(latents), prediction, masked)
@@ -133,66 +143,79 @@ class LAMAE(PretrainedModel):
     def encode(self, batch: Batch, mask: Bool[Tensor, "b l n"] | None = None) -> Latents:
         """The latents of every lead on its own, before the leads meet. mask: as in `embed`."""
         check_input(batch, self.config, mask)
-        patches = self.patches(batch)
-        return self.encode_leads(
-            patches, batch, torch.zeros_like(patches[..., 0], dtype=torch.bool) if mask is None else mask
-        )
+        patches = self.normalize(batch, mask)
+        if mask is None:
+            mask = torch.zeros_like(patches.patches[..., 0], dtype=torch.bool)
+        latents = self.encode_leads(patches, batch, mask)
+        if self.amplitude_embed is None:
+            return latents
+        known = latents.lead_mask() & batch.in_mv()[:, None]
+        return latents._replace(amplitude=patches.scale_mv[..., 0].log10() * known[..., None])
 
     def embed_latents(self, latents: Latents) -> Embedding:
         """The features of connected latents, of all leads or of some."""
         heart, weights = self.pool(latents)
-        return Embedding(heart, latents.lead_latents(), weights, latents.lead_std(), latents.summary())
+        leads = latents.lead_latents(), weights, latents.lead_std()
+        return Embedding(heart, *leads, latents.summary(), latents.amplitude)
 
     def reconstruct(self, batch: Batch, mask: Bool[Tensor, "b l n"]) -> Float[Tensor, "b l t"]:
         """The ECG in mV as the model reconstructs it from the visible patches, visible ones included.
 
         mask: True where masked; ECGError if it masks everything or has another shape than the patches. The model
-        predicts shapes in units of each lead's standard deviation. Mean and standard deviation in mV are taken from the
-        lead itself, masked patches included, so the amplitude of a masked lead is given, not inferred.
+        predicts shapes in units of each lead's standard deviation. With normalization "visible", mean and standard
+        deviation of a lead are those of its visible patches; a completely masked lead has the mean 0, and its amplitude
+        is inferred from the other leads. Otherwise both are taken from the lead itself, masked patches included.
         """
-        mean, scale = lead_statistics(whole_patches(batch, self.config), self.config.normalization)
-        return rearrange(self(batch, mask).prediction, "b l n p -> b l (n p)") * scale + mean
+        return self.normalize(batch, mask).in_mv(self(batch, mask).prediction)
 
     # The steps.
 
-    def patches(self, batch: Batch) -> Float[Tensor, "b l n p"]:
-        """Normalize each lead and cut it into patches."""
-        return cut_patches(batch, self.config)
+    def patches(self, batch: Batch, mask: Bool[Tensor, "b l n"] | None = None) -> Float[Tensor, "b l n p"]:
+        """The patches that the model is to predict, in the units of its prediction; mask: as in `normalize`."""
+        return self.normalize(batch, mask).patches
 
     def encode_leads(
-        self,
-        patches: Float[Tensor, "b l n p"],
-        batch: Batch,
-        mask: Bool[Tensor, "b l n"],
-        visible: VisiblePatches | None = None,
+        self, patches: Patches, batch: Batch, mask: Bool[Tensor, "b l n"], visible: VisiblePatches | None = None
     ) -> Latents:
         """Encode the visible patches of each lead on its own: no information crosses leads here.
 
         visible: those that the mask leaves, so that only they are encoded; None keeps a token for every patch, and the
         masked ones are not attended to.
         """
-        b, l, n, _ = patches.shape
+        x = patches.patches
+        b, l, n, _ = x.shape
         valid, cls = ~mask & batch.lead_mask[:, :, None], self.lead_cls.expand(b, l, -1)
         lead, position = (torch.arange(count, device=mask.device) for count in (l, n))
-        lead, position = lead.expand(b, l), position.expand(b, l, n)
-        if self.amplitude_embed is not None:
-            _, amplitude_mv = lead_statistics(whole_patches(batch, self.config), "lead")
-            cls = cls + self.amplitude_embed(amplitude_mv.log10())
-        name = None if self.lead_name is None else _of_leads(self.lead_name, batch).expand(b, l, -1)
+        lead, position, name = lead.expand(b, l), position.expand(b, l, n), lead_indices(batch).expand(b, l)
+        about = self._about_leads(patches, batch)
         if visible is not None:
-            patches, valid, cls = visible.of(patches), visible.of(valid), visible.of_leads(cls)
-            name = None if name is None else visible.of_leads(name)
-            lead, position = visible
-        tokens = self.patch_embed(patches) + self.encoder_pos_embed[position]
-        if name is not None:
-            tokens, cls = tokens + name[:, :, None], cls + name
+            x, valid, cls = visible.of(x), visible.of(valid), visible.of_leads(cls)
+            about = None if about is None else visible.of_leads(about)
+            lead, position, name = visible.leads, visible.patches, name.gather(1, visible.leads)
+            if visible.shown is not None:
+                valid = valid & visible.shown[..., None]
+        tokens = self.patch_embed(x) + self.encoder_pos_embed[position]
+        if about is not None:
+            tokens, cls = tokens + about[:, :, None], cls + about
         valid_mask = torch.cat([valid.any(dim=-1, keepdim=True), valid], dim=2)
         x = rearrange(torch.cat([cls[:, :, None], tokens], dim=2), "b l m d -> (b l) m d")
         # Where all tokens of a lead are visible, there is none that must not be attended to.
         key_mask = keys_within_leads(valid_mask) if visible is None else None
         for block in self.encoder:
             x = block(x, key_mask)
-        return Latents(rearrange(x, "(b l) m d -> b l m d", b=b), valid_mask, lead, position)
+        tokens = rearrange(x, "(b l) m d -> b l m d", b=b)
+        return Latents(tokens, valid_mask, lead, position, name, tokens.new_zeros(*lead.shape, 0))
+
+    def _about_leads(self, patches: Patches, batch: Batch) -> Float[Tensor, "b l d"] | None:
+        """What the encoder is told about each lead in addition to its patches: amplitude and name, by the config."""
+        about = None
+        if self.amplitude_embed is not None and self.amplitude_unknown is not None:
+            about = self.amplitude_embed(patches.scale_mv[..., 0].log10())
+            about = torch.where(batch.in_mv()[:, None, None], about, self.amplitude_unknown)
+        if self.lead_name is not None:
+            name = self.lead_name(lead_indices(batch)).expand(*batch.lead_mask.shape, -1)
+            about = name if about is None else about + name
+        return about
 
     def connect(self, latents: Latents) -> Latents:
         """Latent attention: the tokens of all leads attend to each other, without an embedding of the lead."""
@@ -209,19 +232,14 @@ class LAMAE(PretrainedModel):
             tokens = rearrange(x, "b (l m) d -> b l m d", l=tokens.shape[1])
         return latents._replace(tokens=self.norm(tokens))
 
-    def pool(self, latents: Latents) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b h l"]]:
+    def pool(self, latents: Latents) -> tuple[Float[Tensor, "b w"], Float[Tensor, "b h l"]]:
         """Weigh the leads and add them up: the heart token and the lead weights."""
-        leads = latents.lead_latents()
-        weights = self.pooling.weigh(leads, latents.lead_mask())
-        return self.pooling.pool(leads, weights), weights
-
-    def lead_values(self, lead_latents: Float[Tensor, "b l d"]) -> Float[Tensor, "b h l d"]:
-        """What the lead weights multiply: the heart token is the sum over heads and leads of weight times value."""
-        return self.pooling.values(lead_latents)
+        leads = latents.lead_latents(), latents.lead_std(), latents.amplitude
+        return self.pooling(*leads, latents.lead_mask(), latents.name)
 
     def pool_time_steps(
         self, latents: Latents, weights: Float[Tensor, "b h l"], n: int
-    ) -> Float[Tensor, "b n d"] | None:
+    ) -> Float[Tensor, "b n v"] | None:
         """The leads that are visible at each of the n patches, pooled by the same weights; None with heart "token"."""
         if self.config.heart == "token":
             return None
@@ -230,15 +248,15 @@ class LAMAE(PretrainedModel):
     def decode(
         self,
         latents: Latents,
-        heart: Float[Tensor, "b d"] | None,
-        time_steps: Float[Tensor, "b n d"] | None,
+        heart: Float[Tensor, "b w"] | None,
+        time_steps: Float[Tensor, "b n v"] | None,
         batch: Batch,
     ) -> Float[Tensor, "b l n p"]:
         """Reconstruct each lead from the heart token, its own latents, and mask tokens for its masked patches.
 
         heart, time_steps: None if the lead is to be reconstructed from its own latents alone.
         """
-        tokens, valid_mask, lead, position = latents
+        tokens, valid_mask, lead, position, _, _ = latents
         (b, l), n = batch.lead_mask.shape, patch_count(batch, self.config)
         own = torch.where(valid_mask[..., None], self.to_decoder(tokens), self.mask_token)
         # Mask tokens everywhere, then the tokens of the visible patches at their lead and patch.
@@ -248,10 +266,11 @@ class LAMAE(PretrainedModel):
         patches = mask_token.expand(b, l * n, d).scatter(1, index, own[:, :, 1:].flatten(1, 2)).unflatten(1, (l, n))
         patches = patches + self.decoder_pos_embed[:n]
         if time_steps is not None:
-            patches = patches + self.heart_to_decoder(time_steps)[:, None]
+            to_decoder = self.heart_to_decoder if self.time_step_to_decoder is None else self.time_step_to_decoder
+            patches = patches + to_decoder(time_steps)[:, None]
         first = [] if heart is None else [self.heart_to_decoder(heart)[:, None, None].expand(-1, l, -1, -1)]
         x = torch.cat([*first, cls[:, :, None], patches], dim=2)
-        x = rearrange(x + _of_leads(self.decoder_lead_embed, batch)[None, :, None], "b l m d -> (b l) m d")
+        x = rearrange(x + self.decoder_lead_embed(lead_indices(batch))[None, :, None], "b l m d -> (b l) m d")
         for block in self.decoder:
             x = block(x)
         prediction = self.decoder_pred(self.decoder_norm(x[:, -n:]))
@@ -263,15 +282,12 @@ class LAMAE(PretrainedModel):
         keys: a number for each ECG, such as `random_keys` gives; what is visible of an ECG depends on its own alone.
         """
         n, ratio = patch_count(batch, self.config), self.config.mask_ratio
+        if self.config.masks != "lead" and len(batch.leads) > 1:
+            limb = lead_indices(batch) < len(LIMB_LEADS)
+            kinds = self.config.masks.split("+")
+            return sample_mixed(keys, batch.lead_mask, limb, n, visible_patches(n, ratio), kinds)
         masked_leads = min(self.config.masked_leads, len(batch.leads) - 1)
         return sample_visible(keys, batch.lead_mask, n, visible_patches(n, ratio) if ratio else n, masked_leads)
-
-
-def _of_leads(embedding: nn.Embedding, batch: Batch) -> Float[Tensor, "l d"]:
-    """The embedding of each lead of the batch; all leads in order need no index, which a GPU would wait for."""
-    if batch.leads == LEADS:
-        return embedding.weight
-    return embedding(torch.tensor([LEADS.index(name) for name in batch.leads], device=batch.signal_mv.device))
 
 
 def _initialize(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The building blocks of the model: attention, transformer blocks, and lead pooling.
+"""The building blocks of the model: attention and transformer blocks.
 
 Boolean masks follow torch's scaled_dot_product_attention: True where a token may be attended to (the opposite of the
 `key_padding_mask` of nn.MultiheadAttention). `hook` is where attention can be read and edited (see
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 AttentionHook = Callable[[Tensor], Tensor | None]
@@ -108,63 +108,6 @@ class InducedBlock(nn.Module):
         """key_mask: True where a token may be attended to."""
         gathered = self.gather(self.latents.expand(len(x), -1, -1), key_mask, x)
         return self.broadcast(x, None, gathered)
-
-
-class LeadPooling(nn.Module):
-    """Weigh the leads of an ECG: a learned query attends to all leads, and its softmax is the lead weights.
-
-    weight = softmax over leads of (query . key) / sqrt(e), one set of weights per head. The order of the leads does not
-    matter, and an absent lead has the weight 0. Without `adaptive`, all leads have equal weights.
-    """
-
-    def __init__(self, width: int, heads: int, adaptive: bool = True) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Parameter(torch.randn(heads, width // heads)) if adaptive else None
-        self.key = nn.Linear(width, width, bias=False) if adaptive else None
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-        self.hook: AttentionHook | None = None
-
-    def weigh(self, lead_latents: Float[Tensor, "b l d"], lead_mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b h l"]:
-        """The weight of each lead, per head, 0 where `lead_mask` is False; each row sums to 1."""
-        if self.key is None:
-            scores = lead_latents.new_zeros(len(lead_latents), self.heads, lead_latents.shape[1])
-        else:
-            key = rearrange(self.key(lead_latents), "b l (h e) -> b l h e", h=self.heads)
-            scores = einsum(self.query, key, "h e, b l h e -> b h l") / math.sqrt(key.shape[-1])
-        scores = scores.masked_fill(~lead_mask[:, None], -math.inf)
-        return hooked(scores.softmax(dim=-1), self.hook)
-
-    def pool(self, lead_latents: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
-        """The heart token: the leads added up by their weights."""
-        value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
-        return self.out(rearrange(einsum(weights, value, "b h l, b l h e -> b h e"), "b h e -> b (h e)"))
-
-    def values(self, lead_latents: Float[Tensor, "b l d"]) -> Float[Tensor, "b h l d"]:
-        """What each lead would make of the heart token, per head: the heart token is their sum by the lead weights."""
-        value = rearrange(self.value(lead_latents), "b l (h e) -> b l h e", h=self.heads)
-        out = rearrange(self.out.weight, "d (h e) -> h e d", h=self.heads)
-        return einsum(value, out, "b l h e, h e d -> b h l d") + self.out.bias / self.heads
-
-    def pool_time_steps(
-        self,
-        tokens: Float[Tensor, "b l k d"],
-        valid: Bool[Tensor, "b l k"],
-        position: Int[Tensor, "b l k"],
-        weights: Float[Tensor, "b h l"],
-        n: int,
-    ) -> Float[Tensor, "b n d"]:
-        """A heart token for each of n time steps: the leads visible at that patch, added up by the same weights.
-
-        position: the time step of each token. Where a lead is masked, the others' weights are scaled up to sum to 1;
-        where all are, it is 0.
-        """
-        at_step = (position[:, :, None] == torch.arange(n, device=position.device)[:, None]) & valid[:, :, None]
-        share = einsum(weights, at_step.to(weights.dtype), "b h l, b l n k -> b h n l k").flatten(3)
-        share = share / share.sum(dim=3, keepdim=True).clamp(min=1e-6)
-        value = rearrange(self.value(tokens), "b l k (h e) -> b h (l k) e", h=self.heads)
-        return self.out(rearrange(share @ value, "b h n e -> b n (h e)")) * at_step.any(dim=(1, 3))[..., None]
 
 
 def sinusoidal_pos_embed(length: int, width: int) -> Float[Tensor, "n d"]:

@@ -50,11 +50,13 @@ class VisiblePatches(NamedTuple):
     """Which patches are visible in training: the same number of leads of every ECG, and of patches of every lead.
 
     leads: (b, v), the rows of the leads that are not completely masked. patches: (b, v, k), the indices of their
-    visible patches. So both can be gathered, and only what is visible is encoded.
+    visible patches. So both can be gathered, and only what is visible is encoded. shown: (b, v), False for a lead that
+    is completely masked although it is among `leads`, since other ECGs show more leads; None if all are shown.
     """
 
     leads: Int64[Tensor, "b v"]
     patches: Int64[Tensor, "b v k"]
+    shown: Bool[Tensor, "b v"] | None = None
 
     def of(self, x: Shaped[Tensor, "b l n *rest"]) -> Shaped[Tensor, "b v k *rest"]:
         """The visible ones of values that every patch has."""
@@ -69,11 +71,14 @@ class VisiblePatches(NamedTuple):
         """The same as a mask: True where masked."""
         index = (self.leads[..., None] * patches + self.patches).flatten(1)
         mask = torch.ones(len(index), leads * patches, dtype=torch.bool, device=index.device)
-        return mask.scatter(1, index, False).unflatten(1, (leads, patches))
+        if self.shown is None:
+            return mask.scatter(1, index, False).unflatten(1, (leads, patches))
+        masked = ~self.shown[..., None].expand_as(self.patches).flatten(1)
+        return mask.scatter(1, index, masked).unflatten(1, (leads, patches))
 
     def rows(self, rows: slice) -> "VisiblePatches":
         """Those of some of the ECGs."""
-        return VisiblePatches(self.leads[rows], self.patches[rows])
+        return VisiblePatches(*(None if part is None else part[rows] for part in self))
 
 
 def sample_visible(
@@ -91,6 +96,47 @@ def sample_visible(
     visible_leads = order.gather(1, first + torch.arange(leads - masked_leads, device=keys.device)).sort(dim=1).values
     noise = uniform(keys, Purpose.MASKED_PATCHES, (leads - masked_leads, patches))
     return VisiblePatches(visible_leads, noise.topk(visible, largest=False).indices)
+
+
+STRETCH = 5
+"""Patches of a stretch of time that is masked or visible as one in all leads: 1.25 s at 0.25 s per patch, a beat."""
+
+
+def sample_mixed(
+    keys: Int64[Tensor, " b"],
+    lead_mask: Bool[Tensor, "b l"],
+    limb: Bool[Tensor, " l"],
+    patches: int,
+    visible: int,
+    kinds: Sequence[str],
+) -> VisiblePatches:
+    """Visible patches at random, each ECG by one of several kinds of masks that leave less to copy.
+
+    kinds: of equal probability. "lead": random patches and one complete lead, as `sample_visible` does. "group": random
+    patches and, with equal probability, all limb leads, all chest leads, half of the leads, or all leads but one.
+    "time": stretches of time, in all leads at once, and one complete lead. limb: which leads are limb leads. visible:
+    how many patches of each lead that is shown.
+    """
+    b, leads = lead_mask.shape
+    chosen = uniform(keys, Purpose.MASK_KIND, (2,))
+    kind = (chosen[:, 0] * len(kinds)).long()
+    noise = uniform(keys, Purpose.MASKED_LEADS, (leads,)).masked_fill(~lead_mask, 2.0)
+    rank = noise.argsort(dim=1).argsort(dim=1)  # leads that were not recorded come last
+    recorded = lead_mask.sum(dim=1, keepdim=True)
+    shown = lead_mask & (rank > 0)
+    if "group" in kinds:
+        groups = torch.stack([~limb.expand(b, -1), limb.expand(b, -1), rank >= recorded // 2, rank == 0], dim=1)
+        group = groups[torch.arange(b, device=keys.device), (chosen[:, 1] * groups.shape[1]).long()] & lead_mask
+        shown = torch.where((kind == kinds.index("group"))[:, None], group, shown)
+    # One recorded lead is always shown: an ECG without chest leads cannot have its limb leads masked.
+    shown = torch.where(shown.any(dim=1, keepdim=True), shown, lead_mask & (rank == recorded - 1))
+    order = (~shown).byte().argsort(dim=1, stable=True)[:, : max(leads - 1, 1)]
+    noise = uniform(keys, Purpose.MASKED_PATCHES, (order.shape[1], patches))
+    if "time" in kinds:
+        stretches = uniform(keys, Purpose.MASKED_STRETCHES, (1, -(-patches // STRETCH)))
+        of_time = stretches.repeat_interleave(STRETCH, dim=2)[:, :, :patches].expand_as(noise)
+        noise = torch.where((kind == kinds.index("time"))[:, None, None], of_time, noise)
+    return VisiblePatches(order, noise.topk(visible, largest=False).indices, shown.gather(1, order))
 
 
 def named_lead_mask(shape: tuple[int, int, int], leads: tuple[str, ...], masked: tuple[str, ...]) -> Mask:

@@ -23,11 +23,14 @@ class Reconstruction(NamedTuple):
 class Embedding(NamedTuple):
     """The features of each ECG, from which a linear probe predicts.
 
-    heart: (b, d), the pooled heart token. per_lead: (b, l, d), the latent of each lead (0 if absent).
+    heart: (b, d), the pooled heart token; with pooling "named" (b, h (2 d + a)).
+    per_lead: (b, l, d), the latent of each lead (0 if absent).
     lead_weights: (b, h, l), the share that each lead has in the heart token; sums to 1 over the leads.
     per_lead_std: (b, l, d), how much each lead's tokens vary over time (standard deviation; 0 if absent).
     summary: (b, 5 d), leads and time steps summarized by mean and standard deviation (see `Latents.summary`); like the
     heart token it does not depend on the order of the leads.
+    amplitude: (b, l, a), the decimal logarithm of each lead's standard deviation in mV, of a model that reads
+    amplitudes, and 0 where it is absent or unknown; else without columns.
     """
 
     heart: Float[Tensor, "b d"]
@@ -35,6 +38,7 @@ class Embedding(NamedTuple):
     lead_weights: Float[Tensor, "b h l"]
     per_lead_std: Float[Tensor, "b l d"]
     summary: Float[Tensor, "b s"]
+    amplitude: Float[Tensor, "b l a"]
 
 
 class Latents(NamedTuple):
@@ -42,13 +46,16 @@ class Latents(NamedTuple):
 
     tokens: (b, l, m, d), m = 1 + patch tokens. valid_mask: (b, l, m), True for a visible patch of a recorded lead, and
     for the CLS token of a lead that has one; False for masked patches and absent leads. position: (b, l, m - 1), the
-    index of the patch that each patch token stands for.
+    index of the patch that each patch token stands for. lead: (b, l), the row of each lead in the batch. name: (b, l),
+    its index in LEADS. amplitude: as in `Embedding`; without columns in training, where no probe reads it.
     """
 
     tokens: Float[Tensor, "b l m d"]
     valid_mask: Bool[Tensor, "b l m"]
     lead: Int[Tensor, "b l"]
     position: Int[Tensor, "b l k"]
+    name: Int[Tensor, "b l"]
+    amplitude: Float[Tensor, "b l a"]
 
     def lead_mask(self) -> Bool[Tensor, "b l"]:
         """Which leads have a visible patch."""

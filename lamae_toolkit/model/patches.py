@@ -1,11 +1,12 @@
-"""From the leads of an ECG to the patches that the model reads: complete patches, each lead normalized."""
+"""From the leads of an ECG to patches, and what the model refuses to read."""
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
+from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
 
@@ -39,30 +40,16 @@ def patch_count(batch: Batch, config: LAMAEConfig) -> int:
     return n
 
 
-def whole_patches(batch: Batch, config: LAMAEConfig) -> Batch:
-    """The ECGs without the samples at their end that do not fill a patch."""
-    samples = patch_count(batch, config) * config.patch_samples
-    return Batch(batch.signal_mv[:, :, :samples], batch.lead_mask, batch.leads)
+def cut(batch: Batch, config: LAMAEConfig) -> Float[Tensor, "b l n p"]:
+    """The patches in mV; samples at the end of the ECG that do not fill a patch are left out."""
+    n = patch_count(batch, config)
+    signal_mv = batch.signal_mv[:, :, : n * config.patch_samples]
+    return rearrange(signal_mv, "b l (n p) -> b l n p", p=config.patch_samples)
 
 
-def cut_patches(batch: Batch, config: LAMAEConfig) -> Float[Tensor, "b l n p"]:
-    """Normalize each lead and cut it into patches; those of an absent lead are 0."""
-    cut = whole_patches(batch, config)
-    mean_mv, scale_mv = lead_statistics(cut, config.normalization)
-    normalized = (cut.signal_mv - mean_mv) / scale_mv * cut.lead_mask[:, :, None]
-    return rearrange(normalized, "b l (n p) -> b l n p", p=config.patch_samples)
-
-
-def lead_statistics(batch: Batch, normalization: str) -> tuple[Float[Tensor, "b l 1"], Float[Tensor, "b l 1"]]:
-    """Mean and scale in mV by which each lead is normalized.
-
-    "lead": each lead by its own standard deviation. "record": all leads of an ECG by one, so that their relative
-    amplitudes stay. 0.01 mV is added in quadrature, so that noise in a flat lead is not amplified.
-    """
-    mean = batch.signal_mv.mean(dim=2, keepdim=True)
-    variance = (batch.signal_mv - mean).square().mean(dim=2, keepdim=True)
-    if normalization == "record":
-        recorded = batch.lead_mask[:, :, None]
-        variance = (variance * recorded).sum(dim=1, keepdim=True) / recorded.sum(dim=1, keepdim=True)
-        variance = variance.expand_as(mean)
-    return mean, (variance + 0.01**2).sqrt()
+def lead_indices(batch: Batch) -> Int64[Tensor, " l"]:
+    """The index of each lead of the batch in LEADS."""
+    device = batch.lead_mask.device
+    if batch.leads == LEADS:  # made on the device: a list would be copied, for which a GPU waits
+        return torch.arange(len(LEADS), device=device)
+    return torch.tensor([LEADS.index(name) for name in batch.leads], device=device)

@@ -22,6 +22,8 @@ class Purpose(IntEnum):
     AMPLITUDE = 4
     LEAD_DROPOUT = 5
     NOISE = 6
+    MASK_KIND = 7
+    MASKED_STRETCHES = 8
 
 
 def random_keys(seed: int, epoch: int, rows: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:

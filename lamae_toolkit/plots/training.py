@@ -57,7 +57,7 @@ def take_snapshot(model: LAMAE, monitored: MonitoredECG, step: int = 0) -> Snaps
     try:
         with torch.inference_mode():
             reconstructed = model.eval().reconstruct(batch, mask)[0].cpu().numpy()
-            target, (_, prediction, masked) = model.patches(batch), model(batch, mask)
+            target, (_, prediction, masked) = model.patches(batch, mask), model(batch, mask)
             error = ((prediction - target).square().mean(dim=-1) * masked).sum() / masked.sum()
     finally:
         model.train(was_training)

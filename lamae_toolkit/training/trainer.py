@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import check_settings, setting
@@ -91,6 +92,13 @@ def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=fused)
 
 
+def _some_ecgs(store: Store, rows: np.ndarray, device: torch.device, at_most: int = 10_000) -> Iterator[Batch]:
+    """These ECGs, or `at_most` of them that are spread evenly over the store, in batches."""
+    chosen = np.sort(rows)[:: -(-len(rows) // at_most)]
+    for start in range(0, len(chosen), 256):
+        yield store.batch(chosen[start : start + 256], device)
+
+
 def pretrain(
     model: LAMAE,
     store: Store,
@@ -106,6 +114,8 @@ def pretrain(
     progress: bool = True,
 ) -> LAMAE:
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
+
+    The linear path of a model that has one is fitted first, on up to 10,000 of the ECGs.
 
     If the folder holds a run of the same configuration, it resumes where that run stopped, bit for bit as if it had not
     stopped (on CPU); one of another configuration is refused (ECGError). runtime: how steps are computed, and where the
@@ -161,6 +171,8 @@ def pretrain(
         optim = optimizer(model, config)
         run = Run(folder, processes.is_main, model, optim, config, runtime.precision, ecgs_fingerprint(store, rows))
         first = run.resume()
+        if first == 0 and model.normalize.linear_path is not None:
+            model.normalize.linear_path.fit(_some_ecgs(store, shuffle.rows, device))
         if processes.mean(torch.tensor(float(first), device=device)) != first:
             raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
         wrapped_model = runtime.wrap_model(model, processes)

@@ -50,6 +50,16 @@ def test_a_batch_of_the_store_is_the_collated_recordings(tmp_path):
     assert batch.signal_mv[~batch.lead_mask].abs().max() == 0
 
 
+def test_ecgs_whose_amplitude_is_unknown_are_marked(tmp_path):
+    unknown = replace(record_of(2), extra=(("amplitude_known", False),))
+    known = replace(record_of(1), extra=(("amplitude_known", True),))
+    store = pack([known, unknown], tmp_path / "store", source="test")
+    assert store.batch([1, 0]).amplitude_known.tolist() == [False, True]
+    assert store.batch([1, 0]).in_mv().tolist() == [False, True]
+    in_mv = pack([known], tmp_path / "in_mv", source="test").batch([0])
+    assert in_mv.amplitude_known is None and in_mv.in_mv().tolist() == [True]
+
+
 def test_packed_ecgs_are_rows_of_the_store_and_other_rows_are_refused(tmp_path):
     store = pack([record_of(number, leads=LEADS[number:]) for number in (1, 2, 3)], tmp_path / "store", source="test")
     rows = np.array([2, 0, -1])

@@ -84,8 +84,7 @@ def test_summary_over_time_steps_under_a_mask(cohort):
     model, batch = random_encoder(TINY), cohort.batch([3])
     mask = torch.rand(1, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
     mask[:, :, 5] = True  # a time step that is masked in all leads
-    patches = model.patches(batch)
-    tokens, valid, _, position = model.connect(model.encode_leads(patches, batch, mask))
+    tokens, valid, _, position, *_ = model.connect(model.encode_leads(model.normalize(batch), batch, mask))
     beat: dict[int, list] = {}
     for lead in range(12):
         for place in range(40):

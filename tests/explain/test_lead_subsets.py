@@ -14,6 +14,7 @@ from lamae_toolkit.evaluation.linear_probe import (
     REPRESENTATIONS,
     Probe,
     chosen_latents,
+    feature_sizes,
     features,
     log_odds,
     predict,
@@ -36,10 +37,11 @@ def some_ecgs(ecgs: int = 1, leads=ORDER, absent=("aVF",), samples: int = 160) -
     return Batch(signal, torch.tensor([[name not in absent for name in leads]]).expand(ecgs, -1), tuple(leads))
 
 
-def some_probe(width: int, representation: str, codes: int = 2, seed: int = 0) -> Probe:
+def some_probe(model: LAMAE, representation: str, codes: int = 2, seed: int = 0) -> Probe:
     """Any probe, of log-odds of some tens."""
     rng = np.random.default_rng(seed)
-    d = width * {"heart": 1, "summary": 5, "leads": 2 * 12, "per_lead": 2 * 12 + 5}[representation]
+    of_lead, of_ecg = feature_sizes(model, representation)
+    d = 12 * of_lead + of_ecg
     weight = rng.normal(size=(codes, d)) * 10 / np.sqrt(d)
     mean, scale = rng.normal(size=d), rng.uniform(0.3, 1.0, d)
     return Probe(
@@ -69,10 +71,10 @@ def one_by_one(model: LAMAE, probes: list[Probe], one: Batch, subsets) -> list[t
 
 
 def assert_subsets_are_as_one_by_one(model: LAMAE, batch: Batch) -> None:
-    probes = [some_probe(model.config.width, representation) for representation in REPRESENTATIONS]
+    probes = [some_probe(model, representation) for representation in REPRESENTATIONS]
     tables = subset_tables(model, probes, batch)
     for row in range(len(batch)):
-        one = Batch(batch.signal_mv[row : row + 1], batch.lead_mask[row : row + 1], batch.leads)
+        one = batch.rows(slice(row, row + 1))
         subsets = range(2 ** int(batch.lead_mask[0].sum()))
         for table, expected in zip(tables, one_by_one(model, probes, one, subsets), strict=True):
             torch.testing.assert_close(table[row], expected, atol=1e-5, rtol=1e-5)
@@ -98,15 +100,32 @@ def test_every_subset_of_the_baselines(baseline):
         {"normalization": "record"},
         {"lead_embedding": True, "amplitude_input": True},
         {"normalization": "record", "lead_embedding": True},
+        {"normalization": "visible", "amplitude_input": True, "pooling": "named", "pooling_heads": 5},
     ],
 )
 def test_subsets_with_lead_embedding_and_amplitude_input(choice):
     assert_subsets_are_as_one_by_one(stirred(random_encoder(replace(TINY, **choice))), some_ecgs())
 
 
+def test_subsets_of_an_ecg_whose_amplitude_is_unknown():
+    model = stirred(random_encoder(replace(TINY, amplitude_input=True, pooling="named", pooling_heads=12)))
+    assert_subsets_are_as_one_by_one(model, replace(some_ecgs(), amplitude_known=torch.tensor([False])))
+
+
+def test_the_features_of_a_probe_are_as_many_as_stated():
+    for choice in ({}, {"amplitude_input": True, "pooling": "named", "pooling_heads": 5}):
+        for kind in (LAMAE, COMPARED_MODELS["independent leads"]):
+            model = kind(replace(TINY, **choice)).eval()
+            for representation in REPRESENTATIONS:
+                of_lead, of_ecg = feature_sizes(model, representation)
+                with torch.inference_mode():
+                    found = features(model.embed(some_ecgs(leads=LEADS, absent=())), representation)
+                assert found.shape == (1, 12 * of_lead + of_ecg)
+
+
 def test_one_lead_and_none():
     model, batch = stirred(random_encoder(TINY)), some_ecgs(leads=("V1",), absent=())
-    probe = some_probe(12, "per_lead")
+    probe = some_probe(LAMAE(TINY), "per_lead")
     table = subset_log_odds(model, probe, batch)
     assert table.shape == (1, 2, 2)
     np.testing.assert_array_equal(table[0, 0], probe.bias)
@@ -122,7 +141,7 @@ def test_subsets_that_a_token_would_hardly_look_at(tokens):
     with torch.no_grad():
         model.latent_attention[0].attention.qkv.weight[: 2 * 12] *= 12
     batch = some_ecgs()
-    probe = some_probe(12, "per_lead")
+    probe = some_probe(LAMAE(TINY), "per_lead")
     table = subset_log_odds(model, probe, batch)[0]
     expected = one_by_one(model, [probe], batch, range(16))[0]
     # Errors of the scores themselves, 1e-5 in a hundred, are in both.
@@ -146,14 +165,14 @@ def test_probe_in_float32_and_float64():
     """A fresh probe has mean and scale in float32, one that was loaded in float64."""
     model, batch = stirred(random_encoder(TINY)), some_ecgs()
     for representation in REPRESENTATIONS:
-        probe = some_probe(12, representation)
+        probe = some_probe(LAMAE(TINY), representation)
         fresh = replace(probe, mean=probe.mean.astype(np.float32), scale=probe.scale.astype(np.float32))
         table = subset_log_odds(model, fresh, batch)
         torch.testing.assert_close(table, subset_log_odds(model, probe, batch), atol=1e-5, rtol=1e-5)
 
 
 def test_bits_follow_the_order_of_the_batch():
-    model, probe, batch = stirred(random_encoder(TINY)), some_probe(12, "per_lead"), some_ecgs(absent=())
+    model, probe, batch = stirred(random_encoder(TINY)), some_probe(LAMAE(TINY), "per_lead"), some_ecgs(absent=())
     table = subset_log_odds(model, probe, batch)[0]
     turned = subset_log_odds(model, probe, batch.select(ORDER[::-1]))[0]
     reversed_bits = [int(f"{subset:05b}"[::-1], 2) for subset in range(32)]
@@ -164,17 +183,17 @@ def test_unanswerable_batches_and_probes_are_refused():
     model, batch = random_encoder(TINY).train(), some_ecgs(ecgs=2)
     with pytest.raises(ECGError, match="different leads"):
         mixed = Batch(batch.signal_mv, torch.tensor([[True] * 5, [True] * 4 + [False]]), batch.leads)
-        subset_log_odds(model, some_probe(12, "heart"), mixed)
+        subset_log_odds(model, some_probe(LAMAE(TINY), "heart"), mixed)
     for representation in REPRESENTATIONS:
         with pytest.raises(ECGError, match="use the probe that was fitted on this model"):
-            subset_log_odds(model, some_probe(24, representation), batch)
-    subset_log_odds(model, some_probe(12, "heart"), batch)
+            subset_log_odds(model, some_probe(LAMAE(replace(TINY, width=24)), representation), batch)
+    subset_log_odds(model, some_probe(LAMAE(TINY), "heart"), batch)
     assert model.training, "left as it was"
 
 
 @pytest.mark.parametrize("choice", [{}, {"tokens": "cls", "latent_depth": 2}, {"normalization": "record"}])
 def test_an_encoded_ecg_predicts_from_any_of_its_leads(cohort, choice):
-    model, probe = stirred(random_encoder(replace(TINY, **choice))), some_probe(12, "per_lead")
+    model, probe = stirred(random_encoder(replace(TINY, **choice))), some_probe(LAMAE(TINY), "per_lead")
     recording = cohort.recording(1).select(("V1", "II", "aVL"))
     encoded = encode_ecg(model, recording, probe)
     assert encoded.leads == ("II", "aVL", "V1")
@@ -187,7 +206,7 @@ def test_an_encoded_ecg_predicts_from_any_of_its_leads(cohort, choice):
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
 def test_absent_lead_equals_a_lead_that_is_not_in_the_batch(representation):
-    model, probe = stirred(random_encoder(TINY)), some_probe(12, representation)
+    model, probe = stirred(random_encoder(TINY)), some_probe(LAMAE(TINY), representation)
     batch = some_ecgs(ecgs=3, absent=("I", "V6"))
     kept = predict(model, probe, batch.select(("aVF", "II", "V3")))
     np.testing.assert_allclose(predict(model, probe, batch), kept, atol=1e-6)
@@ -196,7 +215,7 @@ def test_absent_lead_equals_a_lead_that_is_not_in_the_batch(representation):
 
 
 def test_absent_lead_has_standardized_features_of_zero():
-    model, probe, batch = stirred(random_encoder(TINY)), some_probe(12, "per_lead"), some_ecgs()
+    model, probe, batch = stirred(random_encoder(TINY)), some_probe(LAMAE(TINY), "per_lead"), some_ecgs()
     embedding = model.embed(batch)
     standard = (probe_features(embedding, batch, probe)[0].detach().numpy() - probe.mean) / probe.scale
     by_lead = standard[: 2 * 12 * 12].reshape(2, 12, 12)
@@ -210,7 +229,7 @@ def test_absent_lead_has_standardized_features_of_zero():
 def test_probe_features_of_all_leads_in_any_order():
     model, batch = stirred(random_encoder(TINY)), some_ecgs(ecgs=2, leads=LEADS, absent=())
     for representation in REPRESENTATIONS:
-        probe = some_probe(12, representation)
+        probe = some_probe(LAMAE(TINY), representation)
         embedding = model.embed(batch)
         assert torch.equal(probe_features(embedding, batch, probe), chosen_latents(embedding, representation).double())
         expected = probe.predict_proba(features(embedding, representation))

@@ -11,7 +11,7 @@ import lamae_toolkit as lt
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, log_odds
+from lamae_toolkit.evaluation.linear_probe import REPRESENTATIONS, Probe, feature_sizes, log_odds
 from lamae_toolkit.explain.ecg_terms import LeadTerms, in_words, percent
 from lamae_toolkit.explain.encoded import encode_ecg
 from lamae_toolkit.explain.terms import ADDITIVE, batch_lead_terms, lead_terms, store_lead_terms
@@ -23,9 +23,10 @@ TINY = replace(ONE_BLOCK, width=16, heads=2, pooling_heads=2, decoder_heads=2)
 CODES = ("I45.10", "I44.7", "I48.91")
 
 
-def random_probe(width: int, representation: str, seed: int = 0) -> Probe:
+def random_probe(model: LAMAE, representation: str, seed: int = 0) -> Probe:
     rng = np.random.default_rng(seed)
-    d = width * {"heart": 1, "summary": 5, "leads": 2 * 12, "per_lead": 2 * 12 + 5}[representation]
+    of_lead, of_ecg = feature_sizes(model, representation)
+    d = 12 * of_lead + of_ecg
     return Probe(
         CODES,
         representation,
@@ -57,11 +58,14 @@ def random_model(kind=LAMAE, **choices) -> LAMAE:
         (LAMAE, {"tokens": "induced"}),
         (LAMAE, {"normalization": "record", "amplitude_input": True}),
         (LAMAE, {"pooling": "mean"}),
+        (LAMAE, {"pooling": "named", "pooling_heads": 5, "normalization": "visible", "amplitude_input": True}),
         (IndependentMAE, {}),
+        (IndependentMAE, {"pooling": "named", "pooling_heads": 5, "amplitude_input": True}),
     ],
 )
 def test_terms_and_bias_sum_to_the_log_odds(representation, kind, choices):
-    model, probe = random_model(kind, **choices), random_probe(16, representation)
+    model = random_model(kind, **choices)
+    probe = random_probe(model, representation)
     batch = collate([some_ecg(0), some_ecg(1).select(["V1", "I", "aVF"])], 100, 10)
     terms = batch_lead_terms(model, probe, batch)
     with torch.inference_mode():
@@ -72,7 +76,7 @@ def test_terms_and_bias_sum_to_the_log_odds(representation, kind, choices):
 
 @pytest.mark.parametrize("representation", ADDITIVE)
 def test_a_batch_of_leads_in_another_order_has_the_same_terms(representation):
-    model, probe = random_model(), random_probe(16, representation)
+    model, probe = random_model(), random_probe(random_model(), representation)
     batch = collate([some_ecg()], 100, 10)
     other = Batch(batch.signal_mv.flip(1), batch.lead_mask.flip(1), batch.leads[::-1])
     expected = batch_lead_terms(model, probe, batch)
@@ -84,13 +88,17 @@ def test_a_lead_like_the_average_training_ecg_has_no_term():
     with torch.inference_mode():
         embedding = model.embed(batch)
     average = torch.cat([embedding.per_lead.flatten(1), embedding.per_lead_std.flatten(1)], dim=1)[0].double().numpy()
-    terms = batch_lead_terms(model, replace(random_probe(16, "leads"), mean=average), batch)
+    terms = batch_lead_terms(model, replace(random_probe(random_model(), "leads"), mean=average), batch)
     assert terms.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("representation", ADDITIVE)
 def test_the_table_has_the_leads_of_the_ecg_and_the_bias(representation):
-    model, probe, ecg = random_model(), random_probe(16, representation), some_ecg().select(["V1", "I", "aVF"])
+    model, probe, ecg = (
+        random_model(),
+        random_probe(random_model(), representation),
+        some_ecg().select(["V1", "I", "aVF"]),
+    )
     table = lead_terms(model, probe, ecg)
     assert list(table.columns) == ["I", "aVF", "V1", "bias"] and tuple(table.index) == CODES
     expected = lt.predict(model, probe, collate([ecg], 100, 10)).iloc[0]
@@ -99,7 +107,7 @@ def test_the_table_has_the_leads_of_the_ecg_and_the_bias(representation):
 
 def test_heart_terms_are_pooling_weight_times_value():
     """With the same value in each lead, the terms are the prediction shared out by the pooling weights."""
-    model, probe = random_model(), random_probe(16, "heart")
+    model, probe = random_model(), random_probe(random_model(), "heart")
     torch.nn.init.zeros_(model.pooling.value.weight)
     torch.nn.init.normal_(model.pooling.value.bias)
     batch = collate([some_ecg()], 100, 10)
@@ -121,9 +129,17 @@ def test_heart_terms_are_pooling_weight_times_value():
 
 @pytest.mark.parametrize("leads", [LEADS, ("V1", "I", "aVF"), ("II",)])
 @pytest.mark.parametrize("representation", ADDITIVE)
-@pytest.mark.parametrize("choices", [{}, {"normalization": "record", "amplitude_input": True}])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"normalization": "record", "amplitude_input": True},
+        {"normalization": "visible", "amplitude_input": True, "pooling": "named", "pooling_heads": 5},
+    ],
+)
 def test_an_encoded_ecg_gives_terms_and_leave_one_out_of_any_of_its_leads(representation, leads, choices):
-    model, probe, ecg = random_model(**choices), random_probe(16, representation), some_ecg()
+    model, ecg = random_model(**choices), some_ecg()
+    probe = random_probe(model, representation)
     terms = encode_ecg(model, ecg, probe).lead_terms(leads)
     kept = ecg.select([lead for lead in LEADS if lead in leads])
     table = lead_terms(model, probe, kept)
@@ -137,7 +153,7 @@ def test_an_encoded_ecg_gives_terms_and_leave_one_out_of_any_of_its_leads(repres
         assert terms.of_code(CODES[0]).probability_without[lead] == pytest.approx(expected, abs=1e-6)
     if representation == "leads":
         over_time = terms.over_time
-        total = over_time.patch.sum(axis=1) + over_time.cls + over_time.variability
+        total = over_time.patch.sum(axis=1) + over_time.cls + over_time.variability + over_time.amplitude
         np.testing.assert_allclose(total, terms.terms, atol=1e-6)
         assert over_time.patch.shape == (len(leads), 40, 3) and over_time.patch_s == 0.25
     else:
@@ -146,7 +162,7 @@ def test_an_encoded_ecg_gives_terms_and_leave_one_out_of_any_of_its_leads(repres
 
 def test_the_term_of_a_beat_moves_with_the_beat():
     """A change of one patch changes the part of the term that this patch adds more than that of any other."""
-    model, probe = random_model(IndependentMAE), random_probe(16, "leads")
+    model, probe = random_model(IndependentMAE), random_probe(random_model(), "leads")
     ecg = some_ecg()
     signal = ecg.signal_mv.copy()
     start = int(5.0 * ecg.sampling_rate_hz)
@@ -206,7 +222,7 @@ def test_the_short_answer_names_codes_and_leads():
 
 def test_the_terms_of_a_store_are_those_of_its_ecgs(tmp_path):
     store = lt.simulate_store(tmp_path / "store", 5, seed=0, progress=False)
-    model, probe = random_model(), random_probe(16, "leads")
+    model, probe = random_model(), random_probe(random_model(), "leads")
     table = store_lead_terms(model, probe, store, [3, 1], batch_size=1, progress=False)
     assert list(table.columns) == ["study_id", "patient_id", "code", *LEADS, "bias"] and len(table) == 6
     assert list(table.study_id[::3]) == list(store.index.study_id.iloc[[3, 1]])
@@ -216,7 +232,7 @@ def test_the_terms_of_a_store_are_those_of_its_ecgs(tmp_path):
 
 @pytest.mark.parametrize("representation", sorted(set(REPRESENTATIONS) - set(ADDITIVE)))
 def test_a_probe_that_is_no_sum_over_leads_is_refused(representation):
-    model, probe = random_model(), random_probe(16, representation)
+    model, probe = random_model(), random_probe(random_model(), representation)
     for refused in (lambda: lead_terms(model, probe, some_ecg()), encode_ecg(model, some_ecg(), probe).lead_terms):
         with pytest.raises(ECGError, match="is not a sum over leads, so leads have no terms; fit one with"):
             refused()
@@ -225,17 +241,17 @@ def test_a_probe_that_is_no_sum_over_leads_is_refused(representation):
 @pytest.mark.parametrize("representation", ADDITIVE)
 def test_a_probe_of_another_model_is_refused(representation):
     with pytest.raises(ECGError, match="use the probe that was fitted on this model"):
-        lead_terms(random_model(), random_probe(8, representation), some_ecg())
+        lead_terms(random_model(), random_probe(random_model(width=8, heads=2), representation), some_ecg())
 
 
 def test_without_a_probe_or_a_lead_there_are_no_terms():
     with pytest.raises(ECGError, match="Without a probe"):
         encode_ecg(random_model(), some_ecg()).lead_terms()
     with pytest.raises(ECGError, match="turn at least one on"):
-        encode_ecg(random_model(), some_ecg().select(["I"]), random_probe(16, "leads")).lead_terms(["V1"])
+        encode_ecg(random_model(), some_ecg().select(["I"]), random_probe(random_model(), "leads")).lead_terms(["V1"])
 
 
 def test_a_store_of_another_sampling_rate_is_refused(tmp_path):
     store = lt.simulate_store(tmp_path / "store", 2, seed=0, sampling_rate_hz=200.0, progress=False)
     with pytest.raises(ECGError, match="sampled at 200 Hz"):
-        store_lead_terms(random_model(), random_probe(16, "leads"), store, progress=False)
+        store_lead_terms(random_model(), random_probe(random_model(), "leads"), store, progress=False)

@@ -149,7 +149,7 @@ def test_the_alignment_loss_is_added_to_the_reconstruction(name):
         model.progress = 0.0
         reconstruction = model(batch, mask).loss
         model.progress = 0.5
-        latents = model.connect(model.encode_leads(model.patches(batch), batch, mask))
+        latents = model.connect(model.encode_leads(model.normalize(batch), batch, mask))
         unit = F.normalize(latents.lead_latents(), dim=-1)
         aligned = type(model).align(unit, batch.lead_mask)
         torch.testing.assert_close(model(batch, mask).loss, reconstruction + 1.0 * aligned)

@@ -33,7 +33,7 @@ def uneven_ecgs(records):
 
 def models():
     # One of each kind of code path; the variants are those of the other tests, several options in one model.
-    choices = {"cls": ("names", "amplitude input", "complete leads"), "induced": ("record",)}
+    choices = {"cls": ("names", "linear path", "named pooling", "complete leads"), "induced": ("record",)}
     for name, others in choices.items():
         options = {}
         for other in others:
@@ -103,7 +103,7 @@ for name, model in models():
     for wrapped, inputs in (
         (Embed(model), (batch.signal_mv, batch.lead_mask)),
         (Reconstruct(model), (batch.signal_mv, batch.lead_mask, mask)),
-        (Loss(model), (batch.signal_mv, batch.lead_mask, *visible_of(model))),
+        (Loss(model), (batch.signal_mv, batch.lead_mask, *visible_of(model)[:2])),
     ):
         with torch.no_grad():
             exported = torch.export.export(wrapped, inputs).module()

@@ -11,8 +11,9 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.hooks import attention_names, edit_attention, record_attention
-from lamae_toolkit.model.layers import Attention, LeadPooling
+from lamae_toolkit.model.layers import Attention
 from lamae_toolkit.model.masking import named_lead_mask, random_mask
+from lamae_toolkit.model.pooling import LeadPooling
 from small_models import SMALL
 
 OPTIONS = [

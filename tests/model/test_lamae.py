@@ -75,8 +75,9 @@ def test_an_absent_lead_equals_a_masked_one(name):
 def test_any_subset_of_leads_and_any_length_is_read(model):
     for leads in (("II",), ("V6", "I"), LEADS[:6], LEADS):
         embedding = model.embed(some_ecgs().select(leads))
-        assert embedding.lead_weights.shape == (3, SMALL.pooling_heads, len(leads))
-        torch.testing.assert_close(embedding.lead_weights.sum(-1), torch.ones(3, SMALL.pooling_heads))
+        assert embedding.lead_weights.shape == (3, model.config.pooling_heads, len(leads))
+        torch.testing.assert_close(embedding.lead_weights.sum(-1), torch.ones(3, model.config.pooling_heads))
+        assert embedding.heart.shape == (3, model.pooling.width(embedding.amplitude.shape[2]))
         assert embedding.heart.isfinite().all()
     assert model.embed(some_ecgs(samples=237)).heart.isfinite().all()
     loss, prediction, _ = model(some_ecgs(samples=237))
@@ -85,8 +86,9 @@ def test_any_subset_of_leads_and_any_length_is_read(model):
 
 def test_no_information_crosses_leads_before_the_latent_attention(model):
     batch = some_ecgs()
-    patches = model.patches(batch).requires_grad_()
-    tokens = model.encode_leads(patches, batch, torch.zeros(3, 12, 40, dtype=torch.bool)).tokens
+    normalized = model.normalize(batch)
+    patches = normalized.patches.requires_grad_()
+    tokens = model.encode_leads(normalized, batch, torch.zeros(3, 12, 40, dtype=torch.bool)).tokens
     (gradient,) = torch.autograd.grad(tokens[:, 4].square().sum(), patches)
     reached = gradient.abs().amax(dim=(0, 2, 3)) > 0
     assert reached.tolist() == [lead == 4 for lead in range(12)]
@@ -94,7 +96,8 @@ def test_no_information_crosses_leads_before_the_latent_attention(model):
 
 def test_every_parameter_gets_a_gradient(model):
     model.train()
-    model(some_ecgs(), generator=torch.Generator().manual_seed(0)).loss.backward()
+    batch = replace(some_ecgs(), amplitude_known=torch.tensor([True, False, True]))
+    model(batch, generator=torch.Generator().manual_seed(0)).loss.backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12]
     # A lead that is hidden altogether is drawn from the others: with no other masking, its own latents say nothing.
     assert silent == ([] if model.config.mask_ratio else ["to_decoder.weight", "to_decoder.bias"])
@@ -126,15 +129,16 @@ def test_loss_is_the_mean_squared_error_on_masked_patches_only(model):
     mask = mask_for(batch)
     loss, prediction, hidden = model(batch, mask)
     assert torch.equal(hidden, mask)
-    expected = (prediction - model.patches(batch))[mask].square().mean()
+    expected = (prediction - model.patches(batch, mask))[mask].square().mean()
     torch.testing.assert_close(loss, expected)
 
 
 @torch.inference_mode()
 def test_masked_patches_do_not_reach_the_prediction(model):
     batch = some_ecgs()
-    mask, patches = mask_for(batch), model.patches(batch)
-    changed = torch.where(mask[..., None], patches + 5.0, patches)
+    mask = mask_for(batch)
+    patches = model.normalize(batch, mask)
+    changed = patches._replace(patches=torch.where(mask[..., None], patches.patches + 5.0, patches.patches))
     leads = torch.arange(len(batch.leads)).expand(len(batch), -1)
     visible = VisiblePatches(leads, (~mask).nonzero()[:, 2].reshape(*leads.shape, -1))
     assert torch.equal(visible.mask(*mask.shape[1:]), mask)
@@ -198,7 +202,7 @@ def test_bad_input_gets_one_sentence(model):
     [
         ({"mask_ratio": 0.0, "masked_leads": 0}, "masks nothing"),
         ({"latent_depth": -1}, "must be at least 0"),
-        ({"pooling": "max"}, "choose from attention, mean"),
+        ({"pooling": "max"}, "choose from attention, named, mean"),
         ({"width": 32}, "cannot be divided among 3 heads"),
         ({"tokens": "some"}, "choose from all, cls"),
         ({"mask_ratio": 1.0}, "must be from 0 to below 1"),

@@ -30,6 +30,21 @@ def test_ten_steps_are_five_and_five_bit_for_bit(cohort, tmp_path):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_linear_path_is_fitted_before_training_and_kept_when_the_run_resumes(cohort, tmp_path):
+    config = replace(TO_TRAIN, normalization="visible", amplitude_input=True, linear_path=True, pooling="named")
+    rows, runs = np.arange(40), []
+    for folder, stops in (("whole", (None,)), ("parts", (4, None))):
+        for stop in stops:
+            model = random_encoder(config)
+            model = pretrain(model, cohort, rows, tmp_path / folder, TEN, stop_after=stop, progress=False)
+        runs.append(model)
+    assert same_bits(*runs)
+    batch = cohort.batch(rows)
+    variance = batch.signal_mv.var(dim=2, correction=0) * batch.lead_mask
+    found = runs[0].normalize.linear_path.covariance[1].diagonal()
+    torch.testing.assert_close(found, variance.sum(dim=0) / batch.lead_mask.sum(dim=0), atol=0, rtol=1e-3)
+
+
 def test_killed_run_resumes_from_its_last_checkpoint(cohort, tmp_path, monkeypatch):
     whole = run(cohort, tmp_path / "whole")
     steps = []

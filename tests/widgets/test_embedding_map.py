@@ -27,7 +27,7 @@ def embedded(store, rows):
     b = len(rows)
     leads = torch.zeros(b, 12, 4)
     heart, summary = torch.randn(b, 4, generator=rng), torch.randn(b, 20, generator=rng)
-    return Embedding(heart, leads, torch.zeros(b, 1, 12), leads, summary)
+    return Embedding(heart, leads, torch.zeros(b, 1, 12), leads, summary, leads[..., :0])
 
 
 def test_nearest_is_by_cosine_of_standardized_features():

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.model.patches import lead_statistics
+from lamae_toolkit.model.patches import mean_and_scale
 
 
 class XResNet1d(nn.Module):
@@ -31,8 +31,9 @@ class XResNet1d(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "b c"]:
         """The log-odds of each class. Leads are divided by their standard deviation; an absent one is 0."""
         batch = batch.select(LEADS)
-        mean_mv, scale_mv = lead_statistics(batch, "lead")
-        x = self.body((batch.signal_mv - mean_mv) / scale_mv)
+        complete = batch.signal_mv[:, :, None]
+        mean_mv, scale_mv = mean_and_scale(complete, torch.ones_like(complete[..., 0], dtype=torch.bool))
+        x = self.body(((complete - mean_mv) / scale_mv)[:, :, 0])
         return self.head(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1))
 
 

@@ -141,15 +141,16 @@ def reconstructed_by_model(
 ) -> Float[np.ndarray, "b m t"]:
     """The missing leads in mV as the model reconstructs them from every patch of the visible ones.
 
-    `LAMAE.reconstruct` takes mean and scale of a masked lead from that lead. Here nothing is taken from it, and it may
-    be absent: shape (in units of the lead's standard deviation) by the model, scale by `amplitudes`, mean 0. Samples
-    beyond the model's last complete patch are not reconstructed. ECGError for a model that normalizes all leads by one
-    scale.
+    A model with normalization "visible" infers the amplitude of a masked lead itself. With "lead", `LAMAE.reconstruct`
+    takes mean and scale of a masked lead from that lead; here nothing is taken from it, and it may be absent: shape (in
+    units of the lead's standard deviation) by the model, scale by `amplitudes`, mean 0. Samples beyond the model's last
+    complete patch are not reconstructed. ECGError for a model that normalizes all leads by one scale.
     """
-    task = amplitudes.task
-    if model.config.normalization != "lead":
+    task, infers = amplitudes.task, model.config.normalization == "visible"
+    if model.config.normalization not in ("lead", "visible"):
         raise ECGError(
-            "This model reconstructs all leads in units of one scale; give one whose normalization is 'lead'."
+            "This model reconstructs all leads in units of one scale; give one whose normalization is 'lead' or"
+            " 'visible'."
         )
     visible_mv = _rows(signal_mv, leads, task.visible)
     names, device, parts = (*task.visible, *task.missing), next(model.parameters()).device, []
@@ -162,8 +163,10 @@ def reconstructed_by_model(
             batch = Batch(torch.cat([visible_part, missing_part], dim=1), lead_mask, names).to(device)
             b, l, n, _ = model.patches(batch).shape
             mask = named_lead_mask((b, l, n), names, task.missing).to(device)
-            parts.append(model(batch, mask).prediction[:, len(task.visible) :].flatten(2).cpu().numpy())
-    return np.concatenate(parts).astype(np.float64) * amplitudes.scale_mv(visible_mv)[:, :, None]
+            found = model.reconstruct(batch, mask) if infers else model(batch, mask).prediction.flatten(2)
+            parts.append(found[:, len(task.visible) :].cpu().numpy())
+    reconstructed = np.concatenate(parts).astype(np.float64)
+    return reconstructed if infers else reconstructed * amplitudes.scale_mv(visible_mv)[:, :, None]
 
 
 # Scores.
