@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.model.patches import mean_and_scale
+from lamae_toolkit.model.normalization import mean_and_scale
 
 
 class XResNet1d(nn.Module):
