@@ -13,6 +13,7 @@ from lamae_toolkit.ecg.io.channels import match_leads
 from lamae_toolkit.ecg.io.checks import implausible, without_marks
 from lamae_toolkit.ecg.io.listing import find_ecgs
 from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.waveforms import Waveform, choose_waveforms
 from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError, LeadWarning, WarningNote
@@ -115,9 +116,10 @@ def test_c1_to_c6_are_chest_leads_but_not_in_an_eeg():
 def test_channel_that_looks_like_a_lead_and_was_not_read_is_warned_of(name):
     (warning,) = match_leads(["II", name])[1]
     assert isinstance(warning, WarningNote) and repr(name) in warning and warning.kind == "lead not read"
-    # With all twelve leads, it is one more channel, and nothing is lost.
-    (note,) = match_leads([*LEADS, name])[1]
-    assert not isinstance(note, WarningNote) and name in note
+    # With all twelve leads, or if the caller leaves it out, it is one more channel.
+    for notes in (match_leads([*LEADS, name])[1], match_leads(["II", name], ["II", "other"])[1]):
+        (note,) = notes
+        assert not isinstance(note, WarningNote) and (name in note or "other" in note)
 
 
 @pytest.mark.parametrize(
@@ -230,3 +232,121 @@ def test_warnings_on_real_records(real_data):
                 notes = read_ecg(path).notes
             kinds.update((folder, note.kind) for note in notes if isinstance(note, WarningNote))
     assert kinds == {("ludb/data", "Einthoven's relations broken"): 200}
+
+
+# ---- Several waveforms in one file
+
+
+def test_muse_first_sample_baseline_is_subtracted():
+    recording = read_silently(CASES / "muse_first_sample_baseline.xml")
+    assert recording.signal_mv.shape == (12, 2000) and recording.sampling_rate_hz == 500
+    assert recording.lead("I")[0] == pytest.approx(0, abs=0.003) and recording.lead("II")[0] == pytest.approx(
+        0.010, abs=0.003
+    )
+    assert np.ptp(recording.lead("I")) == pytest.approx(0.805, abs=0.001)
+
+
+@pytest.mark.parametrize("name", ["aecg_strip_first.xml", "dicom_median_first.dcm"])
+def test_waveform_with_the_most_leads_and_then_the_longest_is_read(name):
+    recording = read_silently(CASES / name)
+    is_the_case(recording)
+
+
+def test_calibration_pulse_of_an_aecg_is_left_out():
+    recording = read_silently(CASES / "aecg_with_calibration.xml")
+    is_the_case(recording)
+    assert "Left out the last 0.4 s, a calibration pulse alike in all leads." in recording.notes
+
+
+def test_nanovolts():
+    recording = read_silently(CASES / "aecg_nanovolt.xml")
+    is_the_case(recording)
+    assert "Converted from nV to mV." in recording.notes
+
+
+PARTS = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
+
+
+def of(*leads: str, n: int = 5000, rate_hz: float = 500, start: str = "", is_beat: bool = False) -> Waveform:
+    return Waveform(leads, rate_hz, n, start, is_beat)
+
+
+@pytest.mark.parametrize(
+    ("waveforms", "chosen", "kind"),
+    [
+        ([of(*LEADS)], [0], None),
+        # A rhythm before a beat, the most leads, then the longest, then the first.
+        ([of(*LEADS, n=600, is_beat=True), of("II", n=9000)], [1], None),
+        ([of(*LEADS, n=600), of(*LEADS)], [1], "note"),
+        ([of("II", n=20000), of(*LEADS)], [1], "note"),
+        ([of(*LEADS), of(*LEADS)], [0], "several ECGs"),
+        ([of(*LEADS, n=600, is_beat=True)], [], None),
+        ([of("Resp"), of("II")], [1], None),
+        # Parts of one ECG are joined, and a strip of a lead that is among them is not.
+        ([of(*part) for part in PARTS], [0, 1, 2, 3], None),
+        ([of("II", n=9000), *(of(*part) for part in PARTS), of("II")], [1, 2, 3, 4], "note"),
+        # What was recorded at another time, rate or length cannot be joined.
+        ([of(*part, start=str(i)) for i, part in enumerate(PARTS)], [0], "lead not read"),
+        ([of("I", "II", rate_hz=250), of("V1", "V2", "V3")], [1], "lead not read"),
+    ],
+)
+def test_choice_among_several_waveforms(waveforms, chosen, kind):
+    indices, notes = choose_waveforms(waveforms)
+    assert indices == chosen
+    kinds = [getattr(note, "kind", "note") for note in notes]
+    assert kinds == ([] if kind is None else [kind])
+
+
+@pytest.mark.parametrize("kind", ["dicom", "aecg", "muse"])
+def test_leads_in_four_waveforms_are_joined_in_every_format(tmp_path, kind):
+    counts = write.ecg_counts(n_samples=600)
+    parts = [{lead: counts[lead] for lead in part} for part in PARTS]
+    if kind == "dicom":
+        content = write.dicom(*map(write.dicom_group, parts))
+    else:
+        start, end = (
+            (b"<series>", b"</series>") if kind == "aecg" else (b"<Waveform><WaveformType>Rhythm", b"</RestingECG>")
+        )
+        one_of = [(write.aecg_xml if kind == "aecg" else write.muse_xml)(part) for part in parts]
+        cut = [text[text.index(start) : text.index(end)] for text in one_of]
+        between = b"</series></component><component>" if kind == "aecg" else b""
+        content = one_of[0].replace(cut[0], between.join(cut))
+    recording = read_silently(saved(tmp_path, content))
+    assert set(recording.leads) == set(LEADS)
+    scale_mv = 4.88e-3 if kind == "muse" else 5e-3
+    for lead in LEADS:
+        np.testing.assert_allclose(recording.lead(lead), counts[lead] * scale_mv, atol=1e-6)
+
+
+def test_dicom_groups_of_different_times_are_not_joined(tmp_path):
+    counts = write.ecg_counts(n_samples=600)
+    groups = [write.dicom_group({lead: counts[lead] for lead in part}) for part in PARTS]
+    for number, group in enumerate(groups):
+        group.MultiplexGroupTimeOffset = 2500 * number
+    recording = read_warned(
+        saved(tmp_path, write.dicom(*groups)), "the others have aVR, aVL, aVF, V1, .* at another time"
+    )
+    assert recording.leads == ("I", "II", "III")
+
+
+def test_dicom_skew_is_warned_of(tmp_path):
+    group = write.dicom_group(write.ecg_counts())
+    for channel in group.ChannelDefinitionSequence:
+        channel.ChannelSampleSkew = 0
+    read_silently(saved(tmp_path, write.dicom(group)))
+    group.ChannelDefinitionSequence[3].ChannelSampleSkew = 2
+    read_warned(
+        saved(tmp_path, write.dicom(group)), r"its leads were sampled up to 4 ms apart, which was not corrected"
+    )
+
+
+@pytest.mark.parametrize("kind", ["dicom", "aecg", "muse", "sierra", "csv", "npz"])
+def test_mark_of_a_missing_sample_is_a_gap_in_every_format(tmp_path, kind):
+    counts = write.ecg_counts()
+    counts["V1"][100:110] = -32768
+    files = FILES | {"dicom": lambda counts: write.dicom(write.dicom_group(counts))}
+    if kind in ("csv", "npz"):  # as a table in mV has it, converted from uV
+        counts["V1"] = np.where(counts["V1"] == -32768, -32.768 / 0.005, counts["V1"])
+    path = saved(tmp_path, files[kind](counts))
+    recording = read_warned(path, r"Lead V1 had gaps, 2 % of it, which were interpolated linearly\.$")
+    assert recording.lead("V1").min() > -5 and recording.flags == (("V1", "nan"),)

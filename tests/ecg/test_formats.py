@@ -20,7 +20,7 @@ from lamae_toolkit.ecg.io.listing import find_ecgs
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import einthoven_error_mv
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, LeadWarning, WarningNote
 
 COMPUTED = "Leads III, aVR, aVL and aVF were computed from I and II, as the file stores only eight leads."
 FROM_UV = "Converted from uV to mV."
@@ -294,11 +294,12 @@ def test_other_sets_of_leads_are_not_completed():
 MUSE = VALID["muse"]
 
 
-def test_muse_first_of_two_rhythm_waveforms_gets_a_note(tmp_path):
+def test_muse_first_of_two_rhythm_waveforms_is_warned_of(tmp_path):
     rhythm = MUSE[MUSE.rindex(b"<Waveform>") : MUSE.rindex(b"</RestingECG>")]
     twice = MUSE.replace(b"</RestingECG>", rhythm + b"</RestingECG>")
-    recording = read_ecg(saved(tmp_path, twice))
-    assert recording.signal_mv.shape == (12, 500) and recording.notes[0] == "Read the first of 2 rhythm waveforms."
+    with pytest.warns(LeadWarning, match="Read the first of 2 waveforms; another one has the same leads and length"):
+        recording = read_ecg(saved(tmp_path, twice))
+    assert recording.signal_mv.shape == (12, 500)
     refused(tmp_path, MUSE.replace(rhythm, b""), "no rhythm waveform, only Median; export the ECG with its rhythm")
     refused(tmp_path, b"<RestingECG/>", "no rhythm waveform; export")
 
@@ -307,6 +308,7 @@ def test_muse_electrode_off_other_rate_and_other_leads(tmp_path):
     head, _, tail = MUSE.rpartition(b"<LeadOff>FALSE")
     recording = read_ecg(saved(tmp_path, head + b"<LeadOff>TRUE" + tail))
     assert recording.notes[0] == "The device says that the electrode of lead V6 was off."
+    assert isinstance(recording.notes[0], WarningNote)
     slow = swapped(
         MUSE, "<SampleBase>500</SampleBase><SampleExponent>0", "<SampleBase>25</SampleBase><SampleExponent>1"
     )
@@ -457,10 +459,11 @@ def test_aecg_units_prefixes_and_origin(tmp_path):
     assert read_ecg(saved(tmp_path, swapped(AECG, '0.002" unit="s"', '4" unit="ms"'))).sampling_rate_hz == 250
 
 
-def test_aecg_first_of_several_rhythms_gets_a_note(tmp_path):
+def test_aecg_first_of_several_rhythms_is_warned_of(tmp_path):
     start, end = AECG.index(b"<series>"), AECG.index(b"</series>") + 9
     twice = AECG[:end] + b"</component><component>" + AECG[start:]
-    assert read_ecg(saved(tmp_path, twice)).notes == ("Read the first of 2 rhythm recordings.", FROM_UV)
+    with pytest.warns(LeadWarning, match="Read the first of 2 waveforms; another one has the same leads and length"):
+        assert read_ecg(saved(tmp_path, twice)).notes[1:] == (FROM_UV,)
 
 
 @pytest.mark.parametrize(
@@ -575,7 +578,7 @@ def test_dicom_reads_original_waveform_with_most_leads(tmp_path):
     strip, whole = write.dicom_group({"II": counts["II"]}), write.dicom_group(counts)
     recording = read_ecg(saved(tmp_path, write.dicom(beats, strip, whole)))
     assert recording.signal_mv.shape == (12, 500)
-    assert recording.notes == ("Read one of 2 waveforms, the first with 12 leads.", FROM_UV)
+    assert recording.notes == ("Read one of 2 waveforms, the one with the most leads or the longest.", FROM_UV)
     assert read_ecg(saved(tmp_path, write.dicom(beats, whole))).notes == (FROM_UV,)
 
 

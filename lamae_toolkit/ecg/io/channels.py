@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.checks import implausible
+from lamae_toolkit.ecg.io.checks import implausible, without_marks
 from lamae_toolkit.ecg.leads import FROM_I_AND_II, LEADS, LIMB_LEADS, PRECORDIAL_LEADS, is_modified_lead, lead_name
 from lamae_toolkit.errors import ContradictionError, ECGError, WarningNote
 
@@ -16,7 +16,10 @@ MAX_MISSING = 0.2
 MAX_MV = 500.0
 """Beyond any ECG, whose electrode offsets stay within 300 mV; microvolts labeled as millivolts exceed it."""
 
-MV_PER_UNIT = {"mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3, "V": 1e3, "v": 1e3}
+MIN_PULSE_S = 0.02
+"""A shorter stretch in which all leads are equal is by chance."""
+
+MV_PER_UNIT = {"nV": 1e-6, "nv": 1e-6, "mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3, "V": 1e3, "v": 1e3}
 
 LIKE_A_LEAD = re.compile(
     r"(?i)v|(?!.*eeg).*?(?<![a-z])(?:(?:ecg|ekg|lead)|(?:a?v[rlf]|m?[dl]?i{1,3}|[vcd][1-6])(?![a-z0-9])).*"
@@ -60,8 +63,9 @@ def match_leads(
         for name, lead in zip(names, leads, strict=True)
         if is_modified_lead(name)
     ]
-    suspicious = [name for name in others if len(channel_of) < len(LEADS) and LIKE_A_LEAD.fullmatch(name.strip()[:50])]
-    if suspicious and given_leads is None:
+    complete = given_leads is not None or len(channel_of) == len(LEADS)
+    suspicious = [] if complete else [name for name in others if LIKE_A_LEAD.fullmatch(name.strip()[:50])]
+    if suspicious:
         sentence = f"Channels that look like leads were not read: {_listed(suspicious)}."
         notes.append(WarningNote(f"{sentence[:-1]}; name each channel by leads= if they are.", "lead not read"))
     harmless = [name for name in others if name not in suspicious]
@@ -120,7 +124,7 @@ def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> 
 
 
 def unit_notes(factors: Sequence[float]) -> tuple[str, ...]:
-    units = sorted({unit for unit in ("uV", "V") if MV_PER_UNIT[unit] in factors})
+    units = sorted({unit for unit in ("nV", "uV", "V") if MV_PER_UNIT[unit] in factors})
     return (f"Converted from {' and '.join(units)} to mV.",) if units else ()
 
 
@@ -177,15 +181,37 @@ def read_leads(
     factor from the file's unit to millivolts.
     """
     read = {lead: read_lead(channel, lead) for lead, channel in channel_of.items()}
-    signals_mv, derived = complete_limb_leads({lead: signal_mv for lead, (signal_mv, _) in read.items()})
-    return signals_mv, rate_hz, (*notes, *unit_notes([factor for _, factor in read.values()]), *derived)
+    signals_mv, cut = without_calibration({lead: signal_mv for lead, (signal_mv, _) in read.items()}, rate_hz)
+    signals_mv, derived = complete_limb_leads(signals_mv)
+    return signals_mv, rate_hz, (*notes, *unit_notes([factor for _, factor in read.values()]), *cut, *derived)
+
+
+def without_calibration(signals_mv: LeadSignals, rate_hz: float) -> tuple[LeadSignals, tuple[str, ...]]:
+    """Without the pulse at the end, and a note: as III = II - I, leads that are equal and not 0 are not an ECG.
+
+    Eight stored leads are I, II and the chest leads, which are not equal for long, either.
+    """
+    complete = set(LIMB_LEADS) <= set(signals_mv) or {"I", "II", *PRECORDIAL_LEADS} <= set(signals_mv)
+    if not complete or len({len(signal_mv) for signal_mv in signals_mv.values()}) > 1:
+        return signals_mv, ()
+    first, *others = signals_mv.values()
+    differ = np.zeros(len(first), dtype=bool)
+    for other in others:
+        differ |= other != first
+    end = int(np.flatnonzero(differ)[-1]) + 1 if differ.any() else len(first)
+    if len(first) - end < MIN_PULSE_S * rate_hz or not first[end:].any():
+        return signals_mv, ()
+    note = f"Left out the last {(len(first) - end) / rate_hz:.3g} s, a calibration pulse alike in all leads."
+    return {lead: signal_mv[:end] for lead, signal_mv in signals_mv.items()}, (note,)
 
 
 def usable_leads(signals_mv: LeadSignals) -> tuple[LeadSignals, tuple[WarningNote, ...], tuple[tuple[str, str], ...]]:
     """The leads that can be used, gaps filled; every lead left out or filled gets a flag and a note that warns."""
     usable, notes, flags = {}, [], []
     for lead in tuple(signals_mv):
-        signal_mv = signals_mv.pop(lead)  # so that a lead is not in memory twice once its gaps are filled
+        signal_mv = without_marks(
+            signals_mv.pop(lead)
+        )  # taken out, so that a lead is not in memory twice once its gaps are filled
         valid = np.isfinite(signal_mv)
         missing = 0.0 if valid.size and valid.all() else 1 - valid.mean() if valid.size else 1.0
         # Minimum and maximum are enough here, and faster than a copy.

@@ -31,7 +31,7 @@ def without_marks(values: np.ndarray) -> Float[np.ndarray, " t"]:
 
     It does where it stands apart: if it is the lowest value, and no other is near it.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = values if values.dtype.kind == "f" else values.astype(np.float64)
     low = np.fmin.reduce(values) if values.size else np.nan
     if not any(abs(low - mark) <= -1e-6 * mark for mark in MISSING):
         return values

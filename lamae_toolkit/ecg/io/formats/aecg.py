@@ -8,7 +8,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
+from lamae_toolkit.ecg.io.checks import without_marks
 from lamae_toolkit.ecg.io.formats.safe_xml import parse
+from lamae_toolkit.ecg.io.waveforms import MAX_WAVEFORMS, Waveform, choose_waveforms
 from lamae_toolkit.errors import ECGError
 
 NAMESPACE = "{urn:hl7-org:v3}"
@@ -17,20 +19,32 @@ S_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
-    """The first set of leads that were recorded together; representative beats are not read."""
+    """The set of leads that `choose_waveforms` takes; representative beats are not read."""
     root = parse(path)
     series = [s for s in root.iter(f"{NAMESPACE}series") if _attribute(s, "code", "code") == "RHYTHM"]
     sets = [leads for one in series for leads in one.findall(f"{_path('component')}/{_path('sequenceSet')}")]
     if not sets:
         raise ECGError("It holds no series with the code RHYTHM; export the ECG with its rhythm.")
-    notes = [] if len(sets) == 1 else [f"Read the first of {len(sets)} rhythm recordings."]
-    sequences = sets[0].findall(f"{_path('component')}/{_path('sequence')}")
-    codes = [_attribute(sequence, "code", "code") or "" for sequence in sequences]
-    times = [s for s, code in zip(sequences, codes, strict=True) if code in ("TIME_ABSOLUTE", "TIME_RELATIVE")]
-    channels = [s for s in sequences if s not in times]
-    channel_of, lead_notes = match_leads([code for code in codes if not code.startswith("TIME_")], leads)
-    rate_hz = agreed_rate_hz(_rate_hz(times[0]) if times else None, given_rate_hz)
+    recorded = [_recorded(one) for one in sets[:MAX_WAVEFORMS]]
+    chosen, notes = choose_waveforms([waveform for waveform, *_ in recorded])
+    channels = [channel for index in chosen for channel in recorded[index][2]]
+    channel_of, lead_notes = match_leads([name for index in chosen for name in recorded[index][0].names], leads)
+    time = recorded[chosen[0]][1]
+    rate_hz = agreed_rate_hz(None if time is None else _rate_hz(time), given_rate_hz)
     return read_leads(channel_of, rate_hz, (*notes, *lead_notes), lambda i, lead: _read_lead(channels[i], lead, unit))
+
+
+def _recorded(sequence_set: Element) -> tuple[Waveform, Element | None, list[Element]]:
+    """A set of leads that were recorded together: what it is, its time, and the element of each lead."""
+    sequences = sequence_set.findall(f"{_path('component')}/{_path('sequence')}")
+    coded = [(_attribute(sequence, "code", "code") or "", sequence) for sequence in sequences]
+    named = [(code, sequence) for code, sequence in coded if not code.startswith("TIME_")]
+    time = next((sequence for code, sequence in coded if code in ("TIME_ABSOLUTE", "TIME_RELATIVE")), None)
+    value = None if time is None else time.find(_path("value"))
+    start = "" if value is None else _attribute(value, "head", "value") or ""
+    step = "" if value is None else _attribute(value, "increment", "value") or ""
+    n_samples = len(named[0][1].findtext(f"{_path('value')}/{_path('digits')}", "").split()) if named else 0
+    return Waveform(tuple(code for code, _ in named), 0.0, n_samples, f"{start} {step}"), time, [s for _, s in named]
 
 
 def _path(name: str) -> str:
@@ -77,4 +91,5 @@ def _read_lead(sequence: Element, lead: str, unit: str | None) -> tuple[np.ndarr
     odd = re.search(r"[^\s\d+-]\S*", digits)
     if odd:
         raise ECGError(f"Lead {lead} has the sample {odd[0][:20]!r}, which is not an integer; export the ECG again.")
-    return origin_mv + np.array(digits.split(), dtype=np.float64) * (scale * factor), factor
+    counts = without_marks(np.array(digits.split(), dtype=np.float64))
+    return origin_mv + counts * (scale * factor), factor

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
+from lamae_toolkit.ecg.io.checks import without_marks
+from lamae_toolkit.ecg.io.waveforms import Waveform, choose_waveforms
 from lamae_toolkit.ecg.leads import LIMB_LEADS, PRECORDIAL_LEADS, lead_name
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, WarningNote
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,12 +30,15 @@ UNREAD = {
 LEADS_BY_CODE = dict(enumerate(("I", "II", *PRECORDIAL_LEADS), 1)) | dict(enumerate(LIMB_LEADS[2:], 61))
 """The number of a lead in ISO/IEEE 11073 (`2:61`, scheme MDC) and in SCP-ECG (`5.6.3-9-61`, scheme SCPECG)."""
 
+BEAT = re.compile("(?i)median|beat|average|template|representative")
+"""Labels of waveforms that were computed from the rhythm."""
+
 MAX_ITEMS = 20_000
 """Sequence items: an ECG has some hundreds, and each takes far more memory than its 8 bytes in the file."""
 
 
 def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None) -> Reading:
-    """The recorded waveform with the most leads; waveforms that were computed from it are skipped."""
+    """The recorded waveform that `choose_waveforms` takes; those that were computed from it are skipped."""
     with warnings.catch_warnings():
         # pydicom warns of names and dates that are not to the letter of the standard, which are not used here.
         warnings.simplefilter("ignore")
@@ -44,22 +49,45 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequ
     groups = _waveforms(path)
     if not groups:
         raise ECGError("This DICOM file holds no waveform, only images or reports; export the ECG as a waveform.")
-    originals = [group for group in groups if group.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL"]
-    if not originals:
+    waveforms = [_described(group) for group in groups]
+    chosen, notes = choose_waveforms(waveforms)
+    if not chosen:
         raise ECGError("Its waveforms are all derived, as median beats are; export the ECG with its rhythm.")
-    n_leads = [len(set(map(lead_name, _names(group))) - {None}) for group in originals]
-    group = originals[int(np.argmax(n_leads))]
-    channel_of, notes = match_leads(_names(group), leads)
-    if sum(n > 0 for n in n_leads) > 1:
-        notes = (f"Read one of {len(originals)} waveforms, the first with {max(n_leads)} leads.", *notes)
-    rate_hz = agreed_rate_hz(finite_number(group.get("SamplingFrequency"), "The sampling rate"), given_rate_hz)
-    counts = _counts(group)
+    channel_of, lead_notes = match_leads([name for index in chosen for name in waveforms[index].names], leads)
+    rate_in_file_hz = finite_number(groups[chosen[0]].get("SamplingFrequency"), "The sampling rate")
+    rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
+    counts = np.concatenate([_counts(groups[index]) for index in chosen], axis=1)
+    channels = [channel for index in chosen for channel in groups[index].get("ChannelDefinitionSequence") or []]
 
     def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
-        scale, baseline, factor = _scale(group.ChannelDefinitionSequence[channel], lead, unit)
-        return (counts[:, channel] * scale + baseline) * factor, factor
+        scale, baseline, factor = _scale(channels[channel], lead, unit)
+        return (without_marks(counts[:, channel]) * scale + baseline) * factor, factor
 
-    return read_leads(channel_of, rate_hz, notes, read_lead)
+    skew_notes = _skew_notes({lead: channels[channel] for lead, channel in channel_of.items()}, rate_hz)
+    return read_leads(channel_of, rate_hz, (*notes, *lead_notes, *skew_notes), read_lead)
+
+
+def _described(group: "Dataset") -> Waveform:
+    label = str(group.get("MultiplexGroupLabel") or "")
+    is_beat = group.get("WaveformOriginality", "ORIGINAL") != "ORIGINAL" or BEAT.search(label) is not None
+    offset_ms = finite_number(group.get("MultiplexGroupTimeOffset") or 0, "The time offset of a group")
+    rate_hz = finite_number(group.get("SamplingFrequency") or 0, "The sampling rate")
+    n_samples = int(group.get("NumberOfWaveformSamples") or 0)
+    return Waveform(tuple(_names(group)), rate_hz, n_samples, f"{offset_ms:g}", is_beat)
+
+
+def _skew_notes(channel_of: dict[str, "Dataset"], rate_hz: float) -> list[WarningNote]:
+    """A warning if leads were sampled at different times, which the file says and which is not undone."""
+    skews_ms = []
+    for lead, channel in channel_of.items():
+        samples, seconds = channel.get("ChannelSampleSkew") or 0, channel.get("ChannelTimeSkew") or 0
+        skew_ms = 1000 * finite_number(samples, f"The skew of lead {lead}") / rate_hz
+        skews_ms.append(skew_ms or 1000 * finite_number(seconds, f"The skew of lead {lead}"))
+    difference_ms = max(skews_ms) - min(skews_ms)
+    if not difference_ms:
+        return []
+    sentence = f"By the file, its leads were sampled up to {difference_ms:.3g} ms apart, which was not corrected."
+    return [WarningNote(sentence, "time skew")]
 
 
 def _waveforms(path: Path) -> list["Dataset"]:

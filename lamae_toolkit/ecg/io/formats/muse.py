@@ -8,8 +8,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
+from lamae_toolkit.ecg.io.checks import without_marks
 from lamae_toolkit.ecg.io.formats.safe_xml import bytes_of_base64, parse, text_of
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.ecg.io.waveforms import MAX_WAVEFORMS, Waveform, choose_waveforms
+from lamae_toolkit.errors import ECGError, WarningNote
 
 UNITS = {"MICROVOLTS": "uV", "MILLIVOLTS": "mV"}
 
@@ -26,28 +28,38 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
         listed = ", ".join(dict.fromkeys(kind[:20] for kind in kinds[:5]))
         others = f", only {listed}" if listed else ""
         raise ECGError(f"It holds no rhythm waveform{others}; export the ECG with its rhythm.")
-    rhythm, notes = rhythms[0], []
-    if len(rhythms) > 1:
-        notes.append(f"Read the first of {len(rhythms)} rhythm waveforms.")
-    sample_type = text_of(rhythm, "SampleType", "The rhythm waveform")
-    if sample_type != "CONTINUOUS_SAMPLES":
-        raise ECGError(f"Its samples are {sample_type[:30]!r}, not CONTINUOUS_SAMPLES; export the ECG uncompressed.")
-    base = finite_number(text_of(rhythm, "SampleBase", "The rhythm waveform"), "SampleBase")
-    exponent = finite_number(text_of(rhythm, "SampleExponent", "The rhythm waveform"), "SampleExponent")
-    rate_hz = agreed_rate_hz(base * 10.0 ** np.clip(exponent, -9, 9), given_rate_hz)
-
-    elements = rhythm.findall("LeadData")
-    channel_of, lead_notes = match_leads([text_of(lead, "LeadID", "A lead") for lead in elements], leads)
+    rhythms = rhythms[:MAX_WAVEFORMS]
+    waveforms = [_described(rhythm) for rhythm in rhythms]
+    indices, notes = choose_waveforms(waveforms)
+    elements = [lead for index in indices for lead in rhythms[index].findall("LeadData")]
+    for index in indices:
+        sample_type = text_of(rhythms[index], "SampleType", "The rhythm waveform")
+        if sample_type != "CONTINUOUS_SAMPLES":
+            raise ECGError(f"Its samples are {sample_type[:30]!r}, not CONTINUOUS_SAMPLES; export it uncompressed.")
+    rate_hz = agreed_rate_hz(waveforms[indices[0]].rate_hz, given_rate_hz)
+    channel_of, lead_notes = match_leads([name for index in indices for name in waveforms[index].names], leads)
     chosen = {lead: elements[index] for lead, index in channel_of.items()}
     starts = {tuple(lead.findtext(name, "0").strip() for name in STARTS) for lead in chosen.values()}
     if len(starts) > 1:
         raise ECGError("Its leads start at different times; export an ECG whose leads were recorded together.")
-    notes += [
-        f"The device says that the electrode of lead {lead} was off."
+    off_notes = [
+        WarningNote(f"The device says that the electrode of lead {lead} was off.", "electrode off")
         for lead, element in chosen.items()
         if element.findtext("LeadOff", "").strip().upper() == "TRUE"
     ]
-    return read_leads(channel_of, rate_hz, (*notes, *lead_notes), lambda i, lead: _read_lead(elements[i], lead, unit))
+    notes = (*notes, *off_notes, *lead_notes)
+    return read_leads(channel_of, rate_hz, notes, lambda i, lead: _read_lead(elements[i], lead, unit))
+
+
+def _described(rhythm: Element) -> Waveform:
+    base = finite_number(text_of(rhythm, "SampleBase", "The rhythm waveform"), "SampleBase")
+    exponent = finite_number(text_of(rhythm, "SampleExponent", "The rhythm waveform"), "SampleExponent")
+    leads = rhythm.findall("LeadData")
+    names = tuple(text_of(lead, "LeadID", "A lead") for lead in leads)
+    counts = {lead.findtext("LeadSampleCountTotal", "0").strip() for lead in leads}
+    n_samples = max((int(count[:9]) for count in counts if count.isdecimal()), default=0)
+    start = rhythm.findtext("WaveformStartTime", "").strip()
+    return Waveform(names, float(base * 10.0 ** np.clip(exponent, -9, 9)), n_samples, start)
 
 
 def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarray, float]:
@@ -74,4 +86,6 @@ def _read_lead(element: Element, lead: str, unit: str | None) -> tuple[np.ndarra
     if unit_in_file is not None:
         unit_in_file = UNITS.get(unit_in_file.strip().upper(), unit_in_file)
     factor = mv_per_unit(unit_in_file, unit, lead)
-    return np.frombuffer(content, "<i2") * per_bit * factor, factor
+    # The count of 0 mV, which nearly all files give as 0.
+    baseline = finite_number(element.findtext("FirstSampleBaseline") or 0, "FirstSampleBaseline")
+    return (without_marks(np.frombuffer(content, "<i2")) - baseline) * per_bit * factor, factor

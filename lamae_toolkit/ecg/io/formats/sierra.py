@@ -10,15 +10,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import (
-    LeadSignals,
-    Reading,
-    agreed_rate_hz,
-    finite_number,
-    match_leads,
-    mv_per_unit,
-    read_leads,
-)
+from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, finite_number, match_leads, mv_per_unit, read_leads
+from lamae_toolkit.ecg.io.checks import without_marks
 from lamae_toolkit.ecg.io.formats.safe_xml import bytes_of_base64, parse
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, lead_name
 from lamae_toolkit.errors import ECGError
@@ -72,9 +65,9 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
 
     def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
         factor = mv_per_unit("uV", unit, lead)
-        return (counts[channel] - offset) * resolution * factor, factor
+        return (without_marks(counts[channel]) - offset) * resolution * factor, factor
 
-    return _without_calibration(*read_leads(channel_of, rate_hz, notes, read_lead))
+    return read_leads(channel_of, rate_hz, notes, read_lead)
 
 
 def _counts(waveform: Element, names: list[str], n_samples: int) -> list[np.ndarray]:
@@ -154,14 +147,3 @@ def _undo_differences(content: bytes, start: int) -> np.ndarray:
     second = -np.concatenate([[start], words[2:-1] - 64])
     first = np.concatenate([[words[0], words[1] - words[0]], words[1] - words[0] + np.cumsum(second)])
     return np.cumsum(first)
-
-
-def _without_calibration(signals_mv: LeadSignals, rate_hz: float, notes: tuple[str, ...]) -> Reading:
-    """Without the pulse at the end: as III = II - I, leads that are equal and not 0 are not an ECG."""
-    stack = np.stack(list(signals_mv.values()))
-    differ = np.flatnonzero(np.ptp(stack, axis=0) > 0)
-    end = int(differ[-1]) + 1 if len(differ) else stack.shape[1]
-    if not set(LIMB_LEADS) <= set(signals_mv) or not stack[:, end:].any():
-        return signals_mv, rate_hz, notes
-    note = f"Left out the last {(stack.shape[1] - end) / rate_hz:.3g} s, a calibration pulse alike in all leads."
-    return {lead: signal[:end] for lead, signal in signals_mv.items()}, rate_hz, (*notes, note)
