@@ -20,6 +20,7 @@ import package_picture
 import results_tables
 from check_notebooks import with_results
 from docs_docstrings import docstring_markdown
+from lamae_toolkit.experiments.transfer.report import transfer_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_PAGE = ROOT / "docs" / "results" / "index.md"
@@ -106,6 +107,7 @@ def test_tables_are_those_of_the_published_results():
     assert results_tables.claims_table() in page
     assert all(results_tables.audit_table(name) in page for name in results_tables.AUDITS)
     assert results_tables.short_table() in readme
+    assert all(table in page for table in transfer_tables(results_tables.published("transfer")))
     terms = (ROOT / "docs" / "lead_weights.md").read_text(encoding="utf-8")
     for made in (results_tables.textbook_table, results_tables.territory_sentence, results_tables.additive_sentence):
         assert made() in terms

@@ -6,6 +6,8 @@ python tools/results_tables.py            prints them all
 import json
 from pathlib import Path
 
+from lamae_toolkit.experiments.transfer.report import transfer_tables
+
 RESULTS = Path(__file__).resolve().parents[1] / "lamae_toolkit" / "experiments" / "results"
 MAIN = ("per_lead", "trained")
 """A probe on all lead latents, or a model that learned from the labels."""
@@ -184,4 +186,8 @@ def _interval(row: dict, keys: tuple[str, str, str], how: str) -> str:
 
 if __name__ == "__main__":
     tables = (short_table, comparison_table, claims_table, textbook_table, territory_sentence, additive_sentence)
-    print("\n\n".join([*(table() for table in tables), *map(audit_table, AUDITS)]))
+    print(
+        "\n\n".join(
+            [*(table() for table in tables), *map(audit_table, AUDITS), *transfer_tables(published("transfer"))]
+        )
+    )

@@ -16,10 +16,10 @@ def transfer_tables(results: dict) -> tuple[str, str, str]:
 
 def macro_table(results: dict) -> str:
     """Macro AUROC over the findings by representation and method, on PTB-XL and on the other sets."""
-    rows = {(row["set"], row["method"], row["representation"]): row for row in results["macro"]}
+    rows = {(row["set"], row["method"], row["representation"]): row for row in results["over_findings"]}
     lines = []
     for kind in NAMES:
-        for method in dict.fromkeys(row["method"] for row in results["macro"]):
+        for method in dict.fromkeys(row["method"] for row in results["over_findings"]):
             if (ALL_SETS, method, kind) in rows:
                 cells = [method, NAMES[kind]]
                 for name in (PTBXL, ALL_SETS):
@@ -54,7 +54,7 @@ def set_table(results: dict) -> str:
     }
     names = [name for name in results["sets"] if any(name == own for own, _ in rows)]
     lines = []
-    for finding in dict.fromkeys(finding for name, finding in rows if name in names):
+    for finding in (one for one in FINDINGS if any((name, one) in rows for name in names)):
         cells = [rows.get((name, finding)) for name in names]
         lines.append(
             [

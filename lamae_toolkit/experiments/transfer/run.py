@@ -145,7 +145,7 @@ def transfer_scores(
         str(name): {"records": int(n), "patients": int(index.patient_id[index.source == name].nunique())}
         for name, n in sources.items()
     }
-    return {"sets": sets, "macro": macro, "findings": findings}
+    return {"sets": sets, "over_findings": macro, "findings": findings}
 
 
 def _macro_rows(scores: dict[tuple[str, str], CodeScores], columns: list[int]) -> Iterator[dict]:
