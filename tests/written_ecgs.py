@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, TwelveLeadECGWaveformStorage, generate_uid
+from scipy.io import savemat
 
 from lamae_toolkit.ecg.leads import LEADS
 
@@ -170,6 +171,46 @@ def edf(counts: dict[str, np.ndarray], unit: str = "uV", prefix: str = "ECG ", r
     content = io.BytesIO()
     edfio.Edf(signals, data_record_duration=len(next(iter(counts.values()))) / rate_hz).write(content)
     return content.getvalue()
+
+
+def bdf(counts: dict[str, np.ndarray], rate_hz: float = 500) -> bytes:
+    """A BDF file, 0.02 uV a count, so that a signal of 5 uV a count needs all of the three bytes."""
+    unit = {"physical_dimension": "uV", "physical_range": (-160_000, 160_000), "digital_range": (-8_000_000, 8_000_000)}
+    signals = [
+        edfio.BdfSignal.from_digital(signal.astype(np.int32) * 250, rate_hz, label=lead, **unit)
+        for lead, signal in counts.items()
+    ]
+    content = io.BytesIO()
+    edfio.Bdf(signals, data_record_duration=len(next(iter(counts.values()))) / rate_hz).write(content)
+    return content.getvalue()
+
+
+def mat(counts: dict[str, np.ndarray], **options) -> bytes:
+    """A MATLAB file without a WFDB header, with the structure of CPSC 2018, in mV."""
+    signal = np.stack(list(counts.values())) * 0.005
+    content = io.BytesIO()
+    savemat(content, {"ECG": {"sex": "Male", "age": 60.0, "data": signal}}, **options)
+    return content.getvalue()
+
+
+WATCH_HEADINGS = (
+    "Name,Date of Birth,Recorded Date,Classification,Symptoms,Software Version,Device,Sample Rate,Lead,Unit"
+)
+
+
+def watch(
+    signal: np.ndarray,
+    rate: str = "512 hertz",
+    decimal: str = ".",
+    headings: str = WATCH_HEADINGS,
+    lead: str = "Lead I",
+) -> str:
+    """The table that the Health app exports of an ECG of an Apple Watch, of a signal of 5 uV a count."""
+    names = headings.split(",")
+    values = ["Erika Muster", '"1. Jan. 1980"', "2021-01-01 10:00:00 +0000", "Sinus", "", "1.90", '"Watch6,1"', rate]
+    head = [f"{name},{value}" for name, value in zip(names[:8], values, strict=True)]
+    samples = [f"{count * 5:.3f}".replace(".", decimal) for count in signal.tolist()]
+    return "\n".join([*head, "", "", f"{names[8]},{lead}", f"{names[9]},µV", "", *samples, ""])
 
 
 LEAD_CODES = dict(zip(EIGHT, range(1, 9), strict=True)) | {"III": 61, "aVR": 62, "aVL": 63, "aVF": 64}
@@ -378,6 +419,9 @@ def small_files(n_samples: int = 250) -> dict[str, bytes]:
         "npz": npz(some),
         "npy": npy(some),
         "EDF": edf(some),
+        "BDF": bdf(some),
+        "MATLAB": mat(some, do_compression=True),
+        "Apple Watch CSV": watch(some["II"]).encode(),
         "DICOM": dicom(dicom_group(ecg_counts(n_samples=60), originality="DERIVED"), dicom_group(counts)),
         "MUSE XML": muse_xml(eight),
         "Sierra XML": sierra_xml(counts, encoding="utf-8"),
@@ -389,7 +433,8 @@ def small_files(n_samples: int = 250) -> dict[str, bytes]:
     }
 
 
-ARGUMENTS = {"npy": {"sampling_rate_hz": 500, "unit": "mV", "leads": ("II", "V1")}}
+GIVEN = {"sampling_rate_hz": 500, "unit": "mV", "leads": ("II", "V1")}
+ARGUMENTS = {"npy": GIVEN, "MATLAB": GIVEN}
 """What `read_ecg` must be told beside the file."""
 
 

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from types import FunctionType
 
-import edfio
 import numpy as np
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -59,15 +58,10 @@ def test_edf_with_decimal_commas(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.bdf", "x.edf"])
 def test_bdf_holds_24_bits(tmp_path, name):
-    """0.02 uV a count, so that the values need all of three bytes."""
-    exact = {lead: signal.astype(np.int32) * 250 for lead, signal in COUNTS.items()}
-    unit = {"physical_dimension": "uV", "physical_range": (-160_000, 160_000), "digital_range": (-8_000_000, 8_000_000)}
-    signals = [edfio.BdfSignal.from_digital(signal, 500, label=lead, **unit) for lead, signal in exact.items()]
-    content = io.BytesIO()
-    edfio.Bdf(signals, data_record_duration=0.5).write(content)
-    path = saved(tmp_path, name, content.getvalue())
+    content = write.bdf(COUNTS)
+    path = saved(tmp_path, name, content)
     assert_read(path)
-    path.write_bytes(content.getvalue()[:-3])
+    path.write_bytes(content[:-3])
     assert "its header declares" in refusal(path)
 
 
@@ -294,15 +288,6 @@ def test_refusal_of_a_foreign_table_repeats_none_of_it(tmp_path):
 # ---- Apple Watch
 
 
-def watch(rate: str, decimal: str, headings: str, lead: str, unit: str = "µV") -> str:
-    names = headings.split(",")
-    values = ["Erika Muster", '"1. Jan. 1980"', "2021-01-01 10:00:00 +0000", "Sinus", "", "1.90", '"Watch6,1"', rate]
-    head = [f"{name},{value}" for name, value in zip(names[:8], values, strict=True)]
-    samples = [f"{mv * 1000:.3f}".replace(".", decimal) for mv in MV["I"]]
-    return "\n".join([*head, "", "", f"{names[8]},{lead}", f"{names[9]},{unit}", "", *samples, ""])
-
-
-ENGLISH = "Name,Date of Birth,Recorded Date,Classification,Symptoms,Software Version,Device,Sample Rate,Lead,Unit"
 GERMAN = (
     "Name,Geburtsdatum,Aufzeichnungsdatum,Klassifizierung,Symptome,Softwareversion,Gerät,Messrate,Ableitung,Einheit"
 )
@@ -312,14 +297,14 @@ JAPANESE = "名前,生年月日,記録日,分類,症状,ソフトウェアバー
 @pytest.mark.parametrize(
     ("headings", "rate", "rate_hz", "decimal", "lead"),
     [
-        (ENGLISH, "512 hertz", 512, ".", "Lead I"),
-        (ENGLISH, '"513,5 Hz"', 513.5, ".", "Lead I"),
+        (write.WATCH_HEADINGS, "512 hertz", 512, ".", "Lead I"),
+        (write.WATCH_HEADINGS, '"513,5 Hz"', 513.5, ".", "Lead I"),
         (GERMAN, '"511,562\xa0Hertz"', 511.562, ",", "Ableitung I"),
         (JAPANESE, "512ヘルツ", 512, ".", "第I誘導"),
     ],
 )
 def test_apple_watch_in_any_language(tmp_path, headings, rate, rate_hz, decimal, lead):
-    path = saved(tmp_path, "ecg_2021-01-01.csv", watch(rate, decimal, headings, lead))
+    path = saved(tmp_path, "ecg_2021-01-01.csv", write.watch(COUNTS["I"], rate, decimal, headings, lead))
     recording = read_ecg(path)
     assert recording.leads == ("I",) and recording.sampling_rate_hz == rate_hz
     np.testing.assert_allclose(recording.lead("I"), MV["I"], atol=1e-6)
@@ -335,7 +320,7 @@ def test_apple_watch_in_any_language(tmp_path, headings, rate, rate_hz, decimal,
     ],
 )
 def test_damaged_apple_watch_file_is_refused_without_the_name(tmp_path, old, new, message):
-    text = watch("512 hertz", ".", ENGLISH, "Lead I")
+    text = write.watch(COUNTS["I"])
     assert old in text
     told = refusal(saved(tmp_path, "x.csv", text.replace(old, new, 1)))
     assert message in told and "Erika" not in told

@@ -107,10 +107,10 @@ def _read_segments(
     if len(set(names)) < len(names):
         raise ECGError("Its header lists a segment twice, so it is damaged; copy the record again.")
     n_frames = sum(n for _, n in listed)
-    n_segments, length = lines[0][0].partition("/")[2], lines[0][3] if len(lines[0]) > 3 else "0"
-    if n_segments != str(len(lines) - 1) or length not in ("0", str(n_frames)):
+    n_segments, promised = lines[0][0].partition("/")[2], lines[0][3] if len(lines[0]) > 3 else "0"
+    if n_segments != str(len(lines) - 1) or promised not in ("0", str(n_frames)):
         raise ECGError(
-            f"Its record line declares {n_segments[:9]} segments and {length[:12]} samples, but its segment lines are"
+            f"Its record line declares {n_segments[:9]} segments and {promised[:12]} samples, but its segment lines are"
             f" {len(lines) - 1} with {n_frames}; copy the record again.",
             "header and signal disagree",
         )
