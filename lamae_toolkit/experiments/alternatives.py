@@ -204,13 +204,13 @@ def table(scores: dict[str, dict[str, np.ndarray]]) -> list[dict]:
                 rows.append(row)
         for scenario in SCENARIOS if f"missing, {next(iter(SCENARIOS))}, model" in found else ():
             counts = patient_bootstrap(found["missing, patients"])
-            ours, ruler = found[f"missing, {scenario}, model"], found[f"missing, {scenario}, regression"]
+            errors, ruler = found[f"missing, {scenario}, model"], found[f"missing, {scenario}, regression"]
             row = {
                 "alternative": name,
                 "measure": f"missing leads: {scenario}, mV",
-                **asdict(over_patients(ours, counts)),
+                **asdict(over_patients(errors, counts)),
             }
-            above = over_patients(ours - ruler, counts)
+            above = over_patients(errors - ruler, counts)
             rows.append(row | {f"difference_{part}": value for part, value in asdict(above).items()})
     return rows
 

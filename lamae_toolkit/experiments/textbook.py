@@ -168,7 +168,9 @@ def frequent_statements(store: Store, names: Iterable[str]) -> tuple[str, ...]:
 
 def _terms(probe: Probe, x: Float[np.ndarray, "b d"], leads: tuple[str, ...]) -> Float[np.ndarray, "b l c"]:
     """The lead terms of ECGs from their features, 0 for an absent lead; see `lamae_toolkit.explain.terms`."""
-    weight, mean = (part.numpy() for part in weights_by_lead(probe, leads, x.shape[1] // (2 * len(leads))))
+    width = x.shape[1] // (2 * len(leads))
+    parts = zip(*weights_by_lead(probe, leads, (width, width)), strict=True)
+    weight, mean = (np.stack([of_part.numpy() for of_part in both]) for both in parts)
     by_lead = x.reshape(len(x), *mean.shape)
     return np.einsum("btld,tldc->blc", np.where(by_lead == 0, 0, by_lead - mean), weight)
 

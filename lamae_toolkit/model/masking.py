@@ -78,7 +78,8 @@ class VisiblePatches(NamedTuple):
 
     def rows(self, rows: slice) -> "VisiblePatches":
         """Those of some of the ECGs."""
-        return VisiblePatches(*(None if part is None else part[rows] for part in self))
+        shown = None if self.shown is None else self.shown[rows]
+        return VisiblePatches(self.leads[rows], self.patches[rows], shown)
 
 
 def sample_visible(
