@@ -89,8 +89,9 @@ def read_ecg(
         inside the record.
 
     What may change a value is a LeadWarning and a note: a lead that was left out as it is flat or as more than 20 % of
-    it is missing, a smaller gap that was interpolated, a channel that looks like a lead and was not read. What is
-    harmless is a note only: another unit, a dropped channel of respiration.
+    it is missing, a smaller gap that was interpolated, a channel that looks like a lead and was not read, samples that
+    do not match their checksum, an amplitude that no ECG has, limb leads that contradict Einthoven's relations. What
+    is harmless is a note only: another unit, a dropped channel of respiration.
     Raises ECGError, whose one sentence starts with the file's name, for anything else, and where an argument
     contradicts what the file says of itself. Raises MissingExtraError if the format needs a package that is not
     installed.
