@@ -183,8 +183,9 @@ class _Classifier(NamedTuple):
         odds = self.bias.expand(len(lead_mask), -1)
         if pooled is not None:
             odds = odds + pooled.cpu().double() @ self.pooled_weight
-        if self.offset is None or self.lead_weight is None or self.mean_amplitude is None:
+        if self.offset is None or self.lead_weight is None:
             return odds
+        assert self.mean_amplitude is not None and self.amplitude_weight is not None
         x = torch.stack([latents.per_lead, latents.per_lead_std], dim=1).flatten(1).cpu().double()
         amplitude = amplitude.cpu().double()
         away = (amplitude - self.mean_amplitude) * (amplitude != 0)
