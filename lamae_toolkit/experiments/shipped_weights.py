@@ -92,8 +92,8 @@ SUBGROUP_CARD = """
 
 **Scores by sex, age and device** of these weights, which are of version {version}: AUROC on the superclasses with 95 %
 intervals over the group's patients, on {ecgs} ECGs of {patients} patients of folds 1 to 8. Each was scored by a probe
-on the leads that had not seen the patient; pretraining has seen these ECGs, without labels. The groups differ in more
-than their name: the devices were used in different years and at different sites.
+on the leads that had not seen the patient; pretraining has seen nearly all of these ECGs, without labels. The groups
+differ in more than their name: the devices were used in different years and at different sites.
 
 {table}
 """

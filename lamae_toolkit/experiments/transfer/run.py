@@ -2,7 +2,8 @@
 
 Classifiers learn from folds 1 to 8 of PTB-XL; folds 9 and 10 are not used. They are scored on the records of the nine
 sets and LUDB that are labeled with one of `FINDINGS`, next to their score on PTB-XL itself, where each ECG is scored by
-a classifier that has not seen the patient (the pretraining of the shipped weights has seen these ECGs without labels).
+a classifier that has not seen the patient (the pretraining of the shipped weights has seen nearly all of these
+ECGs, without labels).
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Scores of a model by sex, age and device of PTB-XL's patients, for its model card.
 
 Superclasses from a probe on the leads, as the shipped one. Each ECG of folds 1 to 8 is scored by a probe that has not
-seen the patient, in four rotations; folds 9 and 10 are not used. Pretraining of the shipped weights has seen these ECGs
-without labels.
+seen the patient, in four rotations; folds 9 and 10 are not used. Pretraining of the shipped weights has seen nearly all
+of these ECGs, without labels.
 """
 
 from dataclasses import asdict
