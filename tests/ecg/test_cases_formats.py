@@ -546,3 +546,11 @@ def test_mfer_missing_samples_are_a_gap(tmp_path):
     counts["II"][100:110] = -32768
     with pytest.warns(LeadWarning, match="Lead II had gaps, 2 % of it"):
         read_ecg(saved(tmp_path, "x.mwf", write.mfer(counts)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.edf", "EDF"), ("x.dcm", "DICOM"), ("x.scp", "SCP-ECG"), ("x.ecg", "ISHNE")]
+)
+def test_content_that_is_not_what_the_name_says(tmp_path, name, kind):
+    message = refusal(saved(tmp_path, name, b"nothing of the kind"))
+    assert message == f"{name}: Its content is not {kind}, as its name says; copy or export it again."

@@ -25,6 +25,8 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, WarningNote
 
 WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
+NAMED_AFTER = {".edf": "EDF", ".bdf": "BDF", ".dcm": "DICOM", ".scp": "SCP-ECG", ".ecg": "ISHNE"}
+"""What the name of a file says that it is, for a file whose content says otherwise."""
 KINDS = (
     "a WFDB record (.hea with .dat or .mat), a table with lead names in its first row, a NumPy or MATLAB file, EDF or"
     " BDF, a DICOM waveform, SCP-ECG, ISHNE or MFER, or XML of GE MUSE, Philips Sierra or HL7 aECG"
@@ -211,6 +213,8 @@ def kind_and_path(path: Path) -> tuple[str, Path]:
         # A damaged or empty file may still have a name that says what it ought to be.
         if suffix in WFDB_SUFFIXES:
             raise ECGError(f"Its WFDB header {header.name} is missing; put it next to this file.")
+        if suffix in NAMED_AFTER:
+            raise ECGError(f"Its content is not {NAMED_AFTER[suffix]}, as its name says; copy or export it again.")
         if suffix not in CSV_SUFFIXES + NUMPY_SUFFIXES:
             raise ECGError(f"Files of the kind {suffix or 'without suffix'} cannot be read; give {KINDS}.")
         kind = "CSV" if suffix in CSV_SUFFIXES else "NumPy"
