@@ -427,7 +427,7 @@ def test_matlab_file_of_several_or_no_fitting_matrices_is_refused(tmp_path):
 def test_matlab_file_that_unpacks_to_far_more_is_refused(tmp_path):
     savemat(tmp_path / "x.mat", {"val": np.zeros((12, 600_000))}, do_compression=True)
     assert (tmp_path / "x.mat").stat().st_size < 100_000
-    assert "unpacks to more than 50 MB" in refusal(tmp_path / "x.mat", **GIVEN)
+    assert "unpacks to more than 10 MB" in refusal(tmp_path / "x.mat", **GIVEN)
 
 
 # ---- What is not read is named, with the way out

@@ -224,10 +224,11 @@ def test_table_is_read_block_by_block(tmp_path, monkeypatch, change):
 
 def test_damaged_row_of_a_later_block_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(delimited, "BLOCK_CHARACTERS", 300)
+    monkeypatch.setattr(delimited, "MAX_ROW_CHARACTERS", 200)
     lines = write.table(SOME).decode().splitlines()
     for damage, message in (("1.2,0", "Row 602 has 2 values for 4 columns"), ("1.2,0,x,0", "Not every value below")):
         damaged = "\n".join([*lines[:601], damage, *lines[602:]])
         with pytest.raises(ECGError, match=message):
             read_ecg(saved(tmp_path, damaged.encode()))
-    with pytest.raises(ECGError, match="longer than a million characters"):
+    with pytest.raises(ECGError, match="longer than half a million characters"):
         read_ecg(saved(tmp_path, "\n".join([*lines[:9], "1" * 1000]).encode()))

@@ -255,8 +255,14 @@ def _interpolated(signal_mv: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def as_float32(signal_mv: np.ndarray) -> np.ndarray:
     """The same signal in half the memory; a voltage too high for float32 stays finite, since infinity is a gap."""
-    limit = np.finfo(np.float32).max
-    return np.where(np.isfinite(signal_mv), np.clip(signal_mv, -limit, limit), np.nan).astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow = signal_mv.astype(np.float32)
+    beyond = ~np.isfinite(narrow)
+    if beyond.any():
+        limit = np.finfo(np.float32).max
+        of_beyond = signal_mv[beyond]
+        narrow[beyond] = np.where(np.isfinite(of_beyond), np.clip(of_beyond, -limit, limit), np.nan)
+    return narrow
 
 
 def stacked(signals_mv: LeadSignals) -> np.ndarray:

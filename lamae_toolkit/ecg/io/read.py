@@ -59,7 +59,7 @@ MAX_MB = {
     "DICOM": 10,
     "MUSE XML": 25,
     "Sierra XML": 25,
-    "aECG XML": 25,
+    "aECG XML": 10,
 }
 """Resting ECGs have 0.1 to 2 MB in these formats, and the memory that damaged ones may take grows with their size."""
 

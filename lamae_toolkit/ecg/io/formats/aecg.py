@@ -1,6 +1,7 @@
 """HL7 annotated ECG (aECG): the rhythm series, each lead as scaled integers in text."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -91,5 +92,17 @@ def _read_lead(sequence: Element, lead: str, unit: str | None) -> tuple[np.ndarr
     odd = re.search(r"[^\s\d+-]\S*", digits)
     if odd:
         raise ECGError(f"Lead {lead} has the sample {odd[0][:20]!r}, which is not an integer; export the ECG again.")
-    counts = without_marks(np.array(digits.split(), dtype=np.float64))
+    counts = without_marks(_integers(digits))
     return origin_mv + counts * (scale * factor), factor
+
+
+def _integers(text: str) -> np.ndarray:
+    """The integers of a text of digits, signs and white space; far faster and smaller than by a list of words."""
+    if not text.strip():
+        return np.empty(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # NumPy's way of saying that a word is no number
+        try:
+            return np.fromstring(text, dtype=np.int64, sep=" ").astype(np.float64)
+        except DeprecationWarning as error:
+            raise ValueError("a sample is not a number") from error

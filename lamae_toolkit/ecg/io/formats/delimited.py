@@ -27,8 +27,8 @@ from lamae_toolkit.errors import ECGError
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK_CHARACTERS = 1_000_000
-"""How much of a table is converted at a time, and the limit of one row."""
+BLOCK_CHARACTERS, MAX_ROW_CHARACTERS = 1_000_000, 500_000
+"""How much of a table is converted at a time, and the limit of one row, so that each time there is a complete one."""
 
 DELIMITERS = ",;\t"
 QUOTES = "\"'"
@@ -239,9 +239,9 @@ def _lines(path: Path) -> Iterator[list[str]]:
     with path.open(encoding=_encoding(path), errors="replace") as file:
         while block := file.read(BLOCK_CHARACTERS):
             *lines, rest = (rest + block).split("\n")
-            if len(rest) > BLOCK_CHARACTERS:
+            if len(rest) > MAX_ROW_CHARACTERS:
                 raise ECGError(
-                    "One of its rows is longer than a million characters, so it is no table; export it again."
+                    "One of its rows is longer than half a million characters, so it is no table; export it again."
                 )
             n_lines = len(lines)
             while lines and not lines[-1]:
@@ -255,7 +255,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-16 if the file says so, UTF-8, or else Latin-1, which decodes any byte."""
+    """UTF-16 if the file says so, UTF-8, or else Latin-1, which decodes any byte; ECGError if it is no text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):  # as in "Unicode text" of Excel
@@ -263,6 +263,8 @@ def _encoding(path: Path) -> str:
         file.seek(0)
         try:
             while block := file.read(BLOCK_CHARACTERS):
+                if b"\0" in block:
+                    raise ECGError("It holds zero bytes, as a file that was cut off or is no text; copy it again.")
                 decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:

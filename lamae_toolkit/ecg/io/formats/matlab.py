@@ -10,8 +10,8 @@ import numpy as np
 from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, match_leads, mv_per_unit, unit_notes
 from lamae_toolkit.errors import ECGError
 
-MAX_RATIO, MIN_BYTES = 50, 1_000_000
-"""Limit of compression, which no ECG reaches; what unpacks to less than fifty million bytes is exempt."""
+MAX_RATIO, MIN_BYTES = 50, 200_000
+"""Limit of compression, which no ECG reaches; what unpacks to less than ten million bytes is exempt."""
 
 COMPRESSED = 15
 """The type of an element of version 5 that holds a zlib stream."""

@@ -12,8 +12,11 @@ from lamae_toolkit.errors import ECGError
 MAX_DEPTH = 100
 """Elements inside one another: the ECG formats need about 20."""
 
-MAX_ELEMENTS = 200_000
+MAX_ELEMENTS = 50_000
 """Elements in all: an ECG has some thousands, and each takes far more memory than its text in the file."""
+
+MAX_EQUALS_SIGNS = 300_000
+"""Of all attributes together, and of Base64: an element may have a million attributes, which take as much memory."""
 
 
 def parse(path: Path) -> Element:
@@ -22,6 +25,8 @@ def parse(path: Path) -> Element:
     A file that is not in the encoding which it declares is read in the one that it is in.
     """
     content = path.read_bytes().lstrip()
+    if content.count(b"=") > MAX_EQUALS_SIGNS:
+        raise ECGError(f"The XML has more than {MAX_EQUALS_SIGNS} attributes, which no ECG does; export the ECG again.")
     try:
         return _tree(content, None)
     except ECGError:

@@ -18,8 +18,8 @@ from lamae_toolkit.errors import ECGError
 
 NAMESPACE = "{http://www3.medical.philips.com}"
 
-MAX_SAMPLES = 1_000_000
-"""Limit of one lead, far above a resting ECG: LZW can expand a small text to a huge one."""
+MAX_SAMPLES = 100_000
+"""Limit of one lead, 100 s at 1000 Hz, far above a resting ECG: LZW can expand a small text to a huge one."""
 
 CODE_BITS, STOP_CODE = 10, 1023
 
