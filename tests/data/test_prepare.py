@@ -183,7 +183,7 @@ def test_missing_options_can_be_added_after_all_ecgs_were_refused(tmp_path):
     folder.mkdir()
     signal_mv = np.random.default_rng(0).normal(0, 0.3, (1000, 2))
     pd.DataFrame(signal_mv, columns=["I", "II"]).to_csv(folder / "a.csv", index=False)
-    with pytest.raises(ECGError, match=r"None of the 1 ECGs .* sampling rate is not given"):
+    with pytest.raises(ECGError, match=r"None of the 1 ECGs .* unit of lead I is not given"):
         prepare(folder_source(folder), tmp_path / "store", workers=1, progress=False)
     source = folder_source(folder, sampling_rate_hz=100.0, unit="mV")
     assert prepare(source, tmp_path / "store", workers=1, progress=False)["kept"] == 1

@@ -442,10 +442,10 @@ def _read_segment(
             raise ECGError(
                 f"Its segment {header_path.stem} does not have the promised {n_frames} samples; copy the record again."
             )
-        per_frame = {lead: record.samps_per_frame[channel] or 1 for lead, channel in channel_of.items()}
-        if len(set(per_frame.values())) > 1:
+        of_leads = {record.samps_per_frame[channel] or 1 for channel in channel_of.values()}
+        if len(of_leads) > 1:
             raise ECGError("The leads have different sampling rates; resample them to one rate first.")
-        per_frame = next(iter(per_frame.values()))
+        per_frame = of_leads.pop()
         frames = stretch
         if not isinstance(frames, range):
             frames = frames.samples(record.sig_len, rate_hz, per_frame * len(channel_of))
