@@ -102,7 +102,7 @@ class LAMAE(PretrainedModel):
     ) -> Reconstruction:
         """Mask patches, reconstruct them, and score the reconstruction on the masked patches only.
 
-        loss = mean over masked patches of (prediction - target)^2, in units of each lead's variance (see `normalize`).
+        loss = mean over masked patches of (prediction - target)^2, in units of each lead's variance (see `Patches`).
         mask: True where masked; sampled with `generator` as the config says if it is None. visible: what
         `sample_visible` returned, instead of a mask: only these patches are then encoded, with the same result, and the
         input is not checked, which avoids waiting for a GPU. divisor: what the sum over masked patches is divided by,
@@ -124,7 +124,7 @@ class LAMAE(PretrainedModel):
         heart, weights = self.pool(latents)
         decoded = self.decode(latents, heart, self.pool_time_steps(latents, weights, n), batch)
         prediction = patches.prediction(decoded)
-        error = (prediction - patches.patches).square().mean(dim=-1)
+        error = (prediction - patches.patches).square().mean(dim=-1) * patches.weight
         masked = mask & batch.lead_mask[:, :, None]
         loss = (error * masked).sum() / (masked.sum() if divisor is None else divisor)
         return Reconstruction(loss + self.auxiliary_loss(latents), prediction, masked)

@@ -21,7 +21,8 @@ class Patches(NamedTuple):
 
     patches: (b, l, n, p), (signal - mean) / scale, 0 for an absent lead. mean_mv, scale_mv: (b, l, 1, 1).
     linear: (b, l, n, p) in the same units, what the linear path predicts, and open: (b, l, n, 1), how much it leaves
-    open; 0 and 1 without one.
+    open; 0 and 1 without one. weight: (b, l, 1), by which an error in these units becomes one in units of the complete
+    lead's standard deviation, if that is larger: a lead with an artifact where it is masked would outweigh all others.
     """
 
     patches: Float[Tensor, "b l n p"]
@@ -29,6 +30,7 @@ class Patches(NamedTuple):
     scale_mv: Float[Tensor, "b l 1 1"]
     linear: Float[Tensor, "b l n p"] | float = 0.0
     open: Float[Tensor, "b l n 1"] | float = 1.0
+    weight: Float[Tensor, "b l 1"] | float = 1.0
 
     def prediction(self, decoded: Float[Tensor, "b l n p"]) -> Float[Tensor, "b l n p"]:
         """What the decoder gives, in these units: it adds to the linear path what that leaves open."""
@@ -67,6 +69,7 @@ class Normalization(nn.Module):
             scale_mv = torch.where(visible_leads[..., None, None], scale_mv, usual)
         linear: Tensor | float = 0.0
         left: Tensor | float = 1.0
+        weight: Tensor | float = 1.0
         if self.linear_path is not None:
             names, in_mv = lead_indices(batch), batch.in_mv()
             centered_mv = (patches_mv - mean_mv) * recorded[..., None]
@@ -74,7 +77,10 @@ class Normalization(nn.Module):
             if kind == "visible":
                 scale_mv = torch.where(visible_leads[..., None, None], scale_mv, found.scale_mv)
             linear, left = found.predicted_mv / scale_mv, found.open_mv / scale_mv
-        return Patches((patches_mv - mean_mv) / scale_mv * recorded[..., None], mean_mv, scale_mv, linear, left)
+        if kind == "visible":
+            _, own_mv = mean_and_scale(patches_mv, torch.ones_like(visible))
+            weight = (scale_mv / torch.maximum(scale_mv, own_mv)).square()[..., 0]
+        return Patches((patches_mv - mean_mv) / scale_mv * recorded[..., None], mean_mv, scale_mv, linear, left, weight)
 
 
 def mean_and_scale(

@@ -129,7 +129,8 @@ def test_loss_is_the_mean_squared_error_on_masked_patches_only(model):
     mask = mask_for(batch)
     loss, prediction, hidden = model(batch, mask)
     assert torch.equal(hidden, mask)
-    expected = (prediction - model.patches(batch, mask))[mask].square().mean()
+    normalized = model.normalize(batch, mask)
+    expected = ((prediction - normalized.patches).square().mean(dim=-1) * normalized.weight)[mask].mean()
     torch.testing.assert_close(loss, expected)
 
 
