@@ -72,7 +72,7 @@ def _described(group: "Dataset") -> Waveform:
     is_beat = group.get("WaveformOriginality", "ORIGINAL") != "ORIGINAL" or BEAT.search(label) is not None
     offset_ms = finite_number(group.get("MultiplexGroupTimeOffset") or 0, "The time offset of a group")
     rate_hz = finite_number(group.get("SamplingFrequency") or 0, "The sampling rate")
-    n_samples = int(group.get("NumberOfWaveformSamples") or 0)
+    n_samples = int(finite_number(group.get("NumberOfWaveformSamples") or 0, "The number of samples"))
     return Waveform(tuple(_names(group)), rate_hz, n_samples, f"{offset_ms:g}", is_beat)
 
 
