@@ -60,5 +60,5 @@ class WarningNote(str):
         note.kind = kind
         return note
 
-    def __getnewargs__(self) -> tuple[str, str]:  # for copies and worker processes
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # for copies and worker processes
         return str(self), self.kind

@@ -82,7 +82,7 @@ def _read_others(
     root: Path,
     files: list[str],
     results: list[dict[str, str]],
-    read: Callable[[Path], Recording],
+    read: Callable[..., Recording],
     clean: Callable[[Recording], Recording] | None,
     sampling_rate_hz: float,
     duration_s: float,

@@ -1,7 +1,7 @@
 """Whether what was read can be an ECG: amplitudes, Einthoven's relations, and marks of missing samples.
 
-The limits were tried on 1,754 real ECGs of eleven archives and five devices. Einthoven's relations are broken in the 200
-of LUDB, whose headers scale each lead on its own, and in one of CODE-15; nothing else is warned of.
+The limits were tried on 1,754 real ECGs of eleven archives and five devices. Einthoven's relations are broken in the
+200 of LUDB, whose headers scale each lead on its own, and in one of CODE-15; nothing else is warned of.
 """
 
 from collections.abc import Mapping

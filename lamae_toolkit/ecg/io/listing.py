@@ -48,7 +48,9 @@ def list_files(folder: str | Path) -> Listing:
         of_header, signals = _parts(header)
         segments |= of_header
         of_records |= signals
-    ecgs, unclear, passed_over = headers - segments, set(), set()
+    ecgs = headers - segments
+    unclear: set[Path] = set()
+    passed_over: set[Path] = set()
     for file in files - of_records:
         try:
             kind = kind_of_content(file)

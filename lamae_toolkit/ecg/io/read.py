@@ -134,7 +134,7 @@ def _read(
     path = Path(path).expanduser().absolute()
     given_rate_hz = None if sampling_rate_hz is None else float(sampling_rate_hz)
     names = None if leads is None else tuple(leads)
-    in_part = ()
+    in_part: tuple[Stretch, ...] = ()
     try:
         stretch = stretch.checked()
         kind, path = kind_and_path(path)

@@ -29,15 +29,15 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
         others = f", only {listed}" if listed else ""
         raise ECGError(f"It holds no rhythm waveform{others}; export the ECG with its rhythm.")
     rhythms = rhythms[:MAX_WAVEFORMS]
-    waveforms = [_described(rhythm) for rhythm in rhythms]
-    indices, notes = choose_waveforms(waveforms)
+    described = [_described(rhythm) for rhythm in rhythms]
+    indices, notes = choose_waveforms(described)
     elements = [lead for index in indices for lead in rhythms[index].findall("LeadData")]
     for index in indices:
         sample_type = text_of(rhythms[index], "SampleType", "The rhythm waveform")
         if sample_type != "CONTINUOUS_SAMPLES":
             raise ECGError(f"Its samples are {sample_type[:30]!r}, not CONTINUOUS_SAMPLES; export it uncompressed.")
-    rate_hz = agreed_rate_hz(waveforms[indices[0]].rate_hz, given_rate_hz)
-    channel_of, lead_notes = match_leads([name for index in indices for name in waveforms[index].names], leads)
+    rate_hz = agreed_rate_hz(described[indices[0]].rate_hz, given_rate_hz)
+    channel_of, lead_notes = match_leads([name for index in indices for name in described[index].names], leads)
     chosen = {lead: elements[index] for lead, index in channel_of.items()}
     starts = {tuple(lead.findtext(name, "0").strip() for name in STARTS) for lead in chosen.values()}
     if len(starts) > 1:

@@ -242,7 +242,7 @@ def _read_plain(
             for column, signal_mv in enumerate(signals_mv.values()):
                 signal_mv[at : at + len(block)] = block_mv[:, column]
     damaged: list[str] = []
-    if samples.start == 0:
+    if samples.start == 0 and first is not None:
         # A checksum is one of the complete record.
         of_header = np.array(promised)
         wrong = _disagree(of_header if len(samples) == layout.n_samples else of_header * [1, 0], first, sums)
