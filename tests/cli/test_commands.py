@@ -201,11 +201,11 @@ def test_embed_reads_a_folder_of_real_records(tmp_path, real_data, capsys):
             if file.suffix in (".hea", ".dat"):
                 (folder / file.name).write_bytes(file.read_bytes())
     (folder / "README.txt").write_text("not an ECG, and passed over")
-    (folder / "broken.csv").write_text("I,II,V1\n1,2\n")
+    (folder / "broken.csv").write_text("time_s,I_mV,II_mV\n0,1,2\n0.01,2\n")
     words = ["embed", str(folder), "--checkpoint", str(CHECKPOINT), "--device", "cpu", "--out", str(table)]
     assert main(words) == 0
     printed = capsys.readouterr().err
-    assert "left out: broken.csv: Row 2 has 2 values for 3 columns" in printed and "README.txt" not in printed
+    assert "left out: broken.csv: Row 3 has 2 values for 3 columns" in printed and "README.txt" not in printed
     assert len(pd.read_parquet(table)) == 2
 
 
