@@ -131,3 +131,12 @@ def test_sierra_that_expands(tmp_path):
     assert longer != content
     (tmp_path / "x.xml").write_bytes(longer)
     refused(tmp_path / "x.xml", "declares 450000 samples a lead, which no resting ECG has")
+
+
+@pytest.mark.parametrize("name", ["NumberOfWaveformSamples", "NumberOfWaveformChannels", "WaveformBitsAllocated"])
+def test_dicom_with_two_values_for_one(tmp_path, name):
+    """Found by fuzzing: pydicom gives a list, which is no number."""
+    group = write.dicom_group(write.ecg_counts())
+    setattr(group, name, [16, 16])
+    (tmp_path / "x.dcm").write_bytes(write.dicom(group))
+    refused(tmp_path / "x.dcm", "is '.16, 16.', which is not a usable number; export the ECG again")

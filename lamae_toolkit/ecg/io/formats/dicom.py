@@ -143,8 +143,8 @@ def _counts(group: "Dataset") -> np.ndarray:
     from pydicom import Dataset
     from pydicom.waveforms import multiplex_array
 
-    n_channels, n_samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
-    bits, kind = int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation)
+    n_channels, n_samples = _integer(group, "NumberOfWaveformChannels"), _integer(group, "NumberOfWaveformSamples")
+    bits, kind = _integer(group, "WaveformBitsAllocated"), str(group.WaveformSampleInterpretation)
     if (bits, kind) not in ((8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")):
         raise ECGError(f"Its samples are of the kind {kind[:9]} of {bits} bits, which is not read; export it again.")
     promised = n_channels * n_samples * bits // 8
@@ -183,3 +183,7 @@ def _scale(channel: "Dataset", lead: str, unit: str | None) -> tuple[float, floa
     baseline = finite_number(channel.get("ChannelBaseline") or 0, f"The baseline of lead {lead}")
     units = channel.get("ChannelSensitivityUnitsSequence") or [{}]
     return scale, baseline, mv_per_unit(units[0].get("CodeValue"), unit, lead)
+
+
+def _integer(group: "Dataset", name: str) -> int:
+    return int(finite_number(group.get(name), f"{name} of the waveform"))
