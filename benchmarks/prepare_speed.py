@@ -32,7 +32,7 @@ from lamae_toolkit.data.convert import stored_ecgs
 from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
 from lamae_toolkit.data.format import INDEX, META, SIGNALS, patient_fold, quantized, store_meta
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.ecg.io.formats.physionet import read_alike
+from lamae_toolkit.ecg.io.formats.wfdb_plain import read_alike
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, flag_columns

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lamae_toolkit.data.format import kept_samples, quantized
-from lamae_toolkit.ecg.io.formats.physionet import read_alike
+from lamae_toolkit.ecg.io.formats.wfdb_plain import read_alike
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, flag_columns

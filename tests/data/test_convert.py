@@ -9,7 +9,7 @@ import pytest
 from lamae_toolkit.data.convert import stored_ecgs
 from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
 from lamae_toolkit.data.format import ABSENT
-from lamae_toolkit.ecg.io.formats.physionet import read_alike
+from lamae_toolkit.ecg.io.formats.wfdb_plain import read_alike
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
@@ -164,8 +164,8 @@ def test_unusual_and_damaged_records_get_the_values_and_refusals_of_each_by_itse
 
 
 def test_headers_of_one_layout_are_parsed_once(tree):
-    from lamae_toolkit.ecg.io.formats import physionet
+    from lamae_toolkit.ecg.io.formats import wfdb_plain
 
-    physionet._layout.cache_clear()
+    wfdb_plain._layout.cache_clear()
     list(read_alike([tree / name for name in names(tree)]))
-    assert physionet._layout.cache_info().misses == 1
+    assert wfdb_plain._layout.cache_info().misses == 1

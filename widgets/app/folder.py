@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
-from lamae_toolkit.ecg.io.formats.physionet import header_lines
+from lamae_toolkit.ecg.io.formats.wfdb_header import header_lines
 from lamae_toolkit.ecg.io.listing import find_ecgs
 from lamae_toolkit.ecg.io.read import read_ecg, read_start
 from lamae_toolkit.ecg.recording import Recording

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from lamae_toolkit.ecg.io.formats.physionet import header_lines
 from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
+from lamae_toolkit.ecg.io.formats.wfdb_header import header_lines
 from lamae_toolkit.ecg.io.read import KINDS, READERS, WFDB_SUFFIXES
 from lamae_toolkit.errors import ECGError
 
