@@ -521,7 +521,7 @@ def test_csv_empty_row_is_a_gap(tmp_path, text):
         ("time_s,II\n0,0\n0.01,1\n0.5,2\n", "not evenly spaced"),
         ("time_s,II\n0.2,0\n0.1,1\n0,2\n", "not evenly spaced"),
         ("time_s,II\n0,0\n", "not evenly spaced"),
-        ("\x00\x01\x02\n\x03", "Unknown lead names"),
+        ("\x00\x01\x02\n\x03", "holds zero bytes"),
     ],
 )
 def test_invalid_csv_is_refused(tmp_path, text, message):
