@@ -99,7 +99,7 @@ def read_segment(
         per_frame = of_leads.pop()
         frames = stretch
         if not isinstance(frames, range):
-            frames = frames.samples(record.sig_len, rate_hz, per_frame * len(channel_of))
+            frames = frames.samples(record.sig_len or 0, rate_hz, per_frame * len(channel_of))
         channels = sorted(channel_of.values())
         signals_mv = {lead: np.empty(len(frames) * per_frame, np.float32) for lead in channel_of}
         counts_of = {lead: Counts() for lead in channel_of}
