@@ -73,6 +73,9 @@ ALTERNATIVES: dict[str, LAMAEConfig] = {
 leads."""
 
 
+COMMAND = "python -m lamae_toolkit.experiments.alternatives --stores runs/stores --out runs/alternatives"
+
+
 def pretraining_store(stores: Path, out: Path, simulated_ecgs: int = 3000, *, progress: bool = True) -> Store:
     """The ECGs of pretraining in one store: those of `lamae research stores` and simulated ones."""
     if out.exists():
@@ -234,7 +237,9 @@ def main() -> None:
             for keys in (("value", "low", "high"), ("difference_value", "difference_low", "difference_high"))
         )
         print(f"{row['alternative']:45} {row['measure']:50} {value}  {difference}")
-    write_json(args.out / "alternatives.json", {"machine": machine(), "steps": args.steps, "rows": rows})
+    rounded = [{key: float(f"{x:.4g}") if isinstance(x, float) else x for key, x in row.items()} for row in rows]
+    about = {"machine": machine(), "steps": train.steps, "batch_size": train.batch_size, "seed": train.seed}
+    write_json(args.out / "alternatives.json", {"command": COMMAND} | about | {"rows": rounded})
 
 
 if __name__ == "__main__":
