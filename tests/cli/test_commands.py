@@ -192,6 +192,7 @@ def test_pretrain_size_with_changed_settings(cohort, tmp_path, capsys):
     assert "give one" in refused(capsys, *words[:5], "--epochs", "2")
 
 
+@pytest.mark.filterwarnings("ignore:.*Einthoven:lamae_toolkit.errors.LeadWarning")
 def test_embed_reads_a_folder_of_real_records(tmp_path, real_data, capsys):
     table = tmp_path / "embeddings.parquet"
     folder = tmp_path / "records"

@@ -46,7 +46,7 @@ def files(tmp_path) -> Path:
     folder.mkdir()
     for name, ecg in (("a", simulated(0)), ("b", simulated(1).select(["V1", "II"]))):
         np.savez(folder / f"{name}.npz", signal=ecg.signal_mv, leads=ecg.leads, unit="mV", sampling_rate_hz=100.0)
-    (folder / "broken.csv").write_text("I,II,V1\n1,2\n")
+    (folder / "broken.csv").write_text("I_mV,II_mV,V1_mV\n1,2\n")
     (folder / "README.txt").write_text("not an ECG")
     return folder
 

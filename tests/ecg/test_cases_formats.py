@@ -169,6 +169,7 @@ def test_wfdb_segments_with_several_samples_a_frame(tmp_path):
         np.testing.assert_allclose(recording.lead(lead), MV[lead][:480], atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*had gaps:lamae_toolkit.errors.LeadWarning")
 @pytest.mark.parametrize("gap", ["~", "ABP"])
 def test_wfdb_segment_without_ecg_is_a_gap(tmp_path, gap):
     path = segments(tmp_path, "I and II", "I and II", gap, "I and II", "II", "I and II", frames=20)

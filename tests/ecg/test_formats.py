@@ -304,6 +304,7 @@ def test_muse_first_of_two_rhythm_waveforms_is_warned_of(tmp_path):
     refused(tmp_path, b"<RestingECG/>", "no rhythm waveform; export")
 
 
+@pytest.mark.filterwarnings("ignore:.*(electrode|Einthoven|spans):lamae_toolkit.errors.LeadWarning")
 def test_muse_electrode_off_other_rate_and_other_leads(tmp_path):
     head, _, tail = MUSE.rpartition(b"<LeadOff>FALSE")
     recording = read_ecg(saved(tmp_path, head + b"<LeadOff>TRUE" + tail))
@@ -371,6 +372,7 @@ def test_sierra_compressed_and_uncompressed(tmp_path, compression, encoding):
         np.testing.assert_allclose(recording.lead(lead), counts * 0.005, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|span|gaps|missing):lamae_toolkit.errors.LeadWarning")
 def test_sierra_decompression_of_random_signals(tmp_path):
     """Noise fills the table of 1023 words; a constant makes words of hundreds of bytes."""
     rng = np.random.default_rng(0)
@@ -447,6 +449,7 @@ def test_damaged_sierra_samples_are_refused(tmp_path):
 AECG = VALID["aecg"]
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|span|gaps|missing):lamae_toolkit.errors.LeadWarning")
 def test_aecg_units_prefixes_and_origin(tmp_path):
     counts = write.ecg_counts()
     recording = read_ecg(saved(tmp_path, write.aecg_xml(counts, 'value="0.005" unit="mV"')))
@@ -556,6 +559,7 @@ def test_invalid_dicom_is_refused(tmp_path, content, message):
     refused(tmp_path, content, message)
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|span|gaps|missing):lamae_toolkit.errors.LeadWarning")
 def test_dicom_scale_baseline_and_missing_samples(tmp_path):
     counts = write.ecg_counts()
     counts["I"][100:110] = -32768

@@ -2,7 +2,6 @@
 
 import io
 import re
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,18 +14,17 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.widgets.app.folder import ECGFolder
 
-MAX_S, MAX_MB = 1.0, 200.0
+MAX_MB = 200.0
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @contextmanager
 def limited(path: Path):
-    """Within a second of processor time, and where the system tells it with less than 200 MB beyond the file's size."""
+    """With less than 200 MB beyond the file's size, where the system tells it; the benchmark of fuzzing limits time."""
     if CLEAR.exists():
         CLEAR.write_text("5")  # the peak starts anew from here
-    before_mb, start = _memory_mb("VmRSS:"), time.process_time()
+    before_mb = _memory_mb("VmRSS:")
     yield
-    assert time.process_time() - start < 4 * MAX_S  # as types are checked in tests, which takes longer
     assert _memory_mb("VmHWM:") - before_mb < MAX_MB + path.stat().st_blocks * 512 / 1e6
 
 

@@ -117,6 +117,7 @@ def test_every_ptbxl_record(real_data, folder, rate_hz, n_samples):
             assert error_mv < 0.0021, header
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|No lead spans|which no ECG does):lamae_toolkit.errors.LeadWarning")
 @pytest.mark.slow
 def test_every_ludb_record(real_data):
     """LUDB scales every lead by itself, so in mV Einthoven fails (by 0.4 mV in the median); in counts it holds."""
@@ -192,6 +193,7 @@ def test_wfdb_formats(tmp_path, fmt):
         refused(tmp_path / "rec.hea", "rec.dat has .* bytes.*cut off; copy it again")
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|No lead spans|which no ECG does):lamae_toolkit.errors.LeadWarning")
 def test_wfdb_flac(tmp_path):
     adc = counts(3, 2000).astype(np.int64)
     wfdb.wrsamp(
@@ -219,6 +221,7 @@ def test_wfdb_several_samples_per_frame(tmp_path):
     same(recording, {"II": adc / 200})
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|No lead spans|which no ECG does):lamae_toolkit.errors.LeadWarning")
 @pytest.mark.parametrize(
     ("gain", "factor"), [("200/uV", 1e-3), ("200/µV", 1e-3), ("200/μV", 1e-3), ("0.5/V", 1e3), ("200/mv", 1)]
 )
@@ -536,6 +539,7 @@ def test_csv_needs_rate_and_unit(tmp_path):
     refused(path, "sampling rate is 5000 Hz, but", sampling_rate_hz=5000, unit="mV")
 
 
+@pytest.mark.filterwarnings("ignore:.*(Einthoven|No lead spans|which no ECG does):lamae_toolkit.errors.LeadWarning")
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
 def test_npy(tmp_path, transposed, dtype):

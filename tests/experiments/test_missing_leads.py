@@ -235,6 +235,7 @@ def test_waves_are_scored_in_their_own_lead_and_span_and_ecgs_count_once():
     assert np.isnan(table.loc[("LAMAE", "P")].survives)
 
 
+@pytest.mark.filterwarnings("ignore:.*Einthoven:lamae_toolkit.errors.LeadWarning")
 def test_ludb_is_read_in_the_unit_in_which_einthoven_holds(real_data):
     folder = real_data / "ludb"
     for number in (1, 63, 200):

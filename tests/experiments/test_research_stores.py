@@ -15,6 +15,9 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.experiments.transfer import stores
 from lamae_toolkit.experiments.transfer.stores import FIRST_PATIENT, research_stores
 
+# The signals are random, so that no limb lead follows from two others.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Einthoven:lamae_toolkit.errors.LeadWarning")
+
 PACK = [  # source, record, window, valid samples, labels, age, sex, patient
     ("CODE-15", "7", 0, 734, "Chagas:True", "50", "F", ""),
     ("CPSC2018", "A1", 0, 1000, "Dx:AF", "61", "M", ""),

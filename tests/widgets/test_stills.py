@@ -62,7 +62,8 @@ def notebook(cohort, tmp_path_factory):
 @pytest.mark.slow
 def test_every_widget_leaves_a_small_picture_and_a_description(notebook):
     for words, cell in zip(CELLS, notebook.cells[1:], strict=True):
-        still, widget = (output.data for output in cell.outputs)
+        # On a busy machine the browser that draws may complain on standard error, which is a stream.
+        still, widget = (output.data for output in cell.outputs if output.output_type != "stream")
         content = base64.b64decode(still["image/png"])
         assert len(content) <= MOST_BYTES, f"{cell.source}: {len(content)} bytes"
         assert Image.open(io.BytesIO(content)).width >= 800
