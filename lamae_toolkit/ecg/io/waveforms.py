@@ -1,4 +1,4 @@
-"""Which of several waveforms in one file is the ECG: one rule for DICOM, aECG, MUSE and Sierra."""
+"""Which of several waveforms in one file is the ECG: one rule for DICOM, aECG and MUSE; a Sierra file has one."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
