@@ -120,10 +120,7 @@ class LAMAE(PretrainedModel):
                 visible = self.sample_visible(batch, keys)
             mask = visible.mask(l, n)
         patches = self.normalize(batch, mask)
-        latents = self.connect(self.encode_leads(patches, batch, mask, visible))
-        heart, weights = self.pool(latents)
-        decoded = self.decode(latents, heart, self.pool_time_steps(latents, weights, n), batch)
-        prediction = patches.prediction(decoded)
+        latents, prediction = self.predict(patches, batch, mask, visible)
         error = (prediction - patches.patches).square().mean(dim=-1) * patches.weight
         masked = mask & batch.lead_mask[:, :, None]
         loss = (error * masked).sum() / (masked.sum() if divisor is None else divisor)
@@ -166,13 +163,24 @@ class LAMAE(PretrainedModel):
         deviation of a lead are those of its visible patches; a completely masked lead has the mean 0, and its amplitude
         is inferred from the other leads. Otherwise both are taken from the lead itself, masked patches included.
         """
-        return self.normalize(batch, mask).in_mv(self(batch, mask).prediction)
+        check_input(batch, self.config, mask)
+        patches = self.normalize(batch, mask)
+        return patches.in_mv(self.predict(patches, batch, mask)[1])
 
     # The steps.
 
     def patches(self, batch: Batch, mask: Bool[Tensor, "b l n"] | None = None) -> Float[Tensor, "b l n p"]:
         """The patches that the model is to predict, in the units of its prediction; mask: as in `normalize`."""
         return self.normalize(batch, mask).patches
+
+    def predict(
+        self, patches: Patches, batch: Batch, mask: Bool[Tensor, "b l n"], visible: VisiblePatches | None = None
+    ) -> tuple[Latents, Float[Tensor, "b l n p"]]:
+        """All steps from normalized patches on: the connected latents, and every patch as it is reconstructed."""
+        latents = self.connect(self.encode_leads(patches, batch, mask, visible))
+        heart, weights = self.pool(latents)
+        time_steps = self.pool_time_steps(latents, weights, mask.shape[2])
+        return latents, patches.prediction(self.decode(latents, heart, time_steps, batch))
 
     def encode_leads(
         self, patches: Patches, batch: Batch, mask: Bool[Tensor, "b l n"], visible: VisiblePatches | None = None

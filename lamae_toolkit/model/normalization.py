@@ -56,7 +56,10 @@ class Normalization(nn.Module):
         self.linear_path = LinearPath() if config.linear_path else None
 
     def forward(self, batch: Batch, mask: Bool[Tensor, "b l n"] | None = None) -> Patches:
-        """mask: True for masked patches, from which nothing is taken with normalization "visible"."""
+        """mask: True for masked patches, from which nothing is taken with normalization "visible".
+
+        Without a mask nothing is to be reconstructed, and the linear path is not asked.
+        """
         patches_mv, recorded = cut(batch, self.config), batch.lead_mask[:, :, None]
         visible = recorded.expand(patches_mv.shape[:3]) if mask is None else recorded & ~mask
         visible_leads, kind = visible.any(dim=2), self.config.normalization
@@ -70,14 +73,14 @@ class Normalization(nn.Module):
         linear: Tensor | float = 0.0
         left: Tensor | float = 1.0
         weight: Tensor | float = 1.0
-        if self.linear_path is not None:
+        if self.linear_path is not None and mask is not None:
             names, in_mv = lead_indices(batch), batch.in_mv()
             centered_mv = (patches_mv - mean_mv) * recorded[..., None]
             found = self.linear_path(centered_mv, visible, scale_mv, in_mv, names)
             if kind == "visible":
                 scale_mv = torch.where(visible_leads[..., None, None], scale_mv, found.scale_mv)
             linear, left = found.predicted_mv / scale_mv, found.open_mv / scale_mv
-        if kind == "visible":
+        if kind == "visible" and mask is not None:
             _, own_mv = mean_and_scale(patches_mv, torch.ones_like(visible))
             weight = (scale_mv / torch.maximum(scale_mv, own_mv)).square()[..., 0]
         return Patches((patches_mv - mean_mv) / scale_mv * recorded[..., None], mean_mv, scale_mv, linear, left, weight)
