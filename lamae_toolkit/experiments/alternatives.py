@@ -34,6 +34,7 @@ from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.linear_probe import features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc, macro_difference, over_patients, patient_bootstrap
+from lamae_toolkit.experiments.cross_fit import cross_fitted
 from lamae_toolkit.experiments.missing_leads.methods import (
     SCENARIOS,
     Amplitudes,
@@ -115,11 +116,9 @@ def embedded(model: LAMAE, batch: Batch) -> Embedding:
 
 def z_scored(batch: Batch) -> Batch:
     """Each lead divided by its standard deviation, and the amplitude marked as unknown."""
-    mean, std = (
-        part(batch.signal_mv) for part in (lambda x: x.mean(2, keepdim=True), lambda x: x.std(2, keepdim=True))
-    )
+    std = batch.signal_mv.std(dim=2, keepdim=True)
     unknown = torch.zeros(len(batch), dtype=torch.bool)
-    return replace(batch, signal_mv=(batch.signal_mv - mean) / (std + 1e-6), amplitude_known=unknown)
+    return replace(batch, signal_mv=centered(batch.signal_mv) / (std + 1e-6), amplitude_known=unknown)
 
 
 def probed(model: LAMAE, stores: Path) -> dict[str, np.ndarray]:
@@ -129,24 +128,21 @@ def probed(model: LAMAE, stores: Path) -> dict[str, np.ndarray]:
     index = pd.concat([store.index.iloc[some] for store, some in zip(parts, rows, strict=True)], ignore_index=True)
     labels, patients, fold = labels_of(index, "superclasses", SUPERCLASSES), index.patient_id.to_numpy(), index.fold
     in_mv = parts[0].batch(rows[0])
-    both = torch.cat([z_scored(in_mv).signal_mv, parts[1].batch(rows[1]).signal_mv])
+    both = torch.cat([in_mv.signal_mv, parts[1].batch(rows[1]).signal_mv])
     scored = z_scored(Batch(both, torch.ones(len(both), 12, dtype=torch.bool)))
     found: dict[str, np.ndarray] = {}
     train, validation, test = (np.flatnonzero(fold.isin(folds)) for folds in (SEEN[:-1], SEEN[-1:], UNSEEN))
     every, few = embedded(model, scored), embedded(model, in_mv)
     first = len(in_mv)
-    parts_of_five = np.unique(patients[:first], return_inverse=True)[1] % 5
+    of_five = index[:first].assign(fold=np.unique(patients[:first], return_inverse=True)[1] % 5)
     for name in REPRESENTATIONS:
         x = features(every, name)
         probe = fit_probe(x, labels, SUPERCLASSES, train, validation, representation=name)
         found[f"z-scored, {name}"] = probe.logits(x[test])
         x, logits = features(few, name), np.zeros((first, len(SUPERCLASSES)))
-        for part in range(5):
-            inside = [np.flatnonzero(parts_of_five == (part + shift) % 5) for shift in range(5)]
-            probe = fit_probe(
-                x, labels[:first], SUPERCLASSES, np.concatenate(inside[2:]), inside[1], representation=name
-            )
-            logits[inside[0]] = probe.logits(x[inside[0]])
+        probes = cross_fitted(x, labels[:first], SUPERCLASSES, of_five, representation=name, progress=False)
+        for probe, scored_rows in probes:
+            logits[scored_rows] = probe.logits(x[scored_rows])
         found[f"in mV, {name}"] = logits
     found |= {"z-scored, labels": labels[test], "z-scored, patients": patients[test]}
     return found | {"in mV, labels": labels[:first], "in mV, patients": patients[:first]}
