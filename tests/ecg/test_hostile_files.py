@@ -22,7 +22,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def limited(path: Path):
     """With less than 200 MB beyond the file's size, where the system tells it; the benchmark of fuzzing limits time."""
     if CLEAR.exists():
-        CLEAR.write_text("5")  # the peak starts anew from here
+        CLEAR.write_text("5")  # the peak is counted from here again
     before_mb = _memory_mb("VmRSS:")
     yield
     assert _memory_mb("VmHWM:") - before_mb < MAX_MB + path.stat().st_blocks * 512 / 1e6
