@@ -20,6 +20,7 @@ class Pooling(nn.Module):
     """What the ways to pool leads have in common."""
 
     heads: int
+    all_features: bool = False
     time_step_width: int
     """The length of what is pooled at a time step."""
 
@@ -51,8 +52,8 @@ class Pooling(nn.Module):
     def describe(
         self, lead_latents: Float[Tensor, "b l d"], lead_std: Float[Tensor, "b l d"], amplitude: Float[Tensor, "b l a"]
     ) -> Float[Tensor, "b l f"]:
-        """What is added up of each lead."""
-        raise NotImplementedError
+        """What is added up of each lead: the lead latents, or all that is known of it."""
+        return torch.cat([lead_latents, lead_std, amplitude], dim=2) if self.all_features else lead_latents
 
     def pool(self, leads: Float[Tensor, "b l f"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b w"]:
         """The heart token of leads that are described."""
@@ -116,12 +117,6 @@ class LeadPooling(Pooling):
         scores = scores.masked_fill(~lead_mask[:, None], -math.inf)
         return hooked(scores.softmax(dim=-1), self.hook)
 
-    def describe(
-        self, lead_latents: Float[Tensor, "b l d"], lead_std: Float[Tensor, "b l d"], amplitude: Float[Tensor, "b l a"]
-    ) -> Float[Tensor, "b l d"]:
-        """The lead latents."""
-        return lead_latents
-
     def pool(self, leads: Float[Tensor, "b l d"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b d"]:
         """The heart token: the leads added up by their weights."""
         value = rearrange(self.value(leads), "b l (h e) -> b l h e", h=self.heads)
@@ -163,6 +158,7 @@ class NamedPooling(Pooling):
     travels with its lead, so the order of the leads does not matter, and an absent lead has the weight 0.
     """
 
+    all_features = True
     PREFERENCE = 3.0
     """Of each head for its lead at first: that lead gets two thirds of the weight, the others share the rest."""
 
@@ -186,12 +182,6 @@ class NamedPooling(Pooling):
         scores = einsum(self.query, self.key(lead_latents), "h d, b l d -> b h l") / math.sqrt(lead_latents.shape[-1])
         scores = scores + rearrange(self.preference.T[name], "b l h -> b h l")
         return hooked(scores.masked_fill(~lead_mask[:, None], -math.inf).softmax(dim=-1), self.hook)
-
-    def describe(
-        self, lead_latents: Float[Tensor, "b l d"], lead_std: Float[Tensor, "b l d"], amplitude: Float[Tensor, "b l a"]
-    ) -> Float[Tensor, "b l f"]:
-        """All that is known of each lead."""
-        return torch.cat([lead_latents, lead_std, amplitude], dim=2)
 
     def pool(self, leads: Float[Tensor, "b l f"], weights: Float[Tensor, "b h l"]) -> Float[Tensor, "b hf"]:
         """The heart token: what the leads are described by, added up by the weights of each head."""
@@ -244,12 +234,6 @@ class EqualPooling(Pooling):
     ) -> Float[Tensor, "b 1 l"]:
         """Equal weights; names are not used."""
         return (lead_mask / lead_mask.sum(dim=1, keepdim=True))[:, None]
-
-    def describe(
-        self, lead_latents: Float[Tensor, "b l d"], lead_std: Float[Tensor, "b l d"], amplitude: Float[Tensor, "b l a"]
-    ) -> Float[Tensor, "b l f"]:
-        """All that is known of each lead, or the lead latents."""
-        return torch.cat([lead_latents, lead_std, amplitude], dim=2) if self.all_features else lead_latents
 
     def pool(self, leads: Float[Tensor, "b l f"], weights: Float[Tensor, "b 1 l"]) -> Float[Tensor, "b f"]:
         """The mean."""
