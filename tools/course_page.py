@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass, field
 from html import unescape
 
-import numpy as np
 from nbconvert.exporters import MarkdownExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
@@ -17,7 +16,7 @@ PNG, PLOTLY = "image/png", "application/vnd.plotly.v1+json"
 VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 QUESTION = "**Predict, then look.**"
 FOLD, UNFOLD = "<details><summary>Look</summary>\n", "</details>"
-NOTEBOOK = re.compile(r"`(\d\d_\w+)\.ipynb`")
+NOTEBOOK = re.compile(r"\[(\d\d_\w+)\]\(\1\.ipynb\)")
 PROGRESS = re.compile(r"\d+%\|.*\|")
 """A progress bar that tqdm writes as text."""
 LIVE = "*In the running notebook this is a widget.*"
@@ -102,8 +101,8 @@ def _widget(model: str, cell: NotebookNode, pictures: Pictures, state: dict) -> 
         return []
     if any(PNG in output.get("data", {}) for output in cell.outputs):
         return []
-    figures = [_figure(part) for part in parts if "_widget_data" in part["state"]]
-    return [pictures.add_figure(cell.id, figure) for figure in figures] + [LIVE]
+    shown = [output.get("data", {}) for part in parts for output in part["state"].get("outputs", ())]
+    return [pictures.add_figure(cell.id, data[PLOTLY]) for data in shown if PLOTLY in data] + [LIVE]
 
 
 def _parts(model: str, state: dict):
@@ -112,18 +111,6 @@ def _parts(model: str, state: dict):
         yield state[model]
         for child in state[model]["state"].get("children", ()):
             yield from _parts(child.removeprefix("IPY_MODEL_"), state)
-
-
-def _figure(part: dict) -> dict:
-    """The plotly figure of a `FigureWidget`, whose arrays are stored next to its state as bytes."""
-    for buffer in part.get("buffers", ()):
-        *path, key, _ = buffer["path"]
-        parent = part["state"]
-        for step in path:
-            parent = parent[step]
-        values = np.frombuffer(base64.b64decode(buffer["data"]), dtype=parent[key]["dtype"])
-        parent[key] = values.reshape(parent[key]["shape"]).tolist()
-    return {"data": part["state"]["_widget_data"], "layout": part["state"]["_widget_layout"]}
 
 
 def table(html: str) -> str:

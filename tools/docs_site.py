@@ -29,12 +29,16 @@ ELSEWHERE = {
     "notebooks/*.ipynb": "notebooks/{name}",
     "docs/pretrain.slurm": "files/{name}",
     "docs/prepare.slurm": "files/{name}",
+    "docs/jupyterhub_config.py": "files/{name}",
     "LICENSE": "files/LICENSE.txt",
     "CITATION.cff": "files/{name}",
 }
 """Files outside of `docs/` that the site shows or offers: patterns, and where they are in the site."""
-NOT_SHOWN = ("*.json", "*.slurm")
-PACKAGES = ("ecg", "simulate", "data", "model", "training", "evaluation", "explain", "plots", "widgets", "experiments")
+NOT_SHOWN = ("*.json", "*.slurm", "*.py")
+PACKAGES = ("ecg", "simulate", "data", "model", "training", "evaluation", "explain", "export", "plots", "widgets")
+PACKAGES += ("experiments",)
+TRY_IT = "**[Try it in your browser](howto/web_page.md)**"
+TRY_IT_BUTTON = "[Try it in your browser](lamae.html){ .md-button .md-button--primary }"
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 FENCE = re.compile(r"(^```.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
 
@@ -43,6 +47,7 @@ def main() -> None:
     """Assemble the pages and build the site; exits with 1 if anything is wrong. Arguments go to the builder."""
     if problems := assemble(PAGES):
         sys.exit("\n".join(problems))
+    add_web_page(PAGES)
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     sys.exit(subprocess.run([sys.executable, "-m", *BUILDER, *sys.argv[1:]], cwd=ROOT, env=environment).returncode)
 
@@ -65,6 +70,17 @@ def assemble(out: Path) -> list[str]:
     for name, text in reference_pages(problems).items():
         (out / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
     return problems
+
+
+def add_web_page(out: Path) -> None:
+    """Build the web page into the site, and let the first button open it; without Node.js its description stays."""
+    words = [sys.executable, "-m", "lamae_toolkit.cli", "page", "--out", str(out / "lamae.html")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        print(f"The site has no web page of LAMAE: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+        return
+    start = out / "index.md"
+    start.write_text(start.read_text(encoding="utf-8").replace(TRY_IT, TRY_IT_BUTTON), encoding="utf-8")
 
 
 def page_text(markdown: str, source: str, site: str) -> tuple[str, list[str]]:
