@@ -49,6 +49,8 @@ __getattr__, __dir__, __all__ = lazy(
         "explain.terms": "lead_terms",
         "explain.lead_shapley": "attribute_leads",
         "explain.counterfactuals": "what_if",
+        # A model for other programs.
+        "export.onnx_file": "export_onnx",
         # Figures.
         "plots.ecg": "ecg_figure reconstruction_figure",
         "plots.paper": "paper_figure",
@@ -58,10 +60,11 @@ __getattr__, __dir__, __all__ = lazy(
         # Widgets.
         "widgets.ecg_paper.widget": "ECGPaper",
         "widgets.mask_playground.widget": "MaskPlayground",
+        "widgets.architecture.widget": "Architecture",
         "widgets.lead_explorer.widget": "LeadExplorer",
         "widgets.icd10_board.widget": "ICD10Board",
         "widgets.embedding_map.widget": "EmbeddingMap",
         "widgets.training_monitor.widget": "TrainingMonitor",
     },
-    ("ecg", "simulate", "data", "model", "training", "evaluation", "explain", "plots", "widgets"),
+    ("ecg", "simulate", "data", "model", "training", "evaluation", "explain", "export", "plots", "widgets"),
 )

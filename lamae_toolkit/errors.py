@@ -1,10 +1,27 @@
 """The error for input that is refused, and the warning for what changes the values of an ECG."""
 
+import re
+
+_UNPRINTABLE = re.compile(
+    # Control characters, marks of the direction of writing and of no width, line separators, halves of surrogate pairs.
+    "[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+MAX_SENTENCE = 1000
+
+
+def printable(text: str, keep: str = "", longest: int = MAX_SENTENCE) -> str:
+    """Text that may contain names and values from files, made safe for a terminal: an unprintable character becomes its
+    escape sequence, except those in `keep`, and the middle of a text that is too long is left out."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]} ... {len(text) - longest} characters ... {text[-longest // 2 :]}"
+    return _UNPRINTABLE.sub(lambda match: match[0] if match[0] in keep else ascii(match[0])[1:-1], text)
+
 
 class ECGError(ValueError):
     """Input was refused; the message says in one sentence what is wrong, where, and what to do.
 
-    sentence: the message. reason: a category of two or three words, by which reports count refusals.
+    sentence: the message; it is made `printable`. reason: a category of two or three words, by which reports count
+    refusals.
 
     Example:
         import lamae_toolkit as lt
@@ -16,7 +33,7 @@ class ECGError(ValueError):
     """
 
     def __init__(self, sentence: str = "", reason: str = "unreadable") -> None:
-        super().__init__(sentence)
+        super().__init__(printable(sentence))
         self.reason = reason
 
 

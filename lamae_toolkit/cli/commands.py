@@ -10,21 +10,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lamae_toolkit.checksums import CHECKSUM_FILE, check_files
 from lamae_toolkit.cli.options import DEFAULT_WEIGHTS, reading
+from lamae_toolkit.cli.terminal import say
 from lamae_toolkit.data.datasets.folder import read_own
+from lamae_toolkit.data.format import META
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Split, macro_differences
-from lamae_toolkit.evaluation.linear_probe import Probe
+from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, Probe
 from lamae_toolkit.explain.ecg_terms import code_in_words, in_words, ranked_codes
 from lamae_toolkit.explain.encoded import encode_ecg
 from lamae_toolkit.explain.terms import check_additive
-from lamae_toolkit.files import read_text, write_json
+from lamae_toolkit.files import write_json
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.pretrained import CONFIG_FILE, WEIGHTS
+from lamae_toolkit.model.pretrained import WEIGHTS, class_name
 from lamae_toolkit.training.distributed import is_main_process
 from lamae_toolkit.training.presets import SIZES, Size
 from lamae_toolkit.training.step import RuntimeConfig
@@ -39,7 +42,7 @@ def demo_command(arguments: argparse.Namespace) -> None:
     from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 
     report = (arguments.out / HTML_REPORT_FILE).resolve()
-    print(f"The report grows in {report}: open it in a browser in a few seconds, and reload it later.", flush=True)
+    say(f"The report grows in {report}: open it in a browser in a few seconds, and reload it later.", flush=True)
     code, random, weights = "I44.7", np.random.default_rng(0), WEIGHTS / DEFAULT_WEIGHTS
     recording = simulate_ecg(Patient(0, 67.0, "F", (), 0), random, codes={code: 0.8}).recording
     terms = encode_ecg(LAMAE.from_pretrained(weights), recording, Probe.load(weights)).lead_terms()
@@ -48,10 +51,10 @@ def demo_command(arguments: argparse.Namespace) -> None:
     opening = terms_sections(terms, code, text, [paper], "A first ECG, by a model that is already trained")[:1]
     metrics = demo(arguments.out, ecgs=arguments.ecgs, steps=arguments.steps, seed=arguments.seed, opening=opening)
     for evaluation in metrics["evaluations"]:
-        print(f"{evaluation['name']:34} macro AUROC {interval(evaluation['macro_auroc'])}")
+        say(f"{evaluation['name']:34} macro AUROC {interval(evaluation['macro_auroc'])}")
     difference = metrics["lamae_minus_random"]["macro_auroc_difference"]
-    print(f"{'difference on lead latents':34}             {interval(difference)}")
-    print(f"{report} is complete: reload it in the browser.")
+    say(f"{'difference on lead latents':34}             {interval(difference)}")
+    say(f"{report} is complete: reload it in the browser.")
 
 
 def app_command(arguments: argparse.Namespace) -> None:
@@ -64,7 +67,7 @@ def simulate_command(arguments: argparse.Namespace) -> None:
     from lamae_toolkit.data.datasets.simulated import simulate_store
 
     store = simulate_store(arguments.out, arguments.ecgs, arguments.seed, sampling_rate_hz=arguments.sampling_rate_hz)
-    print(f"{len(store)} ECGs of {store.index.patient_id.nunique()} patients in {arguments.out}.")
+    say(f"{len(store)} ECGs of {store.index.patient_id.nunique()} patients in {arguments.out}.")
 
 
 def pretrain_command(arguments: argparse.Namespace) -> None:
@@ -84,7 +87,7 @@ def pretrain_command(arguments: argparse.Namespace) -> None:
         device=arguments.device,
     )
     if is_main_process():
-        print(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
+        say(f"The checkpoint is in {arguments.out / CHECKPOINT}; give it to `lamae evaluate` next.")
 
 
 def _size(arguments: argparse.Namespace, ecgs: int) -> Size:
@@ -108,9 +111,41 @@ def load_model(folder: Path) -> LAMAE:
     """The model in this folder, LAMAE or its twin; a missing folder is not searched on the Hugging Face hub."""
     if not folder.is_dir():
         raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
-    config = folder / CONFIG_FILE
-    is_twin = config.is_file() and '"model": "IndependentMAE"' in read_text(config)
-    return (IndependentMAE if is_twin else LAMAE).from_pretrained(folder)
+    return (IndependentMAE if class_name(folder) == "IndependentMAE" else LAMAE).from_pretrained(folder)
+
+
+def export_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.export.onnx_file import export_onnx
+    from lamae_toolkit.export.onnx_graph import INPUTS
+
+    folder = arguments.checkpoint
+    model, probe = load_model(folder), Probe.load(folder) if (folder / PROBE_FILE).is_file() else None
+    differences = export_onnx(model, arguments.out, probe)
+    say(differences.to_string(float_format="{:.1e}".format), "", sep="\n")
+    say(f"{arguments.out} gives the same as PyTorch, to these greatest differences; its inputs: {', '.join(INPUTS)}.")
+
+
+def page_command(arguments: argparse.Namespace) -> None:
+    from lamae_toolkit.widgets.page.build import build_page
+
+    build_page(arguments.out, arguments.checkpoint, arguments.twin, arguments.examples)
+    say(f"{arguments.out} has {arguments.out.stat().st_size / 1e6:.1f} MB: open it in a browser by a double click.")
+
+
+def check_command(arguments: argparse.Namespace) -> None:
+    folder = arguments.folder
+    if (folder / META).is_file():
+        Store.open(folder)
+    else:
+        load_model(folder)
+        if (folder / PROBE_FILE).is_file():
+            Probe.load(folder)
+    compared = check_files(folder)
+    if not compared:
+        raise ECGError(
+            f"{folder} opens, but it has no {CHECKSUM_FILE}: an earlier version wrote it, without checksums."
+        )
+    say(f"{folder} opens, and these files are as they were written: {', '.join(compared)}.")
 
 
 def evaluate_command(arguments: argparse.Namespace) -> None:
@@ -128,16 +163,16 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
         device=arguments.device,
     )
     if arguments.checkpoint.parent == WEIGHTS:
-        print("The probe is not saved: weights that come with the toolkit have their own.")
+        say("The probe is not saved: weights that come with the toolkit have their own.")
     else:
         lamae.probe.save(arguments.checkpoint)
     difference = macro_differences(lamae, untrained)
     write_json(arguments.out, {"evaluations": [lamae.to_dict(), untrained.to_dict()], "lamae_minus_random": difference})
     table = lamae.table().drop(columns=["positives"]).rename(index=name_of)
-    print(table.to_string(float_format="{:.3f}".format))
+    say(table.to_string(float_format="{:.3f}".format))
     for evaluation in (lamae, untrained):
-        print(f"{evaluation.name:34} macro AUROC {evaluation.auroc.macro()}, macro AUPRC {evaluation.auprc.macro()}")
-    print(f"{lamae.test_ecgs} ECGs of {lamae.test_patients} unseen patients; results in {arguments.out}.")
+        say(f"{evaluation.name:34} macro AUROC {evaluation.auroc.macro()}, macro AUPRC {evaluation.auprc.macro()}")
+    say(f"{lamae.test_ecgs} ECGs of {lamae.test_patients} unseen patients; results in {arguments.out}.")
 
 
 def explain_command(arguments: argparse.Namespace) -> None:
@@ -149,7 +184,7 @@ def explain_command(arguments: argparse.Namespace) -> None:
     model, probe = load_model(arguments.checkpoint), Probe.load(arguments.checkpoint)
     if arguments.code is not None:
         probe.column(arguments.code)  # refuses an unknown code before anything is computed
-    recording = read_own(arguments.record, **reading(arguments), at_most_s=model.config.duration_s)
+    recording = read_own(arguments.record, model.config.duration_s, **reading(arguments))
     encoded = encode_ecg(model, recording, probe)
     text = " ".join(
         (
@@ -162,19 +197,19 @@ def explain_command(arguments: argparse.Namespace) -> None:
         check_additive(probe)
     except ECGError as no_terms:
         ranked = ranked_codes(probe.codes, encoded.log_odds(encoded.leads).numpy(), probe.usual_log_odds())
-        print(*(code_in_words(str(code), row) for code, row in ranked.head(5).iterrows()), "", no_terms, sep="\n")
+        say(*(code_in_words(str(code), row) for code, row in ranked.head(5).iterrows()), "", no_terms, sep="\n")
         sections = [Section("The ECG", f"{text}\n{no_terms}", [ecg_figure(encoded.recording)]), codes_section(ranked)]
     else:
         terms = encoded.lead_terms()
         code = arguments.code or str(terms.ranked().index[0])
-        print(in_words(terms), "", f"{name_of(code)}: {terms.sentence(code)}", sep="\n")
+        say(in_words(terms), "", f"{name_of(code)}: {terms.sentence(code)}", sep="\n")
         sections = terms_sections(terms, code, text, [ECGPaper(terms.recording, terms=terms, code=code).page()])
     if not isinstance(model, IndependentMAE):  # whose leads never meet
         sections.append(heart_token_section(encoded.attention_summary()))
     out = arguments.out or Path(f"explain_{arguments.record.stem}.html")
     introduction = f"{arguments.record.name}, read by the model {arguments.checkpoint.name}."
     write_report(out, f"LAMAE on {arguments.record.stem}", introduction, sections)
-    print(f"Open {out.resolve()} in a browser.")
+    say(f"Open {out.resolve()} in a browser.")
 
 
 def interval(estimate: dict) -> str:

@@ -4,19 +4,22 @@ Nothing here needs PyTorch: the options of a command are defined when it is chos
 runs, so that `lamae --help` is fast.
 """
 
-import argparse
 import os
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 
 from lamae_toolkit import __version__
 from lamae_toolkit._lazy import EXTRAS, MissingExtraError, missing_extra
 from lamae_toolkit.cli.options import COMMANDS
-from lamae_toolkit.cli.parser import Help, add_commands
+from lamae_toolkit.cli.parser import CommandParser, Help, add_commands
+from lamae_toolkit.cli.streams import lasting_output
+from lamae_toolkit.cli.terminal import as_options, say
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import writing_to
 
 RENAMED_COMMANDS = {"compare": "research compare", "audit": "research audit", "small": "research shipped-weights"}
 RENAMED_OPTIONS = {
@@ -33,11 +36,20 @@ RENAMED_SIZES = {"lamae_tiny": "small", "lamae_small": "base", "lamae_base": "la
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0 if all went well, 1 if some records were refused, 2 for a refused input, 130 if interrupted.
+    0 if all went well, 1 if some records were refused, 2 for a refused input or a full disk, 130 if interrupted. After
+    a closed pipe (`| head`) the command goes on and writes its results.
     """
-    words = sys.argv[1:] if words is None else list(words)
+    try:
+        with lasting_output():
+            return _run(sys.argv[1:] if words is None else list(words))
+    except OSError as error:
+        say(f"lamae: What the command prints could not be written ({error.strerror}).", file=sys.stderr)
+        return 2
+
+
+def _run(words: list[str]) -> int:
     # A lead that is left out is reported in one line, without Python's source lines around it.
-    warnings.showwarning = lambda message, *_, **__: print(f"lamae: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: say(f"lamae: {as_options(str(message))}", file=sys.stderr)
     try:
         _refuse_old_names(words)
         arguments = _parser().parse_args(words)
@@ -45,14 +57,20 @@ def main(words: Sequence[str] | None = None) -> int:
             raise ECGError("Only `lamae pretrain` runs in several processes; start this command without torchrun.")
         arguments.command_line = shlex.join(["lamae", *words])
         module, _, function = arguments.run.partition(".")
-        return getattr(import_module(f"lamae_toolkit.cli.{module}"), function)(arguments) or 0
+        out, is_main = getattr(arguments, "out", None), int(os.environ.get("RANK", 0)) == 0
+        with nullcontext() if out is None or not is_main else writing_to(out):
+            return getattr(import_module(f"lamae_toolkit.cli.{module}"), function)(arguments) or 0
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        print(f"lamae: {missing_extra(f'lamae {words[0]}', error)}", file=sys.stderr)
+        say(f"lamae: {missing_extra(f'lamae {words[0]}', error)}", file=sys.stderr)
         return 2
     except (ECGError, MissingExtraError) as error:
-        print(f"lamae: {error}", file=sys.stderr)
+        say(f"lamae: {as_options(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:  # of a file that no sentence was written for
+        where = f"{error.filename} could not be read or written" if error.filename else "A file could not be written"
+        say(f"lamae: {where} ({error.strerror or error}); check it, and the space on its disk.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -69,8 +87,8 @@ def _refuse_old_names(words: list[str]) -> None:
             raise ECGError(f"{option} is now {RENAMED_OPTIONS[option]}.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="lamae",
         description="Masked autoencoding on 12-lead ECGs: pretrain a model, predict ICD-10 codes, see what each lead"
         " contributes. For research and teaching, not for diagnosis.",

@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from lamae_toolkit.cli.parser import Command, CommandParser, add_commands
+from lamae_toolkit.cli.parser import MAX_SEED, Command, CommandParser, add_commands
 from lamae_toolkit.errors import ECGError
 
 DEFAULT_WEIGHTS = "lamae-mini-ptbxl"
@@ -16,6 +16,7 @@ DEFAULT_TWIN = "lamae-mini-ptbxl-independent"
 """The shipped weights with independent leads."""
 
 WORKERS = os.cpu_count() or 1
+MAX_PROCESSES = 10_000
 
 
 def demo(sub: CommandParser) -> None:
@@ -26,7 +27,7 @@ def demo(sub: CommandParser) -> None:
     sub.option("--out", Path, "folder for the results", Path("lamae_demo"))
     sub.option("--ecgs", int, "number of simulated ECGs", 3000)
     sub.option("--steps", int, "training steps", 1000)
-    sub.option("--seed", int, "random seed", 0)
+    add_seed(sub)
 
 
 def explain(sub: CommandParser) -> None:
@@ -50,7 +51,7 @@ def app(sub: CommandParser) -> None:
     sub.description = f"{sub.description or ''} {safety}"
     sub.option("folder", Path, "folder of ECG files; nothing outside of it is read")
     _add_checkpoint(sub)
-    sub.option("--port", int, "port to listen on; 0 takes a free one", 8866)
+    sub.option("--port", int, "port to listen on; 0 takes a free one", 8866, at_least=0)
 
 
 def prepare(sub: CommandParser) -> None:
@@ -71,7 +72,7 @@ def simulate(sub: CommandParser) -> None:
     """
     sub.option("--out", Path, "folder of the new store")
     sub.option("--ecgs", int, "number of ECGs", 3000)
-    sub.option("--seed", int, "random seed", 0)
+    add_seed(sub)
     sub.option("--sampling-rate-hz", float, "samples per second", 100.0)
 
 
@@ -159,6 +160,39 @@ def lead_terms(sub: CommandParser) -> None:
     _add_device(sub)
 
 
+def export(sub: CommandParser) -> None:
+    """Write a model with its probe as one ONNX file, which runs without Python.
+
+    lamae export --checkpoint run/checkpoint --onnx model.onnx
+    """
+    sub.description = f"{sub.description or ''} Before it is written, its outputs are compared with those of PyTorch."
+    _add_checkpoint(sub)
+    sub.option("--onnx", Path, "the file", dest="out", metavar="FILE")
+
+
+def page(sub: CommandParser) -> None:
+    """Build the web page around a model: one HTML file that works offline. It needs Node.js 20 and npm.
+
+    lamae page --checkpoint run/checkpoint --out lamae.html
+    """
+    from lamae_toolkit.widgets.page.content import EXAMPLES
+
+    _add_checkpoint(sub)
+    text = "checkpoint of a model with independent leads, which the page compares with it"
+    sub.option("--twin", _checkpoint, text, DEFAULT_TWIN, metavar="DIR")
+    sub.option("--out", Path, "the file", Path("lamae.html"))
+    text = "example ECGs: ptbxl, from the folder LAMAE_PTBXL or PhysioNet, or simulated, as also if neither has them"
+    sub.option("--examples", str, text, EXAMPLES[0], choices=EXAMPLES)
+
+
+def check(sub: CommandParser) -> None:
+    """Check that a store or a checkpoint is as it was written: its files against their checksums, and that it opens.
+
+    lamae check simulated
+    """
+    sub.option("folder", Path, "folder of a store or of a checkpoint")
+
+
 def research(sub: CommandParser) -> None:
     """Repeat the studies of the toolkit: compare methods, audit explanations, train the shipped weights.
 
@@ -181,11 +215,12 @@ def compare(sub: CommandParser) -> None:
     sub.option("--ptbxl", Path, "folder of PTB-XL as it was unpacked", None)
     sub.option("--zscored", Path, "an archive of more PTB-XL records, z-scored (.npz)", None)
     sub.option("--metadata", Path, "the table that describes the archive's records", None)
-    sub.option("--seeds", int, "number of random seeds", 3)
+    sub.option("--stores", Path, "folder that `lamae research stores` wrote, for full-length", None)
+    sub.option("--seeds", int, "number of random seeds", 3, at_most=1000)
     text = "only this row of the table; may be given several times"
     sub.option("--variant", str, text, None, action="append", metavar="NAME")
-    sub.option("--workers", int, "cells computed in parallel", WORKERS)
-    sub.option("--stop-after", int, "new cells to compute at most", None, metavar="N")
+    sub.option("--workers", int, "cells computed in parallel", WORKERS, at_most=MAX_PROCESSES)
+    sub.option("--stop-after", int, "new cells to compute at most", None, at_least=0, metavar="N")
     _add_bootstrap(sub)
     _add_device(sub)
 
@@ -208,11 +243,11 @@ def audit(sub: CommandParser) -> None:
     sub.option("--ecgs", int, "ECGs of unseen patients to explain", plan.ecgs)
     text = "how many of them are also predicted from every subset of their leads, seconds each"
     sub.option("--occluded-ecgs", int, text, plan.occluded_ecgs)
-    sub.option("--seeds", int, "number of models to pretrain", len(plan.seeds))
+    sub.option("--seeds", int, "number of models to pretrain", len(plan.seeds), at_most=1000)
     text = f"seed of the simulated cohort; given checkpoints are audited on that of {OTHER_COHORT} + seed, which they"
-    sub.option("--seed", int, f"{text} have not seen", 0)
+    add_seed(sub, f"{text} have not seen")
     _add_bootstrap(sub)
-    sub.option("--workers", int, "processes in parallel", WORKERS)
+    sub.option("--workers", int, "processes in parallel", WORKERS, at_most=MAX_PROCESSES)
 
 
 def shipped_weights(sub: CommandParser) -> None:
@@ -248,7 +283,7 @@ def transfer(sub: CommandParser) -> None:
     text = "the same model with independent leads: a folder, or the name of weights that come with the toolkit"
     sub.option("--twin", _checkpoint, text, DEFAULT_TWIN, metavar="DIR")
     sub.add_argument("--millivolts-only", action="store_true", help="learn from PTB-XL's ECGs in mV alone")
-    sub.option("--seed", int, "random seed", 0)
+    add_seed(sub)
     _add_bootstrap(sub)
 
 
@@ -259,7 +294,7 @@ def subgroups(sub: CommandParser) -> None:
     """
     _add_stores(sub)
     _add_checkpoint(sub)
-    sub.option("--seed", int, "random seed", 0)
+    add_seed(sub)
     _add_bootstrap(sub)
 
 
@@ -284,6 +319,9 @@ COMMANDS = {
     "evaluate": Command(evaluate, "commands.evaluate_command"),
     "embed": Command(embed, "tables.embed_command"),
     "lead-terms": Command(lead_terms, "tables.lead_terms_command"),
+    "export": Command(export, "commands.export_command"),
+    "page": Command(page, "commands.page_command"),
+    "check": Command(check, "commands.check_command"),
     "research": Command(research),
 }
 RESEARCH = {
@@ -299,6 +337,10 @@ RESEARCH = {
 
 def _add_source(sub: CommandParser) -> None:
     sub.option("source", Path, "a store, a folder of ECG files, or one ECG file")
+
+
+def add_seed(sub: CommandParser, text: str = "random seed") -> None:
+    sub.option("--seed", int, text, 0, at_least=0, at_most=MAX_SEED)
 
 
 def _add_store(sub: CommandParser) -> None:
@@ -324,7 +366,7 @@ def _checkpoint(name: str) -> Path:
 
 
 def _add_bootstrap(sub: CommandParser) -> None:
-    sub.option("--n-bootstrap", int, "bootstrap resamples for the intervals", 1000, metavar="N")
+    sub.option("--n-bootstrap", int, "bootstrap resamples for the intervals", 1000, at_most=1_000_000, metavar="N")
 
 
 def add_min_records(sub: CommandParser, text: str, default: int) -> None:

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from lamae_toolkit.cli.options import WORKERS, add_min_records, add_reading, reading
+from lamae_toolkit.cli.options import MAX_PROCESSES, WORKERS, add_min_records, add_reading, add_seed, reading
 from lamae_toolkit.cli.parser import Command, CommandParser
+from lamae_toolkit.cli.terminal import say
 from lamae_toolkit.data.datasets.code15 import code15_source
 from lamae_toolkit.data.datasets.folder import folder_source
 from lamae_toolkit.data.datasets.mimic import mimic_source
@@ -24,7 +25,7 @@ DESCRIPTION = (
 
 def _add_out(sub: CommandParser) -> None:
     sub.option("--out", Path, "folder of the new store, or of the new files")
-    sub.option("--workers", int, "processes that read in parallel", WORKERS)
+    sub.option("--workers", int, "processes that read in parallel", WORKERS, at_most=MAX_PROCESSES)
 
 
 def _add_rate(sub: CommandParser) -> None:
@@ -89,7 +90,7 @@ def mimic_like(sub: CommandParser) -> None:
     """
     _add_out(sub)
     sub.option("--ecgs", int, "number of ECGs", 300)
-    sub.option("--seed", int, "random seed", 0)
+    add_seed(sub)
 
 
 SOURCES = {
@@ -110,8 +111,8 @@ def mimic_command(arguments: argparse.Namespace) -> int:
         minimum=arguments.min_records_per_code,
     )
     for what, times in source.meta["left_out"].items():
-        print(f"lamae: left out: {times} {what}", file=sys.stderr)
-    print(
+        say(f"lamae: left out: {times} {what}", file=sys.stderr)
+    say(
         f"{int(source.ecgs.labelled.sum())} of {len(source.ecgs)} ECGs have codes;"
         f" {len(source.meta['classes'])} codes have {arguments.min_records_per_code} ECGs or more."
     )
@@ -129,21 +130,21 @@ def ptbxl_command(arguments: argparse.Namespace) -> int:
 def code15_command(arguments: argparse.Namespace) -> int:
     source = code15_source(arguments.folder)
     for what, times in source.meta["left_out"].items():
-        print(f"lamae: left out: {times} {what}", file=sys.stderr)
-    print(f"lamae: {source.meta['unit']}.", file=sys.stderr)
+        say(f"lamae: left out: {times} {what}", file=sys.stderr)
+    say(f"lamae: {source.meta['unit']}.", file=sys.stderr)
     return _prepare(source, arguments)
 
 
 def folder_command(arguments: argparse.Namespace) -> int:
     source = folder_source(arguments.folder, arguments.table, **reading(arguments))
-    print(f"Patients: {source.meta['patients']}.")
+    say(f"Patients: {source.meta['patients']}.")
     return _prepare(source, arguments)
 
 
 def mimic_like_command(arguments: argparse.Namespace) -> int:
     out = write_mimic_like(arguments.out, arguments.ecgs, arguments.seed, workers=arguments.workers)
-    print(f"Simulated, of no real patient. Next: lamae prepare mimic --ecg {out / ECG} --hosp {out / HOSP}", end="")
-    print(f" --ed {out / ED} --min-records-per-code 20 --out STORE")
+    say(f"Simulated, of no real patient. Next: lamae prepare mimic --ecg {out / ECG} --hosp {out / HOSP}", end="")
+    say(f" --ed {out / ED} --min-records-per-code 20 --out STORE")
     return 0
 
 
@@ -159,22 +160,22 @@ def _prepare(source: CohortSource, arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         scheduler=arguments.scheduler,
     )
-    print(
+    say(
         f"{report['read']} listed = {report['kept']} kept + {report['dropped']} refused;"
         f" {report['patients']} patients; {report['ecgs_per_s']:.0f} ECGs/s."
     )
     for reason, times in report["dropped_by_reason"].items():
-        print(f"  refused, {reason}: {times}")
+        say(f"  refused, {reason}: {times}")
     for kind, times in report.get("ecgs_with_warnings", {}).items():
-        print(f"  warned, {kind}: {times} ECGs")
+        say(f"  warned, {kind}: {times} ECGs")
     passed_over = report.get("passed_over", {})
     if passed_over:
         listed = ", ".join(f"{times} {suffix or 'without suffix'}" for suffix, times in passed_over.items())
-        print(f"Passed over: {sum(passed_over.values())} files that are no ECG ({listed}).")
+        say(f"Passed over: {sum(passed_over.values())} files that are no ECG ({listed}).")
     for flag, times in report["ecgs_with_flags"].items():
-        print(f"  flagged {flag}: {times} ECGs")
+        say(f"  flagged {flag}: {times} ECGs")
     if not report["new"]:
-        print("The store is already complete and is not prepared again; delete it to read the files again.")
+        say("The store is already complete and is not prepared again; delete it to read the files again.")
     where = f"each refused record is in {arguments.out / REFUSED_FILE}, each warning in {WARNINGS_FILE} next to it"
-    print(f"The store is {arguments.out}; {where}.")
+    say(f"The store is {arguments.out}; {where}.")
     return 1 if report["dropped"] else 0

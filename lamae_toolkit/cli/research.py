@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamae_toolkit.cli.commands import interval
+from lamae_toolkit.cli.terminal import say
 from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
@@ -13,6 +14,7 @@ from lamae_toolkit.experiments.audit.report import audit, kinds_of, readable_sco
 from lamae_toolkit.experiments.comparison.plans import PLANS
 from lamae_toolkit.experiments.comparison.report import RESULTS_FILE, compare_methods, main_rows, readable
 from lamae_toolkit.experiments.demo import HTML_REPORT_FILE
+from lamae_toolkit.experiments.pretraining_store import pretraining_store
 from lamae_toolkit.experiments.ptbxl_store import ptbxl_store
 from lamae_toolkit.experiments.shipped_weights import score_subgroups, train_small
 from lamae_toolkit.experiments.textbook import textbook_table
@@ -44,13 +46,21 @@ def compare_command(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         stop_after=arguments.stop_after,
         n_bootstrap=arguments.n_bootstrap,
+        pretraining=_pretraining_store(arguments) if plan.pretraining_folds else None,
     )
     for task in plan.tasks:
-        print(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
+        say(f"\n{task}, all labels, all leads:\n{readable(main_rows(results, task)).to_string()}")
     if results["missing_cells"]:
-        print(f"\n{results['missing_cells']} cells are still missing; the same command resumes with them.")
+        say(f"\n{results['missing_cells']} cells are still missing; the same command resumes with them.")
     report = (arguments.out / HTML_REPORT_FILE).resolve()
-    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {report} in a browser.")
+    say(f"\nResults in {arguments.out / RESULTS_FILE}; open {report} in a browser.")
+
+
+def _pretraining_store(arguments: argparse.Namespace) -> Store:
+    """The store that this comparison pretrains on, made once."""
+    if arguments.stores is None:
+        raise ECGError("Give the folder that `lamae research stores` wrote by --stores; pretraining needs its ECGs.")
+    return pretraining_store(arguments.stores, arguments.out / "pretraining")
 
 
 def _comparison_store(arguments: argparse.Namespace) -> Store:
@@ -67,10 +77,6 @@ def _comparison_store(arguments: argparse.Namespace) -> Store:
 
 def audit_command(arguments: argparse.Namespace) -> None:
     """Audit, and print the scores and one sentence per method."""
-    for name in ("ecgs", "occluded_ecgs", "seeds", "n_bootstrap", "workers"):
-        if getattr(arguments, name) < 1:
-            option = name.replace("_", "-")
-            raise ECGError(f"--{option} is {getattr(arguments, name)}, but it must be 1 or more.")
     for folder in arguments.checkpoint:
         if not Path(folder).is_dir():
             raise ECGError(f"There is no checkpoint folder {folder}; check the path.")
@@ -91,25 +97,25 @@ def audit_command(arguments: argparse.Namespace) -> None:
         n_bootstrap=arguments.n_bootstrap,
     )
     for kind in kinds_of(results):
-        print(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")
-    print(f"\n{results['rule']}\n")
+        say(f"\n{kind}:\n{readable_scores(results, kind).to_string()}")
+    say(f"\n{results['rule']}\n")
     for verdict in results["verdicts"]:
-        print(verdict["sentence"])
+        say(verdict["sentence"])
     report = (arguments.out / HTML_REPORT_FILE).resolve()
-    print(f"\nResults in {arguments.out / RESULTS_FILE}; open {report} in a browser.")
+    say(f"\nResults in {arguments.out / RESULTS_FILE}; open {report} in a browser.")
 
 
 def shipped_weights_command(arguments: argparse.Namespace) -> None:
     store = Store.open(arguments.store)
     metrics = train_small(arguments.out, store, model_name=arguments.model_name, device=arguments.device)
     for name in ("superclasses, leads", "codes, leads"):
-        print(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
-    print(f"Copy {arguments.out / 'shipped'} to its destination.")
+        say(f"{name:24} macro AUROC {interval(metrics[name])} on folds 9 and 10")
+    say(f"Copy {arguments.out / 'shipped'} to its destination.")
 
 
 def stores_command(arguments: argparse.Namespace) -> None:
     for name, store in research_stores(arguments.data_folder, arguments.out, tuple(arguments.store or ())).items():
-        print(f"{name:10} {len(store):5} ECGs of {store.index.patient_id.nunique():5} patients in {store.folder}")
+        say(f"{name:10} {len(store):5} ECGs of {store.index.patient_id.nunique():5} patients in {store.folder}")
 
 
 def transfer_command(arguments: argparse.Namespace) -> None:
@@ -123,16 +129,16 @@ def transfer_command(arguments: argparse.Namespace) -> None:
         n_bootstrap=arguments.n_bootstrap,
         seed=arguments.seed,
     )
-    print("\n\n".join(transfer_tables(results)))
-    print(f"\nResults in {arguments.out / RESULTS_FILE}.")
+    say("\n\n".join(transfer_tables(results)))
+    say(f"\nResults in {arguments.out / RESULTS_FILE}.")
 
 
 def subgroups_command(arguments: argparse.Namespace) -> None:
     results = score_subgroups(
         arguments.checkpoint, arguments.stores, n_bootstrap=arguments.n_bootstrap, seed=arguments.seed
     )
-    print(subgroup_table(results))
-    print(f"Scores and model card are in {arguments.checkpoint}.")
+    say(subgroup_table(results))
+    say(f"Scores and model card are in {arguments.checkpoint}.")
 
 
 def textbook_command(arguments: argparse.Namespace) -> None:
@@ -147,7 +153,7 @@ def textbook_command(arguments: argparse.Namespace) -> None:
         leading = sorted(row["mean_terms"].items(), key=lambda item: -item[1])[:4]
         says = ", ".join(f"{lead} {term:+.2f}" for lead, term in leading)
         inside = f"in territory {interval(row['in_territory'])}" if row["leads"] else "no territory"
-        print(f"{row['statement']:8} n={row['ecgs']:3} AUROC {row['auroc']['value']:.3f}  {says:44}  {inside}")
+        say(f"{row['statement']:8} n={row['ecgs']:3} AUROC {row['auroc']['value']:.3f}  {says:44}  {inside}")
     for kind in ("all", "unseen", "with_avr_as_lateral"):
-        print(f"{kind}: {results[kind]['findings']} findings, in territory {interval(results[kind]['in_territory'])}")
-    print(f"The table is in {arguments.out}.")
+        say(f"{kind}: {results[kind]['findings']} findings, in territory {interval(results[kind]['in_territory'])}")
+    say(f"The table is in {arguments.out}.")

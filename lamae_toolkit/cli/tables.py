@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from lamae_toolkit.cli.commands import load_model
 from lamae_toolkit.cli.options import reading
+from lamae_toolkit.cli.terminal import say
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.folder import read_own
 from lamae_toolkit.data.format import META
@@ -50,7 +51,7 @@ def embed_command(arguments: argparse.Namespace) -> None:
     else:
         table = table.assign(heart=heart.tolist(), lead_weights=weights.tolist())
     write(table)
-    print(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 pooling weights, in {arguments.out}.")
+    say(f"{len(table)} ECGs, {embedding.heart.shape[1]} numbers each and 12 pooling weights, in {arguments.out}.")
 
 
 def lead_terms_command(arguments: argparse.Namespace) -> None:
@@ -65,7 +66,7 @@ def lead_terms_command(arguments: argparse.Namespace) -> None:
         table = pd.concat(tables, ignore_index=True)
     write(table)
     codes = len(probe.codes)
-    print(f"{len(table) // codes} ECGs x {codes} codes: 12 lead terms and the bias, in log-odds, in {arguments.out}.")
+    say(f"{len(table) // codes} ECGs x {codes} codes: 12 lead terms and the bias, in log-odds, in {arguments.out}.")
 
 
 def _table_writer(out: Path) -> Callable[[pd.DataFrame], None]:
@@ -93,7 +94,7 @@ def _ecgs_of_files(arguments: argparse.Namespace, model: LAMAE, what: str) -> It
     readable = 0
     for file in tqdm(files, desc=what, unit="ECG"):
         try:
-            recording = read_own(file, **reading(arguments), at_most_s=model.config.duration_s)
+            recording = read_own(file, model.config.duration_s, **reading(arguments))
             batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)
         except ECGError as error:
             if len(files) == 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 
 from lamae_toolkit.ecg.leads import LEADS, check_leads
 from lamae_toolkit.ecg.preprocess import crop, resample
@@ -57,6 +57,13 @@ class Batch:
     def rows(self, rows: slice | torch.Tensor) -> "Batch":
         """Some of the ECGs, also several times."""
         return self._each(lambda part: part[rows])
+
+    def lead_indices(self) -> Int64[torch.Tensor, " l"]:
+        """The index of each lead of the batch in LEADS."""
+        device = self.lead_mask.device
+        if self.leads == LEADS:  # made on the device: a list would be copied, for which a GPU waits
+            return torch.arange(len(LEADS), device=device)
+        return torch.tensor([LEADS.index(name) for name in self.leads], device=device)
 
     def in_mv(self) -> Bool[torch.Tensor, " b"]:
         """Which ECGs are in millivolts."""

@@ -3,8 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
-from inspect import signature
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,7 @@ import numpy as np
 
 from lamae_toolkit.data.format import kept_samples, quantized
 from lamae_toolkit.ecg.io.formats.wfdb_plain import read_alike
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_start
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, flag_columns
 from lamae_toolkit.ecg.recording import Recording
@@ -21,6 +19,9 @@ from lamae_toolkit.errors import ECGError, WarningNote
 
 WARNINGS = "warnings"
 """The column of a store's index with what `read_ecg` warned of, one a line, as "kind: sentence"."""
+
+FILTER_S = 10.0
+"""Read beyond what is kept, if ECGs are filtered: as far as the end of a filter of 0.5 Hz reaches into the signal."""
 
 AT_ONCE = 16
 """More ECGs leave the processor's cache, fewer spend the time on calls."""
@@ -41,7 +42,7 @@ class _Alike(NamedTuple):
 def stored_ecgs(
     root: Path,
     files: list[str],
-    read: Callable[[Path], Recording],
+    read: Callable[[Path, float], Recording],
     clean: Callable[[Recording], Recording] | None,
     sampling_rate_hz: float,
     duration_s: float,
@@ -52,7 +53,7 @@ def stored_ecgs(
     """
     stored = np.empty((len(files), len(LEADS), round(sampling_rate_hz * duration_s)), dtype=np.int16)
     results: list[dict[str, str]] = [{} for _ in files]
-    paths = [root / name for name in files] if read is read_ecg and clean is None else []
+    paths = [root / name for name in files] if read is read_start and clean is None else []
     together = _read_together(paths, sampling_rate_hz, duration_s)
     for ecgs in chain(together, _read_others(root, files, results, read, clean, sampling_rate_hz, duration_s)):
         flags = flag_columns(ecgs.signal_mv, ecgs.sampling_rate_hz, ecgs.leads, ecgs.flags)
@@ -82,15 +83,14 @@ def _read_others(
     root: Path,
     files: list[str],
     results: list[dict[str, str]],
-    read: Callable[..., Recording],
+    read: Callable[[Path, float], Recording],
     clean: Callable[[Recording], Recording] | None,
     sampling_rate_hz: float,
     duration_s: float,
 ) -> Iterator[_Alike]:
     """The ECGs that have no result yet, read one by one; one that cannot be used gets its refusal as the result."""
     waiting: dict[tuple, list[tuple]] = defaultdict(list)
-    if clean is None and "at_most_s" in signature(read).parameters:
-        read = partial(read, at_most_s=duration_s)
+    needed_s = duration_s if clean is None else duration_s + FILTER_S
     for row, name in enumerate(files):
         if results[row]:
             continue
@@ -98,7 +98,7 @@ def _read_others(
             # A source may list the ECGs inside of one file, as entries below it.
             if not ((root / name).is_file() or (root / name).parent.is_file()):
                 raise ECGError(f"{name} is listed, but the file is absent; copy it from the source.", "file missing")
-            ecg = read(root / name)
+            ecg = read(root / name, needed_s)
             cleaned = clean(ecg) if clean else ecg
             rate_hz = ecg.sampling_rate_hz
             samples = kept_samples(ecg.signal_mv.shape[1], rate_hz, sampling_rate_hz, duration_s)

@@ -149,11 +149,20 @@ def _simulated(name: str, row: pd.Series) -> Recording:
     """A simulated ECG with the finding of this row, the same one at each call."""
     if not row.simulated:
         raise ECGError(f"PhysioNet cannot be reached, and {name} cannot be simulated; choose another example.")
+    note = f"Simulated, not a patient: {name}, since the real ECG could not be fetched."
+    print(note)
+    return _simulate(row).with_note(note)
+
+
+def _simulate(row: pd.Series) -> Recording:
     code, _, wall = row.simulated.partition(" ")
     age_years = 40.0 if pd.isna(row.age_years) else float(row.age_years)
     patient = Patient(int(row.record), age_years, row.sex, (), int(row.record), wall or "inferior")
     codes = {} if code == "normal" else {code: 0.8}
-    ecg = simulate_ecg(patient, np.random.default_rng(int(row.record)), codes=codes)
-    note = f"Simulated, not a patient: {name}, since the real ECG could not be fetched."
-    print(note)
-    return ecg.recording.with_note(note)
+    return simulate_ecg(patient, np.random.default_rng(int(row.record)), codes=codes).recording
+
+
+def simulated_examples() -> dict[str, Recording]:
+    """Simulated ECGs instead of the real ones, by the names of `examples()`: those that can be simulated."""
+    rows = ((str(name), row) for name, row in _table().iterrows() if row.simulated)
+    return {name: _simulate(row).with_note(f"Simulated, not a patient: {name}.") for name, row in rows}

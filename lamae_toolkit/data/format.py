@@ -1,22 +1,39 @@
 """A store on disk: its files, its units and its folds, without what only a model needs."""
 
-import json
 import zlib
+from math import inf
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int16
 
+from lamae_toolkit.checksums import check_files
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.preprocess import columns, resampled
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import read_json
 
 VERSION, FOLDS = 1, 20
 SIGNALS, INDEX, META = "signals.int16", "index.parquet", "store.json"
 MV_PER_UNIT = 1e-3
 ABSENT = np.int16(-32768)
+REMEDY = "pack the cohort again"
+MAX_INDEX_BYTES, MAX_ROW_BYTES = 2 * 10**7, 10**4
+"""An index that unpacks to more, for its number of rows, is damaged: a row of the known cohorts has under 2 kB."""
+UNREADABLE = (
+    OSError,
+    pyarrow.ArrowException,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
+"""What pyarrow and pandas raise for a damaged table."""
 INDEX_COLUMNS = ("patient_id", "study_id", "age_years", "sex", "codes", "fold")
 
 
@@ -33,40 +50,73 @@ def in_two_folds(patients: np.ndarray, folds: np.ndarray) -> bool:
 
 
 def open_store(folder: Path) -> tuple[dict, np.ndarray, np.ndarray]:
-    """`meta`, `folds` and `signals` of a store whose parts belong together; ECGError if they do not."""
+    """`meta`, `folds` and `signals` of a store whose parts belong together; ECGError if they do not.
+
+    Of the signals only the size is checked here, since hundreds of GB take minutes: `lamae check` compares their
+    checksum.
+    """
     if not (folder / META).is_file():
         raise ECGError(f"{folder} is not a store: it has no {META}; give the folder that a cohort was prepared to.")
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        version, ecgs, samples = meta["version"], int(meta["ecgs"]), int(meta["samples"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ECGError(f"{folder / META} is damaged; pack the cohort again.") from error
-    if version != VERSION:
+    meta = read_json(folder / META, REMEDY)
+    if meta.get("version") != VERSION:
         raise ECGError(
-            f"{folder} is a store of version {version}, but this toolkit reads version {VERSION};"
-            " pack the cohort again."
+            f"{folder} is a store of version {meta.get('version')}, but this toolkit reads version {VERSION}; {REMEDY}."
         )
-    try:
-        with pq.ParquetFile(folder / INDEX) as file:
-            index_rows, columns = file.metadata.num_rows, file.schema_arrow.names
-            missing = [name for name in INDEX_COLUMNS if name not in columns]
-            table = None if missing else file.read(["patient_id", "fold"])
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ECGError(f"The index {folder / INDEX} is missing or damaged; pack the cohort again.") from error
-    if table is None:
-        raise ECGError(f"The index of {folder} lacks the column {missing[0]}; pack the cohort again.")
+    check_files(folder, [META, INDEX])
+    ecgs, samples, rate_hz = (meta.get(name, 0) for name in ("ecgs", "samples", "sampling_rate_hz"))
+    if not (
+        type(ecgs) is type(samples) is int
+        and min(ecgs, samples) >= 1
+        and type(rate_hz) in (int, float)
+        and 0 < rate_hz < inf
+        and isinstance(meta.get("source"), str)
+    ):
+        raise ECGError(f"{folder / META} is damaged: its numbers of ECGs, samples or Hz are not usable; {REMEDY}.")
+    # The signals are read as if these were the only ones.
+    for name, only in (("leads", list(LEADS)), ("mv_per_unit", MV_PER_UNIT), ("folds", FOLDS)):
+        if meta.get(name, only) != only:
+            raise ECGError(f"{folder / META} states other {name} ({meta[name]}) than every store has; {REMEDY}.")
     wanted = ecgs * len(LEADS) * samples * 2
     size = (folder / SIGNALS).stat().st_size if (folder / SIGNALS).is_file() else 0
+    index_rows, bytes_of_index = _size_of_index(folder)
     if index_rows != ecgs or size != wanted:
         raise ECGError(
             f"{folder} should hold {ecgs} ECGs, but its index has {index_rows} rows and {SIGNALS} has {size} of"
-            f" {wanted} bytes; pack the cohort again."
+            f" {wanted} bytes; {REMEDY}."
         )
+    if bytes_of_index > MAX_INDEX_BYTES + ecgs * MAX_ROW_BYTES:
+        raise ECGError(f"The index of {folder} unpacks to {bytes_of_index / 1e9:.3g} GB; {REMEDY}.")
+    table = read_index(folder, ["patient_id", "fold"])
     patients, folds = (table[name].to_numpy() for name in ("patient_id", "fold"))
+    if not (folds.dtype.kind in "iu" and ((folds >= 0) & (folds < FOLDS)).all()) or table.patient_id.isna().any():
+        raise ECGError(f"The index of {folder} has an ECG without a patient or a fold from 0 to {FOLDS - 1}; {REMEDY}.")
     if in_two_folds(patients, folds):
-        raise ECGError(f"A patient of {folder} is in two folds, which would leak; pack the cohort again.")
+        raise ECGError(f"A patient of {folder} is in two folds, which would leak; {REMEDY}.")
     signals = np.memmap(folder / SIGNALS, dtype=np.int16, mode="r", shape=(ecgs, len(LEADS), samples))
     return meta, folds, signals
+
+
+def _size_of_index(folder: Path) -> tuple[int, int]:
+    """Rows of the index and bytes that it unpacks to, as its footer states them; ECGError if it lacks a column."""
+    try:
+        with pq.ParquetFile(folder / INDEX) as file:
+            columns, metadata = file.schema_arrow.names, file.metadata
+            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+            rows, size = metadata.num_rows, sum(group.total_byte_size for group in groups)
+    except UNREADABLE as error:
+        raise ECGError(f"The index {folder / INDEX} is missing or damaged; {REMEDY}.") from error
+    missing = [name for name in INDEX_COLUMNS if name not in columns]
+    if missing:
+        raise ECGError(f"The index of {folder} lacks the column {missing[0]}; {REMEDY}.")
+    return rows, size
+
+
+def read_index(folder: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """The index of a store, or some of its columns; ECGError if it is damaged."""
+    try:
+        return pd.read_parquet(folder / INDEX, columns=columns)
+    except UNREADABLE as error:
+        raise ECGError(f"The index {folder / INDEX} is damaged; {REMEDY}.") from error
 
 
 def store_meta(source: str, ecgs: int, sampling_rate_hz: float, duration_s: float) -> dict:

@@ -14,20 +14,22 @@ from functools import partial
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
+from shutil import rmtree
 
 import pandas as pd
 
+from lamae_toolkit.checksums import CHECKSUM_FILE, write_checksums
 from lamae_toolkit.data.convert import WARNINGS
 from lamae_toolkit.data.format import INDEX, META, SIGNALS, in_two_folds, open_store, store_meta
 from lamae_toolkit.data.shards import REFUSED, CohortSource, join_signals, read_parts, read_results
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import replace_atomically, write_json
+from lamae_toolkit.files import recover, replace_atomically, write_errors, write_json, writing_to
 
 REPORT_FILE, REFUSED_FILE, WARNINGS_FILE = "report.json", "refused.csv", "warnings.csv"
 PLAN_FILE, PARTS = "plan.json", "parts"
-OURS = {SIGNALS, INDEX, META, REPORT_FILE, REFUSED_FILE, WARNINGS_FILE, PLAN_FILE, PARTS}
+OURS = {SIGNALS, INDEX, META, CHECKSUM_FILE, REPORT_FILE, REFUSED_FILE, WARNINGS_FILE, PLAN_FILE, PARTS}
 
 
 def prepare(
@@ -79,13 +81,14 @@ def prepare(
     if in_two_folds(source.ecgs.patient_id.to_numpy(), source.ecgs.fold.to_numpy()):
         raise ECGError(f"{source.name} has a patient in two folds, which would leak; correct its table of folds.")
     plan = _plan(source, sampling_rate_hz, duration_s)
-    meta = _checked_meta(out, source)
-    if meta.get("prepared") == plan and _is_complete(out):
-        _clear(out)
-        return _json(out / REPORT_FILE) | {"new": False}
     working = out.with_name(out.name + ".preparing")
-    _keep_plan(plan, working)
-    try:
+    with writing_to(out), write_errors(out, "finished parts are kept, and the same command resumes"):
+        meta = _checked_meta(out, source)
+        _remove_replaced(working)
+        if meta.get("prepared") == plan and _is_complete(out):
+            _clear(out)
+            return _json(out / REPORT_FILE) | {"new": False}
+        _keep_plan(plan, working)
         workers = workers or os.cpu_count() or 1
         new = read_parts(source, working / PARTS, sampling_rate_hz, duration_s, workers, progress, scheduler)
         results = read_results(source, working / PARTS)
@@ -109,15 +112,12 @@ def prepare(
         write_json(working / REPORT_FILE, report)
         meta = store_meta(source.name, len(index), sampling_rate_hz, duration_s) | source.meta | {"prepared": plan}
         write_json(working / META, meta)
+        write_checksums(working, (META, INDEX, SIGNALS))
         if not _is_complete(working):  # before it replaces another one
             raise ECGError(f"The store in {working} is damaged; delete this folder and prepare again.")
+        _clear(out)  # or the store that is replaced would be taken for an unfinished preparation, after a kill
         replace_atomically(working, out)
         _clear(out)
-    except OSError as error:
-        raise ECGError(
-            f"{out} could not be written ({error.strerror or error}); free some space, and the same command resumes"
-            " where it stopped."
-        ) from error
     return report | {"new": True}
 
 
@@ -147,6 +147,12 @@ def _checked_meta(out: Path, source: CohortSource) -> dict:
     return meta
 
 
+def _remove_replaced(working: Path) -> None:
+    """Remove a store that was replaced, if a process was killed before it could do so: a store, but without a plan."""
+    if (working / META).is_file() and {path.name for path in working.iterdir()} <= OURS - {PLAN_FILE, PARTS}:
+        rmtree(working)
+
+
 def _is_complete(folder: Path) -> bool:
     """Whether this is a store that can be opened."""
     try:
@@ -158,11 +164,8 @@ def _is_complete(folder: Path) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove the files that only the preparation needs."""
-    parts = folder / PARTS
-    for path in parts.iterdir() if parts.is_dir() else ():
-        path.unlink()
-    if parts.is_dir():
-        parts.rmdir()
+    if (folder / PARTS).is_dir():
+        rmtree(folder / PARTS)
     (folder / PLAN_FILE).unlink(missing_ok=True)
 
 
@@ -202,6 +205,7 @@ def _describe(function: Callable | None) -> str:
 
 def _keep_plan(plan: dict, working: Path) -> None:
     """Write the plan, or check that an unfinished preparation has the same plan."""
+    recover(working / PLAN_FILE)
     if (working / PLAN_FILE).is_file():
         if _json(working / PLAN_FILE) != plan:
             raise ECGError(f"{working} holds another preparation that was not finished; finish or delete it first.")
@@ -246,7 +250,7 @@ def _report(
         "ecgs_with_flags": {column.removeprefix("flag_"): int((index[column] != "").sum()) for column in FLAG_COLUMNS},
         "read_in_this_run": new,
         "seconds": round(seconds, 1),
-        "ecgs_per_s": round(new / seconds, 1),
+        "ecgs_per_s": round(new / max(seconds, 1e-3), 1),
     }
 
 

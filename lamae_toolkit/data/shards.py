@@ -4,6 +4,7 @@ A part is two files: its signals, and a table of the result for each ECG, which 
 as complete. Finished parts are never read again after an interruption. Finally their signals are joined in one file.
 """
 
+import os
 import platform
 import time
 import warnings
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+import pyarrow
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -40,8 +42,8 @@ class CohortSource:
     ecgs: one row per ECG with file (below root), patient_id, study_id, age_years, sex, codes, fold, and further columns
         of the store's index.
     refused: ECGs that the source's own tables exclude, one row each, with the columns `REFUSED`.
-    read: reads one file; a function that worker processes can import. Quality flags are computed from its result. If
-        it has an argument `at_most_s`, it is asked for no more seconds than the store keeps.
+    read: reads the first seconds, as many as its second argument says or what there is, of one file; a function that
+        worker processes can import, such as `read_start`. Quality flags are computed from its result.
     meta: further entries of `store.json`.
     clean: processing after reading, such as a filter; None for none.
     passed_over: how many files are no ECG, by their suffix.
@@ -50,7 +52,7 @@ class CohortSource:
     name: str
     root: Path
     ecgs: pd.DataFrame
-    read: Callable[[Path], Recording]
+    read: Callable[[Path, float], Recording]
     refused: pd.DataFrame
     meta: dict
     clean: Callable[[Recording], Recording] | None = None
@@ -165,7 +167,7 @@ def _read_part(
     part: int,
     root: Path,
     files: list[str],
-    read: Callable[[Path], Recording],
+    read: Callable[[Path, float], Recording],
     clean: Callable[[Recording], Recording] | None,
     sampling_rate_hz: float,
     duration_s: float,
@@ -183,8 +185,15 @@ def _read_part(
 
 def read_results(source: CohortSource, folder: Path) -> pd.DataFrame:
     """The result for each ECG of the source, row by row: reason, sentence and flags."""
-    parts = range(len(source.starts()))
-    return pd.concat([pd.read_parquet(part_table(folder, part)) for part in parts], ignore_index=True)
+    tables = []
+    for part in range(len(source.starts())):
+        try:
+            tables.append(pd.read_parquet(part_table(folder, part)))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise ECGError(
+                f"{part_table(folder, part)} is damaged; delete this file, and the same command reads its ECGs again."
+            ) from error
+    return pd.concat(tables, ignore_index=True)
 
 
 def join_signals(folder: Path, signals: Path, kept: list[int], samples: int) -> None:
@@ -202,5 +211,6 @@ def join_signals(folder: Path, signals: Path, kept: list[int], samples: int) -> 
                 raise ECGError(f"{path} is damaged; delete the folder {folder.parent} and prepare again.")
             file.write(content)
             file.flush()
+            os.fsync(file.fileno())  # before the only other copy is deleted
             path.unlink()
         file.truncate(sum(kept) * row_bytes)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 import torch
 from jaxtyping import Bool, Int16, Int64
 from torch import Tensor
 
+from lamae_toolkit.checksums import write_checksums
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.format import (
     ABSENT,
@@ -23,13 +23,14 @@ from lamae_toolkit.data.format import (
     open_store,
     patient_fold,
     quantized,
+    read_index,
     store_meta,
 )
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import quality_columns
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import atomic_write, write_json
+from lamae_toolkit.files import atomic_write, write_json, writing_to
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,7 @@ class Store:
     @cached_property
     def index(self) -> pd.DataFrame:
         """The table of the ECGs: patient, age, sex, codes, fold and quality flags."""
-        try:
-            return pd.read_parquet(self.folder / INDEX)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise ECGError(f"The index {self.folder / INDEX} is damaged; pack the cohort again.") from error
+        return read_index(self.folder)
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -165,7 +163,7 @@ def pack(
     """
     rows: list[dict] = []
     studies: set[int] = set()
-    with atomic_write(folder, replaces=META) as partial:
+    with writing_to(folder), atomic_write(folder, replaces=META) as partial:
         partial.mkdir()
         with open(partial / SIGNALS, "wb") as file:
             for record in records:
@@ -197,4 +195,5 @@ def pack(
         pd.DataFrame(rows).to_parquet(partial / INDEX)
         unknown = {} if all(row.get("amplitude_known", True) for row in rows) else {"amplitude_unknown": True}
         write_json(partial / META, store_meta(source, len(rows), sampling_rate_hz, duration_s) | unknown)
+        write_checksums(partial, (META, INDEX, SIGNALS))
     return Store.open(folder)

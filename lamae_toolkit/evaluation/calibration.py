@@ -13,7 +13,7 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.evaluate import Evaluation
 from lamae_toolkit.evaluation.metrics import Estimate, estimate
 from lamae_toolkit.evaluation.thresholds import Counts, Labels, Probabilities
-from lamae_toolkit.files import atomic_write
+from lamae_toolkit.files import atomic_write, read_json
 from lamae_toolkit.model.pretrained import shipped_or_own
 
 CALIBRATION_FILE = "calibration.json"
@@ -129,12 +129,10 @@ class Calibration:
         path = shipped_or_own(folder) / CALIBRATION_FILE
         if not path.is_file():
             return None
+        values = read_json(path, "write it again or delete it", 100)
         try:
-            groups = {
-                code: pd.DataFrame(group)[["group", *COLUMNS]]
-                for code, group in json.loads(path.read_text(encoding="utf-8")).items()
-            }
-        except (ValueError, KeyError, AttributeError) as error:
+            groups = {code: pd.DataFrame(group)[["group", *COLUMNS]] for code, group in values.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ECGError(f"{path} is damaged; write it again or delete it.") from error
         return cls(groups)
 

@@ -14,7 +14,7 @@ from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.linear_probe import Probe, features, fit_probe
 from lamae_toolkit.evaluation.metrics import CodeScores, auroc_and_auprc, macro_difference, patient_bootstrap
-from lamae_toolkit.icd10 import ancestors, column_of, label_matrix
+from lamae_toolkit.icd10 import ancestors, column_of, label_matrix, name_of
 from lamae_toolkit.model.outputs import Embedding
 
 
@@ -106,6 +106,15 @@ class Evaluation:
             for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
                 columns[name + suffix] = [getattr(one, field) for one in estimates]
         return pd.DataFrame(columns, index=pd.Index(self.probe.codes, name="code"))
+
+    def summary(self) -> pd.DataFrame:
+        """The table for readers: codes by name, the best first, each measure with its 95 % interval in one column."""
+        table = self.table().sort_values("auroc", ascending=False)
+        columns = {"ECGs with the code": table.positives, "share": [f"{share:.1%}" for share in table.prevalence]}
+        for name in ("auroc", "auprc"):
+            rows = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+            columns[f"{name.upper()} (95 %)"] = [f"{one:.3f} ({low:.3f} to {high:.3f})" for one, low, high in rows]
+        return pd.DataFrame(columns).rename(index=name_of).rename_axis("code")
 
     def to_dict(self) -> dict:
         """All results as plain values, for JSON."""

@@ -1,6 +1,5 @@
 """The linear probe: a logistic regression for each ICD-10 code on the latents of a frozen model."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.logistic_regression import Standardized, logistic_regressions, principal_axes
 from lamae_toolkit.evaluation.metrics import auroc_and_auprc, mean_of_defined
+from lamae_toolkit.evaluation.probe_file import REMEDY, probe_text, probe_values
 from lamae_toolkit.files import atomic_write
 from lamae_toolkit.icd10 import column_of
 from lamae_toolkit.model.lamae import LAMAE
@@ -66,7 +66,7 @@ def lead_features(
 
 def feature_sizes(model: LAMAE, representation: str) -> tuple[int, int]:
     """How many features a probe reads of each of the twelve leads, and of the ECG as one; 0 if it reads none."""
-    d, amplitudes = model.config.width, int(model.config.amplitude_input)
+    d, amplitudes = model.config.width, model.config.amplitudes
     of_ecg = {"heart": model.pooling.width(amplitudes), "leads": 0}.get(representation, 5 * d)
     return (2 * d + amplitudes if representation in BY_LEAD else 0), of_ecg
 
@@ -140,11 +140,8 @@ class Probe:
 
     def save(self, folder: Path | str, file: str = PROBE_FILE) -> None:
         """Write the probe into a checkpoint's folder."""
-        values = {
-            name: _rounded(value) if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
-        }
         with atomic_write(Path(folder) / file) as partial:
-            partial.write_text(json.dumps(values), encoding="utf-8")
+            partial.write_text(probe_text(vars(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path | str, file: str = PROBE_FILE) -> "Probe":
@@ -156,39 +153,10 @@ class Probe:
         path = shipped_or_own(folder) / file
         if not path.is_file():
             raise ECGError(f"{folder} has no {file}, so it predicts no codes; run `lamae evaluate` on it first.")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if "penalty" in values:  # as version 0.1 called it
-                values["C"] = values.pop("penalty")
-            names = [name for name in ("mean", "scale", "weight", "bias", "prevalence") if values.get(name) is not None]
-            values |= {name: np.array(values[name], dtype=np.float64) for name in names}
-            reason = _damage(values)
-            if not reason:
-                return cls(**values | {"codes": tuple(values["codes"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ECGError(f"{path} is damaged; run `lamae evaluate` again.") from error
-        raise ECGError(f"{path} is damaged: its {reason}; run `lamae evaluate` again.")
-
-
-def _damage(values: dict[str, Any]) -> str:
-    """What is wrong with the arrays of a probe that were read from a file; empty if nothing is."""
-    d, c = len(values["mean"]), len(values["codes"])
-    for name, shape in {"mean": (d,), "scale": (d,), "weight": (c, d), "bias": (c,), "prevalence": (c,)}.items():
-        array = values.get(name)
-        if array is None:
-            continue
-        if array.shape != shape:
-            return f"{name} has the shape {array.shape} and not {shape}"
-        if not np.isfinite(array).all():
-            return f"{name} holds what is not a number"
-        if name == "scale" and not (array > 0).all():
-            return "scale is 0 or below"
-    return ""
-
-
-def _rounded(values: np.ndarray) -> list:
-    """The numbers to ten significant digits, more than the float32 features have."""
-    return np.vectorize(lambda value: float(f"{value:.10g}"))(values).tolist()
+        values = probe_values(path)
+        if values["representation"] not in REPRESENTATIONS:
+            raise ECGError(f"{path} is damaged: there is no representation {values['representation']!r}; {REMEDY}.")
+        return cls(**values)
 
 
 def fit_probe(

@@ -17,23 +17,21 @@ What is complete is not computed again, and an interrupted training resumes.
 """
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.datasets.ptbxl import SUPERCLASSES
-from lamae_toolkit.data.datasets.simulated import simulate_store
 from lamae_toolkit.data.labels import labels_of
-from lamae_toolkit.data.store import Record, Store, pack
+from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.evaluation.linear_probe import features, fit_probe
 from lamae_toolkit.evaluation.metrics import auroc, macro_difference, over_patients, patient_bootstrap
+from lamae_toolkit.experiments.comparison.plans import KNOWS_AMPLITUDE
 from lamae_toolkit.experiments.cross_fit import cross_fitted
 from lamae_toolkit.experiments.missing_leads.methods import (
     SCENARIOS,
@@ -43,12 +41,14 @@ from lamae_toolkit.experiments.missing_leads.methods import (
     linear_regression,
     reconstructed_by_model,
 )
+from lamae_toolkit.experiments.pretraining_store import FIRST_SIMULATED, OTHER_FOLD, pretraining_store
 from lamae_toolkit.files import atomic_write, write_json
 from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.parallel import machine
+from lamae_toolkit.training.linear_path import fit_linear_path
 from lamae_toolkit.training.presets import MINI
 from lamae_toolkit.training.trainer import TrainConfig, pretrain
 
@@ -58,51 +58,21 @@ REPRESENTATIONS = ("heart", "summary", "leads")
 STEPS = TrainConfig(steps=1500, batch_size=16, learning_rate=2e-3, warmup_steps=100, save_every=250)
 
 AMPLITUDE = replace(MINI, normalization="visible", amplitude_input=True)
-LINEAR = replace(AMPLITUDE, linear_path=True)
-NAMED = replace(LINEAR, pooling="named", pooling_heads=12)
+NAMED = KNOWS_AMPLITUDE
 ALTERNATIVES: dict[str, LAMAEConfig] = {
     "default": MINI,
     "amplitude": AMPLITUDE,
-    "amplitude, linear path": LINEAR,
-    "amplitude, linear path, named pooling": NAMED,
+    "amplitude, named pooling, linear path": NAMED,
+    "... and masks of groups and time": replace(NAMED, masks="lead+group+time"),
     "... and masks of groups": replace(NAMED, masks="lead+group"),
     "... and masks of time": replace(NAMED, masks="lead+time"),
-    "... and masks of groups and time": replace(NAMED, masks="lead+group+time"),
     "twin with amplitude": AMPLITUDE,
 }
-"""Each of the first four adds one choice to the one before; masks are added to the fourth. The twin has independent
-leads."""
+"""Each of the first three adds to the one before; masks are added to the third. The twin has independent leads. The
+linear path is fitted after pretraining and changes nothing but the reconstruction."""
 
 
 COMMAND = "python -m lamae_toolkit.experiments.alternatives --stores runs/stores --out runs/alternatives"
-
-
-def pretraining_store(stores: Path, out: Path, simulated_ecgs: int = 3000, *, progress: bool = True) -> Store:
-    """The ECGs of pretraining in one store: those of `lamae research stores` and simulated ones."""
-    if out.exists():
-        return Store.open(out)
-    simulated = simulate_store(out.parent / "simulated", simulated_ecgs, seed=0, progress=progress)
-    parts = [Store.open(stores / name) for name in ("ptbxl_mv", "ptbxl_z", "nine", "ludb")]
-    chosen = [(store, store.rows(SEEN) if "ptbxl" in store.folder.name else np.arange(len(store))) for store in parts]
-    chosen.append((simulated, np.arange(len(simulated))))
-    total = sum(len(rows) for _, rows in chosen)
-    with tqdm(total=total, desc="pretraining store", unit="ECG", disable=not progress) as bar:
-        return pack(_entries(chosen, bar), out, source="PTB-XL's folds 1 to 4, nine sets, LUDB, simulated ECGs")
-
-
-def _entries(chosen: list[tuple[Store, np.ndarray]], bar: tqdm) -> Iterator[Record]:
-    """The ECGs one after the other, with numbers of their own."""
-    for number, (store, rows) in enumerate(chosen):
-        for row in rows.tolist():
-            about, recording = store.index.iloc[row], store.recording(row)
-            valid = int(about.get("n_valid", recording.signal_mv.shape[1]))
-            signal_mv = recording.signal_mv.copy()
-            # A record of less than 10 s goes on as its mirror image: a model would learn the silence otherwise.
-            signal_mv[:, valid:] = signal_mv[:, 2 * valid - signal_mv.shape[1] : valid][:, ::-1]
-            extra = (("amplitude_known", bool(about.get("amplitude_known", True))),)
-            study = 1_000_000_000 * (number + 1) + row
-            yield Record(replace(recording, signal_mv=signal_mv), study, study, np.nan, "", (), extra, fold=0)
-            bar.update()
 
 
 def embedded(model: LAMAE, batch: Batch) -> Embedding:
@@ -148,11 +118,15 @@ def probed(model: LAMAE, stores: Path) -> dict[str, np.ndarray]:
     return found | {"in mV, labels": labels[:first], "in mV, patients": patients[:first]}
 
 
+def real_rows(store: Store) -> np.ndarray:
+    """The real ECGs in mV of pretraining."""
+    seen = store.index.fold.isin((OTHER_FOLD, *SEEN)) & (store.index.study_id < FIRST_SIMULATED)
+    return np.flatnonzero(store.index.amplitude_known & seen)
+
+
 def missing_leads(model: LAMAE, store: Store, stores: Path) -> dict[str, np.ndarray]:
     """The error in mV of each ECG's missing leads by the model and by a regression, for each scenario."""
-    # The simulated ECGs come last.
-    real = np.flatnonzero(store.index.amplitude_known & (store.index.study_id < 5_000_000_000))
-    train_mv = centered(store.batch(real).signal_mv).numpy()
+    train_mv = centered(store.batch(real_rows(store)).signal_mv).numpy()
     ptbxl = Store.open(stores / "ptbxl_mv")
     test_mv = centered(ptbxl.batch(ptbxl.rows(UNSEEN)).signal_mv).numpy()
     found = {"patients": ptbxl.index.patient_id.to_numpy()[ptbxl.rows(UNSEEN)]}
@@ -178,7 +152,10 @@ def run(name: str, store: Store, stores: Path, out: Path, train: TrainConfig) ->
     if not (folder / "scores.npz").is_file():
         torch.manual_seed(train.seed)
         kind = IndependentMAE if name.startswith("twin") else LAMAE
-        model = pretrain(kind(ALTERNATIVES[name]), store, np.arange(len(store)), folder, train)
+        model = pretrain(kind(ALTERNATIVES[name]), store, store.rows((OTHER_FOLD, *SEEN)), folder, train)
+        if model.linear_path is not None:
+            real = store.batch(real_rows(store))
+            fit_linear_path(model, [real], [real.rows(slice(None, None, 2))])
         found = probed(model, stores)
         if kind is LAMAE:
             found |= {f"missing, {key}": value for key, value in missing_leads(model, store, stores).items()}

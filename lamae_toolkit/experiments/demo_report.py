@@ -57,8 +57,8 @@ def training_sections(out: Path, model: LAMAE, store: Store, split: Split) -> li
             "What the model learned to do",
             f"The ECGs are cut into patches of {model.config.patch_samples / model.config.sampling_rate_hz:g} s."
             f" In each lead, {model.config.mask_ratio:.0%} of the patches are masked (gray), and the model"
-            " reconstructs them (red) from the visible ones; below, two complete leads are masked. The amplitude of the"
-            " reconstruction is scaled to that of the recorded lead. This patient was not in its training.",
+            " reconstructs them (colored) from the visible ones; below, two complete leads are masked. The amplitude of"
+            " the reconstruction is scaled to that of the recorded lead. This patient was not in its training.",
             [_reconstruction(model, store, first, None), _reconstruction(model, store, first, ("V3", "aVF"))],
         ),
         Section(

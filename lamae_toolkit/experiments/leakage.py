@@ -14,7 +14,8 @@ from lamae_toolkit.data.summary import in_parts
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.metrics import CodeScores, Estimate, auroc, estimate, patient_bootstrap
-from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION, finish
+from lamae_toolkit.palette import BLUE, GRAY, VERMILION
+from lamae_toolkit.plots._plotly import finish
 from lamae_toolkit.plots.cohort import _short
 
 COIN = "a coin toss per patient"

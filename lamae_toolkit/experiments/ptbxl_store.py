@@ -1,6 +1,6 @@
 """The store of PTB-XL that the studies use, also with an archive of records that were z-scored already."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,8 @@ def ptbxl_store(
 
     zscored: an archive of more records that are band-passed already and of which each lead was divided by its
     standard deviation (x, ecg_id, strat_fold, ...). Those of `root` are then brought to the same form, records that
-    both contain are taken from `root`, and one unit of the store is a standard deviation, not a millivolt.
+    both contain are taken from `root`, one unit of the store is a standard deviation, not a millivolt, and the
+    amplitude of its ECGs is marked as unknown.
     metadata: the table that describes the records of the archive; `root`'s own if None.
     """
     root = Path(root)
@@ -54,7 +55,11 @@ def ptbxl_store(
         for file, about in zip(listed.ecgs.file, listed.ecgs.drop(columns="file").to_dict("records"), strict=True):
             original = read_ecg(root / file)
             recording = resample(filtered(original), RATE_HZ)
-            yield _record(recording if more is None else standardized(recording), about, quality_columns(original))
+            flags = quality_columns(original)
+            if more is None:
+                yield _record(recording, about, flags)
+            else:
+                yield _record(standardized(recording), about, {**flags, "amplitude_known": False})
         if more is None:
             return
         superclass_of = superclass_by_statement(root / TABLES[1])
@@ -67,15 +72,15 @@ def ptbxl_store(
             recording = Recording(signal.astype(np.float32), RATE_HZ, LEADS)
             about = index_row(int(ecg_id), table.loc[ecg_id], superclass_of)
             # Without millivolts, noise and flat stretches cannot be recognized.
-            yield _record(recording, about, dict.fromkeys(FLAG_COLUMNS, ""))
+            yield _record(recording, about, {**dict.fromkeys(FLAG_COLUMNS, ""), "amplitude_known": False})
 
     source = "PTB-XL" if more is None else "PTB-XL, each lead divided by its standard deviation"
     bar = tqdm(records(), total=len(listed.ecgs) + len(new), desc="packing PTB-XL", unit="ECG", disable=not progress)
     return pack(iter(bar), folder, source=source, sampling_rate_hz=RATE_HZ)
 
 
-def _record(recording: Recording, about: dict, flags: dict[str, str]) -> Record:
-    extra = {name: about.pop(name) for name in ("superclasses", "statements")} | flags
+def _record(recording: Recording, about: dict, more: Mapping[str, str | bool]) -> Record:
+    extra = {**{name: about.pop(name) for name in ("superclasses", "statements")}, **more}
     return Record(recording, extra=tuple(extra.items()), **about)
 
 

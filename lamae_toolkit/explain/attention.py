@@ -88,7 +88,7 @@ def lead_attention(attention: Float[Tensor, "b h i j"], leads: int) -> Float[Ten
 
 
 def attention_by_layer(
-    model: LAMAE, weights: Float[Tensor, "b h l"], recorded: list[Tensor]
+    model: LAMAE, weights: Float[Tensor, "b pooling_heads l"], recorded: list[Tensor]
 ) -> Float[Tensor, "b layers h l k"]:
     """Latent attention between leads, layer by layer. recorded: its softmax. weights: lead weights of the same run."""
     if any(len(attention) != len(weights) for attention in recorded):

@@ -19,6 +19,7 @@ from torch import Tensor
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
+from lamae_toolkit.model.normalization import Normalization
 from lamae_toolkit.model.outputs import Latents, keys_within_leads
 from lamae_toolkit.model.pooling import EqualPooling
 
@@ -44,7 +45,7 @@ class IndependentMAE(LAMAE):
         ratio = config.mask_ratio or 0.75
         super().__init__(replace(config, masks="lead", masked_leads=0, mask_ratio=ratio, linear_path=False))
         del self.heart_to_decoder, self.time_step_to_decoder
-        self.normalize.leads_meet = False
+        self.normalize = Normalization(self.config, leads_meet=False)
         self.pooling = EqualPooling(config.width, all_features=config.pooling == "named")
 
     def connect(self, latents: Latents) -> Latents:

@@ -1,5 +1,6 @@
 """The sizes and open choices of a LAMAE, as one value that validates itself."""
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
@@ -7,13 +8,21 @@ from lamae_toolkit.errors import ECGError
 
 
 def setting(
-    default: Any, text: str, *, choices: tuple[str, ...] = (), at_least: int | None = None, above: int | None = None
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    at_least: int | None = None,
+    above: int | None = None,
+    at_most: int | None = None,
 ) -> Any:
-    """A field of a configuration: its default, its help on the command line, and its choices or its lower limit.
+    """A field of a configuration: its default, its help on the command line, and its choices or its limits.
+
+    The upper limits are far beyond any use: they keep a typing error or a damaged file from taking all memory.
 
     Choices are not a Literal type, since the type checker of the tests would refuse a value before `check_settings`.
     """
-    metadata = {"help": text, "choices": choices, "at_least": at_least, "above": above}
+    metadata = {"help": text, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
     return field(default=default, metadata=metadata)
 
 
@@ -21,13 +30,17 @@ def check_settings(config: Any, what: str) -> None:
     """Refuse a setting that is not among its choices or beyond its limit (ECGError). what: its name in the message."""
     for one in fields(config):
         value, choices = getattr(config, one.name), one.metadata.get("choices")
-        least, above = one.metadata.get("at_least"), one.metadata.get("above")
+        least, above, most = (one.metadata.get(limit) for limit in ("at_least", "above", "at_most"))
         if choices and value not in choices:
             raise ECGError(f"The {what}'s {one.name} is {value!r}; choose from {', '.join(choices)}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ECGError(f"The {what}'s {one.name} is {value}, but it must be a finite number.")
         if least is not None and not value >= least:
             raise ECGError(f"The {what}'s {one.name} is {value}, but it must be at least {least}.")
         if above is not None and not value > above:
             raise ECGError(f"The {what}'s {one.name} is {value}, but it must be above {above}.")
+        if most is not None and not value <= most:
+            raise ECGError(f"The {what}'s {one.name} is {value}, but it must be at most {most}.")
 
 
 MASK_KINDS = ("lead", "group", "time")
@@ -46,26 +59,32 @@ class LAMAEConfig:
         config.duration_s  # 10.0, the longest ECG that the model reads
     """
 
-    sampling_rate_hz: float = setting(100.0, "samples per second that the model reads", above=0)
-    patch_samples: int = setting(25, "samples in a patch, the unit that is masked or visible", at_least=1)
+    sampling_rate_hz: float = setting(100.0, "samples per second that the model reads", above=0, at_most=100_000)
+    patch_samples: int = setting(
+        25, "samples in a patch, the unit that is masked or visible", at_least=1, at_most=10_000
+    )
     """Samples per patch: 0.25 s at 100 Hz."""
-    max_patches: int = setting(40, "patches of the longest ECG", at_least=2)
+    max_patches: int = setting(40, "patches of the longest ECG", at_least=2, at_most=2000)
     """Patches of the longest ECG that the model reads: 10 s."""
-    width: int = setting(144, "embedding dimension of the encoder", at_least=1)
-    heads: int = setting(3, "attention heads of the encoder", at_least=1)
-    encoder_depth: int = setting(2, "transformer blocks that read each lead by itself", at_least=1)
-    latent_depth: int = setting(1, "transformer blocks of latent attention, which connect the leads", at_least=0)
-    pooling_heads: int = setting(3, "attention heads of the lead pooling", at_least=1)
-    decoder_width: int = setting(64, "embedding dimension of the decoder", at_least=1)
-    decoder_heads: int = setting(2, "attention heads of the decoder", at_least=1)
-    decoder_depth: int = setting(1, "transformer blocks that reconstruct the masked patches", at_least=1)
+    width: int = setting(144, "embedding dimension of the encoder", at_least=1, at_most=16_384)
+    heads: int = setting(3, "attention heads of the encoder", at_least=1, at_most=1024)
+    encoder_depth: int = setting(2, "transformer blocks that read each lead by itself", at_least=1, at_most=1000)
+    latent_depth: int = setting(
+        1, "transformer blocks of latent attention, which connect the leads", at_least=0, at_most=1000
+    )
+    pooling_heads: int = setting(3, "attention heads of the lead pooling", at_least=1, at_most=1024)
+    decoder_width: int = setting(64, "embedding dimension of the decoder", at_least=1, at_most=16_384)
+    decoder_heads: int = setting(2, "attention heads of the decoder", at_least=1, at_most=1024)
+    decoder_depth: int = setting(1, "transformer blocks that reconstruct the masked patches", at_least=1, at_most=1000)
     tokens: str = setting(
         "all",
         "latents in latent attention: all, one per lead (cls), or all through a few (induced)",
         choices=("all", "cls", "induced"),
     )
     """Which latents take part in latent attention: "all", "cls" (one per lead), or "induced" (all, through a few)."""
-    induced_latents: int = setting(16, "number of learned latents between the leads, with --tokens induced", at_least=1)
+    induced_latents: int = setting(
+        16, "number of learned latents between the leads, with --tokens induced", at_least=1, at_most=10_000
+    )
     """How many learned latents gather from all leads and broadcast to them, with tokens "induced"."""
     pooling: str = setting(
         "attention",
@@ -92,9 +111,10 @@ class LAMAEConfig:
     masked lead is inferred ("visible"), or all leads of an ECG by one ("record")."""
     amplitude_input: bool = setting(False, "give the lead encoder the amplitude of the lead in mV")
     """Whether the lead encoder gets the amplitude of the lead in mV, which normalization removes; probes then get it
-    as well."""
-    linear_path: bool = setting(False, "add a linear regression on the visible leads to the reconstruction")
-    """Whether the decoder adds to a linear regression on the leads that are visible at the same moment."""
+    as well, and the height of its waves (`Embedding.amplitude`)."""
+    linear_path: bool = setting(False, "combine reconstructions with a linear regression on the visible leads")
+    """Whether a reconstruction is combined with a linear regression on the leads that are visible at the same moment;
+    both are fitted after pretraining."""
     mask_ratio: float = setting(0.75, "fraction of the patches that is masked in pretraining")
     """Fraction of the patches of every lead that is masked in pretraining; 0 masks complete leads only."""
     masks: str = setting(
@@ -107,6 +127,11 @@ class LAMAEConfig:
     masked_leads: int = setting(1, "complete leads masked in pretraining, in addition to the patches")
     """Complete leads masked in pretraining, in addition to the random patches: without any, a masked lead is
     reconstructed badly."""
+
+    @property
+    def amplitudes(self) -> int:
+        """How many amplitudes of each lead probes get."""
+        return 3 if self.amplitude_input else 0
 
     def __post_init__(self) -> None:
         check_settings(self, "configuration")

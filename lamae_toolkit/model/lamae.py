@@ -20,10 +20,11 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.layers import Block, InducedBlock, sinusoidal_pos_embed
+from lamae_toolkit.model.linear_path import LinearPath
 from lamae_toolkit.model.masking import VisiblePatches, sample_mixed, sample_visible, visible_patches
 from lamae_toolkit.model.normalization import Normalization, Patches
 from lamae_toolkit.model.outputs import Embedding, Latents, Reconstruction, keys_within_leads
-from lamae_toolkit.model.patches import check_input, lead_indices, patch_count
+from lamae_toolkit.model.patches import check_input, patch_count
 from lamae_toolkit.model.pooling import LeadPooling, NamedPooling, Pooling
 from lamae_toolkit.model.pretrained import PretrainedModel
 
@@ -56,6 +57,7 @@ class LAMAE(PretrainedModel):
         d, dd, p = config.width, config.decoder_width, config.patch_samples
 
         self.normalize = Normalization(config)
+        self.linear_path = LinearPath() if config.linear_path else None
         # Lead encoder: one vision transformer for all leads.
         self.patch_embed = nn.Linear(p, d)
         self.lead_cls = nn.Parameter(torch.randn(d) * 0.02)
@@ -147,7 +149,7 @@ class LAMAE(PretrainedModel):
         if self.amplitude_embed is None:
             return latents
         known = latents.lead_mask() & batch.in_mv()[:, None]
-        return latents._replace(amplitude=patches.scale_mv[..., 0].log10() * known[..., None])
+        return latents._replace(amplitude=patches.amplitudes(mask) * known[..., None])
 
     def embed_latents(self, latents: Latents) -> Embedding:
         """The features of connected latents, of all leads or of some."""
@@ -163,9 +165,19 @@ class LAMAE(PretrainedModel):
         deviation of a lead are those of its visible patches; a completely masked lead has the mean 0, and its amplitude
         is inferred from the other leads. Otherwise both are taken from the lead itself, masked patches included.
         """
-        check_input(batch, self.config, mask)
-        patches = self.normalize(batch, mask)
-        return patches.in_mv(self.predict(patches, batch, mask)[1])
+        return self.reconstruct_latents(self.connect(self.encode(batch, mask)), batch, mask)
+
+    def reconstruct_latents(
+        self, latents: Latents, batch: Batch, mask: Bool[Tensor, "b l n"]
+    ) -> Float[Tensor, "b l t"]:
+        """`reconstruct` from the connected latents of these ECGs."""
+        patches, names = self.normalize(batch, mask), batch.lead_indices()
+        prediction_mv = self.predict_patches(latents, batch) * patches.scale_mv
+        if self.linear_path is not None:
+            visible = batch.lead_mask[:, :, None] & ~mask
+            linear = self.linear_path(patches.centered_mv(), visible, batch.in_mv(), names)
+            prediction_mv = self.linear_path.combine(prediction_mv, linear, visible)
+        return rearrange(prediction_mv + patches.mean_mv, "b l n p -> b l (n p)")
 
     # The steps.
 
@@ -178,9 +190,14 @@ class LAMAE(PretrainedModel):
     ) -> tuple[Latents, Float[Tensor, "b l n p"]]:
         """All steps from normalized patches on: the connected latents, and every patch as it is reconstructed."""
         latents = self.connect(self.encode_leads(patches, batch, mask, visible))
-        heart, weights = self.pool(latents)
-        time_steps = self.pool_time_steps(latents, weights, mask.shape[2])
-        return latents, patches.prediction(self.decode(latents, heart, time_steps, batch))
+        return latents, self.predict_patches(latents, batch)
+
+    def predict_patches(self, latents: Latents, batch: Batch) -> Float[Tensor, "b l n p"]:
+        """The last steps, from connected latents: every patch as it is reconstructed, in units of its lead's scale."""
+        # The decoder reads the heart token without amplitudes, which training does not compute.
+        heart, weights = self.pool(latents._replace(amplitude=latents.amplitude[..., :0]))
+        time_steps = self.pool_time_steps(latents, weights, patch_count(batch, self.config))
+        return self.decode(latents, heart, time_steps, batch)
 
     def encode_leads(
         self, patches: Patches, batch: Batch, mask: Bool[Tensor, "b l n"], visible: VisiblePatches | None = None
@@ -194,7 +211,7 @@ class LAMAE(PretrainedModel):
         b, l, n, _ = x.shape
         valid, cls = ~mask & batch.lead_mask[:, :, None], self.lead_cls.expand(b, l, -1)
         lead, position = (torch.arange(count, device=mask.device) for count in (l, n))
-        lead, position, name = lead.expand(b, l), position.expand(b, l, n), lead_indices(batch).expand(b, l)
+        lead, position, name = lead.expand(b, l), position.expand(b, l, n), batch.lead_indices().expand(b, l)
         about = self._about_leads(patches, batch)
         if visible is not None:
             x, valid, cls = visible.of(x), visible.of(valid), visible.of_leads(cls)
@@ -221,7 +238,7 @@ class LAMAE(PretrainedModel):
             about = self.amplitude_embed(patches.scale_mv[..., 0].log10())
             about = torch.where(batch.in_mv()[:, None, None], about, self.amplitude_unknown)
         if self.lead_name is not None:
-            name = self.lead_name(lead_indices(batch)).expand(*batch.lead_mask.shape, -1)
+            name = self.lead_name(batch.lead_indices()).expand(*batch.lead_mask.shape, -1)
             about = name if about is None else about + name
         return about
 
@@ -278,7 +295,7 @@ class LAMAE(PretrainedModel):
             patches = patches + to_decoder(time_steps)[:, None]
         first = [] if heart is None else [self.heart_to_decoder(heart)[:, None, None].expand(-1, l, -1, -1)]
         x = torch.cat([*first, cls[:, :, None], patches], dim=2)
-        x = rearrange(x + self.decoder_lead_embed(lead_indices(batch))[None, :, None], "b l m d -> (b l) m d")
+        x = rearrange(x + self.decoder_lead_embed(batch.lead_indices())[None, :, None], "b l m d -> (b l) m d")
         for block in self.decoder:
             x = block(x)
         prediction = self.decoder_pred(self.decoder_norm(x[:, -n:]))
@@ -291,7 +308,7 @@ class LAMAE(PretrainedModel):
         """
         n, ratio = patch_count(batch, self.config), self.config.mask_ratio
         if self.config.masks != "lead" and len(batch.leads) > 1:
-            limb = lead_indices(batch) < len(LIMB_LEADS)
+            limb = batch.lead_indices() < len(LIMB_LEADS)
             kinds = self.config.masks.split("+")
             return sample_mixed(keys, batch.lead_mask, limb, n, visible_patches(n, ratio), kinds)
         masked_leads = min(self.config.masked_leads, len(batch.leads) - 1)

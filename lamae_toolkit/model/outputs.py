@@ -29,8 +29,9 @@ class Embedding(NamedTuple):
     per_lead_std: (b, l, d), how much each lead's tokens vary over time (standard deviation; 0 if absent).
     summary: (b, 5 d), leads and time steps summarized by mean and standard deviation (see `Latents.summary`); like the
     heart token it does not depend on the order of the leads.
-    amplitude: (b, l, a), the decimal logarithm of each lead's standard deviation in mV, of a model that reads
-    amplitudes, and 0 where it is absent or unknown; else without columns.
+    amplitude: (b, l, a), of a model that reads amplitudes, the decimal logarithm of each lead's standard deviation in
+    mV, its highest and its lowest voltage in mV from its mean (about the R and the S wave), and 0 where the lead is
+    absent or its amplitude unknown; else without columns.
     """
 
     heart: Float[Tensor, "b d"]

@@ -2,11 +2,10 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.config import LAMAEConfig
 
@@ -45,11 +44,3 @@ def cut(batch: Batch, config: LAMAEConfig) -> Float[Tensor, "b l n p"]:
     n = patch_count(batch, config)
     signal_mv = batch.signal_mv[:, :, : n * config.patch_samples]
     return rearrange(signal_mv, "b l (n p) -> b l n p", p=config.patch_samples)
-
-
-def lead_indices(batch: Batch) -> Int64[Tensor, " l"]:
-    """The index of each lead of the batch in LEADS."""
-    device = batch.lead_mask.device
-    if batch.leads == LEADS:  # made on the device: a list would be copied, for which a GPU waits
-        return torch.arange(len(LEADS), device=device)
-    return torch.tensor([LEADS.index(name) for name in batch.leads], device=device)

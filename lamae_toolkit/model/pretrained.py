@@ -1,6 +1,8 @@
 """A model on disk: a folder with `config.json`, `model.safetensors` and a model card."""
 
 import json
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,16 +10,21 @@ import numpy as np
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lamae_toolkit.checksums import CHECKSUM_FILE, check_files, write_checksums
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import read_json
 from lamae_toolkit.model.config import LAMAEConfig
 
 FILES = CONFIG_FILE, WEIGHTS_FILE, GOLDEN_FILE = "config.json", "model.safetensors", "golden.json"
+"""The files of a model, whose checksums lie next to them."""
+MAX_CONFIG_MB = 1.0
+REMEDY = "copy the checkpoint again"
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("lamae-mini-ptbxl", "lamae-mini-ptbxl-independent")
@@ -87,6 +94,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         (folder / GOLDEN_FILE).write_text(json.dumps(golden_outputs(self)) + "\n", encoding="utf-8")
+        write_checksums(folder, FILES)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README of a checkpoint."""
@@ -112,7 +120,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
         folder = shipped_or_own(pretrained_model_name_or_path)
         if not folder.is_dir():
             try:
-                folder = Path(snapshot_download(str(folder), allow_patterns=list(FILES), **hub))
+                folder = Path(snapshot_download(str(folder), allow_patterns=[*FILES, CHECKSUM_FILE], **hub))
             except (HFValidationError, OSError) as error:
                 raise ECGError(
                     f"{folder} is neither a local folder nor a model of the Hugging Face hub that can be downloaded"
@@ -122,30 +130,36 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="lamae_toolk
 
     @classmethod
     def _from_folder(cls: type[Model], folder: Path, map_location: str) -> Model:
-        config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-        for path in (config, weights):
-            if not path.is_file():
-                raise ECGError(f"{folder} is not a checkpoint: it has no {path.name}; give the folder of a model.")
-        try:
-            values = json.loads(config.read_text(encoding="utf-8"))
-            state = load_file(weights, device=map_location)
-        except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-            raise ECGError(f"{folder} holds a damaged checkpoint ({error}); train or copy it again.") from error
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise ECGError(f"{folder} is not a checkpoint: it has no {name}; give the folder of a model.")
+        values, weights = read_json(folder / CONFIG_FILE, REMEDY, MAX_CONFIG_MB), folder / WEIGHTS_FILE
         written = values.pop("format", 1)
         if written != FORMAT and written != 1:
             raise ECGError(
                 f"{folder} holds a checkpoint of format {written!r}, and this version reads formats 1 and {FORMAT};"
                 " update lamae_toolkit."
             )
-        if written == 1:
-            values, state = config_of_0_1(values), {name_of_0_1(name): value for name, value in state.items()}
+        check_files(folder, FILES)
         kind = values.pop("model", cls.__name__)
         if kind != cls.__name__:
             raise ECGError(f"{folder} holds a model of the class {kind}, not {cls.__name__}; load it with that class.")
-        model = cls(LAMAEConfig.from_dict(values))
-        _load(model, state, weights)
+        config = LAMAEConfig.from_dict(config_of_0_1(values) if written == 1 else values)
+        try:
+            _check_size(config, weights)
+            state = load_file(weights, device=map_location)
+        except (SafetensorError, OSError) as error:
+            raise ECGError(f"{folder} holds a damaged checkpoint: {weights.name} cannot be read; {REMEDY}.") from error
+        model = cls(config)
+        _load(model, {name_of_0_1(name): value for name, value in state.items()} if written == 1 else state, weights)
         _check_golden(model, folder / GOLDEN_FILE)
         return model.eval()
+
+
+def class_name(folder: Path) -> str:
+    """The class of the model in this folder, as its configuration states it; empty if it states none."""
+    config = folder / CONFIG_FILE
+    return str(read_json(config, REMEDY, MAX_CONFIG_MB).get("model", "")) if config.is_file() else ""
 
 
 def config_of_0_1(values: dict[str, Any]) -> dict[str, Any]:
@@ -201,14 +215,14 @@ def golden_outputs(model: "PretrainedModel") -> dict[str, list[float]]:
 
 def _check_golden(model: "PretrainedModel", path: Path) -> None:
     """Refuse a checkpoint whose outputs differ from those when it was saved (by more than 1e-3)."""
-    if not path.is_file():
-        raise ECGError(f"{path.parent} is not a complete checkpoint: it has no {path.name}; copy it again.")
-    now = golden_outputs(model)
+    now, saved = golden_outputs(model), read_json(path, REMEDY, MAX_CONFIG_MB)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        same = {name: np.allclose(values, saved[name], atol=1e-3, rtol=1e-3) for name, values in now.items()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ECGError(f"{path} is damaged; copy the checkpoint again.") from error
+        same = {
+            name: len(values) == len(saved[name]) and np.allclose(values, saved[name], atol=1e-3, rtol=1e-3)
+            for name, values in now.items()
+        }
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ECGError(f"{path} is damaged; {REMEDY}.") from error
     for name in now:
         if not same[name]:
             raise ECGError(
@@ -217,14 +231,40 @@ def _check_golden(model: "PretrainedModel", path: Path) -> None:
             )
 
 
-def _load(model: nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
-    """Load these weights into the model; ECGError if they are of another configuration."""
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    if expected != found:
-        name = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))[0]
+def _check_size(config: LAMAEConfig, weights: Path) -> None:
+    """Refuse a configuration of more parameters than the file of the weights has, by the header of that file.
+
+    So a damaged or hostile configuration cannot take all memory (ECGError).
+    """
+    with safe_open(weights, framework="pt") as file:
+        has = sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, it is no dictionary
+    d, dd = config.width, config.decoder_width
+    # A transformer block has 12 d^2 weights in its four matrices.
+    least = 12 * ((config.encoder_depth + config.latent_depth) * d**2 + config.decoder_depth * dd**2)
+    least += d * config.patch_samples + d * dd + (d * config.induced_latents if config.tokens == "induced" else 0)
+    if has < least:
         raise ECGError(
-            f"{weights} does not match the {CONFIG_FILE} next to it: {name} has shape"
-            f" {found.get(name, 'absent')} in the weights and {expected.get(name, 'absent')} by the configuration."
+            f"{weights} does not match the {CONFIG_FILE} next to it, whose model has at least {least:,} parameters: the"
+            f" weights have {has:,}; {REMEDY}."
         )
+
+
+def _load(model: nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
+    """Load these weights into the model; ECGError if they are of another configuration or damaged."""
+
+    def described(tensors: Mapping[str, torch.Tensor], name: str) -> str:
+        if name not in tensors:
+            return "absent"
+        kind = "real numbers" if tensors[name].is_floating_point() else "integers"
+        return f"of shape {tuple(tensors[name].shape)} in {kind}"
+
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | state.keys()):
+        if described(state, name) != described(expected, name):
+            raise ECGError(
+                f"{weights} does not match the {CONFIG_FILE} next to it: {name} is {described(state, name)} in the"
+                f" weights and {described(expected, name)} by the configuration; {REMEDY}."
+            )
+        if not state[name].isfinite().all():
+            raise ECGError(f"{weights} is damaged: {name} holds what is not a number; {REMEDY}.")
     model.load_state_dict(state)

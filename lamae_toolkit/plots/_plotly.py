@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-# Okabe and Ito's colors, which the color-blind can tell apart.
-BLUE, ORANGE, GREEN, VERMILION, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
-FOR, AGAINST = VERMILION, BLUE
-SKY, YELLOW, PURPLE, BLACK = "#56B4E9", "#D9C900", "#CC79A7", "#000000"
-PAPER_LINE, PAPER_BOLD = "#f6d5d5", "#e9a8a8"
-WEIGHT_SCALE = "Viridis"
+from lamae_toolkit.palette import AGAINST, FOR, INK, TEXT_PX, TITLE_PX
 
-PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False}
+WEIGHT_SCALE = "Viridis"
+TOOLBAR_PX = 36
+"""The right edge of every figure, in which plotly's toolbar stands, upright, so that it never covers a word."""
+
+PRIVATE = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False, "responsive": True}
 """Settings of a figure on a page: without them, a button of plotly sends it to plotly's server."""
 
 
@@ -47,14 +46,23 @@ def finish(figure: go.Figure, title: str, height: int, **layout: Any) -> go.Figu
     """Give a figure the title, height, font and legend that all figures of the toolkit have, but for `layout`."""
     keep_private()
     figure.update_layout(
-        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper"},
+        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "paper", "font": {"size": TITLE_PX}},
         height=height,
         template="plotly_white",
-        margin={"l": 20, "r": 20, "t": 60, "b": 45},
-        font={"size": 13},
+        margin={"l": 20, "r": TOOLBAR_PX, "t": 60, "b": 45},
+        font={"size": TEXT_PX, "color": INK},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+        modebar={"orientation": "v"},
     )
-    return figure.update_layout(**layout)
+    figure.update_layout(**layout)
+    if (figure.layout.margin.r or 0) < TOOLBAR_PX:
+        figure.layout.margin.r = TOOLBAR_PX
+    for trace in figure.data:  # a color bar keeps clear of the toolbar, too
+        if getattr(trace, "colorbar", None) is not None and trace.showscale is not False:
+            trace.colorbar.xpad = TOOLBAR_PX
+        elif getattr(trace, "marker", None) is not None and getattr(trace.marker, "showscale", False):
+            trace.marker.colorbar.xpad = TOOLBAR_PX
+    return figure
 
 
 def signed_colors(values: Iterable[float]) -> list[str]:
@@ -70,8 +78,14 @@ def heatmap(z: np.ndarray, x: Iterable[str], y: Iterable[str], hover: str, **mor
 
 
 def shortened(name: str, letters: int) -> str:
-    """The name, or its beginning where it has more letters."""
-    return name if len(name) <= letters else name[: letters - 1].rstrip(" ,(") + "…"
+    """The name, or its beginning and its last words where it has more letters: two infarctions differ in the wall."""
+    name = name if len(name) <= letters else name.removesuffix(", unspecified")
+    if len(name) <= letters:
+        return name
+    words, end = name.split(), ""
+    while len(longer := f"{words.pop()} {end}".strip()) <= letters // 2:
+        end = longer
+    return name[: letters - 1 - len(end)].rstrip(" ,(") + "…" + end
 
 
 def runs(mask: np.ndarray) -> np.ndarray:

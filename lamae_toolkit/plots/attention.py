@@ -10,10 +10,11 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, WEIGHT_SCALE, finish, heatmap
+from lamae_toolkit.palette import AGAINST, BLUE, FOR, GRAY, ORANGE
+from lamae_toolkit.plots._plotly import WEIGHT_SCALE, finish, heatmap
 from lamae_toolkit.plots.ecg import ecg_figure
 
-# Behind an ECG: blue below 0, vermilion above; small values are transparent, so that the grid is visible.
+# Behind an ECG, in the colors against and for a code; small values are transparent, so that the grid is visible.
 BEHIND_SIGNED = [[0.0, "rgba(0,114,178,0.85)"], [0.5, "rgba(255,255,255,0)"], [1.0, "rgba(213,94,0,0.85)"]]
 BEHIND = [[0.0, "rgba(230,159,0,0)"], [0.5, "rgba(230,159,0,0.6)"], [1.0, "rgba(213,94,0,0.9)"]]
 
@@ -21,7 +22,7 @@ UPPER, LOWER = {"row": 1, "col": 1}, {"row": 2, "col": 1}
 
 SALIENCY_METHODS = {
     "attention_rollout": (
-        "Attention rollout: patches with more (orange) or less (blue) than an equal share in the heart token,"
+        "Attention rollout: patches with more ({more}) or less ({less}) than an equal share in the heart token,"
         " the same for every code",
         "times an equal share",
     ),
@@ -30,7 +31,7 @@ SALIENCY_METHODS = {
         "relevance (no unit)",
     ),
     "gradient_input": (
-        "Gradient times input: scaling a patch up would raise (orange) or lower (blue) the log-odds of {code}",
+        "Gradient times input: scaling a patch up would raise ({more}) or lower ({less}) the log-odds of {code}",
         "log-odds",
     ),
 }
@@ -56,7 +57,8 @@ def saliency_figure(
     if len(saliency) != len(recording.leads):
         raise ECGError(f"The saliency has {len(saliency)} leads, but the ECG has {len(recording.leads)}.")
     sentence, unit = SALIENCY_METHODS[method]
-    sentence = sentence.format(code="the code" if code is None else name_of(code))
+    signs = {word: f"<span style='color:{color}'>■</span>" for word, color in (("more", FOR), ("less", AGAINST))}
+    sentence = sentence.format(code="the code" if code is None else name_of(code), **signs)
     shown = saliency * saliency.size if method == "attention_rollout" else saliency
     figure = ecg_figure(recording)
     # The times are evenly spaced: two numbers a lead, not thousands.

@@ -9,18 +9,8 @@ from lamae_toolkit.data.summary import LEAD_SETS, CoOccurrence
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    VERMILION,
-    WEIGHT_SCALE,
-    error_bars,
-    finish,
-    heatmap,
-    shortened,
-)
+from lamae_toolkit.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE
+from lamae_toolkit.plots._plotly import WEIGHT_SCALE, error_bars, finish, heatmap, shortened
 from lamae_toolkit.plots.ecg import ecg_figure
 
 AROUND_ONE = "RdBu_r"
@@ -32,7 +22,7 @@ def age_figure(ages: pd.DataFrame, title: str = "Age and sex") -> go.Figure:
     """ECGs by age, women and men stacked. ages: from `age_table`."""
     figure = go.Figure(layout={"barmode": "stack", "bargap": 0.05})
     hover = "from %{x} years: %{y} ECGs of %{fullData.name}<extra></extra>"
-    for sex, color in {"women": VERMILION, "men": BLUE, "unknown": GRAY}.items():
+    for sex, color in {"women": PURPLE, "men": GREEN, "unknown": GRAY}.items():
         if ages[sex].any():
             figure.add_bar(x=ages.index, y=ages[sex], offset=0, name=sex, marker_color=color, hovertemplate=hover)
     figure.update_xaxes(title_text="age in years").update_yaxes(title_text="ECGs")

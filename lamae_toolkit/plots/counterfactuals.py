@@ -9,7 +9,8 @@ from plotly.subplots import make_subplots
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, GRAY, finish, shortened, signed_colors
+from lamae_toolkit.palette import BLACK, GRAY
+from lamae_toolkit.plots._plotly import finish, shortened, signed_colors
 
 NAME_LETTERS = 26
 

@@ -8,7 +8,8 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.attention import AttentionSummary
-from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, PAPER_BOLD, PAPER_LINE, VERMILION, finish, runs
+from lamae_toolkit.palette import BLUE, GRAY, ORANGE, PAPER_BOLD, PAPER_LINE, model_looks
+from lamae_toolkit.plots._plotly import finish, runs
 
 COLUMNS = 2
 
@@ -17,13 +18,14 @@ def ecg_figure(
     recording: Recording,
     *,
     overlay: Recording | None = None,
+    model: str = "LAMAE",
     mask: Bool[np.ndarray, "l n"] | None = None,
     title: str = "",
 ) -> go.Figure:
     """A 12-lead ECG in two columns, on a grid of 0.2 s and 0.5 mV.
 
-    overlay: a second ECG drawn over it, such as a reconstruction. mask: patches to shade, True where masked, over the
-    overlay's length; the overlay is then drawn in these patches only.
+    overlay: a second ECG drawn over it, such as the reconstruction of a model. model: its name, for its color. mask:
+    patches to shade, True where masked, over the overlay's length; the overlay is then drawn in these patches only.
 
     Example:
         import lamae_toolkit as lt
@@ -64,7 +66,7 @@ def ecg_figure(
                 x=np.arange(len(overlay_mv)) / overlay.sampling_rate_hz,
                 y=overlay_mv,
                 mode="lines",
-                line={"color": VERMILION, "width": 1.3},
+                line={"color": model_looks([model])[model].color, "width": 1.3},
                 name="reconstruction",
                 legendgroup="overlay",
                 showlegend=index == 0,
@@ -92,12 +94,18 @@ def ecg_figure(
 
 
 def reconstruction_figure(
-    recording: Recording, reconstruction: Recording, mask: Bool[np.ndarray, "l n"], title: str = ""
+    recording: Recording,
+    reconstruction: Recording,
+    mask: Bool[np.ndarray, "l n"],
+    title: str = "",
+    *,
+    model: str = "LAMAE",
 ) -> go.Figure:
     """An ECG, its masked patches (shaded), and the reconstruction of the masked patches.
 
     recording: the ECG in mV. reconstruction: the same leads, as a model reconstructs them. mask: (leads, patches), True
-    where masked, a row for each lead of the recording. title: above the figure.
+    where masked, a row for each lead of the recording. title: above the figure. model: the name of the model, for its
+    color.
 
     Example:
         import lamae_toolkit as lt
@@ -111,7 +119,7 @@ def reconstruction_figure(
         reconstruction = lt.explain.reconstruct_masked(models, ecg, mask)["LAMAE"]
         figure = lt.reconstruction_figure(ecg, reconstruction, mask)
     """
-    return ecg_figure(recording, overlay=reconstruction, mask=mask, title=title)
+    return ecg_figure(recording, overlay=reconstruction, model=model, mask=mask, title=title)
 
 
 def lead_bar_figure(summary: AttentionSummary, title: str = "Pooling weights") -> go.Figure:

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.icd10 import label_matrix, name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, SKY, VERMILION, finish
+from lamae_toolkit.palette import GRAY, GREEN, PURPLE, WITH_CODE, WITHOUT_CODE
+from lamae_toolkit.plots._plotly import finish
 
 AGE_SCALE = "Cividis"
 MANY_ECGS = 5000
@@ -99,13 +100,13 @@ def _kinds(index: pd.DataFrame, color: str) -> tuple[list, dict]:
         }
         return [], marker
     if color == "sex":
-        kinds = [("women", (VERMILION, "diamond")), ("men", (BLUE, "circle")), ("sex unknown", (GRAY, "x"))]
+        kinds = [("women", (PURPLE, "diamond")), ("men", (GREEN, "circle")), ("sex unknown", (GRAY, "x"))]
         group = index.sex.map({"F": 0, "M": 1}).fillna(2).astype(int).to_numpy()
     else:
         group = 1 - label_matrix(index.codes.tolist(), [color])[:, 0].astype(int)
         if group.all():
             raise ECGError(f"No ECG of this cohort has {name_of(color)}; choose a code that one of them has.")
-        kinds = [(f"with {color}", (VERMILION, "diamond")), (f"without {color}", (SKY, "circle"))]
+        kinds = [(f"with {color}", (WITH_CODE, "diamond")), (f"without {color}", (WITHOUT_CODE, "circle"))]
     looks = np.array([look for _, look in kinds], dtype=object)[group]
     kinds = [kind if (group == number).any() else ("", kind[1]) for number, kind in enumerate(kinds)]
     return kinds, {"color": looks[:, 0].tolist(), "symbol": looks[:, 1].tolist(), "showscale": False}

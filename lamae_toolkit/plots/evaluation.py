@@ -10,10 +10,9 @@ from lamae_toolkit.evaluation.calibration import calibration_curve
 from lamae_toolkit.evaluation.evaluate import Evaluation, Predictions
 from lamae_toolkit.evaluation.thresholds import precision_recall_curve, roc_curve
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, ORANGE, SKY, VERMILION, error_bars, finish, shortened
+from lamae_toolkit.palette import GRAY, WITH_CODE, WITHOUT_CODE, Look, model_looks
+from lamae_toolkit.plots._plotly import error_bars, finish, shortened
 
-LOOKS = ((BLUE, "circle"), (ORANGE, "diamond"))
-"""Color and mark of a model and of the baseline."""
 TICKS = {0.0001: "0.01%", 0.001: "0.1%", 0.01: "1%", 0.1: "10%", 0.5: "50%"}
 TICKS |= {1 - tick: f"{100 - 100 * tick:g}%" for tick in list(TICKS)[:4]}
 """Probabilities that are named on an axis of log-odds."""
@@ -33,12 +32,13 @@ def codes_figure(
     order = table.nlargest(most, "positives").auroc.sort_values(na_position="first").index
     positions = np.arange(len(order))
     figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    for number, (model, (color, symbol)) in enumerate(zip((evaluation, baseline), LOOKS, strict=True)):
+    looks = _looks(evaluation, baseline)
+    for number, model in enumerate((evaluation, baseline)):
         for column, metric in ((1, "auroc"), (2, "auprc")):
             if model is None:
                 figure.add_scatter(showlegend=False, row=1, col=column)
                 continue
-            own = model.table().reindex(order)
+            own, look = model.table().reindex(order), looks[model.name]
             figure.add_scatter(
                 x=own[metric],
                 y=positions - 0.2 * number,
@@ -51,7 +51,7 @@ def codes_figure(
                 col=column,
                 hoverinfo="text",
                 error_x=error_bars(own, metric, f"{metric}_low", f"{metric}_high"),
-                marker={"color": color, "symbol": symbol, "size": 9},
+                marker={"color": look.color, "symbol": look.symbol, "size": 9},
                 hovertext=_in_words(own, metric),
             )
     guessing = {
@@ -71,6 +71,10 @@ def codes_figure(
         figure.update_xaxes(range=[0, 1.02], title_text=name, col=column)
     which = "Codes" if len(order) == len(table) else f"The {len(order)} most frequent of {len(table)} codes"
     return finish(figure, title or f"{which}, unseen patients, 95 % intervals", height=28 * len(order) + 150)
+
+
+def _looks(evaluation: Evaluation, baseline: Evaluation | None) -> dict[str, Look]:
+    return model_looks([evaluation.name] if baseline is None else [evaluation.name, baseline.name])
 
 
 def _in_words(table: pd.DataFrame, metric: str) -> list[str]:
@@ -93,16 +97,17 @@ def board_figure(
     """One code in four plots: ROC curve, precision-recall curve, calibration, and every ECG by its probability.
 
     threshold: the probability from which an ECG is predicted positive, marked on the curves and as a line through the
-    ECGs. baseline: a second model, in orange. opened: the row of an ECG to mark. ECGError where all or no ECGs have the
+    ECGs. baseline: a second model. opened: the row of an ECG to mark. ECGError where all or no ECGs have the
     code.
     """
-    figure = make_subplots(rows=2, cols=2, vertical_spacing=0.14, horizontal_spacing=0.11)
-    for model, look in zip((evaluation, baseline), LOOKS, strict=True):
+    figure = make_subplots(rows=2, cols=2, vertical_spacing=0.22, horizontal_spacing=0.11)
+    looks = _looks(evaluation, baseline)
+    for model in (evaluation, baseline):
         if model is None:  # empty traces, so that a widget can fill them later
             figure.add_traces([go.Scatter(showlegend=False)] * 5, rows=[1, 1, 1, 1, 2], cols=[1, 1, 2, 2, 1])
         else:
-            _add_curves(figure, model, code, threshold, look)
-            _add_calibration(figure, model, code, look)
+            _add_curves(figure, model, code, threshold, looks[model.name])
+            _add_calibration(figure, model, code, looks[model.name])
     prevalence = float(evaluation.predictions.of_code(code)[0].mean())
     dotted = {"mode": "lines", "line": {"color": GRAY, "dash": "dot"}, "showlegend": False, "hoverinfo": "skip"}
     for row, column, y in ((1, 1, [0, 1]), (1, 2, [prevalence, prevalence]), (2, 1, [0, 1])):
@@ -112,12 +117,12 @@ def board_figure(
     figure.update_xaxes(title_text="recall (sensitivity)", row=1, col=2)
     figure.update_yaxes(title_text=f"precision at {prevalence:.1%} prevalence", row=1, col=2)
     _add_strip(figure, evaluation.predictions, code, threshold, opened)
-    return finish(figure, title or name_of(code), height=760, hovermode="closest")
+    return finish(figure, title or name_of(code), height=470, hovermode="closest")
 
 
-def _add_curves(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: tuple[str, str]) -> None:
+def _add_curves(figure: go.Figure, model: Evaluation, code: str, threshold: float, look: Look) -> None:
     """ROC and precision-recall curve, each with its point where all ECGs of this probability are predicted positive."""
-    color, symbol = look
+    color, dash, symbol = look
     data = model.predictions.of_code(code)
     curves = (
         (roc_curve(*data), "false_positive_rate", "sensitivity"),
@@ -136,7 +141,7 @@ def _add_curves(figure: go.Figure, model: Evaluation, code: str, threshold: floa
                 name=model.name,
                 legendgroup=model.name,
                 showlegend=False,
-                line={"color": color, "width": 2},
+                line={"color": color, "width": 2, "dash": dash},
                 row=1,
                 col=column,
                 cliponaxis=mode == "lines",
@@ -144,9 +149,9 @@ def _add_curves(figure: go.Figure, model: Evaluation, code: str, threshold: floa
             )
 
 
-def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tuple[str, str]) -> None:
+def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: Look) -> None:
     """For groups of ECGs of similar probability, the share that has the code."""
-    color, symbol = look
+    color, dash, symbol = look
     labels, probabilities = model.predictions.of_code(code)
     groups = calibration_curve(labels, probabilities, model.predictions.patient_ids)
     figure.add_scatter(
@@ -156,7 +161,7 @@ def _add_calibration(figure: go.Figure, model: Evaluation, code: str, look: tupl
         mode="lines+markers",
         name=model.name,
         legendgroup=model.name,
-        line={"color": color, "width": 1},
+        line={"color": color, "width": 1, "dash": dash},
         row=2,
         col=1,
         marker={"color": color, "symbol": symbol, "size": 8},
@@ -183,7 +188,7 @@ def _add_strip(figure: go.Figure, predictions: Predictions, code: str, threshold
     log_odds = logit(probabilities.clip(1e-6, 1 - 1e-6))
     cell = {"row": 2, "col": 2, "showlegend": False}
     more = ""
-    for label, color, symbol in ((1, VERMILION, "diamond"), (0, SKY, "circle")):
+    for label, color, symbol in ((1, WITH_CODE, "diamond"), (0, WITHOUT_CODE, "circle")):
         members = np.flatnonzero(labels == label)
         if len(members) > MOST_ECGS:
             members, more = np.sort(rng.choice(members, MOST_ECGS, replace=False)), f", {MOST_ECGS} of each kind"

@@ -7,7 +7,8 @@ from plotly.colors import sample_colorscale
 
 from lamae_toolkit.ecg.leads import FRONTAL_AXIS_DEG, HORIZONTAL_AXIS_DEG, LEADS
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots._plotly import GRAY, WEIGHT_SCALE, finish, signed_colors
+from lamae_toolkit.palette import GRAY
+from lamae_toolkit.plots._plotly import WEIGHT_SCALE, finish, signed_colors
 
 MEASURES = {"term": "Lead terms", "attribution": "Shapley values of leads", "weight": "Share in the heart token"}
 """Name of each measure; a term and a Shapley value are in log-odds, a pooling weight is a share."""

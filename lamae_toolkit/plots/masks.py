@@ -11,11 +11,11 @@ from lamae_toolkit.ecg.preprocess import crop
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.reconstruction import masked_errors
-from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, GREEN, PURPLE, VERMILION, finish
+from lamae_toolkit.palette import BLACK, GRAY, Look, model_looks
+from lamae_toolkit.plots._plotly import finish
 from lamae_toolkit.plots.ecg import ecg_figure
 
-LOOKS = ((BLUE, "solid"), (VERMILION, "dash"), (GREEN, "dashdot"), (PURPLE, "dot"))
-"""Color and dash of each model, which the color-blind can tell apart, too."""
+MOST_MODELS = 4
 
 
 def mask_figure(
@@ -36,7 +36,7 @@ def mask_figure(
         row = recording.leads.index(lead)
         words = []
         for name, reconstruction in reconstructions.items():
-            color, dash = looks[name]
+            color, dash, _ = looks[name]
             masked = np.repeat(mask[row], reconstruction.signal_mv.shape[1] // mask.shape[1])
             traces.append(
                 go.Scatter(
@@ -77,7 +77,7 @@ def error_figure(
             x=leads,
             y=values[rows],
             name=name,
-            marker={"color": looks[name][0], "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
+            marker={"color": looks[name].color, "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
             hovertemplate=f"{name}, %{{x}}: %{{y:.3f}}<extra></extra>",
         )
     highest = np.nan_to_num(np.stack(list(errors.values()))).max(axis=0)
@@ -93,15 +93,15 @@ def error_figure(
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"})
     figure.update_xaxes(categoryorder="array", categoryarray=leads, range=[-0.6, max(len(leads), 6) - 0.4])
     figure.update_yaxes(title_text="error on masked patches <br>(1 = guessing the mean)", range=[0, top])
-    return finish(figure, title, height=280)
+    return finish(figure, title, height=240)
 
 
-def _looks(reconstructions: Mapping[str, Recording]) -> dict[str, tuple[str, str]]:
-    if not 0 < len(reconstructions) <= len(LOOKS):
+def _looks(reconstructions: Mapping[str, Recording]) -> dict[str, Look]:
+    if not 0 < len(reconstructions) <= MOST_MODELS:
         raise ECGError(
-            f"{len(reconstructions)} models cannot be told apart in one figure; give 1 to {len(LOOKS)} of them."
+            f"{len(reconstructions)} models cannot be told apart in one figure; give 1 to {MOST_MODELS} of them."
         )
-    return dict(zip(reconstructions, LOOKS, strict=False))
+    return model_looks(reconstructions)
 
 
 def _errors(recording, reconstructions, mask) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from lamae_toolkit.ecg.quality import WHOLE_ECG, found_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.palette import BLUE
 from lamae_toolkit.plots._plotly import keep_private, runs
 from lamae_toolkit.plots.paper_layout import (
     EDGE_MM,
@@ -26,9 +27,11 @@ from lamae_toolkit.plots.paper_layout import (
 )
 
 INK, PAPER, FINE, BOLD = "#1b1b1b", "#fffdfc", "#f9e0e0", "#ecb4b4"
-# Blue, orange-red and gray differ in lightness too, from each other and from the pink grid.
-OVERLAY, FLAG, SHADE, CALIPER, FAINT = "#0072B2", "#a63a00", "rgba(70,70,80,0.17)", "#6a3d9a", "#696969"
+# They differ in lightness too, from each other and from the pink grid.
+OVERLAY, FLAG, SHADE, CALIPER, FAINT = BLUE, "#a63a00", "rgba(70,70,80,0.17)", "#6a3d9a", "#696969"
 MM_PER_INCH = 25.4
+MARK, LABEL = "#0b6e4f", "#8a1c5c"
+"""Of beats and waves that were measured, and of labels; both dark enough to be read on the grid."""
 TRACE_MM, TEXT_MM = 0.35, 3.2
 IN_MM = {"xref": "x", "yref": "y"}
 BAND = IN_MM | {"type": "rect", "layer": "below", "fillcolor": SHADE, "line_width": 0}
@@ -97,7 +100,7 @@ def paper_figure(
         footer.append(f"{rate_bpm:.0f}/min")
     draw.text(EDGE_MM, height_mm - 2.5, "    ".join(footer), FAINT)
     if overlay is not None or mask is not None:
-        legend = ["blue: overlay"] * (overlay is not None) + ["shaded: masked"] * (mask is not None)
+        legend = ["overlay"] * (overlay is not None) + ["shaded: masked"] * (mask is not None)
         draw.text(width_mm - EDGE_MM, height_mm - 2.5, "    ".join(legend), OVERLAY, anchor="right")
     if title:
         draw.text(EDGE_MM, 3.5, f"<b>{escape(title)}</b>", INK)

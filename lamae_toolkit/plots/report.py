@@ -54,4 +54,4 @@ def _as_html(part: go.Figure | pd.DataFrame | str) -> str:
         return f'<div class="wide">{part.to_html(float_format="{:.3f}".format, border=0)}</div>'
     if isinstance(part, str):
         return f'<iframe class="page" title="ECG on paper" srcdoc="{html.escape(part)}"></iframe>'
-    return part.to_html(full_html=False, include_plotlyjs=False, config=PRIVATE | {"responsive": True})
+    return part.to_html(full_html=False, include_plotlyjs=False, config=PRIVATE)

@@ -9,10 +9,11 @@ from scipy.special import expit
 
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import AGAINST, BLACK, FOR, GRAY, finish, heatmap, signed_colors
+from lamae_toolkit.palette import AGAINST, BLACK, FOR, GRAY
+from lamae_toolkit.plots._plotly import finish, heatmap, signed_colors
 
 AROUND_ZERO = "RdBu_r"
-"""A diverging, color-blind safe scale; red is a positive interaction, as red bars are evidence for a code."""
+"""A diverging, color-blind safe scale; a positive interaction has the color of evidence for a code."""
 
 
 def attribution_figure(attribution: LeadAttribution, code: str, title: str = "") -> go.Figure:
@@ -72,7 +73,7 @@ def interaction_figure(attribution: LeadAttribution, code: str, title: str = "")
     look = {"colorscale": AROUND_ZERO, "zmid": 0.0, "hoverongaps": False, "xgap": 1, "ygap": 1}
     hover = "%{y} and %{x} together: %{z:+.3f} log-odds"
     figure = heatmap(z, attribution.leads, attribution.leads, hover, colorbar={"title": "log-odds"}, **look)
-    title = title or f"{name_of(code)}: leads that complete (red) or repeat (blue) each other"
+    title = title or f"{name_of(code)}: leads that complete (+) or repeat (−) each other"
     return finish(figure, title, height=500)
 
 

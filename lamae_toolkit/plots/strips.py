@@ -9,7 +9,8 @@ from lamae_toolkit.ecg.preprocess import resample
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.explain.ecg_terms import ranked_codes
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION, finish, shortened
+from lamae_toolkit.palette import BLACK, BLUE, GRAY, PAPER_BOLD, PAPER_LINE, VERMILION
+from lamae_toolkit.plots._plotly import finish, shortened
 from lamae_toolkit.plots.lead_geometry import SHADES
 from lamae_toolkit.plots.paper_layout import level_mv, page
 

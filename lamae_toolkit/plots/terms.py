@@ -8,7 +8,8 @@ from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLACK, finish, signed_colors
+from lamae_toolkit.palette import BLACK
+from lamae_toolkit.plots._plotly import finish, signed_colors
 
 LIMIT = 3.0
 """The ends of the axis in log-odds, the same for every ECG and code, so that small terms look small. A single lead

@@ -15,7 +15,8 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import random_mask
 from lamae_toolkit.model.pretrained import PretrainedModel, check_rate
-from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, VERMILION, finish
+from lamae_toolkit.palette import BLUE, GRAY, GREEN, model_looks
+from lamae_toolkit.plots._plotly import finish
 from lamae_toolkit.plots.ecg import reconstruction_figure
 
 
@@ -94,7 +95,7 @@ def progress_figure(
         y=[one.error for one in snapshots],
         mode="lines+markers",
         name="error of the monitored ECG",
-        line={"color": VERMILION, "width": 2},
+        line={"color": GREEN, "width": 2},
         marker={"symbol": "diamond", "size": 6},
     )
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
@@ -119,8 +120,8 @@ def learning_curve_figure(logs: dict[str, Sequence[dict]], title: str = "Learnin
         figure = lt.learning_curve_figure({"LAMAE": log})
     """
     figure = go.Figure()
-    for (name, log), color in zip(logs.items(), (BLUE, VERMILION, GREEN, ORANGE), strict=False):
-        _add_losses(figure, log, name, f"{name}, validation", color)
+    for name, look in model_looks(logs).items():
+        _add_losses(figure, logs[name], name, f"{name}, validation", look.color)
     figure.add_hline(y=1.0, line={"color": GRAY, "dash": "dot"}, annotation_text="guessing the mean of each lead")
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text="loss on masked patches (1 = variance)", rangemode="tozero")

@@ -1,6 +1,7 @@
 """One training step: the gradients of a complete batch, computed in any number of parts and processes."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,15 @@ class RuntimeConfig:
     parameters, optimizer and loss stay in 32. compile: whether the model is compiled by torch.compile first, once:
     "yes", "no", or "auto", on a CUDA GPU only, where the minute that it takes is soon saved.
     data_location: whether the ECGs are "resident" on the device, "streamed" to it, or chosen by the free memory
-    ("auto", see `load_batches`); results are the same, bit for bit.
+    ("auto", see `load_batches`); results are the same, bit for bit. threads: how many threads compute on the CPU; 0
+    leaves it to PyTorch, which takes one per core. The same seed gives the same weights only with the same number.
     """
 
     gradient_accumulation_steps: int = setting(
-        1, "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory", at_least=1
+        1,
+        "gradient accumulation steps: parts of a batch that are computed in sequence, to save memory",
+        at_least=1,
+        at_most=10**6,
     )
     precision: str = setting("float32", "precision of matrix products; parameters stay in float32", choices=PRECISIONS)
     compile: str = setting(
@@ -41,6 +46,13 @@ class RuntimeConfig:
         "auto",
         "where the ECGs are: resident on the device, streamed to it, or chosen by the free memory (auto)",
         choices=DATA_LOCATIONS,
+    )
+
+    threads: int = setting(
+        0,
+        "threads that compute on the CPU, which fixes the result bit for bit; 0 leaves the number to PyTorch",
+        at_least=0,
+        at_most=1024,
     )
 
     def __post_init__(self) -> None:
@@ -66,6 +78,19 @@ class RuntimeConfig:
         # dynamic=False: all batches of a run have one shape. The compiled model has the type of the model.
         compiled: Any = torch.compile(model, dynamic=False) if on_gpu or self.compile == "yes" else model
         return processes.wrap_ddp(compiled)
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Compute with this number of threads on the CPU, whatever the environment asks for; 0 changes nothing."""
+    before = torch.get_num_threads()
+    try:
+        if threads:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        if threads:
+            torch.set_num_threads(before)
 
 
 def gradients(

@@ -1,5 +1,6 @@
 """The log of a run as TensorBoard scalars, where TensorBoard is installed."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ def tensorboard_scalars(folder: Path, first_step: int) -> Iterator[Callable[[dic
     except ImportError:
         yield lambda row: None
         return
-    with SummaryWriter(str(folder / TENSORBOARD), purge_step=first_step) as writer:
+    with _without_tracebacks(), SummaryWriter(str(folder / TENSORBOARD), purge_step=first_step) as writer:
 
         def write(row: dict) -> None:
             for name, value in row.items():
@@ -26,3 +27,20 @@ def tensorboard_scalars(folder: Path, first_step: int) -> Iterator[Callable[[dic
                     writer.add_scalar(name, value, row["step"])
 
         yield write
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """TensorBoard writes in a thread of its own. If that fails, say because the disk is full, the next row raises the
+    error where it can be reported in a sentence; the thread must not print it as well."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

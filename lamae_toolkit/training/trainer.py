@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,23 @@ from tqdm.auto import tqdm
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.files import writing_to
 from lamae_toolkit.model.config import check_settings, setting
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.pretrained import check_rate
 from lamae_toolkit.model.random_numbers import random_keys
 from lamae_toolkit.training.augment import Augmentation
 from lamae_toolkit.training.distributed import distributed_training
+from lamae_toolkit.training.linear_path import fit_linear_path
 from lamae_toolkit.training.loader import Shuffle, load_batches
 from lamae_toolkit.training.run import CHECKPOINT as CHECKPOINT
 from lamae_toolkit.training.run import Run, ecgs_fingerprint
 from lamae_toolkit.training.run import read_log as read_log
-from lamae_toolkit.training.step import RuntimeConfig, gradients
+from lamae_toolkit.training.step import RuntimeConfig, cpu_threads, gradients
 from lamae_toolkit.training.tensorboard import tensorboard_scalars
 from lamae_toolkit.training.validation import ValidationLoss
+
+MAX_STEPS = 10**9
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,16 @@ class TrainConfig:
         config = lt.TrainConfig(steps=200, batch_size=16, scale_jitter=0.1)
     """
 
-    steps: int = setting(1000, "training steps", at_least=1)
-    batch_size: int = setting(32, "ECGs per step", at_least=1)
-    learning_rate: float = setting(1e-3, "peak learning rate", above=0)
-    warmup_steps: int = setting(50, "steps over which the learning rate rises")
-    weight_decay: float = setting(0.05, "weight decay of AdamW")
-    clip_norm: float = setting(1.0, "largest gradient norm", above=0)
-    seed: int = setting(0, "random seed")
-    log_every: int = setting(10, "steps between rows of the log", at_least=1)
-    save_every: int = setting(200, "steps between checkpoints", at_least=1)
-    validate_every: int = setting(200, "steps between validation losses", at_least=1)
+    steps: int = setting(1000, "training steps", at_least=1, at_most=MAX_STEPS)
+    batch_size: int = setting(32, "ECGs per step", at_least=1, at_most=10**6)
+    learning_rate: float = setting(1e-3, "peak learning rate", above=0, at_most=10)
+    warmup_steps: int = setting(50, "steps over which the learning rate rises", at_least=0, at_most=MAX_STEPS)
+    weight_decay: float = setting(0.05, "weight decay of AdamW", at_least=0, at_most=10)
+    clip_norm: float = setting(1.0, "largest gradient norm", above=0, at_most=10**6)
+    seed: int = setting(0, "random seed", at_least=0, at_most=2**32 - 1)
+    log_every: int = setting(10, "steps between rows of the log", at_least=1, at_most=MAX_STEPS)
+    save_every: int = setting(200, "steps between checkpoints", at_least=1, at_most=MAX_STEPS)
+    validate_every: int = setting(200, "steps between validation losses", at_least=1, at_most=MAX_STEPS)
     crop_patches: int = setting(0, "patches of the random crop of each ECG; 0 takes the complete ECG")
     scale_jitter: float = setting(0.0, "largest relative change of amplitude, random for each ECG")
     lead_dropout: float = setting(0.0, "probability with which each lead is left out")
@@ -92,11 +96,11 @@ def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=fused)
 
 
-def _some_ecgs(store: Store, rows: np.ndarray, device: torch.device, at_most: int = 10_000) -> Iterator[Batch]:
+def _some_ecgs(store: Store, rows: np.ndarray, at_most: int = 10_000) -> Iterator[Batch]:
     """These ECGs, or `at_most` of them that are spread evenly over the store, in batches."""
     chosen = np.sort(rows)[:: -(-len(rows) // at_most)]
     for start in range(0, len(chosen), 256):
-        yield store.batch(chosen[start : start + 256], device)
+        yield store.batch(chosen[start : start + 256])
 
 
 def pretrain(
@@ -115,13 +119,14 @@ def pretrain(
 ) -> LAMAE:
     """Pretrain a model on these rows of a store, keeping checkpoints and a log in `folder`.
 
-    The linear path of a model that has one is fitted first, on up to 10,000 of the ECGs.
+    The linear path of a model that has one is fitted after the last step, on up to 10,000 of the ECGs.
 
     If the folder holds a run of the same configuration, it resumes where that run stopped, bit for bit as if it had not
-    stopped (on CPU); one of another configuration is refused (ECGError). runtime: how steps are computed, and where the
-    ECGs are kept. `stop_after`: pause after that step. Ctrl-C or a kill loses at most `save_every` steps. `watch`:
-    called after every step with the number of steps done and the row of the log, None if none is written; it may read
-    the model, and if it returns True, the run pauses as with `stop_after`.
+    stopped (on CPU, with the same number of threads); one of another configuration is refused (ECGError). runtime: how
+    steps are computed, and where the ECGs are kept. `stop_after`: pause after that step. Ctrl-C or a kill loses at most
+    `save_every` steps. While another process trains in the folder, an ECGError says which one. `watch`: called after
+    every step with the number of steps done and the row of the log, None if none is written; it may read the model, and
+    if it returns True, the run pauses as with `stop_after`.
 
     Under torchrun, each process computes its shard of every batch, and the first one logs and saves: ECGs, masks and,
     up to rounding, losses are those of one process. A run may resume with another number of processes, and on another
@@ -134,6 +139,10 @@ def pretrain(
     validation_rows: ECGs that are not in training (ECGError if one is). Every `validate_every` steps and after the last
     one, the log gets the `validation_loss` over all of them, with the same masks each time. Training is the same, bit
     for bit, with and without.
+
+    The same seed gives the same weights, bit for bit, on a CPU of the same kind with the same number of threads:
+    sums are taken in another order with another number. `RuntimeConfig(threads=...)` fixes it, and the checkpoint
+    records it; published results need it.
 
     device: where to compute, such as "cuda". progress: whether a progress bar is shown.
 
@@ -151,7 +160,7 @@ def pretrain(
     check_rate(model, store.sampling_rate_hz)
     augment.check(model.config, store.signals.shape[2])
     shuffle = Shuffle(rows, config.batch_size, config.seed)
-    with distributed_training(device) as processes:
+    with distributed_training(device) as processes, cpu_threads(runtime.threads), ExitStack() as alone:
         runtime.check(model, config.batch_size, processes.world_size)
         validation_loss = (
             None
@@ -169,10 +178,12 @@ def pretrain(
         device = processes.device
         model.to(device).train()
         optim = optimizer(model, config)
-        run = Run(folder, processes.is_main, model, optim, config, runtime.precision, ecgs_fingerprint(store, rows))
+        data = ecgs_fingerprint(store, rows)
+        run = Run(folder, processes.is_main, model, optim, config, runtime.precision, data, runtime.threads)
+        alone.enter_context(writing_to(folder) if run.writes else nullcontext())
+        run.recover()
+        processes.mean(torch.zeros(1, device=device))  # the other processes read what is recovered
         first = run.resume()
-        if first == 0 and model.normalize.linear_path is not None:
-            model.normalize.linear_path.fit(_some_ecgs(store, shuffle.rows, device))
         if processes.mean(torch.tensor(float(first), device=device)) != first:
             raise ECGError(f"The processes find different checkpoints in {folder}; choose a folder that they share.")
         wrapped_model = runtime.wrap_model(model, processes)
@@ -207,9 +218,9 @@ def pretrain(
                         "gradient_norm": norm.item(),
                     }
                     # After `.item()`, which waits for a GPU to finish all steps that are counted.
-                    ecgs_per_s = (done - first) * config.batch_size / (time.perf_counter() - start)
-                    row["ecgs_per_s"] = round(ecgs_per_s, 1)
-                    run.refuse_infinite(row["loss"], row["gradient_norm"], done)
+                    seconds = time.perf_counter() - start  # 0 where the clock is coarse
+                    row["ecgs_per_s"] = round((done - first) * config.batch_size / max(seconds, 1e-3), 1)
+                    run.refuse_diverged(row["loss"], row["gradient_norm"], done)
                     if validation_loss is not None and validate:
                         began = time.perf_counter()
                         row["validation_loss"] = validation_loss(model, processes, runtime.precision)
@@ -219,7 +230,10 @@ def pretrain(
                     bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
                 pause = watch is not None and watch(done, row)
                 if done % config.save_every == 0 or done == last or pause:
-                    run.refuse_infinite(loss.item(), norm.item(), done)
+                    run.refuse_diverged(loss.item(), norm.item(), done)
+                    if done == config.steps and model.linear_path is not None:
+                        examples = list(_some_ecgs(store, shuffle.rows, 1_000))
+                        fit_linear_path(model, _some_ecgs(store, shuffle.rows), examples)
                     run.save(done)
                 bar.update()
                 if pause:

@@ -80,8 +80,10 @@ def code15_source(root: Path | str) -> CohortSource:
     return CohortSource("CODE-15", root, ecgs, read_exam, pd.concat(refused)[list(REFUSED)], meta)
 
 
-def read_exam(path: Path) -> Recording:
+def read_exam(path: Path, duration_s: float = np.inf) -> Recording:
     """One exam, whose path is that of its part followed by its number: the twelve leads without the zeros around them.
+
+    duration_s: read no more than the first seconds.
 
     ECGError if the part does not hold the exam, or holds only zeros.
     """
@@ -98,7 +100,8 @@ def read_exam(path: Path) -> Recording:
     recorded = np.flatnonzero((tracing != 0).any(axis=1))
     if not recorded.size:
         raise ECGError(f"{part.name}/{exam}: The exam holds only zeros; leave it out.", "no signal")
-    signal_mv = tracing[recorded[0] : recorded[-1] + 1].T.astype(np.float64)
+    first, last = recorded[0], min(recorded[-1] + 1, recorded[0] + max(1, np.rint(duration_s * RATE_HZ)))
+    signal_mv = tracing[first : int(last)].T.astype(np.float64)
     try:
         signals_mv, notes, flags = usable_leads(dict(zip(LEADS, signal_mv, strict=True)))
     except ECGError as error:

@@ -13,7 +13,7 @@ import pandas as pd
 from lamae_toolkit.data.format import META, patient_fold
 from lamae_toolkit.data.shards import REFUSED, CohortSource
 from lamae_toolkit.ecg.io.listing import list_files
-from lamae_toolkit.ecg.io.read import KINDS, kind_and_path, read_ecg, read_start
+from lamae_toolkit.ecg.io.read import KINDS, kind_and_path, read_start
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ContradictionError, ECGError
 from lamae_toolkit.icd10 import ancestors
@@ -94,23 +94,17 @@ def _numbers(names: Iterable[str]) -> list[int]:
 
 
 def read_own(
-    path: Path,
-    sampling_rate_hz: float | None,
-    unit: str | None,
-    leads: tuple[str, ...] | None,
-    at_most_s: float | None = None,
+    path: Path, duration_s: float, *, sampling_rate_hz: float | None, unit: str | None, leads: tuple[str, ...] | None
 ) -> Recording:
-    """Read one ECG of many: the arguments hold for files that do not say, and files that do are read as they say.
+    """The first seconds of one ECG of many: the arguments hold for files that do not say what they give.
 
-    `read_ecg` refuses an argument that contradicts a file; here, one argument may be right for some files only.
-    at_most_s: read only this many seconds of a longer record.
+    `read_ecg` refuses an argument that contradicts a file; here, one argument may be right for some files only, and a
+    file that says something else is read as it says.
     """
     arguments: dict[str, Any] = {"sampling_rate_hz": sampling_rate_hz, "unit": unit, "leads": leads}
     while True:
         try:
-            if at_most_s is not None:
-                return read_start(path, at_most_s, **arguments)
-            return read_ecg(path, **arguments)
+            return read_start(path, duration_s, **arguments)
         except ContradictionError as error:
             arguments[error.argument] = None
 

@@ -9,7 +9,7 @@ from lamae_toolkit.data.datasets.mimic_labels import TIME, frequent_classes, lab
 from lamae_toolkit.data.datasets.tables import read_table
 from lamae_toolkit.data.format import patient_fold
 from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_start
 from lamae_toolkit.errors import ECGError
 
 RECORD_LIST, MEASUREMENTS = "record_list.csv", "machine_measurements.csv"
@@ -52,7 +52,7 @@ def mimic_source(
     ecgs = ecgs.join(_measurements(root / MEASUREMENTS), on="study_id")
     classes = list(frequent_classes(ecgs.codes, minimum))
     meta = {"classes": classes, "minimum": minimum, "left_out": known.left_out, "split": SPLIT}
-    return CohortSource("MIMIC-IV-ECG", root, ecgs, read_ecg, refused, meta)
+    return CohortSource("MIMIC-IV-ECG", root, ecgs, read_start, refused, meta)
 
 
 def _listed(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

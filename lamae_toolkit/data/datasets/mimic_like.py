@@ -18,7 +18,7 @@ from lamae_toolkit.data.datasets.mimic_labels import TIME
 from lamae_toolkit.data.datasets.simulated import silent_codes
 from lamae_toolkit.data.format import patient_fold
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.files import atomic_write
+from lamae_toolkit.files import atomic_write, writing_to
 from lamae_toolkit.simulate.simulator import SimulatedECG, simulate_patients
 
 ECG, HOSP, ED, RELEASED = "mimic-iv-ecg", "mimic-iv/hosp", "mimic-iv-ed/ed", "records_w_diag_icd10.csv"
@@ -72,13 +72,14 @@ def write_mimic_like(
     root = Path(root)
     if ecgs < 1:
         raise ECGError(f"{ecgs} ECGs cannot be written; ask for one or more.")
-    with atomic_write(root) as partial:
+    with writing_to(root), atomic_write(root) as partial:
         for folder in (ECG, HOSP, ED):
             (partial / folder).mkdir(parents=True)
         tables = _Tables(np.random.default_rng([seed, 20]), seed)
         simulated = simulate_patients(ecgs, seed, sampling_rate_hz=RATE_HZ, workers=workers)
-        for ecg in tqdm(simulated, total=ecgs, desc="writing", unit="ECG", disable=not progress):
-            _write_record(partial / ECG, tables.add(ecg), ecg, tables.random)
+        with tqdm(simulated, total=ecgs, desc="writing", unit="ECG", disable=not progress) as bar:
+            for ecg in bar:
+                _write_record(partial / ECG, tables.add(ecg), ecg, tables.random)
         tables.write(partial)
     return root
 
@@ -205,7 +206,8 @@ def _write_table(path: Path, columns: str, rows: Iterable[tuple]) -> None:
     table = pd.DataFrame(list(rows), columns=columns.split())
     for name in table.select_dtypes("datetime").columns:
         table[name] = table[name].dt.strftime(TIME)
-    table.to_csv(path, index=False)
+    # gzip notes the time, unless told: the same seed gives the same files.
+    table.to_csv(path, index=False, compression={"method": "gzip", "mtime": 1} if path.suffix == ".gz" else None)
 
 
 def _write_record(root: Path, path: str, ecg: SimulatedECG, random: np.random.Generator) -> None:

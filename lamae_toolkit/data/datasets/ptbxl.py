@@ -8,7 +8,7 @@ import pandas as pd
 from lamae_toolkit.data.datasets.tables import read_table
 from lamae_toolkit.data.download import download_physionet
 from lamae_toolkit.data.shards import REFUSED, CohortSource, is_inside
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_start
 from lamae_toolkit.ecg.preprocess import bandpass
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -55,7 +55,7 @@ def ptbxl_source(root: Path | str) -> CohortSource:
         for name, (ecg_id, row) in zip(names[inside], described[inside].iterrows(), strict=True)
     ]
     return CohortSource(
-        "PTB-XL", root, pd.DataFrame(rows), read_ecg, refused[list(REFUSED)], {"split": SPLIT}, filtered
+        "PTB-XL", root, pd.DataFrame(rows), read_start, refused[list(REFUSED)], {"split": SPLIT}, filtered
     )
 
 

@@ -55,9 +55,9 @@ def simulate_store(
             del store  # Windows deletes no file that is open
     """
     simulated = simulate_patients(ecgs, seed, sampling_rate_hz=sampling_rate_hz, workers=workers)
-    bar = tqdm(simulated, total=ecgs, desc="simulating", unit="ECG", disable=not progress)
-    records = (_record(study_id, ecg, seed) for study_id, ecg in enumerate(bar))
-    return pack(records, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
+    with tqdm(simulated, total=ecgs, desc="simulating", unit="ECG", disable=not progress) as bar:
+        records = (_record(study_id, ecg, seed) for study_id, ecg in enumerate(bar))
+        return pack(records, folder, source=f"simulated, seed {seed}", sampling_rate_hz=sampling_rate_hz)
 
 
 def _record(study_id: int, ecg: SimulatedECG, seed: int) -> Record:

@@ -112,7 +112,9 @@ def mv_per_unit(unit_in_file: str | None, unit_given: str | None, lead: str) -> 
         if unit is not None:
             unit = unit.strip().replace("µ", "u").replace("μ", "u")  # the micro sign and the Greek letter
             if unit not in MV_PER_UNIT:
-                raise ECGError(f"Lead {lead} is in the unit {unit!r}, which is not a voltage; give it in mV, uV or V.")
+                raise ECGError(
+                    f"Lead {lead} is in the unit {unit[:20]!r}, which is not a voltage; give it in mV, uV or V."
+                )
             factors.append(MV_PER_UNIT[unit])
     if not factors:
         raise ECGError(f'The unit of lead {lead} is not given; find out what it is and pass for example unit="mV".')
@@ -180,10 +182,14 @@ def read_leads(
     channel_of: from `match_leads`. read_lead: gives, for a channel and the lead that it is, the signal in mV and the
     factor from the file's unit to millivolts.
     """
-    read = {lead: read_lead(channel, lead) for lead, channel in channel_of.items()}
-    signals_mv, cut = without_calibration({lead: signal_mv for lead, (signal_mv, _) in read.items()}, rate_hz)
+    signals_mv, factors = {}, []
+    for lead, channel in channel_of.items():
+        signal_mv, factor = read_lead(channel, lead)
+        signals_mv[lead] = as_float32(signal_mv)
+        factors.append(factor)
+    signals_mv, cut = without_calibration(signals_mv, rate_hz)
     signals_mv, derived = complete_limb_leads(signals_mv)
-    return signals_mv, rate_hz, (*notes, *unit_notes([factor for _, factor in read.values()]), *cut, *derived)
+    return signals_mv, rate_hz, (*notes, *unit_notes(factors), *cut, *derived)
 
 
 def without_calibration(signals_mv: LeadSignals, rate_hz: float) -> tuple[LeadSignals, tuple[str, ...]]:

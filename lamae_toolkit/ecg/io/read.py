@@ -22,7 +22,7 @@ from lamae_toolkit.ecg.io.formats.sniff import kind_of_content
 from lamae_toolkit.ecg.io.formats.unread import WAYS_OUT
 from lamae_toolkit.ecg.io.stretch import Stretch
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, WarningNote
+from lamae_toolkit.errors import ContradictionError, ECGError, LeadWarning, WarningNote, printable
 
 WFDB_SUFFIXES, CSV_SUFFIXES, NUMPY_SUFFIXES = (".hea", ".dat", ".mat"), (".csv", ".tsv", ".txt"), (".npy", ".npz")
 NAMED_AFTER = {".edf": "EDF", ".bdf": "BDF", ".dcm": "DICOM", ".scp": "SCP-ECG", ".ecg": "ISHNE"}
@@ -52,10 +52,11 @@ READ_IN_PART = ("WFDB", "CSV", "NumPy", "EDF", "BDF")
 """Kinds whose records may last days: their readers take the stretch and read no more than it."""
 
 MAX_MB = {
-    "SCP-ECG": 10,
+    "SCP-ECG": 1,
     "ISHNE": 100,
-    "MFER": 100,
+    "MFER": 20,
     "MATLAB": 100,
+    "Apple Watch CSV": 2,
     "DICOM": 10,
     "MUSE XML": 25,
     "Sierra XML": 25,
@@ -166,7 +167,7 @@ def _read(
         raise ECGError(f"{path.name}: {error}", error.reason) from error
     for note in recording.notes:
         if isinstance(note, WarningNote):
-            warnings.warn(f"{path.name}: {note}", LeadWarning, stacklevel=3)
+            warnings.warn(printable(f"{path.name}: {note}"), LeadWarning, stacklevel=3)
     return recording
 
 

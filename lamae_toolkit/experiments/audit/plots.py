@@ -10,10 +10,9 @@ from plotly.subplots import make_subplots
 from lamae_toolkit.experiments.audit.methods import JUDGED_METHODS, LEAD_KIND, RANDOM, SIGNAL, STAGES
 from lamae_toolkit.experiments.audit.scores import AGREES, BEST, OTHER_ECG, RANDOM_ORDER, RANDOMIZED
 from lamae_toolkit.experiments.audit.verdict import LAST_STAGE
-from lamae_toolkit.experiments.comparison.plots import MANY
 from lamae_toolkit.experiments.textbook import TERRITORIES
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import BLUE, GRAY, VERMILION
+from lamae_toolkit.palette import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 
 TITLES = {
     "deletion": "deletion: fall of log-odds<br>beyond a random order",
@@ -23,7 +22,9 @@ TITLES = {
     AGREES: "similarity to the map of<br>another seed",
 }
 JUDGED = tuple(dict.fromkeys(name for methods in JUDGED_METHODS.values() for name in methods))
-LOOK = dict(zip(JUDGED, (look for look in MANY if look[0] != GRAY), strict=False)) | {
+_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
+_MARKS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "pentagon", "hexagon", "star")
+LOOK = dict(zip(JUDGED, zip(_COLORS * 2, _MARKS * 2, strict=False), strict=False)) | {
     SIGNAL: (GRAY, "square-open"),
     RANDOM: (GRAY, "circle-open"),
     RANDOM_ORDER: (GRAY, "line-ew"),

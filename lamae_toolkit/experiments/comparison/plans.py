@@ -31,15 +31,22 @@ class Variant:
     method: "probe", a frozen model and linear probes; "fine-tune", the same trained on labels; "network", a
     convolutional network trained on labels from scratch; "hand-made", measured features and boosted trees.
     model_name: the model, from COMPARED_MODELS. changes: the choices of its configuration that differ from the plan's.
+    start: the variant whose pretrained model this one begins with, if it does not begin with random weights.
     """
 
     model_name: str = "LAMAE"
     changes: Mapping[str, Any] = field(default_factory=dict)
     method: str = "probe"
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.method not in VARIANT_METHODS or self.model_name not in COMPARED_MODELS:
             raise ECGError(f"There is no variant of {self.model_name!r} by {self.method!r}.")
+
+    @property
+    def begins(self) -> bool:
+        """Whether it continues from no other variant's model."""
+        return self.method != "fine-tune" and not self.start
 
     def model(self, config: LAMAEConfig) -> LAMAE:
         """The untrained model."""
@@ -54,6 +61,8 @@ class Plan:
     splits: the rotations. Pretraining and probes learn from a split's training folds, C is chosen on its
     validation folds, and its test folds are only scored. fractions: shares of the training patients whose
     labels a probe gets. subsets: the lead sets (see LEAD_SUBSETS) on which probes are fitted and scored.
+    pretraining_folds: where pretraining learns from a store of its own, which of its folds, for each rotation;
+    rotations with the same folds share a pretrained model.
     """
 
     name: str
@@ -67,6 +76,14 @@ class Plan:
     subsets: tuple[str, ...] = tuple(LEAD_SUBSETS)
     fine_tuning: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(epochs=4, learning_rate=3e-4))
     network: SupervisedConfig = field(default_factory=SupervisedConfig)
+    pretraining_folds: tuple[tuple[int, ...], ...] = ()
+
+    def pretraining_folder(self, out: Path, cell: "Cell") -> Path:
+        """Where the pretrained model of a cell is kept."""
+        if not self.pretraining_folds:
+            return cell.folder(out)
+        folds = "_".join(str(fold) for fold in self.pretraining_folds[cell.rotation])
+        return cell.folder(out).parent / f"folds{folds}_seed{cell.seed}"
 
     def pretrained(self, variant: str) -> str:
         """The variant whose pretrained model this one uses: fine-tuning continues from a probed model."""
@@ -85,7 +102,13 @@ class Plan:
 
     def to_dict(self) -> dict:
         """The plan as plain values, for JSON."""
-        return json.loads(json.dumps(asdict(self)))
+        plan = json.loads(json.dumps(asdict(self)))
+        if not self.pretraining_folds:
+            del plan["pretraining_folds"]
+        for variant in plan["variants"].values():
+            if not variant["start"]:
+                del variant["start"]
+        return plan
 
 
 @dataclass(frozen=True)
@@ -181,7 +204,47 @@ def ablation(store: Store) -> Plan:
     )
 
 
-PLANS: dict[str, Callable[[Store], Plan]] = {"ptbxl": ptbxl, "simulated": simulated, "ablation": ablation}
+KNOWS_AMPLITUDE = replace(
+    MINI, normalization="visible", amplitude_input=True, linear_path=True, pooling="named", pooling_heads=12
+)
+"""The size MINI with the choices of `experiments.alternatives`; the baselines take those that they have."""
+
+AT_FULL_LENGTH = {
+    "LAMAE": Variant("LAMAE"),
+    "average joint": Variant("average joint"),
+    "alignment, InfoNCE": Variant("alignment, InfoNCE"),
+    "independent leads": Variant("independent leads"),
+    "independent leads, mask ratio 0.5": Variant("independent leads", {"mask_ratio": 0.5}),
+    "independent leads, mask ratio 0.25": Variant("independent leads", {"mask_ratio": 0.25}),
+    "alignment, MSE, after independent leads": Variant("alignment, MSE", start="independent leads"),
+    "alignment, cosine, after independent leads": Variant("alignment, cosine", start="independent leads"),
+    "random encoder": Variant("random encoder"),
+}
+"""The random encoder needs no pretraining; what starts from independent leads, only that these are finished."""
+
+
+def full_length(store: Store) -> Plan:
+    """LAMAE against its baselines at full length, each pretrained on ECGs of which it is never tested on a patient.
+
+    Two models of each kind and seed: one pretrained on PTB-XL's folds 1 to 4, one on folds 5 to 8, each with ECGs of
+    other sets and simulated ones (fold 0). In each of the rotations of `ptbxl`, probes read the one that saw none of
+    the test folds. Command: `lamae research compare full-length --stores runs/stores`.
+    """
+    plan = ptbxl(store)
+    halves = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8))
+    folds = tuple(next(half for half in halves if not {*half} & {*split.test}) for split in plan.splits)
+    train = TrainConfig(steps=3000, batch_size=16, learning_rate=2e-3, warmup_steps=100, save_every=250)
+    return replace(
+        plan, name="full-length", variants=AT_FULL_LENGTH, model=KNOWS_AMPLITUDE, train=train, pretraining_folds=folds
+    )
+
+
+PLANS: dict[str, Callable[[Store], Plan]] = {
+    "ptbxl": ptbxl,
+    "simulated": simulated,
+    "ablation": ablation,
+    "full-length": full_length,
+}
 
 
 def _rotation(first: int) -> Split:

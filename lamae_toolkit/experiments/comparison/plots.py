@@ -5,35 +5,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lamae_toolkit.evaluation.linear_probe import REPRESENTATION_NAMES
-from lamae_toolkit.plots._plotly import (
-    BLACK,
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-    error_bars,
-    finish,
-)
+from lamae_toolkit.palette import BLUE, GRAY, GREEN, ORANGE, SKY, model_looks
+from lamae_toolkit.plots._plotly import error_bars, finish
 
-MANY = (
-    (BLUE, "circle"),
-    (VERMILION, "square"),
-    (GREEN, "diamond"),
-    (ORANGE, "cross"),
-    (PURPLE, "x"),
-    (SKY, "triangle-up"),
-    (GRAY, "star"),
-    (BLACK, "pentagon"),
-    (YELLOW, "hexagon"),
-    (BLUE, "x"),
-    (VERMILION, "star"),
-    (GREEN, "hexagon"),
-)
-"""Color and marker of each of many lines."""
+SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon", "hexagon")
+"""The markers of many lines, of which variants of one model share a color."""
 
 REPRESENTATION_MARKS = {
     "per_lead": (BLUE, "circle"),
@@ -90,8 +66,9 @@ def along_figure(macro: pd.DataFrame, along: str, title: str = "") -> go.Figure:
     places = sorted(macro.fraction.unique()) if along == "fraction" else list(dict.fromkeys(macro.leads))
     names = [f"{place:.0%}" for place in places] if along == "fraction" else places
     variants = list(dict.fromkeys(macro.variant))
+    looks = model_looks(variants)
     for number, variant in enumerate(variants):
-        color, symbol = MANY[number % len(MANY)]
+        color, symbol = looks[variant].color, SYMBOLS[number % len(SYMBOLS)]
         rows = macro[macro.variant == variant].set_index(along).reindex(places)
         figure.add_scatter(
             x=np.arange(len(places)) + 0.3 * (number / max(len(variants) - 1, 1) - 0.5),

@@ -65,6 +65,7 @@ def compare_methods(
     device: str = "cpu",
     stop_after: int | None = None,
     n_bootstrap: int = 1000,
+    pretraining: Store | None = None,
     progress: bool = True,
 ) -> dict:
     """Compute the missing cells of a comparison, and write `out/results.json` and `out/report.html`.
@@ -73,7 +74,16 @@ def compare_methods(
     called, to be kept with the results. See `run_cells` for the rest.
     """
     out = Path(out)
-    run_cells(plan, store, out, workers=workers, device=device, stop_after=stop_after, progress=progress)
+    run_cells(
+        plan,
+        store,
+        out,
+        workers=workers,
+        device=device,
+        stop_after=stop_after,
+        pretraining=pretraining,
+        progress=progress,
+    )
     results = Ranking(plan, store, out, n_bootstrap).to_dict(command, next(iter(plan.variants)))
     write_json(out / RESULTS_FILE, results)
     comparison_report(results, out / HTML_REPORT_FILE)

@@ -7,16 +7,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lamae_toolkit.errors import ECGError
-from lamae_toolkit.plots._plotly import BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILION, error_bars, finish
-
-METHOD_COLORS = {
-    "LAMAE": BLUE,
-    "linear regression": VERMILION,
-    "dipole (Dower)": GREEN,
-    "independent leads": ORANGE,
-    "flat line": GRAY,
-}
-"""The color of each method of reconstruction in all figures."""
+from lamae_toolkit.palette import model_looks
+from lamae_toolkit.plots._plotly import error_bars, finish
 
 
 def wave_figure(
@@ -98,7 +90,7 @@ def _add_bars(
         legendgroup=method,
         showlegend=legend,
         **where,
-        marker_color=METHOD_COLORS.get(method, PURPLE),
+        marker_color=model_looks([method])[method].color,
         error_y=error_bars(part, measure, f"{measure}_low", f"{measure}_high"),
         hovertemplate=f"{method}, %{{x}}: %{{y:.3f}}<extra></extra>",
     )

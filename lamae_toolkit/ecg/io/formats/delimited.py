@@ -20,6 +20,7 @@ from lamae_toolkit.ecg.io.channels import (
     mv_per_unit,
     unit_notes,
 )
+from lamae_toolkit.ecg.io.formats.table_head import QUOTES, cells_of, head_of
 from lamae_toolkit.ecg.io.stretch import Stretch, check_size
 from lamae_toolkit.ecg.leads import LEADS, lead_name
 from lamae_toolkit.errors import ECGError
@@ -30,59 +31,7 @@ if TYPE_CHECKING:
 BLOCK_CHARACTERS, MAX_ROW_CHARACTERS = 1_000_000, 500_000
 """How much of a table is converted at a time, and the limit of one row, so that each time there is a complete one."""
 
-DELIMITERS = ",;\t"
-QUOTES = "\"'"
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf|", re.IGNORECASE)
 TIME = re.compile(r"(?i)(t|time|elapsed time|seconds|zeit|temps|tiempo|tempo)([ _]*[(\[]?m?s[)\]]?)?")
-UNIT_ROW = re.compile(r"(?i)[munµμ]?v|s|ms|sec|seconds|milliseconds|hh:mm:ss(\.m+)?|samples?|#|")
-"""What stands in a row of units under the row of names; empty where a column has none."""
-
-
-class Head(NamedTuple):
-    """What stands above the first sample: names and, in the name or in a row of their own, units of the columns."""
-
-    delimiter: str
-    columns: list[str]
-    units: list[str | None]
-    n_lines: int
-    """Lines before the first sample."""
-
-
-def head_of(lines: Sequence[str]) -> Head:
-    """What the first lines of a table say: no columns if they hold no names; ECGError if there is nothing at all."""
-    first = 0
-    while first < len(lines) and (not lines[first].strip() or lines[first].startswith("#")):
-        first += 1
-    if first and first < len(lines) and lines[first - 1].startswith("#"):
-        # numpy.savetxt writes the row of names as a comment.
-        commented = lines[first - 1].lstrip("# ")
-        first -= any(map(lead_name, _cells(commented, DELIMITERS))) and _is_numbers(_cells(lines[first], DELIMITERS))
-    if first >= len(lines):
-        raise ECGError("It has no row of names and no samples; export it again.")
-    line = lines[first].lstrip("# ")
-    delimiter = max(DELIMITERS, key=line.count)
-    columns = _cells(line, delimiter)
-    if _is_numbers(columns):
-        return Head(delimiter, [], [], first)
-    below = _cells(lines[first + 1], delimiter) if first + 1 < len(lines) else []
-    has_units = any(below) and not _is_numbers(below) and all(UNIT_ROW.fullmatch(cell) for cell in below)
-    # "II_mV" and "II (mV)" are lead and unit.
-    matches = [re.fullmatch(r"(.*?)(?:[ _]+|\s*[(\[])([munµμ]?[vV])[)\]]?", column) for column in columns]
-    units = [match[2] if match else None for match in matches]
-    if has_units:
-        units = [unit or (cell or None) for unit, cell in zip(units, below, strict=False)]
-        units += [None] * (len(columns) - len(units))
-    names = [match[1] if match else column for match, column in zip(matches, columns, strict=True)]
-    return Head(delimiter, names, units, first + 1 + has_units)
-
-
-def _cells(line: str, delimiters: str) -> list[str]:
-    delimiter = max(delimiters, key=line.count)
-    return [cell.strip().strip(QUOTES).strip() for cell in line.split(delimiter)]
-
-
-def _is_numbers(cells: Sequence[str]) -> bool:
-    return all(NUMBER.fullmatch(cell) for cell in cells)
 
 
 def read(
@@ -119,7 +68,8 @@ def read(
     if len(first) <= head.n_lines:
         raise ECGError("There are no samples below the first row; export it again.")
     quoted = any(quote in first[head.n_lines] for quote in QUOTES)
-    clocks = [i for i in times if ":" in _cells(first[head.n_lines], delimiter)[i]]
+    cells = cells_of(first[head.n_lines], delimiter)
+    clocks = [i for i in times if i < len(cells) and ":" in cells[i]]
     read_columns = tuple(dict.fromkeys([*channel_of.values(), *times]))
     table = Table(path, head.n_lines, delimiter, len(columns), read_columns, clocks, quoted)
     of_time = {i: "s" if i in clocks else units[i] or columns[i] for i in times}
@@ -294,7 +244,8 @@ def _rate_of_times_hz(name: str, times: Sequence[np.ndarray], given_rate_hz: flo
     start, end, n_rows = times[0][0], times[-1][-1], sum(map(len, times))
     step, at, error = (end - start) / max(n_rows - 1, 1), 0, 0.0
     for part in times:
-        error = max(error, np.abs(part - (start + step * np.arange(at, at + len(part)))).max(initial=0.0))
+        off = np.abs(part - (start + step * np.arange(at, at + len(part))))
+        error = np.fmax.reduce(off, initial=error)  # a time that is missing says nothing of the others
         at += len(part)
     if not step > 0 or not error <= 0.6 * step:
         raise ECGError("The times in its column of times are not evenly spaced; resample the ECG to one rate first.")

@@ -57,7 +57,7 @@ def _read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequ
     rate_in_file_hz = finite_number(groups[chosen[0]].get("SamplingFrequency"), "The sampling rate")
     rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
     counts = np.concatenate([_counts(groups[index]) for index in chosen], axis=1)
-    channels = [channel for index in chosen for channel in groups[index].get("ChannelDefinitionSequence") or []]
+    channels = [channel for index in chosen for channel in _items(groups[index], "ChannelDefinitionSequence")]
 
     def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
         scale, baseline, factor = _scale(channels[channel], lead, unit)
@@ -110,7 +110,17 @@ def _waveforms(path: Path) -> list["Dataset"]:
         specific_tags=["WaveformSequence", "SpecificCharacterSet"],
         force=True,  # without a header that gives the transfer syntax, pydicom sees implicit from explicit
     )
-    return list(dataset.get("WaveformSequence") or [])
+    return _items(dataset, "WaveformSequence")
+
+
+def _items(dataset: "Dataset", name: str) -> list["Dataset"]:
+    """The items of a sequence, none if the dataset lacks it; ECGError if it holds anything else under this name."""
+    from pydicom import Dataset
+
+    items = dataset.get(name) or []
+    if isinstance(items, str) or not all(isinstance(item, Dataset) for item in items):
+        raise ECGError(f"Its {name} is not a sequence, so the file is damaged; export the ECG again.")
+    return list(items)
 
 
 def _transfer_syntax(content: bytes) -> str:
@@ -125,9 +135,11 @@ def _transfer_syntax(content: bytes) -> str:
 
 def _names(group: "Dataset") -> list[str]:
     """The name of each channel: one of the twelve leads by its code, otherwise what the file calls it."""
+    from pydicom import Dataset
+
     names = []
-    for channel in group.get("ChannelDefinitionSequence") or []:
-        source = (channel.get("ChannelSourceSequence") or [{}])[0]
+    for channel in _items(group, "ChannelDefinitionSequence"):
+        source = next(iter(_items(channel, "ChannelSourceSequence")), Dataset())
         code, scheme = str(source.get("CodeValue", "")), str(source.get("CodingSchemeDesignator", ""))
         meaning = re.sub(r"\(.*?\)", "", str(source.get("CodeMeaning", "") or channel.get("ChannelLabel", ""))).strip()
         number = re.fullmatch(r"(?:2:|5\.6\.3-9-)(\d+)", code)
@@ -144,18 +156,16 @@ def _counts(group: "Dataset") -> np.ndarray:
     from pydicom.waveforms import multiplex_array
 
     n_channels, n_samples = _integer(group, "NumberOfWaveformChannels"), _integer(group, "NumberOfWaveformSamples")
-    bits, kind = _integer(group, "WaveformBitsAllocated"), str(group.WaveformSampleInterpretation)
+    bits, kind = _integer(group, "WaveformBitsAllocated"), str(group.get("WaveformSampleInterpretation"))
     if (bits, kind) not in ((8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")):
         raise ECGError(f"Its samples are of the kind {kind[:9]} of {bits} bits, which is not read; export it again.")
-    promised = n_channels * n_samples * bits // 8
+    promised, samples = n_channels * n_samples * bits // 8, group.get("WaveformData")
+    n_bytes = len(samples) if isinstance(samples, bytes) else 0
     # A byte of padding makes the length even.
-    if n_channels != len(group.ChannelDefinitionSequence) or len(group.WaveformData) - promised not in (
-        0,
-        promised % 2,
-    ):
+    if n_channels != len(_items(group, "ChannelDefinitionSequence")) or n_bytes - promised not in (0, promised % 2):
         raise ECGError(
-            f"Its waveform has {len(group.WaveformData)} bytes, but {n_channels} channels of {n_samples} samples need"
-            f" {promised}, so it is damaged; export the ECG again."
+            f"Its waveform has {n_bytes} bytes, but {n_channels} channels of {n_samples} samples need {promised}, so it"
+            " is damaged; export the ECG again."
         )
     dataset = Dataset()
     dataset.WaveformSequence = [group]
@@ -181,8 +191,8 @@ def _scale(channel: "Dataset", lead: str, unit: str | None) -> tuple[float, floa
     if scale == 0:
         raise ECGError(f"Lead {lead} has the sensitivity 0, so its size in mV is unknown; export the ECG again.")
     baseline = finite_number(channel.get("ChannelBaseline") or 0, f"The baseline of lead {lead}")
-    units = channel.get("ChannelSensitivityUnitsSequence") or [{}]
-    return scale, baseline, mv_per_unit(units[0].get("CodeValue"), unit, lead)
+    units = [item.get("CodeValue") for item in _items(channel, "ChannelSensitivityUnitsSequence")[:1]]
+    return scale, baseline, mv_per_unit(str(units[0]) if any(units) else None, unit, lead)
 
 
 def _integer(group: "Dataset", name: str) -> int:

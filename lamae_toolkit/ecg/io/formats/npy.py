@@ -1,18 +1,34 @@
 """NumPy files: `.npy` holds a signal, `.npz` may name its leads, rate and unit as well."""
 
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from zipfile import ZipExtFile
 
 import numpy as np
 
-from lamae_toolkit.ecg.io.channels import Reading, agreed_rate_hz, as_float32, match_leads, mv_per_unit, unit_notes
+from lamae_toolkit.ecg.io.channels import (
+    Reading,
+    agreed_rate_hz,
+    as_float32,
+    finite_number,
+    match_leads,
+    mv_per_unit,
+    unit_notes,
+)
 from lamae_toolkit.ecg.io.stretch import Stretch, blocks
 from lamae_toolkit.errors import ECGError
 
+if TYPE_CHECKING:
+    from numpy.lib.npyio import NpzFile
+
 MAX_RATIO, MIN_BYTES = 50, 200_000
 """Limit of compression, which no ECG reaches; what unpacks to less than 10 MB is exempt."""
+
+ABOUT = ("leads", "sampling_rate_hz", "unit")
+"""The arrays by which an archive describes its signal."""
 
 MAX_ABOUT_BYTES, MAX_HEADER_BYTES = 1_000_000, 10_000
 """Limits of what an archive says next to its signal, and of what a file says of its array."""
@@ -22,7 +38,8 @@ def read(
     path: Path, given_rate_hz: float | None, unit: str | None, leads: Sequence[str] | None, stretch: Stretch
 ) -> Reading:
     """A two-dimensional array; `.npz` may have its own `leads`, `sampling_rate_hz` and `unit` next to `signal`."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's of the text of a damaged header, and NumPy's of old ones
         zipped = file.read(2) == b"PK"
         file.seek(0)
         if not zipped:
@@ -37,15 +54,32 @@ def read(
             if "signal" not in archive:
                 listed = ", ".join(archive)[:100] or "none"
                 raise ECGError(f"It has no array called 'signal' but {listed}; save it so.")
-            if any(members.get(f"{name}.npy", 0) > MAX_ABOUT_BYTES for name in ("leads", "sampling_rate_hz", "unit")):
+            if any(members.get(f"{name}.npy", 0) > MAX_ABOUT_BYTES for name in ABOUT):
                 raise ECGError("Its leads, rate or unit take more than a megabyte, which no ECG needs; save it again.")
-            rate_in_file_hz = float(archive["sampling_rate_hz"]) if "sampling_rate_hz" in archive else None
-            unit_in_file = str(archive["unit"]) if "unit" in archive else None
-            names = [str(name) for name in archive["leads"]] if "leads" in archive else None
+            about = {name: _about(archive, name) for name in ABOUT if name in archive}
+            rate = about.get("sampling_rate_hz")
+            rate_in_file_hz = None if rate is None else finite_number(rate.item(), "The sampling rate")
+            unit_in_file = str(about["unit"].item()) if "unit" in about else None
+            names = [str(name) for name in about["leads"]] if "leads" in about else None
             rate_hz = agreed_rate_hz(rate_in_file_hz, given_rate_hz)
             with archive.zip.open("signal.npy") as signal:
                 size = members["signal.npy"]
                 return _read_array(signal, size, names, leads, rate_hz, (unit_in_file, unit), stretch)
+
+
+def _about(archive: "NpzFile", name: str) -> np.ndarray:
+    """What an archive says of its signal under this name; ECGError if it is not one value or, of leads, a list."""
+    array = np.asarray(archive[name])  # a member that is no array is given as bytes
+    if not (array.ndim == 1 if name == "leads" else array.size == 1):
+        raise ECGError(
+            f"Its array {name!r} has the shape {array.shape}; save leads as a list of names, and sampling_rate_hz and"
+            " unit as one value each."
+        )
+    if array.dtype.kind == "U":
+        letters = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if letters.max(initial=0) > sys.maxunicode:  # Python fails at such a text only when it is used
+            raise ECGError(f"Its array {name!r} holds letters that do not exist, so it is damaged; save it again.")
+    return array
 
 
 def _read_array(

@@ -75,7 +75,7 @@ def read(path: Path, given_rate_hz: float | None, unit: str | None, leads: Seque
     def read_lead(channel: int, lead: str) -> tuple[np.ndarray, float]:
         stored = record.leads[channel]
         factor = mv_per_unit(stored.resolution_unit or None, unit, lead)
-        counts = stored.samples
+        counts, stored.samples = stored.samples, np.empty(0)  # so that a lead is not in memory twice
         counts = np.where(counts == FAULT, np.nan, counts) if of_ishne else without_marks(counts)
         signal_mv = np.full(n_samples, np.nan)
         start = starts[channel] - first

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lamae_toolkit.ecg.io.formats.apple_watch import is_watch
-from lamae_toolkit.ecg.io.formats.delimited import head_of
 from lamae_toolkit.ecg.io.formats.matlab import is_version_4
 from lamae_toolkit.ecg.io.formats.safe_xml import root_tag
 from lamae_toolkit.ecg.io.formats.scp import kind_by_start
+from lamae_toolkit.ecg.io.formats.table_head import head_of
 from lamae_toolkit.ecg.io.formats.unread import XML_ROOTS, unread_kind
 from lamae_toolkit.ecg.leads import lead_name
 from lamae_toolkit.errors import ECGError

@@ -67,7 +67,8 @@ def read_segment(
         raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
     with _record_for_wfdb(header_path) as name:
         record = wfdb.rdheader(name)
-        if isinstance(record, wfdb.MultiRecord) or len(lines) - 1 != record.n_sig or record.n_sig == 0:
+        described = None if isinstance(record, wfdb.MultiRecord) else len(record.file_name or ())
+        if described is None or not described == record.n_sig == len(lines) - 1 > 0:
             raise ECGError(f"The header {header_path.name} does not describe its signals, one a line; copy it again.")
         rate_hz = rate_in_header_hz(lines[0])
         if rate_hz is not None and not math.isclose(rate_hz, record.fs, rel_tol=1e-6):

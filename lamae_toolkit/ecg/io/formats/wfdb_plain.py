@@ -31,6 +31,10 @@ SIGNAL_LINE = re.compile(
 )
 
 
+MAX_BYTES_ALIKE = 2_000_000
+"""Of records that are read in full and many at a time: twelve leads of 80 s at 1000 Hz."""
+
+
 class Layout(NamedTuple):
     """What the headers of many plain records share: one file of 16-bit samples, every gain written out."""
 
@@ -130,15 +134,15 @@ def read_alike(
 ) -> Iterator[tuple[list[int], Layout, np.ndarray]]:
     """The plain records among these, some of one layout at a time: which, and their leads in mV, (t, b, l).
 
-    The values are those of `read`, far faster. Left out is every record of which there
-    is anything to report: it is damaged, has gaps, may have a flat lead, or would be warned of.
+    The values are those of `read`, far faster. Left out is every long record, and every one of which there is anything
+    to report: it is damaged, has gaps, may have a flat lead, or would be warned of.
     """
     of_layout: dict[Layout, list[tuple[int, Path, list[tuple[int, int]]]]] = {}
     for row, header in enumerate(headers):
         with suppress(ECGError, OSError):
             plain = _plain_layout(header, given_rate_hz, unit, leads)
             # Before any memory is taken for its signals.
-            if plain and plain.signal_path.stat().st_size == plain.layout.n_bytes:
+            if plain and plain.signal_path.stat().st_size == plain.layout.n_bytes <= MAX_BYTES_ALIKE:
                 of_layout.setdefault(plain.layout, []).append((row, plain.signal_path, plain.promised))
     for layout, files in of_layout.items():
         raw = np.empty((layout.n_samples, layout.n_signals), dtype="<i2")
