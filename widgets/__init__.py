@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "widgets.ecg_paper.widget": "ECGPaper",
         "widgets.mask_playground.widget": "MaskPlayground",
+        "widgets.architecture.widget": "Architecture",
         "widgets.lead_explorer.widget": "LeadExplorer",
         "widgets.icd10_board.widget": "ICD10Board",
         "widgets.embedding_map.widget": "EmbeddingMap",

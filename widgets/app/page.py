@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, printable
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import PROBE_FILE, Probe
 from lamae_toolkit.model.lamae import LAMAE
@@ -28,7 +28,7 @@ class ECGApp(widgets.VBox):
         self.files = BrowserFiles(self._uploaded, UPLOAD_MB)
         self._message, self._place = widgets.HTML(), widgets.VBox()
         heading = widgets.HTML(
-            f"<h1 style='font-size: 1.4em; margin: 0'>ECGs of {html.escape(self.ecgs.root.name)}</h1>"
+            f"<h1 style='font-size: 1.4em; margin: 0'>ECGs of {html.escape(printable(self.ecgs.root.name))}</h1>"
             "<p style='line-height: 1.4'>What LAMAE predicts for an ECG, and on which leads it rests. For research and"
             " teaching, not for diagnosis. An uploaded ECG stays in memory; WFDB records are uploaded with header"
             " and signal file together.</p>"

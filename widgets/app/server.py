@@ -1,5 +1,6 @@
 """Serving the lead explorer for a folder of ECGs, on this computer only."""
 
+import asyncio
 import logging
 import secrets
 import socket
@@ -17,12 +18,15 @@ EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-
 LOOPBACK = "127.0.0.1"
 NOTEBOOK = "explorer.ipynb"
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline';"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob: ws://127.0.0.1:*;"
     " frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 )
 """What the page may load; the browser itself enforces that nothing is fetched from or sent to another machine."""
-CELL = "from lamae_toolkit.widgets.app.page import ECGApp\n\nECGApp({folder!r}, {checkpoint!r})"
+ENDED_WHILE_LOADING = ("Kernel died", "Kernel never reached")
+"""How the errors begin that Voila and Jupyter raise then."""
+PAGE = "lamae_toolkit.widgets.app.page"
+CELL = f"from {PAGE} import ECGApp\n\nECGApp({{folder!r}}, {{checkpoint!r}})"
 
 
 def serve(folder: Path, checkpoint: Path, port: int) -> None:
@@ -43,6 +47,7 @@ def serve(folder: Path, checkpoint: Path, port: int) -> None:
     class App(Voila):
         def launch_browser(self) -> None:
             """Called when the server listens: print the address for the user to open."""
+            asyncio.get_event_loop().call_soon(self.kernel_manager.prepare_first)
             print(f"Open http://{LOOPBACK}:{port}/?token={token}\nStop with Ctrl-C.", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="lamae_app_") as temporary:
@@ -50,8 +55,29 @@ def serve(folder: Path, checkpoint: Path, port: int) -> None:
         write_app_notebook(notebook, ecgs.root, checkpoint.resolve())
         app = App(config=_config(notebook, port, token), log_level=logging.ERROR)
         app.initialize([])
+        log_in_one_line()
         app.template_paths.insert(0, str(TEMPLATE))
         app.start()
+
+
+class OneLine(logging.Formatter):
+    """An error of the server in one line: what the user of a terminal can read, and a bug report can quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = f": {record.exc_info[1]!r}" if record.exc_info else ""
+        return f"lamae app: {record.getMessage().splitlines()[0]}{error}"
+
+
+def log_in_one_line() -> None:
+    """Print the server's errors without tracebacks; none for a page that was left while it was loading."""
+    lines = logging.StreamHandler()
+    lines.setFormatter(OneLine())
+    lines.addFilter(lambda record: not (record.exc_info and str(record.exc_info[1]).startswith(ENDED_WHILE_LOADING)))
+    for name, level in (("asyncio", logging.ERROR), ("tornado", logging.ERROR), ("tornado.access", logging.CRITICAL)):
+        logging.getLogger(name).setLevel(level)
+    for name in ("asyncio", "tornado"):
+        logging.getLogger(name).handlers = [lines]
+        logging.getLogger(name).propagate = False
 
 
 def write_app_notebook(path: Path, folder: Path, checkpoint: Path) -> None:
@@ -66,9 +92,13 @@ def write_app_notebook(path: Path, folder: Path, checkpoint: Path) -> None:
 def _config(notebook: Path, port: int, token: str) -> dict:
     """The token is passed here, not on the command line, which every user of the computer can read.
 
-    Kernels are started beforehand, so that the page opens at once.
+    The first kernel is started beforehand, so that its page opens at once; Voila's own way of doing that always keeps
+    one more than are in use.
     """
+    from jupyter_server import DEFAULT_STATIC_FILES_PATH
     from traitlets.config import Config
+
+    from lamae_toolkit.widgets.app.kernels import BrowserKernels
 
     return Config(
         {
@@ -82,19 +112,20 @@ def _config(notebook: Path, port: int, token: str) -> dict:
                 "config_file_paths": [],
                 "tornado_settings": {
                     "allow_remote_access": False,
+                    "xsrf_cookie_kwargs": {"samesite": "Strict"},
                     "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
+                    "static_path": DEFAULT_STATIC_FILES_PATH,  # without it, Jupyter's page for an error fails
                     "websocket_max_message_size": int((UPLOAD_MB + 1) * 1e6),
                 },
             },
             "KernelManager": {"transport_encryption": "auto"},
-            "VoilaKernelManager": {"fill_delay": 10.0},  # the next kernel starts after the page is open
+            "BrowserKernels": {"folder": str(notebook.parent), "imports": PAGE},
             "VoilaConfiguration": {
                 "strip_sources": True,
                 "show_tracebacks": False,
                 "file_allowlist": [],
                 "extension_allowlist": list(EXTENSIONS),
-                "preheat_kernel": True,
-                "default_pool_size": 1,
+                "multi_kernel_manager_class": BrowserKernels,
                 "allow_template_override": "NO",
                 "allow_theme_override": "NO",
             },

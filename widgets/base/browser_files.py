@@ -6,6 +6,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 
+from lamae_toolkit.palette import ACCENT
+
 HERE = Path(__file__).parent
 
 
@@ -19,8 +21,8 @@ class BrowserFiles(anywidget.AnyWidget):
     _esm = (HERE / "browser_files.js").read_text("utf-8")
     _css = (
         ".lamae-upload { margin-right: 1em; } .lamae-upload input { margin-left: 0.6em; }"
-        " .lamae-upload input:focus-visible { outline: 3px solid #0072B2; outline-offset: 1px; }"
-    )
+        " .lamae-upload input:focus-visible { outline: 3px solid ACCENT; outline-offset: 1px; }"
+    ).replace("ACCENT", ACCENT)
     label = traitlets.Unicode("Upload an ECG").tag(sync=True)
     limit_mb = traitlets.Float().tag(sync=True)
 

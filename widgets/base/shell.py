@@ -6,13 +6,12 @@ from pathlib import Path
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
-from plotly.basedatatypes import BasePlotlyType
 
 from lamae_toolkit.data.store import Store
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, printable
 from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import PRIVATE
+from lamae_toolkit.palette import ACCENT
 from lamae_toolkit.plots.export import picture
 from lamae_toolkit.plots.report import Section, write_report
 from lamae_toolkit.widgets.base import still
@@ -22,14 +21,13 @@ STYLE = (
     f"<style>{still.STYLE}"
     """
 .lamae-shell button:focus-visible, .lamae-shell select:focus-visible, .lamae-shell .noUi-handle:focus-visible
-  { outline: 3px solid #0072B2; outline-offset: 1px; }
-.lamae-shell p { line-height: 1.45; margin: 0.3em 0; max-width: 70em; }
+  { outline: 3px solid ACCENT; outline-offset: 1px; }
+.lamae-shell p { line-height: 1.45; margin: 0.3em 0; max-width: 90em; }
 .lamae-shell table { margin: 0.3em 0; } .lamae-shell td, .lamae-shell th { text-align: right; padding: 0 8px;
   line-height: 1.5; } .lamae-shell tbody th { text-align: left; }
-.lamae-shell .js-plotly-plot { max-width: 940px; }
 .lamae-stopped { display: none; } .jupyter-widgets-disconnected > .lamae-stopped { display: block; }
 </style>"""
-)
+).replace("ACCENT", ACCENT)
 
 
 class Shell(widgets.VBox):
@@ -128,36 +126,12 @@ def control_row(*controls: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(controls, layout={"flex_flow": "row wrap"})
 
 
-def live(figure: go.Figure, file_name: str) -> go.FigureWidget:
-    """A figure on the page that Python can change, as wide as there is room; its camera keeps it as SVG."""
-    shown = go.FigureWidget(figure)
-    image = {"toImageButtonOptions": {"format": "svg", "filename": file_name}}
-    shown._config = shown._config | image | PRIVATE
-    shown._drawn = figure
-    return shown
-
-
-def redraw(shown: go.FigureWidget, figure: go.Figure) -> None:
-    """Let a figure on the page become a new one with as many traces.
-
-    Only what differs from the one before is sent, so that what the reader did to it, such as zooming, stays.
-    """
-    with shown.batch_update():
-        pairs = zip(shown.data, shown._drawn.data, figure.data, strict=True)
-        for part, before, now in (*pairs, (shown.layout, shown._drawn.layout, figure.layout)):
-            before, now = before.to_plotly_json(), now.to_plotly_json()
-            for key in sorted(before.keys() | now.keys()):
-                if not BasePlotlyType._vals_equal(before.get(key), now.get(key)):
-                    part[key] = now.get(key)
-    shown._drawn = figure
-
-
 def ecg_title(store: Store, row: int) -> str:
     """Row, patient, sex, age and codes: "row 12, patient 7, F, 63 years: I44.7 Left bundle-branch block"."""
     ecg = store.index.iloc[row]
     age = f"{ecg.age_years:.0f} years" if ecg.age_years == ecg.age_years else "age unknown"
     codes = ", ".join(name_of(code) for code in ecg.codes) or "no code"
-    return f"row {row}, patient {ecg.patient_id}, {ecg.sex or 'sex unknown'}, {age}: {codes}"
+    return printable(f"row {row}, patient {ecg.patient_id}, {ecg.sex or 'sex unknown'}, {age}: {codes}")
 
 
 def open_ecg(place: widgets.Box, store: Store, row: int, note: str = "") -> None:

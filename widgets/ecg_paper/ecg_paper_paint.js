@@ -50,11 +50,11 @@ function maskedStretches(mask, row) {
   return stretches;
 }
 
-/** What calipers measure, in words. */
-function reading([, start, end, startMv, endMv]) {
+/** What calipers measure, in words; word: from English to the language of the page. */
+function reading([, start, end, startMv, endMv], word) {
   const ms = 1000 * Math.abs(end - start), mv = endMv - startMv;
-  const rate = ms ? `${(60000 / ms).toFixed(0)}/min` : "no time between the ends";
-  return `${ms.toFixed(0)} ms    ${rate}    ${mv < 0 ? "" : "+"}${mv.toFixed(2)} mV`;
+  const rate = ms ? `${(60000 / ms).toFixed(0)}/min` : word("no time between the ends");
+  return `${ms.toFixed(0)} ms    ${rate}    ${mv < 0 ? "" : "+"}${mv.toFixed(2).replace(".", word("."))} mV`;
 }
 
 /** The strips that reach into what a pen sees, each with where it lies on the page in millimetres. */
@@ -105,7 +105,7 @@ function paintPaper(pen, state) {
 
 /** Paint names, flags, calipers and what stands on the edges: what is written on the paper. */
 function paintSigns(pen, state) {
-  const { geo, ecg, overlay, mask, terms, calipers, startS, colors: color, title, rate } = state;
+  const { geo, sheet, ecg, overlay, mask, terms, calipers, startS, colors: color, title, rate, word } = state;
   for (const { strip, x, end, y, xOf } of inSight(state, pen.view)) {
     // The name stays in sight while any of its strip does.
     const nameX = Math.max(x, Math.min(pen.view.left, end - 30)) + 1, flags = ecg.flags[strip.lead];
@@ -113,18 +113,22 @@ function paintSigns(pen, state) {
     let right = nameX + width + 1;
     if (terms && strip.recorded) right = paintTerm(pen, state, strip.lead, right, y - 0.32 * geo.pitch);
     if (flags) pen.text(right, y - 0.32 * geo.pitch, `⚑ ${flags.join(", ")}`, color.flag);
-    if (!strip.recorded) pen.text(nameX, y - 2, "not recorded", color.faint);
+    if (!strip.recorded) pen.text(nameX, y - 2, word("not recorded"), color.faint);
     if (calipers && calipersFit(strip, startS, calipers)) paintCalipers(pen, state, strip, xOf, y);
+    if (state.measured && strip.recorded) paintMarks(pen, state, strip, xOf, y);
+    for (const note of state.annotations || [])
+      if (noteFits(strip, startS, note)) paintNote(pen, state, strip, xOf, y, note);
   }
-  const shown = Math.min(PAGE_S, ecg.duration_s - startS);
+  const shown = Math.min(PAGE_S, ecg.duration_s - startS), seconds = (s) => s.toFixed(1).replace(".", word("."));
   const footer = [`${geo.speed} mm/s`, `${geo.gain} mm/mV`, `${ecg.rate_hz} Hz`,
-    `${startS.toFixed(1)} to ${(startS + shown).toFixed(1)} s of ${ecg.duration_s.toFixed(1)} s`];
-  if (rate) footer.push(`${rate.toFixed(0)}/min`);
-  pen.text(EDGE_MM, geo.height - 2.5, footer.join("    "), color.faint);
-  const legend = [overlay && "blue: overlay", mask && "shaded: masked"].filter(Boolean).join("    ");
+    `${seconds(startS)} ${word("to")} ${seconds(startS + shown)} s ${word("of")} ${seconds(ecg.duration_s)} s`];
+  if (state.measured) footer.push(...state.measured.written.filter(([, value]) => value !== "–").map((one) => one.join(" ")));
+  else if (rate) footer.push(`${rate.toFixed(0)}/min`);
+  pen.text(EDGE_MM, geo.height - 2.5, footer.join("    "), color.faint, { fit: geo.width * (terms || overlay || mask ? 0.7 : 0.95) });
+  const legend = [overlay && word("overlay"), mask && word("shaded: masked")].filter(Boolean).join("    ");
   pen.text(geo.width - EDGE_MM, geo.height - 2.5, legend, color.overlay, { end: true });
   if (terms) {
-    paintTermsHead(pen, state);
+    if (sheet.head_mm) paintTermsHead(pen, state);
     pen.text(geo.width - EDGE_MM, geo.height - 2.5, terms.not_for_diagnosis, color.ink, { end: true });
   }
   pen.text(EDGE_MM, 3.5, title, color.ink, { bold: true });
@@ -173,7 +177,7 @@ function keptPaper() {
 }
 
 /** The calipers and what they measure, in a strip that shows both their ends. */
-function paintCalipers(pen, { geo, ecg, calipers, colors }, strip, xOf, y) {
+function paintCalipers(pen, { geo, ecg, calipers, colors, word }, strip, xOf, y) {
   const [lead, start, end, startMv, endMv] = calipers, level = ecg.levels[ecg.leads.indexOf(lead)];
   const yOf = (mv) => y - strip.sign * (mv - level) * geo.gain;
   for (const [time, mv] of [[start, startMv], [end, endMv]]) {
@@ -181,7 +185,7 @@ function paintCalipers(pen, { geo, ecg, calipers, colors }, strip, xOf, y) {
     pen.line([[xOf(start), yOf(mv)], [xOf(end), yOf(mv)]], colors.caliper);
   }
   const top = Math.max(y - 0.42 * geo.pitch, Math.min(pen.view.top + 3, y + 0.42 * geo.pitch));
-  pen.text(xOf(Math.max(start, end)) + 1, top, reading(calipers), colors.caliper);
+  pen.text(xOf(Math.max(start, end)) + 1, top, reading(calipers, word), colors.caliper);
 }
 
 /** Whether a strip shows both ends of the calipers. */

@@ -35,6 +35,24 @@ function svgOf(state, seen) {
 const saveSvg = (state, seen) =>
   download(new Blob([svgOf(state, seen)], { type: "image/svg+xml" }), state.title, "svg");
 
+/** The labels as the file that `write_annotations` writes, too. */
+const saveNotes = ({ annotations, fingerprint }) => download(new Blob([JSON.stringify({
+  format: "lamae annotations 1", ecg_sha256: fingerprint, annotations,
+}, null, 1) + "\n"], { type: "application/json" }), "ecg_labels", "json");
+
+/** The labels in such a file, of an ECG with this fingerprint; an Error with a sentence for the reader otherwise. */
+function readNotes(text, fingerprint, ecg, word) {
+  let kept;
+  try { kept = JSON.parse(text); } catch { /* no JSON */ }
+  if (kept?.format !== "lamae annotations 1" || !Array.isArray(kept.annotations))
+    throw new Error(word("The file holds no labels of this program; choose another."));
+  if (kept.ecg_sha256 !== fingerprint) throw new Error(word("These labels are of another ECG; open that one first."));
+  const fits = ({ lead, time_s: time, text: words }) => ecg.leads.includes(lead) && Number.isFinite(time)
+    && time >= 0 && time <= ecg.duration_s && typeof words === "string" && words && words.length <= 200;
+  if (!kept.annotations.every(fits)) throw new Error(word("A label in the file lies outside this ECG; the file is damaged."));
+  return kept.annotations.map(({ lead, time_s, text: words }) => ({ lead, time_s, text: words }));
+}
+
 /** A page that works without Python; `save` in ecg_paper.py fills the same template. */
 function saveHtml(model) {
   const letters = (view) => Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));

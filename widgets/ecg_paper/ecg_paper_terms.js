@@ -37,30 +37,30 @@ function paintBar(pen, { terms, colors }, x, y, { term, lost }) {
   pen.line([[x, y], [x + 2 * terms.bar_mm, y]], colors.faint);
   pen.fill(Math.min(zero, zero + reach(term)), y - up, Math.abs(reach(term)), 2 * up, tintOf(terms, term)[0]);
   pen.line([[zero, y - up - 0.4], [zero, y + up + 0.4]], colors.faint);
-  pen.fill(zero + reach(lost) - 0.3, y - up - 0.4, 0.6, 2 * up + 0.8, colors.ink);
+  if (lost !== null) pen.fill(zero + reach(lost) - 0.3, y - up - 0.4, 0.6, 2 * up + 0.8, colors.ink);
   return x + 2 * terms.bar_mm + 1.5;
 }
 
 /** The number and the bar of a lead, behind its name. Returns where they end. */
 function paintTerm(pen, state, lead, x, y) {
-  const { terms, colors } = state, own = terms.shown.leads[lead];
-  if (!own) return x + 1 + pen.text(x, y, "no term", colors.faint);
+  const { terms, colors, word } = state, own = terms.shown.leads[lead];
+  if (!own) return x + 1 + pen.text(x, y, word("no term"), colors.faint);
   const label = own.label + (terms.overTime ? own.of_no_patch : "");
   return paintBar(pen, state, x + 1.5 + pen.text(x, y, label, colors.ink), y, own);
 }
 
 /** Above the ECG: the code, what its prediction rests on, and what tint, bar and number mean. */
 function paintTermsHead(pen, state) {
-  const { geo, terms, title, colors } = state, { shown, limit } = terms, top = title ? 8.5 : 5;
+  const { geo, terms, title, colors, word } = state, { shown, limit } = terms, top = title ? 8.5 : 5;
   const fit = geo.width - 2 * EDGE_MM, y = top + 11, steps = 40;
   pen.text(EDGE_MM, top, shown.heading, colors.ink, { bold: true, large: true, fit });
   pen.text(EDGE_MM, top + 5.5, shown.sentence, colors.ink, { large: true, fit });
-  let x = EDGE_MM + 1.5 + pen.text(EDGE_MM, y, `against −${limit}`, colors.ink);
+  let x = EDGE_MM + 1.5 + pen.text(EDGE_MM, y, `${word("against")} −${limit}`, colors.ink);
   for (let step = 0; step < steps; step++)
     pen.fill(x + step, y - 1.6, 1, 3.2, ...tintOf(terms, limit * ((2 * step + 1) / steps - 1)));
   pen.line([[x + steps / 2, y - 2], [x + steps / 2, y + 2]], colors.faint);
   x += steps + 1.5;
-  x += 8 + pen.text(x, y, `+${limit} for`, colors.ink);
+  x += 8 + pen.text(x, y, `+${limit} ${word("for")}`, colors.ink);
   pen.text(x, y, shown.limb_label, colors.ink);
   pen.text(EDGE_MM, top + 15, terms.explained[Number(terms.overTime)], colors.faint, { fit });
 }

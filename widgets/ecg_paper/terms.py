@@ -13,7 +13,7 @@ from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing, percent
 from lamae_toolkit.icd10 import name_of
-from lamae_toolkit.plots._plotly import AGAINST, FOR
+from lamae_toolkit.palette import AGAINST, FOR
 
 TERM_LIMIT = 2.0
 """Log-odds at which tint and bar end: seven in eight of all odds."""

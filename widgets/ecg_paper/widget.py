@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import traitlets
 from jaxtyping import Bool
 
+from lamae_toolkit.ecg.annotations import Annotation, check_annotations, fingerprint
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
@@ -22,23 +23,15 @@ from lamae_toolkit.files import atomic_write, picture_ending
 from lamae_toolkit.plots import paper as paper_plots
 from lamae_toolkit.plots.export import page_value, with_few_colors
 from lamae_toolkit.plots.paper import check_paper, page_start_s, paper_figure
-from lamae_toolkit.plots.paper_layout import (
-    GAINS_MM_PER_MV,
-    LAYOUTS,
-    PAGE_S,
-    SPEEDS_MM_PER_S,
-    Page,
-    describe,
-    level_mv,
-    page,
-)
+from lamae_toolkit.plots.paper_layout import GAINS_MM_PER_MV, LAYOUTS, PAGE_S, SPEEDS_MM_PER_S, describe, level_mv, page
 from lamae_toolkit.widgets.base import still
+from lamae_toolkit.widgets.ecg_paper.marks import measured_as_sent, sent_page, sent_signal
 from lamae_toolkit.widgets.ecg_paper.terms import HEAD_MM, as_sent, check_terms, code_on_paper, shown_code
 
 HERE = Path(__file__).parent
-SCRIPTS = ("ecg_paper_paint", "ecg_paper_terms", "ecg_paper_save", "ecg_paper")
+SCRIPTS = ("ecg_paper_paint", "ecg_paper_marks", "ecg_paper_terms", "ecg_paper_save", "ecg_paper")
 STILL_DPI, SAVED_DPI = 80, 300
-COLORS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint")
+COLORS = ("ink", "paper", "fine", "bold", "overlay", "flag", "shade", "caliper", "faint", "mark", "label")
 KEYWORDS = {
     "layout": ("lead_layout", "3x4"),
     "mm_per_s": ("mm_per_s", 25),
@@ -49,11 +42,13 @@ KEYWORDS = {
     "code": ("icd10_code", None),
     "over_time": ("over_time", False),
     "rate_bpm": ("rate_bpm", None),
+    "measured": ("measured", False),
     "title": ("title", ""),
 }
 """What `code()` writes: each keyword with its trait (ipywidgets has taken the name layout) and its usual value."""
 
 
+GIVEN = ("overlay", "mask", "terms", "flags", "annotations")
 OF_PAPER = ("recording", "lead_layout", "mm_per_s", "mm_per_mv", "mask", "calipers", "view")
 OF_TERMS = ("recording", "terms", "icd10_code", "over_time", "overlay", "mask")
 
@@ -66,6 +61,8 @@ class ECGPaper(anywidget.AnyWidget):
     this ECG: they tint the field behind each lead (vermilion for the code, blue against it, deeper up to 2 log-odds),
     with number and bar next to its name and a sentence above; not together with overlay or mask. code: whose terms; if
     None, those of the code that lies furthest above its prevalence. over_time: tint each patch by what it adds.
+    measured: show beats, the median beat, rate, PR, QRS, QT, QTc and axis, as `lt.ecg.measure` finds them. annotations:
+    labels, as from `lt.ecg.read_annotations`; on the page they are written with the button "Label".
     ECGError for terms of another ECG, for a code that the probe does not predict, and for terms that are not split
     over time. All arguments are attributes too, which may be set and read at any time, layout as lead_layout and code
     as icd10_code (ipywidgets and `code()` have taken the names); `show` changes the ECG and all that belongs to it at
@@ -101,12 +98,17 @@ class ECGPaper(anywidget.AnyWidget):
     title = traitlets.Unicode("").tag(sync=True)
     icd10_code = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     over_time = traitlets.Bool(False).tag(sync=True)
+    measured = traitlets.Bool(False).tag(sync=True)
+    annotations = traitlets.Tuple()
 
     _ecg = traitlets.Dict().tag(sync=True)
     _overlay = traitlets.Dict(None, allow_none=True).tag(sync=True)
     _mask = traitlets.Dict(None, allow_none=True).tag(sync=True)
     _terms = traitlets.Dict(None, allow_none=True).tag(sync=True)
     _pages = traitlets.Dict().tag(sync=True)
+    _measured = traitlets.Dict(None, allow_none=True).tag(sync=True)
+    _annotations = traitlets.List().tag(sync=True)
+    _fingerprint = traitlets.Unicode().tag(sync=True)
     _text = traitlets.Unicode().tag(sync=True)
     _note = traitlets.Unicode().tag(sync=True)
     _given = traitlets.List().tag(sync=True)
@@ -135,6 +137,8 @@ class ECGPaper(anywidget.AnyWidget):
         view: Sequence[float | int] | None = None,
         rate_bpm: float | int | None = None,
         title: str = "",
+        measured: bool = False,
+        annotations: Sequence[Annotation] = (),
     ) -> None:
         check_paper(recording, layout, mm_per_s, mm_per_mv, mask, calipers, view)
         check_terms(recording, terms, code, over_time, overlay, mask)
@@ -154,7 +158,13 @@ class ECGPaper(anywidget.AnyWidget):
             view=view,
             rate_bpm=rate_bpm,
             title=title,
+            annotations=check_annotations(annotations, recording),
+            _measured=None,
         )
+        self._refused = ""
+        self.measured = measured
+        if self._refused:
+            raise ECGError(self._refused)
         self.on_msg(lambda *_: self.send("here"))  # tells the browser that Python is running
         self._kept = [
             name
@@ -175,23 +185,32 @@ class ECGPaper(anywidget.AnyWidget):
         rate_bpm: float | int | None = None,
         title: str = "",
     ) -> None:
-        """Show another ECG in the present layout, speed and gain; calipers are removed."""
+        """Show another ECG in the present layout, speed and gain; calipers, marks and labels are removed."""
         check_paper(recording, self.lead_layout, self.mm_per_s, self.mm_per_mv, mask)
         over_time = self.over_time and terms is not None and terms.over_time is not None
         check_terms(recording, terms, code, over_time, overlay, mask)
         with self.hold_sync():  # one message to the browser
             self.icd10_code, self.over_time = None, False
             self.calipers = self.view = self.overlay = self.mask = self.terms = self.flags = None
+            self.measured, self.annotations = False, ()
             self.recording, self.rate_bpm, self.title = recording, rate_bpm, title
             self.overlay, self.mask, self.terms, self.flags = overlay, mask, terms, flags
             self.icd10_code, self.over_time = code, over_time
 
     def figure(self, dpi: float | int = 96) -> go.Figure:
-        """The present view as a plotly Figure that needs no kernel; ECGError with lead terms, which it would lack."""
-        if self.terms is not None:
-            raise ECGError("A plotly figure shows no lead terms; save the paper as .png, .svg or .html.")
+        """The present view as a plotly Figure that needs no kernel; ECGError with what it would lack: lead terms, marks
+        of what was measured, and labels.
+        """
+        lacking = {
+            "lead terms": self.terms,
+            "marks of beats": self.measured or None,
+            "labels": self.annotations or None,
+        }
+        for what, given in lacking.items():
+            if given is not None:
+                raise ECGError(f"A plotly figure shows no {what}; save the paper as .png, .svg or .html.")
         arguments = {keyword: getattr(self, trait) for keyword, (trait, _) in KEYWORDS.items()}
-        del arguments["code"], arguments["over_time"]
+        del arguments["code"], arguments["over_time"], arguments["measured"]
         more = {"overlay": self.overlay, "mask": self.mask, "flags": self.flags, "dpi": dpi}
         return paper_figure(self.recording, **arguments, **more)
 
@@ -221,9 +240,13 @@ class ECGPaper(anywidget.AnyWidget):
 
     def describe(self) -> str:
         """What is on the paper in words, for screen readers and for where there is no picture."""
-        if self.terms is None:
-            return self._text
-        return f"{self._text} {code_on_paper(self.terms, shown_code(self.terms, self.icd10_code)).words}"
+        words = [self._text]
+        if self.terms is not None:
+            words.append(code_on_paper(self.terms, shown_code(self.terms, self.icd10_code)).words)
+        if self._measured is not None:
+            words.append(self._measured["words"])
+        words += [f"Label at {one.time_s:.2f} s in {one.lead}: {one.text}." for one in self.annotations]
+        return " ".join(words)
 
     def picture(self, kind: str, dpi: float | int = SAVED_DPI) -> bytes:
         """The present view as "svg" or "png", by the script of the page itself, in a Chrome; ECGError without one."""
@@ -254,32 +277,55 @@ class ECGPaper(anywidget.AnyWidget):
             table.append((lead, "yes" if recorded else "no", *ends, ", ".join(flags.get(lead, ()))))
         with self.hold_sync(), self.hold_trait_notifications():
             self._ecg = {
-                **_sent(recording),
+                **sent_signal(recording),
                 "levels": [level_mv(recording, lead) for lead in recording.leads],
                 "flags": flags,
                 "table": table,
             }
         self.start_s = page_start_s(recording, self.start_s)
 
+    @traitlets.observe("recording")
+    def _identify(self, _) -> None:
+        self._fingerprint = fingerprint(self.recording)
+
+    @traitlets.observe("measured")
+    def _measure(self, _) -> None:
+        """Measure, once it is asked for; without NeuroKit2 the page says how to install it."""
+        try:
+            self._measured = measured_as_sent(self.recording) if self.measured else None
+        except ImportError as error:
+            self.measured, self._refused = False, str(error)
+            self.send({"refused": str(error)})
+
+    @traitlets.observe("annotations")
+    def _send_annotations(self, _) -> None:
+        self._annotations = [asdict(one) for one in self.annotations]
+
+    @traitlets.observe("_annotations")
+    def _take_annotations(self, _) -> None:
+        """Labels that were written on the page."""
+        self.annotations = check_annotations([Annotation(**one) for one in self._annotations], self.recording)
+
     @traitlets.observe("recording", "terms")
     def _draw_terms(self, _) -> None:
         with self.hold_sync():
             head_mm = 0.0 if self.terms is None else HEAD_MM
             self._terms = None if self.terms is None else as_sent(self.terms)
-            self._pages = {layout: _sent_page(page(self.recording, layout, head_mm)) for layout in LAYOUTS}
+            self._pages = {layout: sent_page(page(self.recording, layout, head_mm)) for layout in LAYOUTS}
             self._note = _note(self.recording, self.terms)
 
-    @traitlets.observe("recording", "overlay", "mask", "terms", "flags", "rate_bpm")
+    @traitlets.observe("recording", "overlay", "mask", "terms", "flags", "rate_bpm", "annotations")
     def _draw_more(self, _) -> None:
         with self.hold_sync():
-            self._overlay = None if self.overlay is None else _sent(self.overlay)
+            self._overlay = None if self.overlay is None else sent_signal(self.overlay)
             self._mask = None
             if self.mask is not None:
                 patch_s = (self.overlay or self.recording).duration_s / self.mask.shape[1]
                 data = self.mask.astype(np.uint8).tobytes()
                 self._mask = {"patches": self.mask.shape[1], "patch_s": patch_s, "data": data}
             self._text = describe(self.recording, self.flags, self.rate_bpm, self.overlay, self.mask)
-            self._given = [name for name in ("overlay", "mask", "terms", "flags") if getattr(self, name) is not None]
+            given = {name: getattr(self, name) for name in GIVEN} | {"annotations": self.annotations or None}
+            self._given = [name for name, value in given.items() if value is not None]
 
     @traitlets.validate(*sorted({*OF_PAPER, *OF_TERMS}))
     def _checked(self, proposal: dict) -> object:
@@ -292,26 +338,6 @@ class ECGPaper(anywidget.AnyWidget):
     @traitlets.validate("start_s")
     def _inside(self, proposal: dict) -> float:
         return page_start_s(self.recording, proposal["value"])
-
-
-def _sent(recording: Recording) -> dict:
-    """An ECG as the browser gets it: each sample in two bytes, in steps of a 32767th of the largest voltage."""
-    scale_mv = max(float(np.abs(recording.signal_mv).max()), 1e-6) / 32767
-    values = np.round(recording.signal_mv / scale_mv).astype("<i2")
-    return {
-        "leads": recording.leads,
-        "rate_hz": recording.sampling_rate_hz,
-        "samples": values.shape[1],
-        "duration_s": recording.duration_s,
-        "scale_mv": scale_mv,
-        "data": values.tobytes(),
-    }
-
-
-def _sent_page(sheet: Page) -> dict:
-    """A page with its strips as plain values."""
-    strips = [{**asdict(strip), "lead": strip.lead, "sign": strip.sign} for strip in sheet.strips]
-    return {**asdict(sheet), "strips": strips}
 
 
 def _note(recording: Recording, terms: LeadTerms | None) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Int
-from matplotlib.path import Path as Outline
 
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.data.summary import code_table
@@ -17,7 +16,8 @@ from lamae_toolkit.evaluation.linear_probe import features
 from lamae_toolkit.icd10 import label_matrix, name_of
 from lamae_toolkit.model.outputs import Embedding
 from lamae_toolkit.plots.embedding import map_figure
-from lamae_toolkit.widgets.base.shell import Shell, control_row, live, open_ecg, redraw
+from lamae_toolkit.widgets.base.plots import Plot
+from lamae_toolkit.widgets.base.shell import Shell, control_row, open_ecg
 
 SHOWN_CODES = 12
 METHOD_NAMES = (("principal components", "pca"), ("t-SNE", "t-sne"))
@@ -55,7 +55,7 @@ class EmbeddingMap(Shell):
                 f"There are {len(self.rows)} rows but {len(embedding.heart)} embedded ECGs; embed these rows."
             )
         self.index = store.index.iloc[self.rows]
-        self.chosen, self.asked = np.array([], dtype=np.int64), None
+        self.chosen, self.asked, self._lassoed = np.array([], dtype=np.int64), None, False
         self._kept: dict[tuple[str, str], np.ndarray] = {}
         wording = {"style": {"description_width": "80px"}, "layout": {"width": "300px"}}
         codes = [(name_of(code), code) for code in code_table(self.index).index]
@@ -67,8 +67,15 @@ class EmbeddingMap(Shell):
         narrow = wording | {"layout": {"width": "150px"}}
         self.count = widgets.BoundedIntText(value=8, min=1, max=50, description="Neighbors", **narrow)
         self.previous, self.next = (widgets.Button(description=f"{word} ECG") for word in ("Previous", "Next"))
-        self.list, self.neighbor_list, self._ecg = widgets.HTML(), widgets.HTML(), widgets.VBox()
-        self._map = live(self.figures()[0], self.name)
+        self.list = widgets.HTML(layout={"flex": "0 1 440px", "min_width": "0"})
+        self.neighbor_list, self._ecg = widgets.HTML(), widgets.VBox()
+        self._map = Plot(
+            self.figures()[0],
+            self.name,
+            on_click=lambda trace, point: trace == 0 and self.attempt(lambda: self.ask(point)),
+            on_select=lambda points: self.attempt(lambda: self._lasso(points)),
+        )
+        self._map.layout = {"flex": "1 1 480px", "min_width": "0"}
         self._listen()
         super().__init__(
             [
@@ -87,10 +94,6 @@ class EmbeddingMap(Shell):
             control.observe(lambda _: self.attempt(self._update), names="value")
         self.select.observe(lambda _: self.attempt(self._select_code), names="value")
         self.clear.on_click(lambda _: self.attempt(self._clear))
-        ecgs = self._map.data[0]
-        # Not on_selection: while the kernel is busy, the next movement of the mouse replaces that message.
-        self._map.layout.on_change(lambda *_: self.attempt(self._lassoed), "selections")
-        ecgs.on_click(lambda _, points, __: points.point_inds and self.attempt(lambda: self.ask(points.point_inds[0])))
         self.previous.on_click(lambda _: self.attempt(lambda: self._step(-1)))
         self.next.on_click(lambda _: self.attempt(lambda: self._step(1)))
 
@@ -158,7 +161,7 @@ class EmbeddingMap(Shell):
         return text
 
     def _update(self) -> None:
-        redraw(self._map, self.figures()[0])
+        self._map.redraw(self.figures()[0], unselect=not self._lassoed)
         self.neighbor_list.value = self._neighbor_list()
         self.changed()
         if self.asked is not None and self.count.value > len(self.rows) - 1:
@@ -168,21 +171,19 @@ class EmbeddingMap(Shell):
 
     def choose(self, indices: Sequence[int] | np.ndarray) -> None:
         """Select the ECGs with these indices into the rows, none to end the selection, and list their codes."""
+        self._select(indices, lassoed=False)
+
+    def _lasso(self, points: list[int]) -> None:
+        """Select what the reader drew an outline around."""
+        self._select(points, lassoed=len(points) > 0)
+
+    def _select(self, indices: Sequence[int] | np.ndarray, lassoed: bool) -> None:
+        self._lassoed = lassoed
         self.chosen = np.unique(np.asarray(indices, dtype=np.int64))
         self._update()
         self.list.value = self._selection_list() if len(self.chosen) else ""
 
-    def _lassoed(self) -> None:
-        """Select the ECGs inside the outlines (lassos or boxes) drawn on the map."""
-        # From the JSON: plotly's Python creates no object for an outline without a color.
-        outlines = [_outline(drawn) for drawn in self._map.layout.to_plotly_json().get("selections") or ()]
-        if outlines:
-            self.choose(np.flatnonzero(np.any([one.contains_points(self.positions) for one in outlines], axis=0)))
-        elif len(self.chosen):
-            self.choose([])
-
     def _clear(self) -> None:
-        self._map.plotly_relayout({"selections": []})
         self.select.value = ""
         self.choose([])
 
@@ -211,7 +212,7 @@ class EmbeddingMap(Shell):
         rows = self.rows[self.chosen]
         listed = ", ".join(map(str, rows[:30])) + (", and more" if len(rows) > 30 else "")
         heading = f"<b>{len(rows)} ECGs selected of {self.index.patient_id.iloc[self.chosen].nunique()} patients</b>"
-        return f"{heading}<p>Rows {listed}</p>{shown.to_html(border=0)}"
+        return f"{heading}<p style='white-space: normal'>Rows {listed}</p>{shown.to_html(border=0)}"
 
     def _neighbor_list(self) -> str:
         near = self.neighbors
@@ -230,14 +231,6 @@ class EmbeddingMap(Shell):
             index=range(1, len(near) + 1),
         )
         return f"<b>Nearest to row {self.rows[self.asked]}</b>{shown.to_html(border=0)}"
-
-
-def _outline(drawn: dict) -> Outline:
-    """What was drawn on the map: a path such as "M1,2L3,4L5,6Z", or a box."""
-    if "path" in drawn:
-        return Outline(np.array([corner.split(",") for corner in drawn["path"].strip("MZ").split("L")], dtype=float))
-    (x0, x1), (y0, y1) = ((drawn[f"{axis}0"], drawn[f"{axis}1"]) for axis in "xy")
-    return Outline([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
 def selection_table(codes: Sequence[Iterable[str]], chosen: Int[np.ndarray, " k"]) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from lamae_toolkit.evaluation.metrics import patient_bootstrap
 from lamae_toolkit.evaluation.thresholds import OperatingPoint, operating_point, paired_differences
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
-from lamae_toolkit.widgets.base.shell import Shell, control_row, live, open_ecg, redraw
+from lamae_toolkit.widgets.base.plots import Plot
+from lamae_toolkit.widgets.base.shell import Shell, control_row, open_ecg
 
 PERCENT = (
     *(n / 10 for n in range(1, 10)),
@@ -77,8 +78,8 @@ class ICD10Board(Shell):
         self._build(evaluations[0])
 
     def _build(self, first: Evaluation) -> None:
-        narrow, wide = widgets.Layout(width="330px"), widgets.Layout(width="560px")
-        wording = {"style": {"description_width": "90px"}}
+        narrow, wide = widgets.Layout(width="270px"), widgets.Layout(width="440px", max_width="100%")
+        wording = {"style": {"description_width": "80px"}}
         codes = [(name_of(code), code) for code in sorted(first.probe.codes)]
         self.model = widgets.Dropdown(options=list(self.evaluations), description="Model", layout=narrow, **wording)
         others = [("none", ""), *((name, name) for name in self.evaluations)]
@@ -94,19 +95,20 @@ class ICD10Board(Shell):
         self.numbers, self.difference = widgets.HTML(), widgets.HTML()
         self._ecg = widgets.VBox()
         self.code_choice.value = self._frequent_code(first)
-        self._board, self._overview = (live(figure, self.name) for figure in self.figures())
+        self._board, self._overview = (
+            Plot(figure, self.name, on_click=lambda *point, action=action: self.attempt(lambda: action(*point)))
+            for figure, action in zip(self.figures(), (self._click_board, self._click_code), strict=True)
+        )
         self._listen()
         super().__init__(
             [
                 control_row(self.model, self.baseline),
-                self._overview,
-                self.code_choice,
-                self.threshold,
-                self.prevalence,
-                control_row(self.numbers, self.difference),
+                control_row(self.code_choice, self.threshold, self.prevalence),
                 self._board,
+                control_row(self.numbers, self.difference),
                 control_row(self.group, self.previous, self.next),
                 self._ecg,
+                self._overview,
             ]
         )
         self._update()
@@ -125,12 +127,6 @@ class ICD10Board(Shell):
             control.observe(lambda _: self.attempt(self._update), names="value")
         for control in (self.model, self.baseline):
             control.observe(lambda _: self.attempt(self._update_models), names="value")
-        for trace in self._overview.data[:4]:
-            trace.on_click(self._click_code)
-        for number in (WITH, WITHOUT):
-            self._board.data[number].on_click(self._click_ecg)
-        for number in (0, 2, 5, 7):
-            self._board.data[number].on_click(self._click_curve)
         self.previous.on_click(lambda _: self.attempt(lambda: self._step(-1)))
         self.next.on_click(lambda _: self.attempt(lambda: self._step(1)))
 
@@ -213,11 +209,11 @@ class ICD10Board(Shell):
         return self._keep("weights", make, self.model.value)
 
     def _update_models(self) -> None:
-        redraw(self._overview, self.figures()[1])
+        self._overview.redraw(self.figures()[1])
         self._update()
 
     def _update(self) -> None:
-        redraw(self._board, self._board_figure())
+        self._board.redraw(self._board_figure())
         self.numbers.value = self._numbers()
         self.difference.value = self._difference()
         self.changed()
@@ -259,20 +255,20 @@ class ICD10Board(Shell):
         except ECGError as error:
             return f"<p role='alert'>{html.escape(str(error))}</p>"
 
-    def _click_code(self, trace, points, _) -> None:
-        if points.point_inds:
-            self.code_choice.value = trace.customdata[points.point_inds[0]]
+    def _click_code(self, trace: int, point: int) -> None:
+        if trace < 4:  # the others are guessing
+            self.code_choice.value = self._overview.figure.data[trace].customdata[point]
 
-    def _click_curve(self, trace, points, _) -> None:
-        if points.point_inds:
-            wanted = float(trace.customdata[points.point_inds[0]])
+    def _click_board(self, trace: int, point: int) -> None:
+        """An ECG is opened; a curve gives the threshold."""
+        clicked = self._board.figure.data[trace].customdata
+        if trace in (WITH, WITHOUT):
+            self.open_row(int(clicked[point][0]))
+        elif trace in (0, 2, 5, 7):
+            wanted = float(clicked[point])
             self.threshold.value = min(
                 (probability for _, probability in PROBABILITIES), key=lambda probability: abs(probability - wanted)
             )
-
-    def _click_ecg(self, trace, points, _) -> None:
-        if points.point_inds:
-            self.open_row(int(trace.customdata[points.point_inds[0]][0]))
 
     def open_row(self, row: int) -> None:
         """Show one ECG of the store below the board, and mark it by a ring."""
@@ -281,7 +277,7 @@ class ICD10Board(Shell):
         scored = probabilities[predictions.rows == row]
         open_ecg(self._ecg, self.store, row, f"{code}: probability {scored[0]:.1%}" if len(scored) else "not scored")
         self.opened = row
-        redraw(self._board, self._board_figure())
+        self._board.redraw(self._board_figure())
         self.changed()
 
     def _step(self, by: int) -> None:

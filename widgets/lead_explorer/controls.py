@@ -7,7 +7,7 @@ from itertools import pairwise
 import ipywidgets as widgets
 
 from lamae_toolkit.ecg.leads import LEADS, LIMB_LEADS, PRECORDIAL_LEADS
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, printable
 from lamae_toolkit.explain.counterfactuals import LIMB_REVERSALS
 from lamae_toolkit.icd10 import name_of
 from lamae_toolkit.model.config import LAMAEConfig
@@ -32,7 +32,7 @@ class LeadControls(widgets.VBox):
     def __init__(
         self, config: LAMAEConfig, names: Iterable[str], codes: Iterable[str] = (), additive: bool = False
     ) -> None:
-        self.ecg = widgets.Dropdown(options=list(names), description="ECG", **WORDING)
+        self.ecg = widgets.Dropdown(options=_with_titles(names), description="ECG", **WORDING)
         self.previous, self.next = (
             widgets.Button(description=f"{word} ECG", layout={"width": "115px"}) for word in ("Previous", "Next")
         )
@@ -128,7 +128,7 @@ class LeadControls(widgets.VBox):
         """List these ECGs; the displayed one stays chosen."""
         with self.quietly():
             kept = self.ecg.value
-            self.ecg.options = list(names)
+            self.ecg.options = _with_titles(names)
             self.ecg.value = kept
 
     @contextmanager
@@ -145,8 +145,11 @@ class LeadControls(widgets.VBox):
             row.layout.display = None if tab == self.tab.value else "none"
 
     def _step(self, by: int) -> None:
-        names = self.ecg.options
-        self.ecg.value = names[(names.index(self.ecg.value) + by) % len(names)]
+        self.ecg.index = (self.ecg.index + by) % len(self.ecg.options)
+
+
+def _with_titles(names: Iterable[str]) -> list[tuple[str, str]]:
+    return [(printable(name), name) for name in names]
 
 
 def _numbered(name: str, number: int) -> widgets.Dropdown:

@@ -7,6 +7,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
+from lamae_toolkit.palette import SMALL_PX, TEXT_PX
 from lamae_toolkit.plots.attention import lead_attention_figure
 from lamae_toolkit.plots.lead_geometry import MEASURES, geometry_figure, show_values
 from lamae_toolkit.plots.shapley import attribution_figure
@@ -17,10 +18,9 @@ from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 from lamae_toolkit.widgets.lead_explorer.controls import SHARE
 from lamae_toolkit.widgets.lead_explorer.view import View
 
-WIDTH_PX, HALF_PX = 940, 470
 ATTENTION_PX = 330
-NOTE_LETTERS = 55
-"""Letters in a line of the note below a narrow figure."""
+NOTE_LETTERS = 58
+"""Letters in a line of the note below a figure, which may have half the page."""
 
 
 class LeadPanel:
@@ -41,7 +41,7 @@ class LeadPanel:
     ) -> None:
         self.view, self.narrow, self._plots, self._papers, self._group = view, narrow, plots, papers, group
         self._ecg = self._body = self._probabilities = self._attention = None
-        self.paper, self._showing = ECGPaper(view.recording, title=view.name, **_on_paper(view)), False
+        self.paper, self._showing = ECGPaper(view.recording, title=view.title, **_on_paper(view)), False
         papers.children = [self.paper, *papers.children] if narrow else [*papers.children, self.paper]
         self.paper.observe(lambda change: self._showing or choose(change.new), names="icd10_code")
         self.show(view)
@@ -90,10 +90,10 @@ class LeadPanel:
     def _show_paper(self) -> None:
         view, paper = self.view, self.paper
         self._showing = True
-        paper.layout.width, paper.layout.max_width = f"{HALF_PX if self.narrow else WIDTH_PX}px", "100%"
+        paper.layout.flex, paper.layout.min_width = f"1 1 {'380px' if self.narrow else '100%'}", "0"
         paper.layout.display = "none" if view.tab == SHARE else None
         if paper.recording is not view.recording:
-            paper.show(view.recording, title=view.name, **_on_paper(view))
+            paper.show(view.recording, title=view.title, **_on_paper(view))
         elif view.terms is not None:
             with paper.hold_sync():
                 paper.terms, paper.icd10_code = view.terms, view.code
@@ -105,7 +105,7 @@ class LeadPanel:
             if self._body is None:
                 self._body = plain(geometry_figure(values, measure))
             show_values(self._body, values, measure)
-            self._put("body", self._body, f"{MEASURES[measure]}: {_listed(values)}", HALF_PX)
+            self._put("body", self._body, f"{MEASURES[measure]}: {_listed(values)}")
 
     def _show_prediction(self) -> None:
         view = self.view
@@ -116,25 +116,24 @@ class LeadPanel:
             self._probabilities = plain(probabilities_figure(*view.of_probabilities))
         show_probabilities(self._probabilities, *view.of_probabilities)
         words = f"Probabilities, in per cent: {_listed(100 * view.summary.probabilities)}"
-        self._put("probabilities", self._probabilities, words, HALF_PX)
+        self._put("probabilities", self._probabilities, words)
         self._plots.show(self._group, "attribution", None, words="Shapley values follow", stale=True, **self._about)
 
     def _show_terms(self, attribution: LeadAttribution | None) -> None:
         terms, code = self.view.terms, self.view.code
         words = f"Lead terms: {_listed(terms.of_code(code).term)}. {terms.sentence(code)}"
         figure = plain(lead_terms_figure(terms, code, attribution))
-        if self.narrow:
-            note = figure["layout"]["annotations"][-1]
-            note["font"] = {"size": 10}
-            note["text"] = "<br>".join(line for long in note["text"].split("<br>") for line in wrap(long, NOTE_LETTERS))
-            figure["layout"]["title"] |= {"x": 0.01, "xref": "container", "font": {"size": 13}}
+        note = figure["layout"]["annotations"][-1]
+        note["font"] = {"size": SMALL_PX}
+        note["text"] = "<br>".join(line for long in note["text"].split("<br>") for line in wrap(long, NOTE_LETTERS))
+        figure["layout"]["title"] |= {"x": 0.01, "xref": "container", "font": {"size": TEXT_PX}}
         self._put("terms", figure, words)
 
     def _show_shares(self) -> None:
         view = self.view
         if self._ecg is None:
             self._ecg = plain(strips_figure(view.recording))
-        self._put("ecg", color_strips(self._ecg, view.weights), f"ECG {view.name}, leads colored by share")
+        self._put("ecg", color_strips(self._ecg, view.weights), f"ECG {view.title}, leads colored by share")
         self._show_body()
         if len(view.summary.lead_attention):
             table = view.summary.attention_table(view.layer, view.head)
@@ -146,14 +145,13 @@ class LeadPanel:
             heat["z"], heat["x"], heat["y"] = table.to_numpy().tolist(), list(table.columns), list(table.index)
             taken = table.idxmax(axis=1)
             words = ", ".join(f"{lead} from {other}" for lead, other in taken.items())
-            self._put("attention", self._attention, f"Latent attention; each lead took most {words}", HALF_PX)
+            self._put("attention", self._attention, f"Latent attention; each lead took most {words}")
 
     @property
     def _about(self) -> dict:
-        return {"heading": self.view.name, "narrow": self.narrow}
+        return {"heading": self.view.title, "narrow": self.narrow}
 
-    def _put(self, name: str, figure: dict, words: str, width_px: int = WIDTH_PX) -> None:
-        figure["layout"]["width"] = HALF_PX if self.narrow else width_px
+    def _put(self, name: str, figure: dict, words: str) -> None:
         self._plots.show(self._group, name, figure, words=words, **self._about)
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.recording import Recording
+from lamae_toolkit.errors import printable
 from lamae_toolkit.explain.attention import AttentionSummary
 from lamae_toolkit.explain.ecg_terms import LeadTerms, disagreeing, percent
 from lamae_toolkit.explain.lead_shapley import LeadAttribution
@@ -20,6 +21,9 @@ from lamae_toolkit.plots.strips import probabilities_figure, weighted_strips_fig
 from lamae_toolkit.plots.terms import lead_terms_figure
 from lamae_toolkit.widgets.lead_explorer.changes import Changes
 from lamae_toolkit.widgets.lead_explorer.controls import SHARE
+
+FEWEST_PATIENTS = 10
+"""With fewer patients of a similar probability, their share says nothing and is not mentioned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,11 @@ class View:
     head: int | None
     measure: str | None
 
+    @property
+    def title(self) -> str:
+        """The name, which may be that of a file, without control characters."""
+        return printable(self.name)
+
     @cached_property
     def weights(self) -> pd.Series:
         """The pooling weights, mean over heads."""
@@ -77,7 +86,7 @@ class View:
         """All figures of the tab, the most important first."""
         body = [] if self.on_the_body is None else [geometry_figure(*self.on_the_body)]
         if self.tab == SHARE:
-            shown = [weighted_strips_figure(self.recording, self.weights, self.name), *body]
+            shown = [weighted_strips_figure(self.recording, self.weights, self.title), *body]
             if len(self.summary.lead_attention):
                 shown.append(lead_attention_figure(self.summary, layer=self.layer, head=self.head))
             return shown
@@ -128,7 +137,7 @@ class View:
     def _lines_of_shares(self) -> list[str]:
         lines = [
             "weights = summary.weight_table().weight",
-            f"figures = [lt.plots.weighted_strips_figure(recording, weights, {self.name!r})]",
+            f"figures = [lt.plots.weighted_strips_figure(recording, weights, {self.title!r})]",
             "figures.append(lt.plots.geometry_figure(weights, 'weight'))",
         ]
         if len(self.summary.lead_attention):
@@ -140,7 +149,7 @@ class View:
         """A description of the view, for screen readers."""
         absent = [lead for lead in LEADS if lead not in self.recording.leads]
         parts = [
-            f"{self.name}, {self.recording.duration_s:g} s: {len(self.summary.leads)} of"
+            f"{self.title}, {self.recording.duration_s:g} s: {len(self.summary.leads)} of"
             f" {len(self.recording.leads)} recorded leads."
         ]
         parts += [f"Not recorded: {', '.join(absent)}."] if absent else []
@@ -160,8 +169,10 @@ class View:
                 parts.append(f"What is lost without the lead differs from the term for {', '.join(others)}.")
         if self.attribution is not None:
             parts.append(f"Largest Shapley values: {_largest(self.attribution.table(self.code).attribution)}.")
-        if self.intervals is not None and self.code in self.intervals.index:
-            similar = self.intervals.loc[self.code]
+        similar = (
+            None if self.intervals is None or self.code not in self.intervals.index else self.intervals.loc[self.code]
+        )
+        if similar is not None and similar.patients >= FEWEST_PATIENTS:
             parts.append(
                 f"Of {similar.patients:.0f} unseen patients with a similar probability, {similar.observed:.0%}"
                 f" had it (95 % interval {similar.low:.0%} to {similar.high:.0%})."

@@ -15,7 +15,7 @@ from scipy.special import logit
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
-from lamae_toolkit.errors import ECGError
+from lamae_toolkit.errors import ECGError, printable
 from lamae_toolkit.evaluation.calibration import Calibration
 from lamae_toolkit.evaluation.linear_probe import Probe
 from lamae_toolkit.explain.counterfactuals import normalization_note
@@ -92,10 +92,11 @@ class LeadExplorer(Shell):
             model.config, recordings, probe.codes if probe is not None else (), additive=not self._no_terms
         )
         self.plots, self._notes, self._waiting = Plots(), widgets.HTML(), widgets.HTML()
-        self.papers = widgets.HBox(layout={"flex_flow": "row wrap", "grid_gap": "0 10px"})
+        self.papers = widgets.HBox(layout={"flex_flow": "row wrap", "grid_gap": "0 10px"}).add_class("lamae-papers")
+        self._stage = widgets.Box([self.papers, self.plots]).add_class("lamae-stage").add_class("lamae-alone")
         self.panel = LeadPanel(self.plots, self.papers, "live", self._first_view(), self._choose_code)
         self.pinned = None
-        super().__init__([self.controls], [self._notes, self.papers, self.plots, self._waiting])
+        super().__init__([self.controls], [self._notes, self._stage, self._waiting])
         self._show(self.view)
         self._ask_for_attribution(self.view)
         self.say(self._unread, alert=True)
@@ -230,7 +231,7 @@ class LeadExplorer(Shell):
         self.panel.show(view)
         if self.pinned is not None and self.pinned.view.tab != view.tab:
             self._show_pinned(replace(self.pinned.view, tab=view.tab))
-        self._notes.value = "".join(f"<p>{html.escape(note)}</p>" for note in self._noted(view))
+        self._notes.value = "".join(f"<p>{html.escape(printable(note))}</p>" for note in self._noted(view))
         self.changed()
 
     def _noted(self, view: View) -> Iterator[str]:
@@ -303,6 +304,7 @@ class LeadExplorer(Shell):
             else:
                 self.pinned.take_away()
                 self.pinned = None
+            (self._stage.remove_class if self.pinned else self._stage.add_class)("lamae-alone")
             self.panel.arrange(narrow=self.controls.pin.value)
             self.changed()
 

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -12,11 +13,13 @@ from jaxtyping import Bool
 from lamae_toolkit.ecg.leads import LEADS, PRECORDIAL_LEADS
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
+from lamae_toolkit.explain.guess import guess_errors
 from lamae_toolkit.explain.reconstruction import as_read, masked_errors, mean_error, reconstruct_masked, shipped_pair
 from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask
-from lamae_toolkit.plots.masks import LOOKS, error_figure, mask_figure
-from lamae_toolkit.widgets.base.shell import Shell, control_row, live, redraw
+from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask, range_mask
+from lamae_toolkit.plots.masks import MOST_MODELS, error_figure, mask_figure
+from lamae_toolkit.widgets.base.plots import Plot
+from lamae_toolkit.widgets.base.shell import Shell, control_row
 from lamae_toolkit.widgets.mask_playground.mask_grid import MaskGrid
 
 AMPLITUDE = (
@@ -31,8 +34,8 @@ class MaskPlayground(Shell):
     models: one to four by name, with patches of one length; by default the two that come with the toolkit, LAMAE and
     its twin that reads every lead on its own (`shipped_pair`). ratio, seed: of the random mask at the beginning. mask,
     reconstructions and errors are attributes: the mask (a row for each lead of the recording), the reconstruction of
-    each model, and its error in each lead. `show` opens another ECG, `set_mask` masks what you choose. ECGError if the
-    ECG is too short, or if one mask does not fit all models.
+    each model, and its error in each lead. `show` opens another ECG; `set_mask`, `mask_leads` and `mask_qrs` mask
+    what you choose. ECGError if the ECG is too short, or if one mask does not fit all models.
 
     Example:
         import lamae_toolkit as lt
@@ -50,13 +53,17 @@ class MaskPlayground(Shell):
     ) -> None:
         self._shipped, self.models = models is None, shipped_pair() if models is None else dict(models)
         _check_models(self.models)
-        self.seed, self._random, self._bars, self.mask = seed, None, None, None
-        self.grid, self._about = MaskGrid(), widgets.HTML()
+        self.seed, self._random, self._bars, self.mask, self.guessed = seed, None, None, None, {}
+        self.grid, self._about, self._score = MaskGrid(), widgets.HTML(), widgets.HTML()
         self._build(ratio)
         self.show(recording)
-        self._bars = live(self._error_figure(), self.name)
-        controls = control_row(self.ratio, self.another, self.chest, self.only, self.keep, self.clear)
-        super().__init__([self._about, controls, self.grid], [self._bars])
+        self._bars = Plot(self._error_figure(), self.name)
+        masks = control_row(
+            self.ratio, self.another, self.beat, self.moment, self.chest, self.only, self.keep, self.clear
+        )
+        views = control_row(self.shown, self.zoom, self.all_leads, self.hide, self.draw, self.bars)
+        self._bars.layout.display = "none"
+        super().__init__([masks, views, self.grid, self._score], [self._bars, self._about])
         self.changed()
 
     def _build(self, ratio: float) -> None:
@@ -65,22 +72,46 @@ class MaskPlayground(Shell):
             min=0.05,
             max=0.95,
             step=0.05,
-            description="Masked at random",
+            description="At random",
             readout_format=".0%",
-            style={"description_width": "120px"},
+            style={"description_width": "initial"},
+            layout={"width": "240px"},
         )
-        self.another = widgets.Button(description="Another mask", icon="random")
-        self.chest = widgets.Button(description="Mask V1-V6", layout={"width": "110px"})
-        self.only, self.keep = (widgets.Button(layout={"width": "125px"}) for _ in range(2))
-        self.clear = widgets.Button(description="Clear", tooltip="Mask nothing", layout={"width": "70px"})
+        self.another, self.chest = _button("Another mask"), _button("Mask V1-V6")
+        self.beat = _button("One QRS", "Mask a QRS complex in the lead with the cursor")
+        self.moment = _button("One moment", "Mask a QRS complex in all leads")
+        self.only, self.keep, self.clear = _button(""), _button(""), _button("Clear", "Mask nothing")
+        self.zoom = _button("One beat", "Show one second around a QRS complex", widgets.ToggleButton)
+        self.all_leads = _button("All leads at once", "A click masks that moment in all leads", widgets.ToggleButton)
+        self.hide = _button("Hide the truth", "Leave a gap where the ECG is masked", widgets.ToggleButton)
+        self.draw = _button(
+            "Draw a guess", "Draw with the mouse what you expect on a masked part", widgets.ToggleButton
+        )
+        self.bars = _button("Errors as bars", "The error of each model in each lead", widgets.ToggleButton)
+        self.shown = widgets.SelectionRangeSlider(
+            options=[("0 s", 0), ("10 s", 1)],
+            description="Shown",
+            style={"description_width": "initial"},
+            layout={"width": "280px"},
+        )
         self.ratio.observe(lambda _: self.attempt(self._random_mask), names="value")
         self.another.on_click(lambda _: self.attempt(self._another_mask))
         self.chest.on_click(lambda _: self.attempt(self._mask_chest))
-        self.only.on_click(lambda _: self.attempt(lambda: self._mask_leads((self.lead,))))
+        self.only.on_click(lambda _: self.attempt(lambda: self.mask_leads(self.lead)))
         others = lambda: tuple(name for name in self.recording.leads if name != self.lead)  # noqa: E731
-        self.keep.on_click(lambda _: self.attempt(lambda: self._mask_leads(others())))
-        self.clear.on_click(lambda _: self.attempt(lambda: self._mask_leads(())))
-        self.grid.observe(lambda _: self._take(), names="masked")
+        self.keep.on_click(lambda _: self.attempt(lambda: self.mask_leads(*others())))
+        self.clear.on_click(lambda _: self.attempt(lambda: self.mask_leads()))
+        self.beat.on_click(lambda _: self.attempt(lambda: self.mask_qrs(self.lead)))
+        self.moment.on_click(lambda _: self.attempt(lambda: self.mask_qrs(*self.recording.leads)))
+        self.shown.observe(lambda change: self.grid.zoom(*change.new), names="value")
+        self.zoom.observe(lambda change: self._zoom(change.new), names="value")
+        widgets.jslink((self.all_leads, "value"), (self.grid, "_all_leads"))
+        widgets.jslink((self.hide, "value"), (self.grid, "_gap"))
+        widgets.jslink((self.draw, "value"), (self.grid, "_drawing"))
+        self.draw.observe(lambda change: self._begin_drawing(change.new), names="value")
+        self.bars.observe(lambda change: self._show_bars(change.new), names="value")
+        self.grid.observe(lambda _: self.attempt(self._score_guess), names="_guess")
+        self.grid.observe(lambda _: self._take(), names="_edit")
         self.grid.observe(lambda _: self._name_lead(), names="cursor")
 
     @property
@@ -103,6 +134,10 @@ class MaskPlayground(Shell):
         with self.grid.hold_sync():
             self.grid.show_ecg(self.read, self.shape[2], self.models)
             self._random_mask()
+        patches, patch_s = self.shape[2], self.read.duration_s / self.shape[2]
+        self.zoom.value = False
+        self.shown.options = [(f"{number * patch_s:g} s", number) for number in range(patches + 1)]
+        self.shown.value = (0, patches)
 
     def set_mask(self, mask: Bool[np.ndarray, "l n"]) -> None:
         """Mask these patches, True where masked, one row per lead of the recording; ECGError if nothing is visible."""
@@ -122,7 +157,7 @@ class MaskPlayground(Shell):
         self.mask, self._random = mask, random
         self._tell_page()
         if self._bars is not None:
-            redraw(self._bars, self._error_figure())
+            self._bars.redraw(self._error_figure())
             self.changed()
 
     def _tell_page(self) -> None:
@@ -131,12 +166,12 @@ class MaskPlayground(Shell):
             self.grid.show_reconstructions(self.mask, self.reconstructions, self.errors, self.describe())
 
     def _take(self) -> None:
-        """Apply the mask of the page; a refused one is reset."""
-        wanted = self.grid.mask()
-        if not np.array_equal(wanted, self.mask):
+        """Apply the mask of the page; a refused one, or one of an ECG that is no longer shown, is reset."""
+        wanted = self.grid.edited()
+        if wanted.shape == self.mask.shape and not np.array_equal(wanted, self.mask):
             self.attempt(lambda: self.set_mask(wanted))
-            if self.mask is not wanted:
-                self._tell_page()
+        if self.mask is not wanted:
+            self._tell_page()
 
     def _random_mask(self) -> None:
         sampled = self.ratio.value, self.seed
@@ -151,9 +186,53 @@ class MaskPlayground(Shell):
         chest = tuple(name for name in PRECORDIAL_LEADS if name in self.recording.leads)
         if not chest:
             raise ECGError("This ECG has none of the leads V1 to V6, so there is nothing to mask.")
-        self._mask_leads(chest)
+        self.mask_leads(*chest)
 
-    def _mask_leads(self, leads: tuple[str, ...]) -> None:
+    def _qrs_patch(self) -> int:
+        """The patch with a QRS complex that is nearest to the middle of what is shown: where the leads are steepest."""
+        steep = np.abs(np.diff(self.read.signal_mv, axis=1, append=self.read.signal_mv[:, -1:])).sum(axis=0)
+        steep = steep.reshape(self.shape[2], -1).max(axis=1)
+        candidates = np.flatnonzero(steep >= 0.6 * steep.max())
+        return int(candidates[np.abs(candidates - sum(self.shown.value) / 2).argmin()])
+
+    def mask_qrs(self, *leads: str) -> None:
+        """Mask the patch of a QRS complex in these leads, and nothing else; ECGError if the ECG lacks one of them."""
+        first = self._qrs_patch()
+        mask = range_mask(self.shape, self.recording.leads, {lead: [(first, first + 1)] for lead in leads})
+        self.set_mask(mask[0].numpy())
+
+    def _zoom(self, on: bool) -> None:
+        """Show one second, with a QRS complex in it, or all."""
+        patches, center = self.shape[2], self._qrs_patch()
+        wide = max(round(self.shape[2] / self.read.duration_s), 2)
+        first = min(max(center - wide // 2, 0), max(patches - wide, 0))
+        self.shown.value = (first, min(first + wide, patches)) if on else (0, patches)
+
+    def _begin_drawing(self, on: bool) -> None:
+        """Whoever draws a guess must not see the truth."""
+        if on:
+            self.hide.value = True
+            self._score.value = "<p role='status'>Draw on a masked part of a lead; lift the mouse to be scored.</p>"
+        else:
+            self.grid._guess, self._score.value, self.guessed = {}, "", {}
+
+    def _score_guess(self) -> None:
+        """The errors of a guess and of the models on the same samples, in mV."""
+        if not self.grid._guess:
+            return
+        guess_mv = self.grid.guess_mv(self.read.signal_mv.shape[1])
+        self.guessed = guess_errors(self.read, self.mask, guess_mv, self.reconstructions)
+        errors = [
+            f"{html.escape(name)} {'not possible' if np.isnan(error) else f'{error:.3f} mV'}"
+            for name, error in sorted(self.guessed.items(), key=lambda pair: (np.isnan(pair[1]), pair[1]))
+        ]
+        self._score.value = f"<p role='status'><b>On what you drew, the best first: {'; '.join(errors)}.</b></p>"
+
+    def _show_bars(self, on: bool) -> None:
+        self._bars.layout.display = None if on else "none"
+
+    def mask_leads(self, *leads: str) -> None:
+        """Mask these leads completely, and nothing else; ECGError if the ECG lacks one, or if nothing is left."""
         self.set_mask(named_lead_mask(self.shape, self.recording.leads, leads)[0].clone().numpy())
 
     def _name_lead(self) -> None:
@@ -198,7 +277,9 @@ class MaskPlayground(Shell):
             return f"{text} Nothing is masked: mask a patch by a click, or a lead by a click on its name."
         completely = f"; completely masked: {', '.join(whole)}" if whole else ""
         errors = [f"{name} {mean_error(values, self.mask):.2f}" for name, values in self.errors.items()]
-        text += f" Masked: {self.mask.mean():.0%} of the patches{completely}. Error: {', '.join(errors)}"
+        number = int(self.mask.sum())
+        masked = f"{number} patch{'es' * (number > 1)}" if number < 10 else f"{self.mask.mean():.0%} of the patches"
+        text += f" Masked: {masked}{completely}. Error: {', '.join(errors)}"
         text += " (0 is exact, 1 is what guessing the mean of each lead gives)."
         if len(self.errors) > 1:
             table = np.stack(list(self.errors.values()))[:, self.mask.any(axis=1)]
@@ -233,10 +314,15 @@ class MaskPlayground(Shell):
         return notes
 
 
+def _button(words: str, tip: str = "", kind: type = widgets.Button) -> Any:
+    """A button as wide as its words."""
+    return kind(description=words, tooltip=tip, layout={"width": "auto"})
+
+
 def _check_models(models: Mapping[str, LAMAE]) -> None:
     """Refuse (ECGError) models that cannot be compared on one mask."""
-    if not 0 < len(models) <= len(LOOKS):
-        raise ECGError(f"{len(models)} models cannot be told apart in one figure; give 1 to {len(LOOKS)} of them.")
+    if not 0 < len(models) <= MOST_MODELS:
+        raise ECGError(f"{len(models)} models cannot be told apart in one figure; give 1 to {MOST_MODELS} of them.")
     alike = {"patch_samples": "samples a patch", "sampling_rate_hz": "Hz", "max_patches": "patches a lead"}
     (first, reference), *others = models.items()
     for name, model in others:

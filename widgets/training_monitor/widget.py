@@ -10,8 +10,10 @@ import plotly.graph_objects as go
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.model.pretrained import PretrainedModel
+from lamae_toolkit.palette import ACCENT
 from lamae_toolkit.plots.training import MonitoredECG, Snapshot, progress_figure, snapshot_figure, take_snapshot
-from lamae_toolkit.widgets.base.shell import Shell, ecg_title, live, redraw
+from lamae_toolkit.widgets.base.plots import Plot
+from lamae_toolkit.widgets.base.shell import Shell, ecg_title
 
 
 class TrainingMonitor(Shell):
@@ -66,8 +68,8 @@ class TrainingMonitor(Shell):
         self._state = "Not started."
         self.button = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.bar = widgets.IntProgress(description="Steps", layout={"width": "400px"})
-        self.bar.style.bar_color = "#0072B2"
-        self._curve, self._ecg = (live(figure, self.name) for figure in self.figures())
+        self.bar.style.bar_color = ACCENT
+        self._curve, self._ecg = (Plot(figure, self.name) for figure in self.figures())
         self.button.on_click(lambda _: self.attempt(self._press))
         heading = widgets.HTML(f"<p>Monitored: {ecg_title(store, row)}</p>")
         super().__init__([widgets.HBox([self.button, self.bar]), self._curve, heading, self._ecg])
@@ -113,12 +115,8 @@ class TrainingMonitor(Shell):
         self._last = take_snapshot(self.model, self.monitored, step)
         self.snapshots = [old for old in self.snapshots if old.step < step] + [self._last]
         curve, ecg = self.figures()
-        redraw(self._curve, curve)
-        with self._ecg.batch_update():  # of the ECG only the reconstruction and the title change
-            for old, new in zip(self._ecg.data, ecg.data, strict=True):
-                if new.legendgroup == "overlay":
-                    old.y = new.y
-            self._ecg.layout.title.text = ecg.layout.title.text
+        self._curve.redraw(curve)
+        self._ecg.redraw(ecg)
         self.bar.value = step
         self.changed()
 
