@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """On CI, where the tested versions are installed, a warning is an error; elsewhere a newer package may warn."""
     if os.environ.get("CI"):
         config.addinivalue_line("filterwarnings", "error")
+        # torch's compiler uses a part of torch that torch deprecates, whichever test imports it first.
+        config.addinivalue_line("filterwarnings", r"ignore:`torch\.jit\..*` is deprecated:DeprecationWarning")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -124,3 +128,32 @@ def cohort(made_once) -> Store:
 def short_cohort(cohort) -> Store:
     """The first 2.5 s of these ECGs, which take a third of the time where it does not matter what a model learns."""
     return Store(cohort.folder, cohort.meta | {"samples": 250}, cohort.folds, cohort.signals[:, :, :250])
+
+
+@pytest.fixture(scope="session")
+def web_page(tmp_path_factory) -> Path:
+    """The web page of the shipped weights with simulated ECGs, built once for all processes of the tests."""
+    return built_page(tmp_path_factory, "simulated")
+
+
+@pytest.fixture(scope="session")
+def web_page_of_real_ecgs(tmp_path_factory, real_data) -> Path:
+    """The same page with real ECGs."""
+    return built_page(tmp_path_factory, "ptbxl", LAMAE_PTBXL=str(real_data / "ptb-xl"))
+
+
+def built_page(tmp_path_factory, examples: str, **environment: str) -> Path:
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        skip_or_fail("Node.js and npm are not installed")
+    own = tmp_path_factory.getbasetemp()
+    file = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "page" / f"{examples}.html"
+    file.parent.mkdir(exist_ok=True)
+    with FileLock(file.parent / "lock"):
+        if not file.exists():
+            # In a process of its own: torch's exporter does not take functions whose types are checked.
+            words = [sys.executable, "-m", "lamae_toolkit.cli", "page", "--examples", examples, "--out", str(file)]
+            done = subprocess.run(words, capture_output=True, text=True, env=os.environ | environment)
+            if "npm could not install" in done.stderr:  # npm's registry does not answer, which is no fault of ours
+                pytest.skip(done.stderr)
+            assert done.returncode == 0, done.stderr
+    return file

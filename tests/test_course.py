@@ -92,17 +92,10 @@ def test_widget_becomes_its_still_picture():
 
 
 def test_widget_without_a_picture_becomes_pictures_of_its_figures():
-    values = np.array([1.0, 2.5], dtype=np.float32)
+    figure = {"data": [{"type": "bar", "y": [1.0, 2.5]}], "layout": {}}
     part = {
-        "model_name": "AnyModel",
-        "state": {"_widget_data": [{"type": "bar", "y": {"dtype": "float32", "shape": [2]}}], "_widget_layout": {}},
-        "buffers": [
-            {
-                "path": ["_widget_data", 0, "y", "buffer"],
-                "encoding": "base64",
-                "data": base64.b64encode(values.tobytes()).decode(),
-            }
-        ],
+        "model_name": "OutputModel",
+        "state": {"outputs": [{"output_type": "display_data", "data": {PLOTLY: figure}}]},
     }
     box = {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_figure"]}}
     rendered = []
@@ -111,7 +104,7 @@ def test_widget_without_a_picture_becomes_pictures_of_its_figures():
         widgets={"box": box, "figure": part},
         draw=lambda figure: rendered.append(figure) or png(),
     )
-    assert rendered == [{"data": [{"type": "bar", "y": [1.0, 2.5]}], "layout": {}}]
+    assert rendered == [figure]
     assert "(00_files/cell.png)" in text and LIVE in text and "VBox" not in text
 
 
@@ -156,7 +149,7 @@ def test_results_after_a_question_are_folded_until_the_next_prose():
 
 def test_notebook_names_become_links_and_local_paths_are_replaced():
     text, _ = shown(
-        v4.new_markdown_cell("**Next:** `10_explore_ecgs.ipynb` looks."),
+        v4.new_markdown_cell("**Next:** [10_explore_ecgs](10_explore_ecgs.ipynb) looks."),
         code("main()", stream("Open /somewhere/else/runs/page.html in a browser.\n")),
     )
     assert "**Next:** [10_explore_ecgs](10_explore_ecgs.md) looks." in text

@@ -18,6 +18,7 @@ import docs_site
 import lamae_toolkit as lt
 import package_picture
 import results_tables
+import slides
 from check_notebooks import with_results
 from docs_docstrings import docstring_markdown
 from lamae_toolkit.experiments.transfer.report import transfer_tables
@@ -123,6 +124,23 @@ def test_the_picture_of_the_packages_is_of_the_order_that_is_tested():
     assert positions == sorted(positions)
 
 
+def test_slides_are_one_file_and_each_fits_its_page(tmp_path, browser):
+    text = slides.slides_page(slides.SLIDES)
+    assert text.count("<section><h2>") == slides.SLIDES.read_text("utf-8").count("\n## ") == 9
+    assert text.count('src="data:image/png;base64,') == 4 and not re.search(r'(src|href)="(?!data:)', text)
+    (tmp_path / "slides.html").write_text(text, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto((tmp_path / "slides.html").as_uri())
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    taller = "[...document.querySelectorAll('section')].filter((one) => one.scrollHeight > one.clientHeight + 1).length"
+    assert page.evaluate(taller) == 0
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(100)
+    page.wait_for_function("Math.round(scrollY / innerHeight) === 2")
+    page.close()
+
+
 def test_notebooks_are_kept_without_results(tmp_path):
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert with_results(path) == [], path.name
@@ -168,6 +186,7 @@ def test_the_site_asks_no_other_machine_for_anything(site, browser):
     assert len(list(site.rglob("*.html"))) > 30
     shown = ("index", "course/20_masked_autoencoding", "reference/model", "results/measurements", "architecture")
     context = browser.new_context()
+    context.set_default_timeout(120_000)  # a busy machine takes long to be idle
     asked, failed = [], []
     context.on("request", lambda request: asked.append(request.url))
     context.on("requestfailed", lambda request: failed.append(request.url))

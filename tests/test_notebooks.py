@@ -13,6 +13,21 @@ from conftest import REAL_DATA
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 MAX_LINES = 21
+SWITCH = "RETRAIN = False"
+ASKED_ONLY = {"30_pretrain_lamae"}
+"""Notebooks that train nothing unless their switch is set."""
+GUARD = """
+import functools
+import lamae_toolkit.training.trainer as trainer_
+pretrain_, asked_ = trainer_.pretrain, False
+
+@functools.wraps(pretrain_)
+def guarded(*arguments, **named):
+    assert asked_, "it trains without being asked"
+    return pretrain_(*arguments, **named)
+
+trainer_.pretrain = guarded
+"""
 IMPORTS = ("import lamae_toolkit as lt", "from lamae_toolkit.experiments import ")
 
 
@@ -30,12 +45,26 @@ def solutions(notebook) -> list[str]:
     return [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, flags=re.S)]
 
 
+def switched_on(notebook) -> list:
+    """The cells that train only if asked, once more with their switch on, in their order."""
+    again = [cell for cell in notebook.cells if cell.cell_type == "code" and "if RETRAIN:" in cell.source]
+    sources = [cell.source.replace(SWITCH, "RETRAIN = True") for cell in again]
+    # A run in the background must end before the kernel does.
+    wait = ["if 'monitor' in globals(): monitor.wait()"]
+    return [nbformat.v4.new_code_cell(source) for source in (["RETRAIN = True", *sources, *wait] if sources else [])]
+
+
 # Last first: a notebook must not need that another one was run before it.
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=lambda path: path.stem)
 def test_notebook_and_its_solutions_run(path, folder, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
+    asked = [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
+    if path.stem in ASKED_ONLY:
+        # From top to bottom nothing is trained; then every cell with a switch, and what follows it, as a reader asks.
+        asked = [nbformat.v4.new_code_cell("asked_ = True"), *switched_on(notebook), *asked]
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(GUARD))
+    notebook.cells += asked
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("LAMAE_FAST", "1")
@@ -48,6 +77,13 @@ def test_notebook_and_its_solutions_run(path, folder, tmp_path, monkeypatch):
     assert outputs
     # Progress bars are drawn on stderr only where there are no widgets, so nothing else may be written to it.
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+
+
+@pytest.mark.parametrize("name", sorted(ASKED_ONLY))
+def test_training_has_a_switch_that_is_off(name):
+    path = next(path for path in NOTEBOOKS if path.stem == name)
+    code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    assert code.count(SWITCH) == 1 and "RETRAIN = True" not in code
 
 
 def test_they_are_numbered_with_room_between():
@@ -113,7 +149,9 @@ def test_it_teaches(path):
         assert any(f"{name}(" in code for name in names), "a solution is not checked"
 
 
-def test_every_notebook_that_is_next_exists():
+def test_notebooks_are_linked_and_exist():
     names = {path.name for path in NOTEBOOKS}
     for path in NOTEBOOKS:
-        assert set(re.findall(r"\d\d_\w+\.ipynb", path.read_text(encoding="utf-8"))) <= names
+        text = path.read_text(encoding="utf-8")
+        named, links = re.findall(r"\d\d_\w+\.ipynb", text), re.findall(r"\[(\d\d_\w+)\]\(\1\.ipynb\)", text)
+        assert set(named) <= names and len(named) == len(links), f"{path.name} names a notebook without a link"

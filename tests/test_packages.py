@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     # The ground floor: what everything may need, and what needs nothing of ours but each other.
-    {"_lazy", "errors", "files", "icd10", "parallel"},
+    {"_lazy", "checksums", "errors", "files", "icd10", "locks", "palette", "parallel"},
     # One recording, from a file to named leads in mV.
     {"ecg"},
     # Simulated recordings are recordings; a cohort may be made of them.
@@ -27,8 +27,8 @@ ORDER = (
     {"evaluation"},
     # Both use models and their scores, and neither needs the other: explanations never train.
     {"explain", "training"},
-    # Figures of all that was computed so far; they compute nothing themselves.
-    {"plots"},
+    # Figures of all that was computed so far, which compute nothing themselves, and models for other programs.
+    {"plots", "export"},
     # Studies use everything; nobody needs them. Widgets are shells over figures and explanations.
     {"experiments", "widgets"},
     # The command line offers all of it.

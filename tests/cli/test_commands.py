@@ -225,6 +225,20 @@ def test_invalid_input_is_refused_in_one_sentence(cohort, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("table", "option"),
+    [
+        ("1,2\n3,4\n", "as in --leads I,II."),
+        ("I,II\n1,2\n3,4\n", "pass for example --unit mV."),
+        ("I (mV),II (mV)\n" + "1,2\n" * 2000, "pass for example --sampling-rate-hz 500."),
+    ],
+)
+def test_a_refused_file_is_answered_with_options_that_work(table, option, tmp_path, capsys):
+    (tmp_path / "ecg.csv").write_text(table)
+    message = refused(capsys, "explain", str(tmp_path / "ecg.csv"), "--out", str(tmp_path / "page.html"))
+    assert option in message and not re.search(r"\b(leads|unit|sampling_rate_hz)=", message)
+
+
 def test_help_of_every_command(capsys):
     """Every option is explained, an example is given that parses, and nothing required has a default of None."""
     for words in HELP_PAGES:
@@ -234,7 +248,7 @@ def test_help_of_every_command(capsys):
         listed = shown[shown.index("options:") :].partition("\nExample:")[0]
         options = re.findall(r"^  (--[a-z-]+)(.*\n(?:          .*\n?)*)", listed, flags=re.MULTILINE)
         assert all(len(text.split()) > 2 for _, text in options), f"an option of {words} is not explained"
-        assert options or words in ([], ["prepare"], ["research"]), words
+        assert options or words in ([], ["prepare"], ["check"], ["research"]), words
         assert "None" not in listed and "SUPPRESS" not in listed, words
         (example,) = re.findall(r"^Example:\n  (lamae .*)", shown, flags=re.MULTILINE)
         assert _parser().parse_args(shlex.split(example)[1:]).run
@@ -262,6 +276,9 @@ def test_help_lists_users_commands_first(capsys):
         "evaluate",
         "embed",
         "lead-terms",
+        "export",
+        "page",
+        "check",
         "research",
     ]
 

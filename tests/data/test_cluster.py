@@ -26,14 +26,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.usefixture
 WAITING_READER = """
 import os, time
 from pathlib import Path
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_start
 
-def read(path):
+def read(path, duration_s):
     if path.name == "025.npz":
         (path.parents[1] / f"{os.getpid()}.reads").touch()
         while not (path.parents[1] / "go").exists():
             time.sleep(0.05)
-    return read_ecg(path)
+    return read_start(path, duration_s)
 """
 
 

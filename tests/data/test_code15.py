@@ -86,6 +86,8 @@ def test_exam_is_read_without_the_zeros_around_it(root, signals_mv):
         assert recording.leads == LEADS and recording.sampling_rate_hz == 400
         recorded = np.flatnonzero((signals_mv[exam] != 0).any(axis=1))
         np.testing.assert_array_equal(recording.signal_mv, signals_mv[exam][recorded[0] : recorded[-1] + 1].T)
+        start = read_exam(root / f"exams_part{part}.hdf5" / str(exam), 2.0)
+        np.testing.assert_array_equal(start.signal_mv, recording.signal_mv[:, :800])
     for exam, message in (("105", "holds only zeros"), ("0", "does not hold the exam 0"), ("x", "not hold the exam x")):
         with pytest.raises(ECGError, match=message):
             read_exam(root / "exams_part0.hdf5" / exam)

@@ -1,29 +1,32 @@
 """ECGs that are processed together get the values, flags and refusals that each gets by itself."""
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lamae_toolkit.data.convert import stored_ecgs
+from lamae_toolkit.data.convert import FILTER_S, stored_ecgs
 from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
+from lamae_toolkit.data.datasets.ptbxl import filtered
 from lamae_toolkit.data.format import ABSENT
 from lamae_toolkit.ecg.io.formats.wfdb_plain import read_alike
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_start
 from lamae_toolkit.ecg.leads import LEADS
+from lamae_toolkit.ecg.preprocess import crop, resample
 from lamae_toolkit.ecg.recording import Recording
 
 pytestmark = pytest.mark.filterwarnings("ignore::lamae_toolkit.errors.LeadWarning")
 
 
-def read_alone(path: Path) -> Recording:
-    return read_ecg(path)
+def read_alone(path: Path, duration_s: float) -> Recording:
+    return read_start(path, duration_s)
 
 
 def compare(root: Path, files: list[str], duration_s: float = 10.0) -> tuple[np.ndarray, list[dict[str, str]]]:
     """Process the files together and one by one; returns what was processed together."""
-    stored, results = stored_ecgs(root, files, read_ecg, None, 100.0, duration_s)
+    stored, results = stored_ecgs(root, files, read_start, None, 100.0, duration_s)
     alone = [stored_ecgs(root, [name], read_alone, None, 100.0, duration_s) for name in files]
     assert results == [result for _, (result,) in alone]
     kept = [not result["reason"] for result in results]
@@ -161,6 +164,35 @@ def test_unusual_and_damaged_records_get_the_values_and_refusals_of_each_by_itse
     )
     absent = [lead for lead, signal in zip(LEADS, stored[of["other channels"]], strict=True) if signal[0] == ABSENT]
     assert absent == ["V5", "V6"]
+
+
+def test_only_what_a_store_keeps_is_read_of_long_records(tmp_path):
+    """An hour of twelve leads takes 173 MB as floating-point numbers; its first ten seconds take half a megabyte."""
+    random, n_samples = np.random.default_rng(1), 3600 * 500
+    counts = np.cumsum(random.integers(-3, 4, (n_samples, 2)), axis=0)
+    counts = (counts - np.linspace(0, 1, n_samples)[:, None] * counts[-1]).clip(-3000, 3000).astype("<i2")
+    for name, n in (("long", n_samples), ("short", 5000)):
+        counts[:n].tofile(tmp_path / f"{name}.dat")
+        lines = [f"{name}.dat 16 1000/mV 16 0 {counts[0, i]} 0 0 {lead}" for i, lead in enumerate(("I", "V2"))]
+        (tmp_path / f"{name}.hea").write_text("\n".join([f"{name} 2 500 {n}", *lines, ""]))
+    tracemalloc.start()
+    stored, results = stored_ecgs(tmp_path, ["long.hea", "short.hea"], read_start, None, 100.0, 10.0)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+    assert not any(result["reason"] for result in results)
+    assert np.abs(stored[0].astype(int) - stored[1]).max() <= 1
+    asked = []
+
+    def read(path: Path, duration_s: float) -> Recording:
+        asked.append(duration_s)
+        return read_start(path, duration_s)
+
+    filtered_start, _ = stored_ecgs(tmp_path, ["long.hea"], read, filtered, 100.0, 10.0)
+    complete = filtered(read_start(tmp_path / "long.hea", 3600.0))
+    expected = resample(crop(complete, 0, 10), 100).lead("V2")
+    assert asked == [10.0 + FILTER_S]
+    row = LEADS.index("V2")
+    assert np.abs(filtered_start[0, row] / 1000 - expected)[:-20].max() < 0.002
 
 
 def test_headers_of_one_layout_are_parsed_once(tree):

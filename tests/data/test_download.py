@@ -216,7 +216,7 @@ def test_after_ctrl_c_the_same_call_resumes_and_fetches_nothing_twice(server, tm
     while len(set(server.asked)) < 2 * RECORDS + 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    time.sleep(3)  # a busy computer handles the signal later than the broken connection otherwise
     server.go_on.set()
     _, error = process.communicate(timeout=60)
     assert process.returncode != 0 and "KeyboardInterrupt" in error

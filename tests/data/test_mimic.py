@@ -10,7 +10,7 @@ import wfdb
 
 from lamae_toolkit.cli.main import main
 from lamae_toolkit.data.datasets.mimic import mimic_source
-from lamae_toolkit.data.datasets.mimic_labels import clean_codes, frequent_classes, labels_from_tables
+from lamae_toolkit.data.datasets.mimic_labels import _finished, clean_codes, frequent_classes, labels_from_tables
 from lamae_toolkit.data.datasets.mimic_like import ECG, ED, HOSP, LEAD_ORDER, RELEASED, write_mimic_like
 from lamae_toolkit.data.prepare import prepare
 from lamae_toolkit.data.store import Store
@@ -368,3 +368,20 @@ def test_the_same_seed_writes_the_same_files(tmp_path):
     for file in sorted(one.rglob("*")):
         if file.is_file() and file.suffix != ".gz":
             assert file.read_bytes() == (two / file.relative_to(one)).read_bytes(), file.name
+
+
+def test_each_ecg_without_a_stay_is_the_first_of_its_own():
+    """ECGs without a stay do not belong together; those of a stay are numbered in the order of their times."""
+    labels = pd.DataFrame(
+        {
+            "subject_id": [1, 1, 1, 2, 2],
+            "ecg_time": pd.to_datetime(["2150-03-01", "2150-01-01", "2150-02-01", "2150-01-05", "2150-01-04"]),
+            "codes": [("I10",), (), (), ("I10",), ()],
+            "age_years": 60.0,
+            "sex": "F",
+            "stay": ["hadm 7", "", "hadm 7", "", ""],
+        }
+    )
+    finished = _finished(labels)
+    assert finished.ecg_in_stay.tolist() == [2, 1, 1, 1, 1]
+    assert finished.labelled.tolist() == [True, False, False, True, False]

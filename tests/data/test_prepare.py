@@ -81,10 +81,10 @@ from lamae_toolkit.data import shards as parts
 from lamae_toolkit.data.prepare import prepare
 from lamae_toolkit.data.datasets.folder import folder_source
 source = folder_source(sys.argv[1])
-def read(path, **options):
+def read(path, duration_s, **options):
     if path.name == "025.npz":
         time.sleep(600)  # so that the kill always meets a run that is under way
-    return source.read(path)
+    return source.read(path, duration_s)
 parts.ECGS_PER_PART = 10
 read.__qualname__ = source.read.func.__qualname__
 prepare(replace(source, read=partial(read, **source.read.keywords)), sys.argv[2], workers=1, progress=False)
@@ -238,7 +238,7 @@ def test_patient_in_two_folds_is_refused_before_reading(root, tmp_path):
 @pytest.mark.slow
 def test_workers_end_when_the_main_process_is_killed(root, tmp_path):
     (tmp_path / "slow_reader.py").write_text(
-        "import os, time\n\ndef read(path):\n"
+        "import os, time\n\ndef read(path, duration_s):\n"
         "    (path.parents[1] / f'{os.getpid()}.reads').touch()\n    time.sleep(600)\n"
     )
     (tmp_path / "run.py").write_text(
@@ -289,7 +289,7 @@ def test_killed_worker_is_reported_in_one_sentence(root, tmp_path, small_parts):
         prepare(source, tmp_path / "store", workers=2, progress=False)
 
 
-def _die(path: Path) -> Recording:
+def _die(path: Path, duration_s: float) -> Recording:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 

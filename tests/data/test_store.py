@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lamae_toolkit.checksums import CHECKSUM_FILE
+from lamae_toolkit.data import format as store_format
 from lamae_toolkit.data import store as store_module
 from lamae_toolkit.data.batch import Batch, collate
 from lamae_toolkit.data.datasets.simulated import simulate_store
-from lamae_toolkit.data.format import patient_fold
+from lamae_toolkit.data.format import ABSENT, kept_samples, patient_fold, quantized
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
@@ -62,7 +64,7 @@ def test_ecgs_whose_amplitude_is_unknown_are_marked(tmp_path):
 
 def test_packed_ecgs_are_rows_of_the_store_and_other_rows_are_refused(tmp_path):
     store = pack([record_of(number, leads=LEADS[number:]) for number in (1, 2, 3)], tmp_path / "store", source="test")
-    rows = np.array([2, 0, -1])
+    rows = np.array([2, 0, -1, -3])
     assert (store.packed(rows) == store.signals[rows]).all() and store.packed(rows[:0]).shape == (0, 12, 1000)
     for row in (3, -4):
         with pytest.raises(ECGError, match=f"Row {row} is not among the 3 ECGs of"):
@@ -88,11 +90,23 @@ def test_folds_are_patient_wise_and_balanced():
     assert patient_fold(7) == patient_fold(7)
 
 
+@pytest.mark.parametrize(("bytes_of_row", "is_refused"), [(8000, False), (12_000, True)])
+def test_index_with_huge_rows_is_refused(tmp_path, monkeypatch, bytes_of_row, is_refused):
+    monkeypatch.setattr(store_format, "MAX_INDEX_BYTES", 0)
+    records = [replace(record_of(n), extra=(("note", f"{n}" * bytes_of_row),)) for n in range(1, 10)]
+    if not is_refused:
+        assert len(pack(records, tmp_path / "store", source="test")) == 9
+        return
+    with pytest.raises(ECGError, match=r"The index of .* unpacks to 0\.000109 GB; pack the cohort again"):
+        pack(records, tmp_path / "store", source="test")
+
+
 def test_a_patient_in_two_folds_is_refused(tmp_path):
     folder = tmp_path / "store"
     pack([record_of(1, patient=5), record_of(2, patient=5)], folder, source="test")
     index = pd.read_parquet(folder / "index.parquet")
     index["fold"] = [0, 1]
+    (folder / CHECKSUM_FILE).unlink()
     index.to_parquet(folder / "index.parquet")
     with pytest.raises(ECGError, match="in two folds"):
         Store.open(folder)
@@ -157,6 +171,7 @@ def test_an_interruption_leaves_the_old_store(tmp_path):
 
 
 def damaged(folder, how):
+    (folder / CHECKSUM_FILE).unlink()
     if how == "version":
         meta = json.loads((folder / "store.json").read_text())
         (folder / "store.json").write_text(json.dumps(meta | {"version": 99}))
@@ -250,3 +265,37 @@ def test_store_of_version_0_1_opens(tmp_path):
     assert store.recording(1).leads == tuple(lead for lead in LEADS if lead != "V2")
     batch = store.batch([1])
     assert batch.lead_mask.sum() == 11 and batch.signal_mv[0, 7].abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "kept"),
+    [(4998, 500.0, 4998), (4997, 500.0, None), (5001, 500.0, 5000), (2499, 250.0, 2499), (498, 50.0, None)],
+)
+def test_ecg_may_be_half_a_sample_too_short(samples, rate_hz, kept):
+    """Half a sample of the slower side: 5 ms where the store has 100 Hz, 10 ms where the ECG has 50 Hz."""
+    if kept is None:
+        with pytest.raises(ECGError, match=r"lasts .* s, but this store holds ECGs of 10 s"):
+            kept_samples(samples, rate_hz, 100.0, 10.0)
+    else:
+        assert kept_samples(samples, rate_hz, 100.0, 10.0) == kept
+    assert kept_samples(500, 50.0, 100.0, 10.005) == 500
+
+
+@pytest.mark.parametrize("offset_mv", [-40.0, 40.0])
+def test_offset_beyond_the_range_of_a_store_is_subtracted(offset_mv):
+    wave_mv = np.sin(np.arange(1000) / 7)[:, None].repeat(2, axis=1).astype(np.float32)
+    signal_mv = (wave_mv + np.array([0.0, offset_mv], dtype=np.float32))[:, None]
+    stored, beyond = quantized(signal_mv, 100.0, ("I", "V6"), 100.0, 10.0)
+    assert beyond.tolist() == [[False, True]]
+    np.testing.assert_allclose(stored[0, 0], wave_mv[:, 0] * 1000, atol=1)
+    np.testing.assert_allclose(stored[0, 11], (wave_mv[:, 1] - np.median(wave_mv[:, 1])) * 1000, atol=2)
+
+
+@pytest.mark.parametrize("spike_mv", [-100.0, -32.768, 32.768, 100.0])
+def test_clipped_sample_is_not_the_mark_of_an_absent_lead(spike_mv):
+    signal_mv = np.zeros((1000, 1, 1), dtype=np.float32)
+    signal_mv[::4] = 0.5  # their median, which is subtracted, stays 0
+    signal_mv[10] = spike_mv
+    stored, beyond = quantized(signal_mv, 100.0, ("II",), 100.0, 10.0)
+    assert beyond.all() and stored[0, 1, 10] == np.sign(spike_mv) * 32767
+    assert (stored[0, 1] != ABSENT).all() and (stored[0, 0] == ABSENT).all()

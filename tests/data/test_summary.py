@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from lamae_toolkit.checksums import CHECKSUM_FILE
 from lamae_toolkit.data.format import INDEX
 from lamae_toolkit.data.store import Record, Store, pack
 from lamae_toolkit.data.summary import (
@@ -59,6 +60,7 @@ def a_store(folder, ecgs: int = 12, absent: dict[int, list[str]] | None = None, 
         recording = Recording(twelve_leads(rng.normal(size=(2, 1000)), chest), 100, LEADS).select(leads)
         entries.append(Record(recording, number // 2, number, 60.0, "F", ("I10",)))
     pack(entries, folder, source="test")
+    (folder / CHECKSUM_FILE).unlink()
     index = pd.read_parquet(folder / INDEX)
     index.assign(**(FLAGS | {name: pd.Series(texts) for name, texts in flags.items()})).to_parquet(folder / INDEX)
     return Store.open(folder)

@@ -425,6 +425,50 @@ def test_matlab_file_of_several_or_no_fitting_matrices_is_refused(tmp_path):
     assert "0 have 2 rows or columns" in refusal(tmp_path / "x.mat", **GIVEN | {"leads": TWO})
 
 
+@pytest.mark.parametrize("where", ["pressure", "ECG.data"])
+def test_matlab_matrices_are_found_in_structures_and_by_shape(tmp_path, where):
+    data = SIGNAL.astype(np.int16) if where == "ECG.data" else SIGNAL[:, :100]
+    variables = {"ECG": {"data": data, "name": "Erika", "empty": [], "cells": np.array([SIGNAL, "x"], dtype=object)}}
+    variables |= {"pressure": SIGNAL if where == "pressure" else SIGNAL[:3], "phase": SIGNAL[:5] * 1j, "flag": True}
+    variables |= {"three": np.ones((3, 12, 500)), "letters": np.array(["abc", "def"])}
+    savemat(tmp_path / "x.mat", variables)
+    message = refusal(tmp_path / "x.mat", **GIVEN | {"leads": [*LEADS, "x"]})
+    assert f"Of its matrices, ECG.data {data.shape}, pressure {variables['pressure'].shape}, 0 have 13" in message
+
+
+def test_matlab_big_endian_and_one_lead(tmp_path):
+    """Older computers wrote the highest byte first; one lead is stored as a row or as a column."""
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\1\0MI"
+    samples = np.round(MV["II"] * 200).astype(">i2")
+    parts = [(6, np.array([6, 0], ">u4")), (5, np.array([500, 1], ">i4")), (1, b"val"), (3, samples)]
+    content = b"".join(
+        np.array([kind, len(bytes(part))], ">u4").tobytes() + bytes(part) + bytes(-len(bytes(part)) % 8)
+        for kind, part in parts
+    )
+    (tmp_path / "x.mat").write_bytes(head + np.array([14, len(content)], ">u4").tobytes() + content)
+    recording = read_ecg(tmp_path / "x.mat", leads=["II"], unit="uV", sampling_rate_hz=500)
+    np.testing.assert_allclose(recording.signal_mv[0], samples / 1000, atol=1e-6)
+
+
+def test_damaged_matlab_file_is_refused(tmp_path):
+    """scipy crashed together with Python on a type that no number has."""
+    savemat(tmp_path / "x.mat", {"val": SIGNAL})
+    content = (tmp_path / "x.mat").read_bytes()
+    at = content.index(b"val") + 4  # the tag of the numbers follows the name
+    assert content[at : at + 4] == b"\x09\0\0\0"
+    for kind in (0, 8, 10, 11, 14, 15, 16, 19, 20, 200):
+        (tmp_path / "x.mat").write_bytes(content[:at] + bytes([kind]) + content[at + 1 :])
+        assert "damaged, as its parts do not fit into each other" in refusal(tmp_path / "x.mat", **GIVEN)
+    for damaged in (content[:-100], content[:200], content[:at] + b"\0" + content[at:]):
+        (tmp_path / "x.mat").write_bytes(damaged)
+        assert "damaged, as its parts do not fit" in refusal(tmp_path / "x.mat", **GIVEN)
+    savemat(tmp_path / "x.mat", {"val": SIGNAL}, format="4")
+    content = (tmp_path / "x.mat").read_bytes()
+    for damaged in (content[:-100], content + content[:19], content + b"\xff" * 30):
+        (tmp_path / "x.mat").write_bytes(damaged)
+        assert "damaged, as its parts do not fit" in refusal(tmp_path / "x.mat", **GIVEN)
+
+
 def test_matlab_file_that_unpacks_to_far_more_is_refused(tmp_path):
     savemat(tmp_path / "x.mat", {"val": np.zeros((12, 600_000))}, do_compression=True)
     assert (tmp_path / "x.mat").stat().st_size < 100_000

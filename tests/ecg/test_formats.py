@@ -372,6 +372,13 @@ def test_sierra_compressed_and_uncompressed(tmp_path, compression, encoding):
         np.testing.assert_allclose(recording.lead(lead), counts * 0.005, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [b"\0\x54\0\x01SQ", b"\x3a\0\0\x02SQ", b"\x3a\0\x08\x02SQ", b"\x3a\0\x11\x02SQ"])
+@pytest.mark.parametrize("kind", [b"UT", b"OW"])
+def test_dicom_with_text_or_bytes_instead_of_a_sequence_is_refused(tmp_path, name, kind):
+    assert VALID["dicom"].count(name)
+    refused(tmp_path, VALID["dicom"].replace(name, name[:4] + kind, 1), "is not a sequence|damaged|no waveform")
+
+
 @pytest.mark.filterwarnings("ignore:.*(Einthoven|span|gaps|missing):lamae_toolkit.errors.LeadWarning")
 def test_sierra_decompression_of_random_signals(tmp_path):
     """Noise fills the table of 1023 words; a constant makes words of hundreds of bytes."""
@@ -538,7 +545,7 @@ def coded(value: str, scheme: str = "UCUM", meaning: str = "") -> list[Dataset]:
         (changed(NumberOfWaveformSamples=4_000_000_000), "samples need 96000000000, so it is damaged"),
         (changed(NumberOfWaveformChannels=11), "has 12000 bytes, but 11 channels of 500 samples need 11000"),
         (changed(WaveformSampleInterpretation="MB"), "of the kind MB of 16 bits, which is not read"),
-        (changed(WaveformData=None), "damaged or is not DICOM"),
+        (changed(WaveformData=None), "has 0 bytes, but 12 channels of 500 samples need 12000"),
         (changed(ChannelDefinitionSequence=None), r"Unknown lead names \(none given\)"),
         (changed(of_channel={"ChannelSensitivity": None}), "Lead I has no sensitivity"),
         (changed(of_channel={"ChannelSensitivity": 0}), "Lead I has the sensitivity 0"),

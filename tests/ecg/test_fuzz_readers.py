@@ -38,7 +38,7 @@ def test_damaged_file_gives_recording_or_ecgerror(tmp_path, kind):
     @settings(max_examples=200, deadline=5000, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
     @given(EDITS, st.sampled_from(sorted(FILES)), st.binary(max_size=64))
     def check(edits, other, noise):
-        content = write.damaged(FILES[kind], FILES[other], edits, noise)
+        content = write.damaged_file(kind, FILES, other, edits, noise)
         outcome(write.write_into(tmp_path, kind, content), **write.ARGUMENTS.get(kind, {}))
 
     check()

@@ -1,12 +1,14 @@
 """Resampling keeps amplitudes, times and ends of waves; filters remove their bands; flags find planted defects."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
 from lamae_toolkit.ecg.io.read import read_ecg
 from lamae_toolkit.ecg.leads import LEADS
-from lamae_toolkit.ecg.preprocess import bandpass, crop, resample
+from lamae_toolkit.ecg.preprocess import bandpass, crop, resample, resampled
 from lamae_toolkit.ecg.quality import quality_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
@@ -75,6 +77,11 @@ def test_downsampling_is_that_of_scipy(from_hz, n_samples):
     expected_mv = resample_poly(padded_mv, 1, down, axis=1)[:, 12:]
     resampled_mv = resample(Recording(signal_mv, from_hz, LEADS), 100.0).signal_mv
     np.testing.assert_allclose(resampled_mv, expected_mv[:, : resampled_mv.shape[1]], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("to_hz", [100.0, 250.0, 360.0])
+def test_resampled_ecgs_take_four_bytes_per_sample(to_hz):
+    assert resampled(noise().signal_mv.T, 500.0, to_hz).dtype == np.float32
 
 
 def test_resampling_to_the_same_rate_is_identity():
@@ -231,3 +238,19 @@ def test_quality_flags_are_rare_in_ptbxl(real_data):
         flagged += sum(bool(flags) for flags in quality_flags(read_ecg(header)).values())
     print("leads flagged:", flagged, "of 2400")
     assert flagged < 240
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(250.0, 100.0), (257.0, 100.0), (360.0, 100.0), (128.0, 500.0)])
+@pytest.mark.parametrize("n_samples", [60, 997, 1000])
+def test_padding_reaches_as_far_as_the_filter(from_hz, to_hz, n_samples):
+    """With ten times the padding, nothing changes."""
+    signal_mv = np.random.default_rng(0).normal(size=(n_samples, 1)).astype(np.float32).cumsum(axis=0)
+    ratio = Fraction(to_hz / from_hz).limit_denominator(1000)
+    up, down = ratio.numerator, ratio.denominator
+    periods = 10 * (11 * max(up, down) // down + 1)
+    offset_mv = signal_mv.mean(axis=0)
+    padded_mv = np.pad(signal_mv - offset_mv, ((periods * down,) * 2, (0, 0)), mode="reflect", reflect_type="odd")
+    expected_mv = resample_poly(padded_mv.astype(np.float64), up, down, axis=0)[periods * up :] + offset_mv
+    result_mv = resampled(signal_mv, from_hz, to_hz)
+    assert len(result_mv) == round(n_samples * to_hz / from_hz)
+    np.testing.assert_allclose(result_mv, expected_mv[: len(result_mv)], atol=1e-4)

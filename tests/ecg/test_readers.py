@@ -3,6 +3,7 @@
 import re
 import socket
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -360,6 +361,7 @@ def test_invalid_wfdb_headers_and_signals_are_refused(tmp_path, arguments, messa
         ("rec\n", "does not describe its signals"),
         ("rec 0 500 0\n", "does not describe its signals"),
         ("rec 2 500 1000\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "does not describe its signals"),
+        ("rec 2 500 1000\nrec.dat 212 200/mV 16 0 0 0 0 II\n\u00fb\n", "does not describe its signals"),
         ("rec 1\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "sampling rate is not given"),
         ("rec 1 500 9\nrec.dat 16\n", "Unknown lead names"),
         ("rec 1 500 nan\nrec.dat 16 200/mV 16 0 0 0 0 I\n", "length 'nan' in the header cannot be understood"),
@@ -514,6 +516,7 @@ def test_csv_empty_row_is_a_gap(tmp_path, text):
         ("1,2\n2,3\n", "first row holds numbers instead of lead names; add a row of names, or pass them"),
         ("I,i\n1,2\n2,3\n", "Lead I is given twice, as 'I' and 'i'"),
         ("I,I\n1,2\n2,3\n", "Lead I is given twice"),
+        ("II,V1,time_s\n1\n2\n", "Row 2 has 1 values for 3 columns; complete it"),
         ("I,II\n1,2\n2\n", "Row 3 has 1 values for 2 columns; complete it"),
         ("I,II\n1,2,3\n2,3,4\n", "Row 2 has 3 values for 2 columns"),
         ("I,II\n", "no samples below the first row"),
@@ -524,6 +527,7 @@ def test_csv_empty_row_is_a_gap(tmp_path, text):
         ("time_s,II\n0,0\n0.01,1\n0.5,2\n", "not evenly spaced"),
         ("time_s,II\n0.2,0\n0.1,1\n0,2\n", "not evenly spaced"),
         ("time_s,II\n0,0\n", "not evenly spaced"),
+        ("time_s,II\n0,0\n,1\n0.59,2\n0.6,0\n", "not evenly spaced"),
         ("\x00\x01\x02\n\x03", "holds zero bytes"),
     ],
 )
@@ -560,6 +564,46 @@ def test_npz_with_leads_rate_and_unit(tmp_path):
     refused(path, "lead aVL by its name 'aVL' but 'V3' by leads=", leads=["V1", "II", "V3"])
     refused(path, "by the file but", sampling_rate_hz=100)
     refused(path, "by the file but", unit="uV")
+
+
+@pytest.mark.parametrize("name", ["leads", "sampling_rate_hz", "unit"])
+@pytest.mark.parametrize("value", [np.ones((2, 2)), np.array("mV"), np.array(["mV", "uV"]), np.array(500)])
+def test_npz_with_an_array_of_another_shape_or_type_is_refused(tmp_path, name, value):
+    about = {"leads": ["I", "II"], "sampling_rate_hz": 500, "unit": "mV"} | {name: value}
+    np.savez(tmp_path / "ecg.npz", signal=counts(2).T / 200, **about)
+    is_right = (name, value.dtype.kind, value.size) in (("sampling_rate_hz", "i", 1), ("unit", "U", 1))
+    if is_right:
+        assert read_ecg(tmp_path / "ecg.npz").leads == ("I", "II")
+    else:
+        message = "Its array '.*' has the shape|which is not a|usable number|Unknown lead names|not a voltage"
+        refused(tmp_path / "ecg.npz", message)
+
+
+@pytest.mark.parametrize("name", ["leads", "sampling_rate_hz", "unit"])
+def test_npz_with_a_member_that_is_no_array_is_refused(tmp_path, name):
+    about = {"leads": ["I", "II"], "sampling_rate_hz": 500, "unit": "mV"}
+    np.savez(tmp_path / "ecg.npz", signal=counts(2).T / 200, **{key: about[key] for key in about if key != name})
+    with zipfile.ZipFile(tmp_path / "ecg.npz", "a") as archive:
+        archive.writestr(f"{name}.npy", "no array")
+    refused(tmp_path / "ecg.npz", "Its array 'leads' has the shape|not a usable number|which is not a voltage")
+
+
+@pytest.mark.parametrize("name", ["leads", "unit"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_npz_with_letters_beyond_unicode_is_refused(tmp_path, name, order):
+    about = {"leads": np.array(["I", "II"]), "sampling_rate_hz": 500, "unit": np.array(["mV"])}
+    letters = np.full(2 * about[name].size, 0x110000, f"{order}u4")
+    about[name] = np.frombuffer(letters.tobytes(), f"{order}U2")
+    np.savez(tmp_path / "ecg.npz", signal=counts(2).T / 200, **about)
+    refused(tmp_path / "ecg.npz", f"Its array '{name}' holds letters that do not exist")
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_header_of_npy_gives_no_warning_of_python(tmp_path):
+    np.save(tmp_path / "ecg.npy", np.ones((2, 300)))
+    content = (tmp_path / "ecg.npy").read_bytes().replace(b"_order'", b"_ord\\{r")
+    (tmp_path / "ecg.npy").write_bytes(content)
+    refused(tmp_path / "ecg.npy", "damaged or is not NumPy", sampling_rate_hz=500, unit="mV", leads=["I", "II"])
 
 
 @pytest.mark.parametrize(

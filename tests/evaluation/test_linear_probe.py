@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from sklearn.linear_model import LogisticRegression
 
@@ -12,7 +13,19 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import embed_rows, random_encoder
 from lamae_toolkit.evaluation.evaluate import Split, codes_to_predict, evaluate
-from lamae_toolkit.evaluation.linear_probe import Probe, _check_memory, features, fit_probe, predict
+from lamae_toolkit.evaluation.linear_probe import (
+    REPRESENTATIONS,
+    Probe,
+    _check_memory,
+    feature_sizes,
+    features,
+    fit_probe,
+    lead_features,
+    log_odds,
+    predict,
+    weights_by_lead,
+)
+from lamae_toolkit.evaluation.logistic_regression import Standardized, logistic_regressions, principal_axes
 from small_models import ONE_BLOCK, learnable
 
 TRAIN, VALIDATION = np.arange(400), np.arange(400, 600)
@@ -54,6 +67,34 @@ def test_probe_is_scikit_learns_with_fewer_ecgs_than_features():
         for column in range(2):
             theirs = LogisticRegression(C=0.03, max_iter=5000, tol=1e-8).fit(z[rows], labels[rows, column])
             assert np.abs(probe.logits(x)[:, column] - theirs.decision_function(z)).max() < 5e-3
+
+
+def test_lead_of_a_single_ecg_has_the_mean_of_that_ecg():
+    x = torch.tensor([[1.0, 0, 0], [2, 0, 0], [3, 7, 0], [4, 0, 0], [5, 0, 0]])
+    learned = Standardized.of(x, torch.zeros(5, 1, dtype=torch.uint8), by_lead=True, memory_bytes=2**20)
+    assert learned.mean.tolist() == [3, 7, 0]
+    np.testing.assert_allclose(learned.scale, [np.sqrt(2) + 1e-6, 1e-6, 1e-6])
+
+
+def test_principal_axes_of_ecgs_that_repeat_are_orthonormal():
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 50))).repeat(5, 1)
+    learned = Standardized.of(x, torch.zeros(20, 1, dtype=torch.uint8), by_lead=False, memory_bytes=2**20)
+    norm, directions, _ = principal_axes(learned)
+    assert len(norm) == 3, "four points lie in three dimensions around their mean"
+    np.testing.assert_allclose(directions @ directions.T, np.eye(3), atol=1e-9)
+
+
+def test_regression_that_starts_at_the_optimum_stays_there(latents, monkeypatch):
+    fits, minimize = [], scipy.optimize.minimize
+    monkeypatch.setattr(
+        scipy.optimize, "minimize", lambda *x, **options: fits.append(minimize(*x, **options)) or fits[-1]
+    )
+    x, labels = (torch.from_numpy(values[TRAIN]) for values in latents)
+    learned = Standardized.of(x, labels, by_lead=False, memory_bytes=2**30)
+    weight, bias = torch.zeros(5, 30, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
+    for _ in range(2):
+        weight, bias = logistic_regressions(learned, principal_axes(learned), 0.01, weight, bias)
+    assert fits[0].nfev > 5 and fits[1].nfev == 1
 
 
 def test_penalty_is_chosen_on_validation_patients():
@@ -130,6 +171,26 @@ def test_prediction_leaves_the_model_in_its_mode(cohort):
     assert model.training
 
 
+@pytest.mark.parametrize("config", [ONE_BLOCK, replace(ONE_BLOCK, normalization="visible", amplitude_input=True)])
+def test_features_have_the_announced_numbers_and_weights_by_lead_sum_to_the_prediction(cohort, config):
+    model, batch, rng = random_encoder(config), cohort.batch([0, 1, 2]), np.random.default_rng(0)
+    with torch.inference_mode():
+        embedding = model.embed(batch)
+    for representation in REPRESENTATIONS:
+        of_lead, of_ecg = feature_sizes(model, representation)
+        assert features(embedding, representation).shape[1] == 12 * of_lead + of_ecg, representation
+    mean, scale, weight = rng.normal(size=12 * of_lead), rng.uniform(1, 2, 12 * of_lead), rng.normal(size=12 * of_lead)
+    probe = Probe(("I10",), "leads", mean, scale, weight[None], np.ones(1), 1.0)
+    parts = lead_features(embedding)
+    weights = weights_by_lead(probe, batch.leads, [part.shape[2] for part in parts])
+    terms = [((part - m)[..., None] * w).sum(dim=(1, 2)) for part, (w, m) in zip(parts, weights, strict=True)]
+    complete = batch.lead_mask.all(dim=1)  # an absent lead has no term, see `probe_features`
+    assert complete.sum() >= 2
+    torch.testing.assert_close(
+        (sum(terms) + 1)[complete], log_odds(embedding, batch, probe)[complete], atol=1e-4, rtol=1e-4
+    )
+
+
 def test_absent_lead_is_an_average_lead_in_fit_and_prediction(cohort):
     """Every second ECG lacks V1: the probe's mean of V1 is that of the others, and logits are what is predicted."""
     model, rows = random_encoder(ONE_BLOCK), np.arange(40)
@@ -180,7 +241,7 @@ def test_damaged_probe_file_is_refused(change, reason, tmp_path):
     embedding, index = learnable()
     evaluate(embedding, index, ("I48.91",), n_bootstrap=5).probe.save(tmp_path)
     file = tmp_path / "probe.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(json.dumps(json.loads(file.read_text()) | change | {"sha256": None}))
     with pytest.raises(ECGError, match=f"{reason}.*run `lamae evaluate` again"):
         Probe.load(tmp_path)
 
@@ -191,7 +252,7 @@ def test_a_probe_of_version_0_1_has_no_prevalence(tmp_path):
     probe.save(tmp_path)
     file = tmp_path / "probe.json"
     values = json.loads(file.read_text())
-    file.write_text(json.dumps({name: value for name, value in values.items() if name != "prevalence"}))
+    file.write_text(json.dumps({name: value for name, value in values.items() if name not in ("prevalence", "sha256")}))
     old = Probe.load(tmp_path)
     assert old.prevalence is None and (old.usual_log_odds() == old.bias).all()
     assert 1 / (1 + np.exp(-probe.usual_log_odds())) == pytest.approx(probe.prevalence)

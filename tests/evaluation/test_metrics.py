@@ -10,6 +10,7 @@ from lamae_toolkit.evaluation.metrics import (
     auprc,
     auroc,
     auroc_and_auprc,
+    estimate,
     macro_difference,
     patient_bootstrap,
 )
@@ -117,3 +118,11 @@ def test_metrics_in_little_memory_are_the_same(memory_bytes):
 
 def test_estimate_as_text():
     assert str(Estimate(0.81249, 0.7, 0.9)) == "0.812 (0.700 to 0.900)"
+
+
+def test_interval_is_from_the_2_5_to_the_97_5_percentile_of_the_defined_resamples():
+    resamples = np.append(np.random.default_rng(0).permutation(np.arange(1001) / 10), [np.nan, np.nan])
+    result = estimate(50, resamples)
+    assert (result.value, result.low, result.high) == pytest.approx((50.0, 2.5, 97.5))
+    nothing = estimate(1.0, np.full(3, np.nan))
+    assert nothing.value == 1.0 and np.isnan([nothing.low, nothing.high]).all()

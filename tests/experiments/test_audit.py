@@ -320,10 +320,11 @@ def test_claims_on_lead_terms_hold_only_where_their_numbers_do():
 
 
 def test_invalid_audits_are_refused(tmp_path, capsys):
+    for option in ("--ecgs", "--seeds", "--occluded-ecgs", "--workers", "--n-bootstrap"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["research", "audit", "--out", str(tmp_path / "run"), option, "0"])
+        assert f"argument {option}: 0 is not a whole number from 1 to" in capsys.readouterr().err
     for words, sentence in (
-        (["--ecgs", "0"], "--ecgs is 0, but it must be 1 or more."),
-        (["--seeds", "0"], "--seeds is 0"),
-        (["--occluded-ecgs", "0"], "--occluded-ecgs is 0"),
         (["--store", str(tmp_path / "none")], "none"),
         (["--checkpoint", str(tmp_path / "none")], "There is no checkpoint folder"),
     ):

@@ -25,6 +25,7 @@ from lamae_toolkit.experiments.comparison.report import (
 )
 from lamae_toolkit.experiments.comparison.results import Ranking
 from lamae_toolkit.experiments.comparison.run import SCORES_FILE, run_cells
+from lamae_toolkit.model.baselines import AlignmentMSE, IndependentMAE
 from lamae_toolkit.training.finetune import SupervisedConfig
 from lamae_toolkit.training.trainer import TrainConfig, pretrain
 from small_models import SMALL
@@ -84,6 +85,47 @@ def test_cell_interrupted_in_pretraining_resumes_to_the_same_scores(plan, cohort
     again, first = (np.load(cell.folder(place) / SCORES_FILE) for place in (tmp_path, out))
     key = score_key("codes", "per_lead", 1.0, "12 leads")
     np.testing.assert_array_equal(again[key], first[key])
+
+
+def test_rotations_that_pretrain_on_the_same_folds_share_a_model_and_others_begin_with_it(cohort, tmp_path):
+    names = ("independent leads", "random encoder")
+    splits = tuple(replace(split, train=split.train[:4]) for split in (SPLITS[0], SPLITS[0], SPLITS[1]))
+    halves = ((0, 1, 2), (0, 1, 2), (10, 11, 12))
+    plan = plan_of(*names, splits=splits, pretraining_folds=halves, seeds=(0,), fractions=(1.0,), subsets=("II",))
+    aligned = Variant("alignment, MSE", start="independent leads")
+    plan = replace(plan, variants={"aligned": aligned} | dict(plan.variants))
+    with pytest.raises(ECGError, match="pretrains on a store of its own"):
+        run_cells(plan, cohort, tmp_path, progress=False)
+    with pytest.raises(ECGError, match="'aligned' begins with the model of 'independent leads'; compare that as well"):
+        alone = replace(plan, variants={"aligned": aligned})
+        run_cells(alone, cohort, tmp_path / "alone", pretraining=cohort, progress=False)
+    run_cells(plan, cohort, tmp_path, pretraining=cohort, workers=2, progress=False)
+    assert len(list(tmp_path.glob("cells/*/rotation*/scores.npz"))) == 9
+    of_plan = {
+        name: {p.name for p in (tmp_path / "cells" / name).glob("folds*")} for name in ("aligned", "random_encoder")
+    }
+    assert of_plan == {"aligned": {"folds0_1_2_seed0", "folds10_11_12_seed0"}, "random_encoder": set()}
+    begun = IndependentMAE.from_pretrained(tmp_path / "cells/independent_leads/folds0_1_2_seed0/checkpoint")
+    torch.manual_seed(0)
+    expected = aligned.model(plan.model)
+    expected.load_state_dict(begun.state_dict())
+    rows, train = cohort.rows(halves[0]), replace(plan.train, seed=0)
+    pretrain(expected, cohort, rows, tmp_path / "again", train, progress=False)
+    found = AlignmentMSE.from_pretrained(tmp_path / "cells/aligned/folds0_1_2_seed0/checkpoint").state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.state_dict().items())
+
+
+def test_plan_at_full_length_pretrains_on_no_fold_that_it_tests(cohort, monkeypatch):
+    monkeypatch.setattr("lamae_toolkit.experiments.comparison.plans.frequent_codes", lambda store: ("I48.91",))
+    store = Store.open(cohort.folder)
+    store.index = store.index.assign(superclasses="")
+    plan = PLANS["full-length"](store)
+    tested = [fold for split in plan.splits for fold in split.test]
+    assert sorted(tested) == list(range(1, 9))
+    for split, folds in zip(plan.splits, plan.pretraining_folds, strict=True):
+        assert not {*split.test} & {*folds} and 0 in folds and not {9, 10} & {*folds, *split.folds}
+    assert len(set(plan.pretraining_folds)) == 2
+    assert all(variant.start in {"", *plan.variants} for variant in plan.variants.values())
 
 
 @pytest.mark.slow

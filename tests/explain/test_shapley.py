@@ -144,6 +144,14 @@ def test_lead_attributions_add_up_to_the_prediction(cohort, model, probe):
         attribution.table("J45")
 
 
+def test_fewer_leads_are_an_attribution_of_an_ecg_that_has_no_others(cohort, model, probe):
+    recording = cohort.recording(1).select(("I", "II", "aVR", "V2"))
+    some = attribute_leads(model, probe, recording).select(("V2", "II"))
+    alone = attribute_leads(model, probe, recording.select(("II", "V2")))
+    assert some.leads == alone.leads == ("II", "V2")
+    np.testing.assert_allclose(some.log_odds, alone.log_odds, atol=1e-5)
+
+
 def test_attribution_is_the_average_over_all_orders_of_the_leads(cohort, model, probe):
     recording = cohort.recording(1).select(("II", "aVF", "V2"))
     batch = collate([recording], model.config.sampling_rate_hz, model.config.duration_s)

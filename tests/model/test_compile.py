@@ -1,18 +1,15 @@
-"""The model is one graph: it compiles without a graph break, once, and it exports, to ONNX as well.
+"""The model is one graph: it compiles without a graph break, once, and it exports (to ONNX: see test_onnx.py).
 
 In a process of its own: the type checks that the tests put under every function cannot be compiled. In one process for
-all three, since importing the compiler takes as long as an export.
+both, since importing the compiler takes as long as an export.
 """
 
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from conftest import skip_or_fail
 
 FOLDERS = [Path(__file__).parents[0], Path(__file__).parents[2] / "tests", Path(__file__).parents[2]]
 
@@ -111,29 +108,6 @@ for name, model in models():
             torch.testing.assert_close(exported(*inputs), wrapped(*inputs), atol=1e-5, rtol=1e-4, msg=name)
 """
 
-IN_ONNX = """
-import onnxruntime
-from lamae_toolkit.model.lamae import LAMAE
-from lamae_toolkit.model.pretrained import SHIPPED
-
-model = LAMAE.from_pretrained(SHIPPED[0])
-for wrapped, inputs in (
-    (Embed(model), (batch.signal_mv, batch.lead_mask)),
-    (Reconstruct(model), (batch.signal_mv, batch.lead_mask, mask)),
-):
-    program = torch.onnx.export(wrapped, inputs, dynamo=True, verbose=False)
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
-    inputs = (other.signal_mv, batch.lead_mask.flip(0), *inputs[2:])
-    with torch.inference_mode():
-        expected = wrapped(*inputs)
-    names = [one.name for one in session.get_inputs()]
-    computed = session.run(None, dict(zip(names, (x.numpy() for x in inputs), strict=True)))
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    for one, same in zip(computed, expected, strict=True):
-        torch.testing.assert_close(torch.from_numpy(one), same, atol=1e-4, rtol=1e-4)
-"""
-
-
 RUN = """
 import sys, traceback
 
@@ -148,8 +122,8 @@ for name, part in {parts!r}.items():
 
 @pytest.fixture(scope="module")
 def outcome() -> subprocess.CompletedProcess:
-    """What a process prints about the three programs, the one that changes settings of the compiler as the last."""
-    parts = {"onnx": IN_ONNX, "export": EXPORTED, "compile": COMPILED}
+    """What a process prints about the two programs, the one that changes settings of the compiler as the last."""
+    parts = {"export": EXPORTED, "compile": COMPILED}
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))}
     program = [sys.executable, "-c", BEGIN + RUN.format(parts=parts)]
     return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=880)
@@ -163,11 +137,3 @@ def test_embed_and_forward_compile_as_one_graph_and_once(outcome):
 @pytest.mark.slow
 def test_embed_reconstruct_and_loss_are_exported(outcome):
     assert "all equal: export\n" in outcome.stdout, outcome.stderr
-
-
-@pytest.mark.slow
-def test_onnx_export_equals_torch(outcome):
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        skip_or_fail(f"{', '.join(missing)} is not installed")
-    assert "all equal: onnx\n" in outcome.stdout, outcome.stderr

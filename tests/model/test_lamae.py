@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,9 +14,13 @@ from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
+from lamae_toolkit.model.baselines import IndependentMAE
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.lamae import LAMAE
 from lamae_toolkit.model.masking import VisiblePatches, named_lead_mask, random_mask, sample_visible, visible_patches
+from lamae_toolkit.model.normalization import Normalization
+from lamae_toolkit.model.outputs import Latents
+from lamae_toolkit.model.pooling import NamedPooling
 from lamae_toolkit.model.pretrained import golden_outputs, golden_signal
 from lamae_toolkit.model.random_numbers import random_keys
 from small_models import SMALL, VARIANTS, mask_for, permuted, some_ecgs
@@ -38,6 +43,14 @@ def test_permuting_leads_with_their_names_changes_nothing(model):
     plain, shuffled = model(batch, mask), model(permuted(batch, order), mask[:, order])
     torch.testing.assert_close(shuffled.loss, plain.loss, atol=1e-5, rtol=0)
     torch.testing.assert_close(shuffled.prediction, plain.prediction[:, order], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", [LAMAE, IndependentMAE])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_heart_token_is_as_long_as_announced(name, kind):
+    model = kind(VARIANTS[name]).eval()
+    assert model.embed(some_ecgs()).heart.shape[1] == model.pooling.width(model.config.amplitudes)
 
 
 @torch.inference_mode()
@@ -121,6 +134,37 @@ def test_model_overfits_four_ecgs(name, cohort):
         warm_up.step()
         steps += 1
     assert loss < 0.2, "1 is guessing the mean"
+
+
+def test_error_of_a_lead_with_an_artifact_counts_in_units_of_the_complete_lead():
+    batch = some_ecgs()
+    batch.signal_mv[0, 0, :25] *= 100
+    mask = torch.zeros(3, 12, 40, dtype=torch.bool)
+    mask[:, :, 0] = True
+    patches = Normalization(replace(SMALL, normalization="visible"))(batch, mask)
+    complete_mv = (batch.signal_mv.var(dim=2, correction=0) + 0.01**2).sqrt()
+    expected = (patches.scale_mv[..., 0, 0] / complete_mv).clamp(max=1).square()
+    torch.testing.assert_close(patches.weight[..., 0], expected)
+    assert expected[0, 0] < 0.01
+
+
+@torch.inference_mode()
+def test_latent_attention_reads_a_lead_whose_first_patch_is_masked():
+    model, batch = random_encoder(VARIANTS["cls"]), some_ecgs()
+    mask = torch.zeros(3, 12, 40, dtype=torch.bool)
+    mask[:, :6, 0] = True
+    latents = model.encode(batch, mask)
+    changed = latents.tokens.clone()
+    changed[:, 0] *= -1
+    plain, other = (model.connect(x).tokens[:, 6:, 0] for x in (latents, latents._replace(tokens=changed)))
+    assert (plain - other).abs().max() > 1e-3
+
+
+def test_each_head_of_named_pooling_begins_with_two_thirds_of_the_weight_on_its_lead():
+    pooling = NamedPooling(width=16, heads=12)
+    weights = pooling.weigh(torch.zeros(2, 12, 16), torch.ones(2, 12, dtype=torch.bool), torch.arange(12).expand(2, 12))
+    assert weights.diagonal(dim1=1, dim2=2).tolist() == [[pytest.approx(2 / 3, abs=0.03)] * 12] * 2
+    torch.testing.assert_close(weights.sum(dim=2), torch.ones(2, 12))
 
 
 @torch.inference_mode()
@@ -255,6 +299,10 @@ def test_masks_of_training_have_the_same_visible_leads_and_patches_for_every_ecg
     assert not every.mask(12, 40).any() and (every.leads == torch.arange(12)).all()
 
 
+def test_random_mask_is_made_on_its_device():
+    assert random_mask((1, 12, 40), 0.75, device="meta").device.type == "meta"
+
+
 def test_named_leads_are_among_those_of_the_batch():
     with pytest.raises(ECGError, match="not among"):
         named_lead_mask((1, 2, 40), ("I", "II"), ("V1",))
@@ -268,3 +316,39 @@ def test_ecgs_with_few_leads_can_be_learned_from(leads):
     loss, _, mask = random_encoder(replace(SMALL, masked_leads=3)).train()(Batch(signal_mv, lead_mask))
     assert torch.isfinite(loss)
     assert (~mask[lead_mask].reshape(8, len(leads), -1)).any(dim=2).any(dim=1).all()
+
+
+def test_summary_is_mean_and_std_over_leads_and_change_over_time():
+    """Against the definition in NumPy, with an absent lead and masked patches."""
+    rng = np.random.default_rng(0)
+    b, l, n, d = 2, 4, 6, 3
+    visible = rng.random((b, l, n)) < 0.6
+    visible[0, 2] = False
+    visible[:, 0, :2] = True
+    visible[1, :, 4] = False  # no lead has this time step
+    values, cls = rng.normal(size=(b, l, n, d)), rng.normal(size=(b, l, 1, d))
+    present = visible.any(axis=2)
+    latents = Latents(
+        torch.from_numpy(np.concatenate([cls, values], axis=2)).float(),
+        torch.from_numpy(np.concatenate([present[..., None], visible], axis=2)),
+        torch.arange(l).expand(b, l),
+        torch.arange(n).expand(b, l, n),
+        torch.arange(l).expand(b, l),
+        torch.zeros(b, l, 0),
+    )
+    lead_latents, summary = latents.lead_latents().double().numpy(), latents.summary().double().numpy()
+    for record in range(b):
+        leads = np.flatnonzero(present[record])
+        of_leads = lead_latents[record, leads]
+        over_time = [values[record, lead, visible[record, lead]].std(axis=0) for lead in leads]
+        times = np.flatnonzero(visible[record].any(axis=0))
+        course = {t: values[record, visible[record, :, t], t].mean(axis=0) for t in times}
+        change = [np.abs(course[t + 1] - course[t]) for t in times if t + 1 in course]
+        expected = [
+            of_leads.mean(axis=0),
+            of_leads.std(axis=0),
+            np.mean(over_time, axis=0),
+            np.std(list(course.values()), axis=0),
+            np.mean(change, axis=0),
+        ]
+        np.testing.assert_allclose(summary[record], np.concatenate(expected), atol=2e-4)

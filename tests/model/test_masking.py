@@ -9,7 +9,7 @@ from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.model.config import LAMAEConfig
-from lamae_toolkit.model.masking import STRETCH, sample_mixed
+from lamae_toolkit.model.masking import STRETCH, random_mask, sample_mixed, sample_visible
 from lamae_toolkit.model.random_numbers import random_keys
 from small_models import SMALL, some_ecgs
 
@@ -21,6 +21,14 @@ def sampled(kinds: list[str], lead_mask: torch.Tensor) -> torch.Tensor:
     """The masks of the recorded leads."""
     keys = random_keys(0, 0, torch.arange(len(lead_mask)))
     return sample_mixed(keys, lead_mask, LIMB, PATCHES, VISIBLE, kinds).mask(12, PATCHES) | ~lead_mask[:, :, None]
+
+
+def test_patches_with_the_smallest_random_numbers_are_visible():
+    """A seed means the same mask in every version: notebooks and pages of code name it."""
+    mask = random_mask((2, 12, PATCHES), 0.75, torch.Generator().manual_seed(7))
+    noise = torch.rand((2, 12, PATCHES), generator=torch.Generator().manual_seed(7))
+    largest_visible = noise.sort(dim=-1).values[..., VISIBLE - 1 : VISIBLE]
+    assert torch.equal(mask, noise > largest_visible)
 
 
 def test_groups_of_leads_that_belong_together_are_masked():
@@ -94,3 +102,14 @@ def test_names_of_leads_tell_the_groups():
     masked = model.sample_visible(batch, random_keys(0, 0, torch.arange(64))).mask(12, 40).all(dim=2)
     limb = torch.tensor([row < 6 for row in order])
     assert any(bool((row == limb).all()) for row in masked) and any(bool((row == ~limb).all()) for row in masked)
+
+
+@pytest.mark.parametrize("masked_leads", [0, 1, 5, 11])
+def test_one_recorded_lead_stays_visible(masked_leads):
+    """However few leads an ECG has; where it has enough of them, exactly so many are masked."""
+    lead_mask = torch.arange(12)[None] < torch.arange(1, 13)[:, None]
+    lead_mask = lead_mask[:, torch.randperm(12, generator=torch.Generator().manual_seed(0))].repeat(20, 1)
+    visible = sample_visible(random_keys(1, 0, torch.arange(len(lead_mask))), lead_mask, PATCHES, VISIBLE, masked_leads)
+    shown = ~visible.mask(12, PATCHES).all(dim=2)
+    recorded = lead_mask.sum(dim=1)
+    assert ((shown & lead_mask).sum(dim=1) == (recorded - masked_leads).clamp(min=1)).all()

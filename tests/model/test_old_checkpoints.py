@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lamae_toolkit.checksums import CHECKSUM_FILE
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.evaluation.linear_probe import Probe
@@ -41,6 +42,7 @@ def parameter_name_in_0_1(name: str) -> str:
 
 def as_0_1_wrote_it(checkpoint: Path) -> Path:
     """Rewrite the files of a checkpoint (configuration, weights, training state) as version 0.1 wrote them."""
+    (checkpoint / CHECKSUM_FILE).unlink()
     config = json.loads((checkpoint / "config.json").read_text())
     del config["format"]
     config["normalisation"], config["hidden_leads"] = config.pop("normalization"), config.pop("masked_leads")
@@ -76,6 +78,7 @@ def test_checkpoint_of_0_1_gives_equal_outputs(config, kind, tmp_path):
 
 def test_checkpoint_of_a_newer_format_is_refused(tmp_path):
     random_encoder(TINY).save_pretrained(tmp_path)
+    (tmp_path / CHECKSUM_FILE).unlink()
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"format": 3}))
     with pytest.raises(ECGError, match="a checkpoint of format 3, and this version reads formats 1 and 2; update"):
@@ -89,6 +92,7 @@ def test_probe_of_0_1_gives_equal_probabilities(tmp_path):
     probe.save(tmp_path)
     values = json.loads((tmp_path / "probe.json").read_text())
     values["penalty"] = values.pop("C")
+    del values["sha256"]
     (tmp_path / "probe.json").write_text(json.dumps(values))
     loaded, x = Probe.load(tmp_path), rng.normal(size=(5, 3))
     assert (loaded.C, loaded.codes, loaded.representation) == (0.03, probe.codes, "heart")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lamae_toolkit.checksums import CHECKSUM_FILE
 from lamae_toolkit.data.batch import Batch
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.errors import ECGError
@@ -128,6 +129,7 @@ def test_run_of_a_version_without_augmentation_resumes(cohort, tmp_path):
     whole = run(cohort, tmp_path / "whole")
     run(cohort, tmp_path / "old", stop_after=5)
     file = tmp_path / "old" / CHECKPOINT / STATE_FILE
+    (file.parent / CHECKSUM_FILE).unlink()
     state = torch.load(file, weights_only=True)
     for name in asdict(EVERYTHING):
         del state["train_config"][name]

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from lab import browser_page, run_all_cells, screenshot
+from lab import browser_page, run_all_cells, screenshot, scroll_bars
 
 CELL = """
 import ipywidgets, json, numpy as np
@@ -24,7 +24,7 @@ cut = recording.__class__(recording.signal_mv[:1, :1000], 500, ("I",))
 shorter.on_click(lambda _: playground.show(cut))
 display(playground, ipywidgets.VBox([said, shorter]))
 """
-GUTTER, ROW, GAP = 96, 92, 16
+GUTTER, ROW, GAP = 96, 56, 16
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 EVERYTHING = list(range(40))
 
@@ -51,20 +51,24 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         bars = shell.locator(".barlayer .point path")
         canvas, status = shell.locator(".mask-grid canvas"), shell.locator(".mask-grid-status")
         expect(canvas).to_have_attribute("aria-label", re.compile(r"Masked: 75% of the patches\. Error: LAMAE 0\."))
+        screenshot(shell, "mask_random.png")
+        assert scroll_bars(shell) == []
+        assert shell.bounding_box()["height"] < 700, "it fits on a laptop's screen"
+        shell.get_by_role("button", name="Errors as bars").click()
         expect(bars.first).to_be_visible()
         assert colored(canvas, 0, 114, 178) > 2000 and colored(canvas, 213, 94, 0) > 1000
-        screenshot(shell, "mask_random.png")
 
         def spot(lead: str, patch: float) -> tuple[float, float]:
             """Where a patch is on the page; patch -1 is the lead's name."""
             box, index = canvas.bounding_box(), LEADS.index(lead)
             wide = (box["width"] - GAP) / 2
             left = 30 if patch < 0 else GUTTER + (patch + 0.5) * (wide - GUTTER) / 40
-            return box["x"] + index // 6 * (wide + GAP) + left, box["y"] + index % 6 * ROW + 45 - 30 * (patch < 0)
+            return box["x"] + index // 6 * (wide + GAP) + left, box["y"] + index % 6 * ROW + (14 if patch < 0 else 30)
 
         # Show everything, then mask by mouse: one patch, a stretch, a rectangle over two leads, a whole lead.
         shell.get_by_role("button", name="Clear").click()
         expect(said).to_have_text("{}")
+        expect(canvas).to_have_attribute("aria-label", re.compile("Nothing is masked"))
         expect(shell).to_contain_text("Nothing is masked")
         assert colored(canvas, 0, 114, 178) == 0
         page.mouse.click(*spot("II", 3))
@@ -77,7 +81,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         expect(said).to_have_text('{"II": [3], "V2": [10, 11, 12, 13, 14], "V5": [20, 21], "V6": [20, 21]}')
         page.mouse.click(*spot("V3", -1))
         expect(said).to_contain_text(f'"V3": {EVERYTHING}')
-        expect(shell.locator("> .widget-html").nth(2)).to_contain_text("the amplitude of a masked lead")
+        expect(shell).to_contain_text("the amplitude of a masked lead")
         expect(canvas).to_have_attribute("aria-label", re.compile("completely masked: V3"))
         high = "[...document.querySelectorAll('.barlayer .point path')].filter((bar) => bar.getBBox().height > 0.5)"
         page.wait_for_function(f"{high}.length === 10")
@@ -85,6 +89,44 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         lamae, independent = map(float, table.nth(9).inner_text().split("\t")[2:])
         assert lamae < 0.5 < independent
         screenshot(shell, "mask_by_mouse.png")
+
+        # One second, one moment in all leads, the truth hidden; a guess along the middle of V3 is scored.
+        shell.get_by_role("button", name="One beat").click()
+        shell.get_by_role("button", name="One moment").click()
+        expect(said).to_have_text(re.compile(r'^\{("\w+": \[\d+\](, )?){12}\}$'))
+        patch = int(re.search(r"\[(\d+)\]", said.inner_text())[1])
+        black = colored(canvas, 34, 34, 34)
+        shell.get_by_role("button", name="Draw a guess").click()
+        expect(shell).to_contain_text("lift the mouse to be scored")
+        page.wait_for_function("document.querySelector('.mask-grid canvas') !== null")
+        assert colored(canvas, 34, 34, 34) < black, "the truth is hidden"
+        window = [float(one) for one in re.findall(r"([\d.]+) s", shell.locator(".widget-readout").last.inner_text())]
+        wide = (canvas.bounding_box()["width"] - GAP) / 2 - GUTTER
+        left = (patch * 0.25 - window[0]) / (window[1] - window[0]) * wide
+        x, y = spot("V3", -1)[0] - 30 + GUTTER + left, spot("V3", 0)[1]
+        page.mouse.move(x + 5, y)
+        page.mouse.down()
+        page.mouse.move(x + wide / 4 - 5, y + 4, steps=8)
+        page.mouse.up()
+        expect(shell).to_contain_text(re.compile(r"best first: .*your guess \d\.\d{3} mV"))
+        expect(shell).to_contain_text("linear regression not possible")  # nothing is visible at that moment
+        assert colored(canvas, 0, 158, 115) > 30
+        screenshot(shell, "mask_guess.png")
+        for name in ("Draw a guess", "Hide the truth", "One beat"):
+            shell.get_by_role("button", name=name).click()
+        page.wait_for_timeout(200)
+        assert colored(canvas, 0, 158, 115) == 0
+        shell.get_by_role("button", name="Clear").click()
+        expect(said).to_have_text("{}")
+        expect(canvas).to_have_attribute("aria-label", re.compile("Nothing is masked"))
+
+        # Three quick clicks while Python is busy: the answer to the first must not undo the second.
+        for patch in (1, 2, 3):
+            page.mouse.click(*spot("aVF", patch))
+        expect(said).to_have_text('{"aVF": [1, 2, 3]}')
+        shell.get_by_role("button", name="Clear").click()
+        expect(said).to_have_text("{}")
+        expect(canvas).to_have_attribute("aria-label", re.compile("Nothing is masked"))
 
         # By keyboard: the cursor goes on from V3; keys that mean something else to JupyterLab.
         page.mouse.click(*spot("V3", -1))
@@ -104,7 +146,7 @@ def test_the_playground_in_jupyterlab(lab, chromium):
         shell.get_by_role("button", name="Keep only V4").click()
         expect(said).not_to_contain_text('"V4"')
         expect(shell).to_contain_text("Masked: 92% of the patches")
-        handle = shell.locator(".noUi-handle")
+        handle = shell.locator(".noUi-handle").first
         handle.focus()
         page.keyboard.press("ArrowLeft")
         expect(shell).to_contain_text("Masked: 70% of the patches.")

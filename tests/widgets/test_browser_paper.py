@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import lamae_toolkit as lt
-from lab import browser_page, run_all_cells, screenshot
+from lab import browser_page, run_all_cells, screenshot, scroll_bars
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.plots import paper_layout as paper
 from lamae_toolkit.plots.paper import PAPER, reading
@@ -97,9 +97,10 @@ def test_the_paper_in_jupyterlab(lab, chromium):
         expect(canvas).to_have_attribute(
             "aria-label", re.compile(r"ECG of 12 leads, 10\.0 s at 500 Hz\..* as 3x4, 25 mm/s")
         )
-        page.wait_for_function("document.querySelector('.ecg-paper canvas').width > 600")
+        page.wait_for_function("document.querySelector('.ecg-paper canvas[tabindex]').width > 600")
         assert colored(canvas, 27, 27, 27) > 3000  # ink
         screenshot(root, "paper_3x4.png")
+        assert scroll_bars(root) == []
 
         # Nothing moves by the wheel until the paper was clicked, so that the notebook can be scrolled past it.
         canvas.hover()
@@ -262,7 +263,7 @@ def test_lead_terms_on_a_saved_page(chromium, tmp_path):
     widget = ECGPaper(recording, terms=terms, title="RBBB", flags={})
     with browser_page(chromium, 1500, 1300, offline=True, accept_downloads=True) as page:
         page.goto(widget.save(tmp_path / "ecg.html").as_uri())
-        root, canvas = page.locator(".ecg-paper"), page.locator(".ecg-paper canvas")
+        root, canvas = page.locator(".ecg-paper"), page.locator(".ecg-paper canvas[tabindex]")
         page.wait_for_timeout(200)  # a frame
         for lead, term in (("V1", 3.0), ("V2", 1.0), ("V6", -1.0), ("V4", 0.0)):
             assert field_color(canvas, widget, lead) == pytest.approx(blended(term), abs=2), lead

@@ -15,7 +15,7 @@ from lamae_toolkit.ecg.quality import found_flags
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.plots.paper import paper_figure, reading
-from lamae_toolkit.plots.paper_layout import LAYOUTS, Calipers, describe, page
+from lamae_toolkit.plots.paper_layout import LAYOUTS, Calipers, describe, level_mv, page
 from lamae_toolkit.widgets.ecg_paper.widget import ECGPaper
 from made_terms import made_terms
 
@@ -84,6 +84,18 @@ def test_baselines_lie_on_bold_lines_and_rows_do_not_touch():
             assert all(height % 5 == 0 for height in heights)
             assert np.diff(heights) == pytest.approx(sheet.pitch_mm(gain))
             assert sheet.pitch_mm(gain) >= 1.4 * gain and all(size % 5 == 0 for size in sheet.size_mm(25, gain))
+
+
+def test_large_waves_stay_in_their_row():
+    recording = ecg()
+    peaks_mv = np.abs(recording.signal_mv).max(axis=1, keepdims=True)
+    signs = np.array([1, -1] * 6, dtype=np.float32)[:, None]
+    large = replace(recording, signal_mv=recording.signal_mv / peaks_mv * signs * 2.9)
+    sheet = page(large, "3x4")
+    levels = [level_mv(large, lead) for lead in large.leads]
+    up = max(float(large.lead(lead).max()) - level for lead, level in zip(large.leads, levels, strict=True))
+    down = max(level - float(large.lead(lead).min()) for lead, level in zip(large.leads, levels, strict=True))
+    assert up > 2.5 and down > 2.5 and sheet.pitch_mv >= up + down - 0.2
 
 
 def test_cabrera_turns_a_lead_over():

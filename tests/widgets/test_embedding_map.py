@@ -114,12 +114,20 @@ def test_the_map_without_a_browser(cohort):
     shell.next.click()
     assert shell.asked == has[0]
     shell.clear.click()
-    assert shell.list.value == "" and shell._map.data[0].selectedpoints is None
-    outline = {"type": "path", "path": "M-99,-99L99,-99L99,99L-99,99Z", "xref": "x", "yref": "y"}
-    shell._map.plotly_relayout({"selections": [outline]})
-    assert len(shell.chosen) == 50, "a lasso around all"
-    shell._map.plotly_relayout({"selections": [{"type": "rect", "x0": 90, "x1": 95, "y0": 90, "y1": 95}]})
-    assert len(shell.chosen) == 0, "a box around none"
+    assert shell.list.value == "" and shell._map.figure.data[0].selectedpoints is None
+    lasso = lambda *points: shell._map._receive({"event": "select", "figure": "map", "points": list(points)})  # noqa: E731
+    lasso(3, 1, 4)
+    assert shell.chosen.tolist() == [1, 3, 4] and list(shell._map.figure.data[0].selectedpoints) == [1, 3, 4]
+    assert shell._map._state["parts"][0]["unselect"] is False, "the outline stays"
+    shell.next.click()
+    assert shell.asked == 1 and shell._map._state["parts"][0]["unselect"] is False
+    shell.choose([5])
+    assert shell._map._state["parts"][0]["unselect"] is True, "the outline is not of what is selected now"
+    lasso()
+    assert len(shell.chosen) == 0, "an outline around none"
+    shell._map._receive({"event": "click", "figure": "map", "trace": 0, "point": 9})
+    shell._map._receive({"event": "click", "figure": "map", "trace": 4, "point": 2})
+    assert shell.asked == 9, "a ring is not an ECG"
 
 
 def test_too_few_ecgs_are_reported_and_the_map_stays_usable(cohort):

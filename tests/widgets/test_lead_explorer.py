@@ -213,6 +213,27 @@ def test_unreadable_ecg_is_reported_and_the_next_is_shown(explorer):
         LeadExplorer(random_encoder(ONE_BLOCK), Reading({"broken.hea": None}))
 
 
+def test_control_characters_of_file_names_are_not_shown(tmp_path):
+    name = "\x1b[2Jone\u202e\udcff.csv"
+    ecg = simulated(FOUR).with_note("Column \x1b[8m is left out.")
+    explorer = LeadExplorer(random_encoder(ONE_BLOCK), {name: ecg}, probe_of())
+    shown = [
+        explorer.describe(),
+        explorer.code(),
+        explorer._notes.value,
+        explorer.panel.paper.title,
+        explorer.words.value,
+    ]
+    shown += explorer.controls.ecg._options_labels
+    assert not any(set("\x1b\u202e\udcff") & set(words) for words in shown)
+    assert r"\x1b[2Jone\u202e\udcff.csv, 10 s" in explorer.describe()
+    page = explorer.save(tmp_path / "explorer.html").read_text(encoding="utf-8")
+    assert r"\x1b[2Jone\u202e\udcff.csv" in page
+    explorer.controls.tab.value = SHARE
+    assert not set("\x1b\u202e\udcff") & set(explorer.figures()[0].layout.title.text)
+    explorer.background.wait()
+
+
 def test_turning_a_lead_off_updates_everything_shown(explorer):
     full = explorer.view
     assert full.attribution is not None and "Largest Shapley values" in explorer.describe()

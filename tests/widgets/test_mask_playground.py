@@ -14,7 +14,8 @@ from lamae_toolkit.evaluation.embed import random_encoder
 from lamae_toolkit.explain.reconstruction import as_read, masked_errors, mean_error, reconstruct_masked, shipped_pair
 from lamae_toolkit.model.config import LAMAEConfig
 from lamae_toolkit.model.masking import masked_ranges, named_lead_mask, random_mask, range_mask
-from lamae_toolkit.plots.masks import LOOKS, error_figure, mask_figure
+from lamae_toolkit.palette import model_looks
+from lamae_toolkit.plots.masks import error_figure, mask_figure
 from lamae_toolkit.simulate.conditions import sample_patient
 from lamae_toolkit.simulate.simulator import simulate_ecg
 from lamae_toolkit.widgets.mask_playground.widget import MaskPlayground
@@ -100,7 +101,8 @@ def test_figure_shows_reconstructions_of_masked_patches_only(recording, models):
     mask[0, 4:6] = True
     reconstructions = reconstruct_masked(models, recording, mask)
     figure = mask_figure(recording, reconstructions, mask, "Two")
-    for (name, reconstruction), (color, dash) in zip(reconstructions.items(), LOOKS, strict=False):
+    for name, (color, dash, _) in model_looks(reconstructions).items():
+        reconstruction = reconstructions[name]
         traces = [trace for trace in figure.data if trace.name == name]
         assert len(traces) == 12 and {(one.line.color, one.line.dash) for one in traces} == {(color, dash)}
         there = ~np.isnan(np.asarray(traces[0].y))
@@ -122,7 +124,8 @@ def test_figure_shows_reconstructions_of_masked_patches_only(recording, models):
 def test_mask_set_on_the_page_is_reconstructed(playground):
     rows = ["0" * 40] * 12
     rows[8] = "1" * 40
-    playground.grid.masked = rows
+    playground.grid._edit = {"number": 1, "masked": rows}
+    assert playground.grid._reconstructed["edit"] == 1
     assert playground.mask.sum(axis=1).tolist() == [0] * 8 + [40] + [0] * 3
     lamae, independent = (playground.errors[name][8] for name in playground.models)
     assert lamae < independent and playground.grid._reconstructed["errors"][0][8] == pytest.approx(lamae)
@@ -131,7 +134,7 @@ def test_mask_set_on_the_page_is_reconstructed(playground):
         "completely masked: V3" in playground.words.value
         and "LAMAE in 1, independent leads in 0" in playground.words.value
     )
-    assert playground._bars.data[0].y[8] == pytest.approx(lamae)
+    assert playground._bars.figure.data[0].y[8] == pytest.approx(lamae)
     sent = (
         np.frombuffer(playground.grid._reconstructed["data"], "<i2").reshape(2, 12, 1000)
         * playground.grid._reconstructed["scale_mv"]
@@ -157,6 +160,44 @@ def test_buttons_and_random_mask(playground):
     playground.clear.click()
     assert not playground.mask.any() and "Nothing is masked" in playground.describe()
     assert playground.grid._reconstructed["means"] == [None, None]
+
+
+def test_one_qrs_one_moment_and_one_beat(playground):
+    playground.grid.cursor = ["V2", 0]
+    playground.beat.click()
+    assert playground.mask.sum() == 1 and playground.mask[LEADS.index("V2")].any()
+    patch = int(playground.mask.any(axis=0).argmax())
+    steep = np.abs(np.diff(playground.read.signal_mv, axis=1)).sum(axis=0)
+    assert steep[patch * 25 : patch * 25 + 25].max() >= 0.6 * steep.max(), "a QRS complex is the steepest part"
+    playground.moment.click()
+    assert playground.mask[:, patch].all() and playground.mask.sum() == 12
+    playground.zoom.value = True
+    first, end = playground.shown.value
+    assert end - first == 4 and first <= patch < end and playground.grid._window == [first, end]
+    playground.shown.value = (0, 20)
+    assert playground.grid._window == [0, 20]
+    playground.zoom.value = False
+    assert playground.shown.value == (0, 40)
+    playground.show(playground.recording.select(("I",)))
+    assert playground.grid._window == [0, 40]
+
+
+def test_a_guess_is_scored_next_to_the_models(playground):
+    playground.grid.cursor = ["V2", 0]
+    playground.beat.click()
+    masked = np.repeat(playground.mask[LEADS.index("V2")], 25)
+    playground.draw.value = True
+    assert playground.hide.value, "the truth is hidden"
+    truth = playground.read.lead("V2")
+    playground.grid._guess = {"V2": [float(mv) if here else None for mv, here in zip(truth, masked, strict=True)]}
+    assert playground.guessed["your guess"] == pytest.approx(0, abs=1e-6)
+    assert set(playground.guessed) == {"your guess", *playground.models, "linear regression", "straight line"}
+    assert playground.guessed["LAMAE"] < playground.guessed["straight line"]
+    assert playground._score.value.index("your guess 0.000 mV") < playground._score.value.index("LAMAE")
+    playground.grid._guess = {"I": [0.1] * 1000}
+    assert "Nothing masked was guessed" in playground._message.value
+    playground.draw.value = False
+    assert playground.grid._guess == {} and playground._score.value == ""
 
 
 def test_code_reproduces_the_view(playground, recording, models):
@@ -213,14 +254,16 @@ def test_the_order_of_leads_in_a_file_changes_nothing(recording, models):
     there._mask_chest()
     assert here.grid.masked == there.grid.masked
     assert here.errors["LAMAE"] == pytest.approx(there.errors["LAMAE"][::-1], abs=1e-4, nan_ok=True)
-    assert (there.grid.mask() == there.mask).all()
+    there.grid._edit = {"number": 1, "masked": ["1" + "0" * 39, *["0" * 40] * 11]}
+    assert there.mask[-1, 0] and there.mask.sum() == 1  # lead I is the first on the page, the last of the recording
 
 
 def test_bad_masks_are_reported_and_the_view_stays(playground, recording, models):
     before, count = playground.mask, playground.grid._reconstructed["count"]
-    playground.grid.masked = ["1" * 40] * 12
+    shown = playground.grid.masked
+    playground.grid._edit = {"number": 1, "masked": ["1" * 40] * 12}
     assert "leave at least one patch visible" in playground._message.value and "alert" in playground._message.value
-    assert playground.mask is before and (playground.grid.mask() == before).all()
+    assert playground.mask is before and playground.grid.masked == shown
     assert playground.grid._reconstructed["count"] > count  # the page hears of it
     playground.clear.click()
     assert playground._message.value == ""
@@ -229,6 +272,9 @@ def test_bad_masks_are_reported_and_the_view_stays(playground, recording, models
         playground.show(Recording(recording.signal_mv[:, :200], 500, LEADS))
     assert playground.recording is recording
     playground.show(recording.select(("I", "II")))
+    shown = playground.grid.masked
+    playground.grid._edit = {"number": 2, "masked": ["1" * 40, *["0" * 40] * 11]}  # of the ECG before
+    assert playground.grid.masked == shown and playground._message.value == ""
     playground.chest.click()
     assert "none of the leads V1 to V6" in playground._message.value
     with pytest.raises(ECGError, match=r"mask has the shape \(12, 40\)"):

@@ -17,7 +17,7 @@ from lamae_toolkit.evaluation.thresholds import operating_point
 from lamae_toolkit.plots.ecg import ecg_figure
 from lamae_toolkit.plots.evaluation import WITH, WITHOUT, board_figure, codes_figure
 from lamae_toolkit.plots.export import picture
-from lamae_toolkit.widgets.base.shell import live, redraw
+from lamae_toolkit.widgets.base.plots import Plot
 from lamae_toolkit.widgets.base.still import still
 from lamae_toolkit.widgets.icd10_board.widget import PROBABILITIES, ICD10Board
 from small_models import two_models
@@ -48,12 +48,12 @@ def test_every_control_updates_the_board_and_its_description(board, evaluations)
     point = operating_point(labels, probabilities, middle(probabilities), board._weights(), 0.02)
     assert board.operating_point == point and point.in_words() in board.words.value
     assert f"{point.positive_predictive_value.value:.3f}" in board.numbers.value
-    assert board._board.data[1].y[0] == pytest.approx(point.sensitivity.value)
-    assert board._board.data[5].y is None and board.difference.value == ""
+    assert board._board.figure.data[1].y[0] == pytest.approx(point.sensitivity.value)
+    assert board._board.figure.data[5].y is None and board.difference.value == ""
     board.baseline.value = "model 2"
-    assert board._board.data[5].y is not None and "Paired difference" in board.difference.value
+    assert board._board.figure.data[5].y is not None and "Paired difference" in board.difference.value
     board.model.value = "model 2"
-    assert board._board.data[0].name == "model 2" and "model 2: AUROC" in board.words.value
+    assert board._board.figure.data[0].name == "model 2" and "model 2: AUROC" in board.words.value
 
 
 def test_printed_code_reproduces_the_board(board, evaluations):
@@ -66,10 +66,8 @@ def test_printed_code_reproduces_the_board(board, evaluations):
 
 
 def test_a_click_opens_an_ecg_sets_the_threshold_or_chooses_a_code(board, evaluations, cohort):
-    def click(figure, trace, point):
-        points = {"xs": [0], "ys": [0], "point_indexes": [point], "trace_indexes": [trace]}
-        message = {"event_type": "plotly_click", "points": points, "selector": None, "device_state": None}
-        figure._handler_js2py_pointsCallback({"new": message})
+    def click(plot, trace, point):
+        plot._receive({"event": "click", "figure": "icd10-board", "trace": trace, "point": point})
 
     for number, label in ((WITH, 1), (WITHOUT, 0)):
         click(board._board, number, 0)
@@ -77,9 +75,9 @@ def test_a_click_opens_an_ecg_sets_the_threshold_or_chooses_a_code(board, evalua
         assert evaluations[0].predictions.of_code(board.code_choice.value)[0][at] == label
         assert f"row {board.opened}, patient {cohort.index.patient_id[board.opened]}" in board._ecg.children[0].value
     click(board._board, 0, 3)
-    assert board.threshold.value == pytest.approx(board._board.data[0].customdata[3], abs=0.01)
-    other = next(code for code in board._overview.data[0].customdata if code != board.code_choice.value)
-    click(board._overview, 0, list(board._overview.data[0].customdata).index(other))
+    assert board.threshold.value == pytest.approx(board._board.figure.data[0].customdata[3], abs=0.01)
+    other = next(code for code in board._overview.figure.data[0].customdata if code != board.code_choice.value)
+    click(board._overview, 0, list(board._overview.figure.data[0].customdata).index(other))
     assert board.code_choice.value == other
 
 
@@ -137,7 +135,7 @@ def test_it_is_saved_as_html_png_and_svg(board, chromium, tmp_path, monkeypatch)
     assert "<h1>ICD-10 board</h1>" in page
     assert "plotly.js v" in page and 'src="http' not in page and board.describe().split(":")[0] in page
     assert board.code() in html.unescape(page), "with its lines"
-    assert matplotlib.image.imread(board.save(tmp_path / "board.PNG")).shape[:2] == (760, 1000)
+    assert matplotlib.image.imread(board.save(tmp_path / "board.PNG")).shape[:2] == (470, 1000)
     assert ET.parse(board.save(tmp_path / "board.svg")).getroot().tag.endswith("svg")
     with pytest.raises(ECGError, match=r"does not end in \.html, \.png or \.svg"):
         board.save(tmp_path / "board.doc")
@@ -168,15 +166,17 @@ def test_notebook_keeps_a_picture_next_to_the_widget(board, chromium, monkeypatc
     assert shown[3]["image/png"] == still["image/png"]
 
 
-def test_only_differences_are_sent(board):
-    figure = live(go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name="a"), {"xaxis": {"range": [0, 5]}}), "name")
-    assert figure._config["showSendToCloud"] is False and figure._config["toImageButtonOptions"]["format"] == "svg"
-    figure.layout.xaxis.range = [1, 2]  # the reader zooms in
-    sent = []
-    figure._send_update_msg = lambda restyle_data, relayout_data, *_, **__: sent.append((restyle_data, relayout_data))
-    redraw(figure, go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"xaxis": {"range": [0, 5]}}))
-    assert list(figure.data[0].y) == [1, 3] and figure.data[0].name is None and figure.layout.xaxis.range == (1, 2)
-    assert len(sent) == 1 and set(sent[0][0]) == {"y", "name"} and not sent[0][1]
+def test_a_page_has_the_figure_without_asking_python(monkeypatch):
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name="a"), {"title": {"text": "<b>One</b>"}})
+    plot, other = Plot(figure, "name"), Plot(figure, "other")
+    (part,) = plot.get_state()["_state"]["parts"]
+    assert part["data"][0]["y"] == [1, 2] and part["words"].strip() == "One"
+    plot.redraw(go.Figure(go.Bar(y=[3])))
+    state = plot.get_state()["_state"]
+    assert [trace["type"] for trace in state["parts"][0]["data"]] == ["bar"] and state["number"] == 2
+    assert part["data"][0]["y"] == [1, 2], "what was sent before is not changed"
+    assert plot._library is other._library and len(plot._library.code) > 1_000_000, "plotly is sent once"
+    plot._receive({"event": "click", "figure": "name", "trace": 0, "point": 0})  # nobody listens
 
 
 def test_pictures_hold_what_the_figures_hold(evaluations, cohort, chromium):

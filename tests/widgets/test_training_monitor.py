@@ -102,7 +102,7 @@ def test_monitored_run_is_stopped_and_resumes_to_equal_bits(cohort, tmp_path):
     assert same_bits(plain, model) and without_speed(tmp_path / "plain") == without_speed(tmp_path / "run")
     assert [snapshot.step for snapshot in monitor.snapshots] == [0, 4, 5, 8, 10]
     assert [row["step"] for row in monitor.logged] == list(range(1, 11))
-    assert monitor._curve.data[2].y[-1] == monitor.snapshots[-1].error and monitor.bar.value == 10
+    assert monitor._curve.figure.data[2].y[-1] == monitor.snapshots[-1].error and monitor.bar.value == 10
     assert monitor.button.description == "Done" and monitor.button.disabled
     scope = {"store": cohort, "model": model, "folder": tmp_path / "run"}
     exec(monitor.code(), scope)
