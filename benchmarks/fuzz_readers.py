@@ -21,6 +21,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -41,16 +42,20 @@ def damaged_input(seed: int, number: int) -> tuple[str, bytes]:
     rng = np.random.default_rng([seed, number])
     kind, other = KINDS[number % len(KINDS)], KINDS[rng.integers(len(KINDS))]
     edits = [(write.EDITS[rng.integers(len(write.EDITS))], *rng.random(2)) for _ in range(rng.geometric(0.6))]
-    return kind, write.damaged(FILES[kind], FILES[other], edits, rng.bytes(rng.integers(64)))
+    return kind, write.damaged_file(kind, FILES, other, edits, rng.bytes(rng.integers(64)))
 
 
 def outcome(folder: Path, kind: str, content: bytes) -> str:
     """What came of an input: "read", "refused", or the error that should not have been."""
-    path = write.write_into(folder, kind, content)
+    return outcome_of(write.write_into(folder, kind, content), **write.ARGUMENTS.get(kind, {}))
+
+
+def outcome_of(path: Path, **arguments: Any) -> str:
+    """What came of reading a file: "read", "refused", or the error that should not have been."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            read_ecg(path, **write.ARGUMENTS.get(kind, {}))
+            read_ecg(path, **arguments)
             result = "read"
         except ECGError as error:
             result = str(error) if error.reason == "fault of the toolkit" else "refused"

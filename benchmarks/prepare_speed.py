@@ -33,7 +33,7 @@ from lamae_toolkit.data.datasets.mimic_like import ECG, write_mimic_like
 from lamae_toolkit.data.format import INDEX, META, SIGNALS, patient_fold, quantized, store_meta
 from lamae_toolkit.data.store import Store
 from lamae_toolkit.ecg.io.formats.wfdb_plain import read_alike
-from lamae_toolkit.ecg.io.read import read_ecg
+from lamae_toolkit.ecg.io.read import read_ecg, read_start
 from lamae_toolkit.ecg.leads import LEADS
 from lamae_toolkit.ecg.quality import FLAG_COLUMNS, flag_columns
 from lamae_toolkit.files import write_json
@@ -159,7 +159,7 @@ def parts_of_the_work(headers: list[Path]) -> None:
     steps = {
         "the usual loop": (lambda: [usual_loop(headers[:50], Path(tempfile.gettempdir()) / "loop")], 50),
         "lamae prepare: all of what follows": (
-            lambda: stored_ecgs(root, files, read_ecg, None, 100.0, 10.0),
+            lambda: stored_ecgs(root, files, read_start, None, 100.0, 10.0),
             len(files),
         ),
         "  headers and samples of most records": (lambda: list(read_alike(headers)), len(files)),
